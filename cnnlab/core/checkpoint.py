@@ -1,0 +1,109 @@
+"""A checkpoint is one safetensors file: tensors by `group/name`, and a JSON record of all the rest in its metadata.
+
+One rename makes it whole, and reading it cannot run code.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cnnlab.core.errors import CnnlabError, not_one_of
+from cnnlab.core.files import write_whole
+
+Groups = dict[str, dict[str, Tensor]]  # {"model": {...}, "optimizer": {...}, ...}
+FORMAT = "1"
+
+
+def save(path: Path, groups: Mapping[str, Mapping[str, Tensor]], record: dict[str, Any]) -> None:
+    """Write tensors and their record to `path`, whole."""
+    tensors = {f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()}
+    metadata = {"format": "pt", "cnnlab": FORMAT, "record": json.dumps(record, allow_nan=False)}
+    write_whole(path, lambda part: save_file(tensors, part, metadata))
+
+
+def load(path: Path, device: str = "cpu", groups: tuple[str, ...] = ()) -> tuple[Groups, dict[str, Any]]:
+    """The tensors on `device`, of the named groups or of all, and the record. Raises CnnlabError for a file that is
+    missing, damaged or not a checkpoint."""
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            record = parse(path, file.metadata() or {})
+            found: Groups = {}
+            for key in file.keys():  # noqa: SIM118  (not a mapping)
+                group, _, name = key.partition("/")
+                if not groups or group in groups:
+                    found.setdefault(group, {})[name] = file.get_tensor(key)
+            return found, record
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error) from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record alone: only the file's head is read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return parse(path, file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> CnnlabError:
+    if not path.exists():
+        return CnnlabError(f"no checkpoint {path}")
+    return CnnlabError(f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}")
+
+
+def parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if "cnnlab" not in metadata:
+        raise CnnlabError(f"{path} is not a checkpoint of cnnlab's: its metadata has no record")
+    try:
+        record = json.loads(metadata["record"])
+        missing = {"config", "classes", "shape", "step", "validation"} - record.keys()
+    except (KeyError, ValueError, AttributeError) as error:
+        raise CnnlabError(f"{path} has a record that cannot be read ({error})") from error
+    if metadata["cnnlab"] != FORMAT or missing:
+        raise CnnlabError(f"{path} has a record of another version of cnnlab (format {metadata['cnnlab']})")
+    return record
+
+
+def path_at(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps belongs."""
+    return folder / f"step_{step:09d}.safetensors"
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints there are, oldest first."""
+    numbers = (path.stem.removeprefix("step_") for path in folder.glob("step_*.safetensors"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def find(folder: Path, which: str) -> Path:
+    """`last | best | STEP` -> the file. Best is the highest validation accuracy, the earliest of equals."""
+    there = steps(folder)
+    if not there:
+        raise CnnlabError(f"no checkpoint in {folder}")
+    if which == "last":
+        return path_at(folder, there[-1])
+    if which == "best":
+        return path_at(folder, best(folder, there))
+    if not which.isdecimal() or int(which) not in there:
+        raise CnnlabError(not_one_of("checkpoint", which, ["last", "best", *map(str, there)]))
+    return path_at(folder, int(which))
+
+
+def best(folder: Path, there: list[int]) -> int:
+    return max(there, key=lambda step: (read_record(path_at(folder, step))["validation"]["accuracy"], -step))
+
+
+def prune(folder: Path) -> None:
+    """Keep the newest checkpoint, the one before, and the best."""
+    there = steps(folder)
+    if len(there) > 2:
+        keep = {*there[-2:], best(folder, there)}
+        for step in there:
+            if step not in keep:
+                path_at(folder, step).unlink()

@@ -1,0 +1,97 @@
+"""Where the arithmetic runs, and what can be said about it afterwards."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnnlab.core.errors import UsageError
+
+PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy", "safetensors")
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto | cpu | cuda[:N] | mps` -> a device that is there. Raises UsageError where it is not."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; try device=auto")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' is not here; try device=auto")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """A device in words: `cuda:0 (NVIDIA H200)`, `cpu (2 threads, AMD EPYC)`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads, {processor()})"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, `+` where it is changed; None outside one."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def command() -> list[str]:
+    """What was typed: sys.orig_argv from the word cnnlab on, since Hydra needs sys.argv for itself."""
+    words = sys.orig_argv
+    for at, word in enumerate(words):
+        if Path(word).name == "cnnlab":
+            return ["cnnlab", *words[at + 1 :]]
+    return list(words)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a figure needs beside it to be measured again: command, commit, versions, machine, threads."""
+    return {
+        "command": command(),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that a clock read next means something."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

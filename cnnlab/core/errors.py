@@ -1,0 +1,34 @@
+"""What goes wrong in words a user can act on: one or two lines, naming the thing and the choices."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CnnlabError(Exception):
+    """Something failed that is not the fault of the command: exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(CnnlabError):
+    """The command asks for something that cannot be: exit code 2."""
+
+    exit_code = 2
+
+
+class Stopped(CnnlabError):
+    """The user stopped the run: exit code 130, as a shell reports Ctrl-C."""
+
+    exit_code = 130
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean X?` for the choice that looks most like `name`, or nothing."""
+    close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def not_one_of(what: str, name: str, choices: Iterable[str]) -> str:
+    """A message that names what is wrong and offers what there is."""
+    known = sorted(choices)
+    return f"{what} {name!r} is not one of {', '.join(known) or '(none)'}{nearest(name, known)}"

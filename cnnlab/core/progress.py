@@ -1,0 +1,33 @@
+"""One live line on a terminal; plain lines, now and then, in a pipe."""
+
+import shutil
+import sys
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: `7:05`, `1:02:09`."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+class Progress:
+    """A line that is written over on a terminal. In a pipe only the lines marked `keep` appear."""
+
+    def __init__(self) -> None:
+        self.live, self.shown = sys.stdout.isatty(), False
+
+    def show(self, line: str, *, keep: bool) -> None:
+        """Show where things stand, cut to the terminal's width."""
+        if self.live:
+            sys.stdout.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
+            sys.stdout.flush()
+            self.shown = True
+        elif keep:
+            print(line, flush=True)
+
+    def end(self) -> None:
+        """Leave the last line standing."""
+        if self.shown:
+            sys.stdout.write("\n")
+            self.shown = False

@@ -1,0 +1,106 @@
+"""The runs there are, and which one is meant."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnlab.core import checkpoint
+from cnnlab.core.errors import CnnlabError, UsageError, nearest
+from cnnlab.core.files import read_json
+
+
+def run_folders(outputs: Path) -> list[Path]:
+    """Every run below `outputs`/train, a sweep's among them, oldest first by name."""
+    return sorted(path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json"))
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "state.json").exists() or (folder / "checkpoints").is_dir()
+
+
+def find_run(name: str, outputs: Path) -> Path:
+    """A run folder, a sweep's folder followed by a number or `best`, `last` or `best` -> the run's folder.
+
+    `last`: the newest run that has a checkpoint. `best`: the highest validation score in a sweep's folder, the newest
+    sweep's where none is named. Raises UsageError where there is no such run.
+    """
+    path = Path(name)
+    if name == "last":
+        saved = [folder for folder in run_folders(outputs) if checkpoint.steps(folder / "checkpoints")]
+        if not saved:
+            raise UsageError(f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one")
+        return max(saved, key=lambda folder: ((folder / "state.json").stat().st_mtime_ns, folder))
+    if path.name == "best":
+        sweep = path.parent if name != "best" else newest_sweep(outputs)
+        return best_of(sweep)
+    if is_run(path):
+        return path
+    below = outputs / "train" / name
+    if is_run(below):
+        return below
+    if path.is_dir():
+        raise UsageError(f"{name} is not a run's folder{hint(path)}")
+    known = [str(folder) for folder in run_folders(outputs)]
+    raise UsageError(f"no run {name}{nearest(name, known)} `cnnlab runs` lists what there is")
+
+
+def hint(path: Path) -> str:
+    """What a folder that is no run might be meant for."""
+    runs = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and is_run(folder))
+    return f" but holds runs {', '.join(runs[:8])}: name one, or {path}/best" if runs else ""
+
+
+def newest_sweep(outputs: Path) -> Path:
+    sweeps = {folder.parent for folder in run_folders(outputs) if folder.parent.name != "train"}
+    if not sweeps:
+        raise UsageError(f"no sweep below {outputs}/train; `cnnlab train -m seed=1,2,3` makes one")
+    return max(sweeps)
+
+
+def best_of(sweep: Path) -> Path:
+    """The run of a sweep with the highest validation accuracy, by its last checkpoint."""
+    scored = [(info.validation, info.folder) for info in map(summary, run_folders_in(sweep)) if info.validation is not None]
+    if not scored:
+        raise UsageError(f"{sweep} holds no run with a validation score")
+    return max(scored, key=lambda pair: pair[0])[1]
+
+
+def run_folders_in(sweep: Path) -> list[Path]:
+    return sorted(path.parent for path in sweep.glob("*/state.json"))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a listing says of a run; accuracies between 0 and 1, None where there is none yet."""
+
+    folder: Path
+    model: str
+    dataset: str
+    step: int
+    validation: float | None
+    test: float | None
+
+
+def summary(folder: Path) -> Summary:
+    """Read a run's few words; what is missing or unreadable is left out rather than an error."""
+    try:
+        config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        config = {}
+    config = config if isinstance(config, dict) else {}
+    step, validation = 0, None
+    try:
+        record = checkpoint.read_record(checkpoint.find(folder / "checkpoints", "last"))
+        step, validation = int(record["step"]), float(record["validation"]["accuracy"])
+    except (CnnlabError, KeyError, TypeError, ValueError):
+        pass
+    result = read_json(folder / "result.json") or {}
+    test = result.get("test", {}).get("accuracy")
+    return Summary(folder, part(config, "model"), part(config, "dataset"), step, validation, test)
+
+
+def part(config: dict[str, Any], group: str) -> str:
+    value = config.get(group)
+    return str(value.get("name", "?")) if isinstance(value, dict) else "?"

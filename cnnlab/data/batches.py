@@ -1,0 +1,46 @@
+"""Batches of pictures that lie on the training device as uint8: gathered and changed there, a batch at once."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from cnnlab.data.augment import Draws, Pipeline
+from cnnlab.data.sources import Pictures
+
+Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float pictures, (N,) labels
+
+
+class TrainingBatches:
+    """Shuffled anew each epoch by (seed, epoch); the last pictures that fill no batch wait for another epoch."""
+
+    def __init__(self, pictures: Pictures, pipeline: Pipeline, *, batch_size: int, seed: int) -> None:
+        self.pictures, self.pipeline, self.seed = pictures, pipeline, seed
+        self.batch_size = min(batch_size, len(pictures))
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.pictures) // self.batch_size
+
+    def order(self, epoch: int) -> Tensor:
+        """(len * batch_size,) indices of the epoch's pictures, in order, on the CPU."""
+        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.pictures), generator=rng)[: len(self) * self.batch_size]
+
+    def indices(self, step: int) -> list[int]:
+        """Which pictures the batch of a step (counted from 0 over all epochs) holds."""
+        epoch, position = divmod(step, len(self))
+        return self.order(epoch)[position * self.batch_size :][: self.batch_size].tolist()
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the one numbered `start`."""
+        order = self.order(epoch).to(self.pictures.labels.device)
+        for index in order.split(self.batch_size)[start:]:
+            draws = Draws(self.seed, epoch, index)
+            yield self.pipeline(self.pictures.images[index], draws), self.pictures.labels[index]
+
+
+def in_order(pictures: Pictures, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
+    """Every picture once, in the data set's order; the last batch may be smaller."""
+    for images, labels in zip(pictures.images.split(batch_size), pictures.labels.split(batch_size), strict=True):
+        yield pipeline(images), labels

@@ -1,0 +1,163 @@
+"""Data sets by name: files -> uint8 pictures. Nothing read here can run code."""
+
+import csv
+import gzip
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnlab.core.errors import CnnlabError, UsageError
+
+Split = Literal["train", "test"]
+DIGITS_TEST = 360  # the last fifth of scikit-learn's 1,797, in the file's order
+MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 60_000),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 10_000),
+}
+CIFAR10_FILES = {  # name -> md5, as published
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TEN_DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """(N, C, H, W) uint8 pictures, (N,) int64 labels, and the classes' names in the labels' order."""
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(depth, height, width) of every picture."""
+        return self.images.shape[1], self.images.shape[2], self.images.shape[3]
+
+    def take(self, index: Tensor) -> "Pictures":
+        """The pictures at `index`, in its order."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device) -> "Pictures":
+        """The same pictures on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def data_root(root: str | None) -> Path:
+    """`root`, else CNNLAB_DATA, else the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cnnlab" / "data"
+    return Path(root or os.environ.get("CNNLAB_DATA") or cache).expanduser()
+
+
+def digits(split: Split, *, root: str | None) -> Pictures:
+    """1,797 handwritten digits of 8x8 pixels and 17 greys, shipped with scikit-learn (Alpaydin & Kaynak 1998).
+
+    The last 360 in the file's order are the test set. The file is read as it lies: importing
+    scikit-learn's loader takes over a second. `root` is not used.
+    """
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise CnnlabError("the digits come with scikit-learn, which is not installed: pip install scikit-learn")
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path, "rt", newline="") as file:
+        table = np.array(list(csv.reader(file)), dtype=np.float32)
+    table = table[:-DIGITS_TEST] if split == "train" else table[-DIGITS_TEST:]
+    greys = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return Pictures(torch.from_numpy(greys), torch.from_numpy(table[:, 64].astype(np.int64)), TEN_DIGITS)
+
+
+def mnist(split: Split, *, root: str | None) -> Pictures:
+    """70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), in `root`/MNIST/raw or downloaded there."""
+    images, labels, count = MNIST_FILES[split]
+    folder = data_root(root) / "MNIST" / "raw"
+    if not all((folder / name).exists() for name in (images, labels)):
+        names = [name for pair in MNIST_FILES.values() for name in pair[:2]]
+        download("MNIST", data_root(root), folder, names)
+    x = idx(folder / images, (count, 28, 28))
+    return Pictures(x.unsqueeze(1), idx(folder / labels, (count,)).long(), TEN_DIGITS)
+
+
+def idx(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """An idx file of bytes -> a uint8 tensor of the expected shape. Raises CnnlabError where it is not that."""
+    blob = path.read_bytes()
+    header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
+    if not blob.startswith(header) or len(blob) != len(header) + int(np.prod(shape)):
+        raise CnnlabError(f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again")
+    return torch.from_numpy(np.frombuffer(blob, np.uint8, offset=len(header)).reshape(shape).copy())
+
+
+def cifar10(split: Split, *, root: str | None) -> Pictures:
+    """60,000 natural pictures of 32x32 pixels in ten classes (Krizhevsky 2009), in `root`/cifar-10-batches-py
+    or downloaded there. Each batch's md5 is checked before it is unpickled."""
+    folder = data_root(root) / "cifar-10-batches-py"
+    names = [name for name in CIFAR10_FILES if (name == "test_batch") == (split == "test")]
+    if not all((folder / name).exists() for name in names):
+        download("CIFAR10", data_root(root), folder, list(CIFAR10_FILES))
+    batches = [cifar_batch(folder / name, CIFAR10_FILES[name]) for name in names]
+    images = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
+    labels = [label for batch in batches for label in batch["labels"]]
+    return Pictures(torch.from_numpy(images), torch.tensor(labels), CIFAR10_CLASSES)
+
+
+def cifar_batch(path: Path, md5: str) -> dict[str, Any]:
+    """One official batch. Raises CnnlabError where the bytes are not the published ones."""
+    blob = path.read_bytes()
+    if hashlib.md5(blob).hexdigest() != md5:
+        raise CnnlabError(f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again")
+    return ArraysOnly(io.BytesIO(blob), encoding="latin1").load()
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Admits what the CIFAR authors' batches hold, numpy arrays of plain types, and nothing that could act."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
+
+
+def download(name: str, root: Path, folder: Path, files: Sequence[str]) -> None:
+    """Fetch a data set into `root` by torchvision. Raises CnnlabError saying which files belong where."""
+    import torchvision
+
+    try:
+        getattr(torchvision.datasets, name)(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CnnlabError(
+            f"{name} is not in {folder} and could not be downloaded ({reason}).\n"
+            f"Put {', '.join(files)} there, or set CNNLAB_DATA to the folder that holds {folder.relative_to(root)}."
+        ) from error
+
+
+SOURCES: dict[str, Callable[..., Pictures]] = {"cifar10": cifar10, "digits": digits, "mnist": mnist}
+
+
+def hold_out(pictures: Pictures, *, count: int, seed: int) -> tuple[Pictures, Pictures]:
+    """A training set -> (what is left to train on, `count` pictures to validate with), split by `seed` alone."""
+    if not 0 < count < len(pictures):
+        raise UsageError(f"dataset.validation must be between 1 and {len(pictures) - 1}, not {count}")
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
+    return pictures.take(order[count:].sort().values), pictures.take(order[:count].sort().values)

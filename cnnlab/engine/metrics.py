@@ -1,0 +1,77 @@
+"""Scores from (N, K) logits and (N,) labels, in float64: the same whatever batches they came in."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927). Raises ValueError where nothing was counted."""
+    if total < 1:
+        raise ValueError("no pictures to score")
+    p, z2 = hits / total, Z95**2
+    centre, half = p + z2 / (2 * total), Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
+    return max(0.0, (centre - half) / (1 + z2 / total)), min(1.0, (centre + half) / (1 + z2 / total))
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(N,) predicted and (N,) true classes -> (K, K) counts, rows = true."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
+
+
+def per_class(counts: Tensor) -> dict[str, Tensor]:
+    """(K, K) confusion counts -> (K,) precision, recall and F1, zero where there is nothing to divide by."""
+    hits, true, predicted = counts.diag().double(), counts.sum(1).double(), counts.sum(0).double()
+    return {
+        "precision": hits / predicted.clamp(min=1),
+        "recall": hits / true.clamp(min=1),
+        "f1": 2 * hits / (true + predicted).clamp(min=1),
+    }
+
+
+def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """(N, K) probabilities -> the expected calibration error, and for 15 equal bins of confidence (lower edge
+    excluded) the count, mean confidence and accuracy (Guo et al. 2017, section 2)."""
+    confidence, predicted = probabilities.double().max(1)
+    hits = (predicted == labels).double()
+    which = (torch.ceil(confidence * BINS) - 1).clamp(0, BINS - 1).long()
+    count, sure, right = (
+        torch.zeros(BINS, dtype=torch.float64).index_add_(0, which, v) for v in (torch.ones_like(hits), confidence, hits)
+    )
+    filled = count.clamp(min=1)
+    return {
+        "error": float((sure - right).abs().sum() / count.sum()),
+        "bins": {"count": count.long().tolist(), "confidence": (sure / filled).tolist(), "accuracy": (right / filled).tolist()},
+    }
+
+
+def brief(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, error and mean cross-entropy: what training watches."""
+    accuracy = float((logits.argmax(1) == labels).double().mean())
+    loss = float(F.cross_entropy(logits.double(), labels))
+    return {"accuracy": accuracy, "error": 1 - accuracy, "loss": loss}
+
+
+def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
+    """All that `eval` reports, as plain numbers ready for JSON."""
+    predicted, hits = logits.argmax(1), int((logits.argmax(1) == labels).sum())
+    counts = confusion(predicted, labels, len(classes))
+    columns = {name: column.tolist() for name, column in per_class(counts).items()}
+    return {
+        **brief(logits, labels),
+        "correct": hits,
+        "pictures": len(labels),
+        "interval_95": wilson(hits, len(labels)),
+        "calibration": calibration(logits.double().softmax(1), labels),
+        "classes": {
+            name: {"pictures": int(counts[k].sum())} | {metric: column[k] for metric, column in columns.items()}
+            for k, name in enumerate(classes)
+        },
+        "confusion": counts.tolist(),
+    }

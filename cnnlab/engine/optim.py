@@ -1,0 +1,114 @@
+"""Optimizers by name, the average of the weights, and the guard that keeps a bad step from being taken."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+Params = Iterable[nn.Parameter]
+Optimizer = torch.optim.Optimizer
+
+
+def decayed(params: Params, weight_decay: float) -> list[dict[str, object]]:
+    """Two groups: weights, which decay, and what has one dimension (biases, scales), which does not."""
+    every = list(params)
+    matrices, vectors = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def positive(lr: float) -> float:
+    """A learning rate that can be one. Raises ValueError otherwise."""
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be above 0, not {lr}")
+    return lr
+
+
+def sgd(params: Params, *, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> Optimizer:
+    """Stochastic gradient descent with momentum; L2 decay of the weights."""
+    groups = decayed(params, weight_decay)
+    return torch.optim.SGD(groups, lr=positive(lr), momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def adam(params: Params, *, lr: float, betas: list[float], eps: float, weight_decay: float) -> Optimizer:
+    """Adam (Kingma & Ba 2015); L2 decay of the weights, through the gradient."""
+    groups = decayed(params, weight_decay)
+    return torch.optim.Adam(groups, lr=positive(lr), betas=pair(betas), eps=eps, fused=True)
+
+
+def adamw(params: Params, *, lr: float, betas: list[float], eps: float, weight_decay: float) -> Optimizer:
+    """Adam with decoupled decay of the weights (Loshchilov & Hutter 2019)."""
+    groups = decayed(params, weight_decay)
+    return torch.optim.AdamW(groups, lr=positive(lr), betas=pair(betas), eps=eps, fused=True)
+
+
+def pair(betas: list[float]) -> tuple[float, float]:
+    """Adam's two decay rates. Raises ValueError where there are not two."""
+    if len(betas) != 2:
+        raise ValueError(f"betas must be two numbers, not {betas}")
+    return betas[0], betas[1]
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers, as `<parameter's number>/<name>` -> tensor. Its settings are the config's."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}/{k}": torch.as_tensor(v) for i, kept in state.items() for k, v in kept.items() if v is not None}
+
+
+def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Undo `state_tensors` on an optimizer built anew for the same network."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        number, _, name = path.partition("/")
+        param = params[int(number)]
+        # The fused kernels walk weights and moments side by side: both must lie in memory alike.
+        laid = torch.empty_like(param).copy_(tensor) if tensor.shape == param.shape else tensor
+        state.setdefault(int(number), {})[name] = laid
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+class Average:
+    """An exponential moving average of a network's weights and running statistics.
+
+    The decay is min(decay, (1 + t) / (10 + t)) at update t, so that the first, random weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"ema_decay must be between 0 and 1, not {decay}")
+        self.model, self.decay, self.updates = deepcopy(model).eval().requires_grad_(False), decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards `model`."""
+        self.updates += 1
+        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        floats = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
+        torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], weight)
+        for mine, new in pairs:
+            if not mine.is_floating_point():
+                mine.copy_(new)
+
+
+class Guard:
+    """Takes a step only where loss and gradient are finite, and never asks the device to wait for the answer.
+
+    torch's fused optimizers read `found_inf` on the device and leave everything as it was where it is 1. The
+    first step that was refused is kept there too, for the host to read when it reads the rest.
+    """
+
+    def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
+        self.optimizer, self.refused = optimizer, torch.full((), -1, dtype=torch.int64, device=device)
+
+    def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Take the optimizer's step number `step`, unless `loss` or the gradient's `norm` is not finite."""
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.refused = torch.where((self.refused < 0) & bad, step, self.refused)

@@ -1,0 +1,14 @@
+"""Networks by name. A builder takes the input's (depth, height, width) and the number of classes, then
+keywords that its YAML file in configs/model gives, and returns (N, depth, height, width) -> (N, classes) logits."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from cnnlab.models.mnist import cnn, mlp
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "digits_cnn": cnn,
+    "mnist_cnn": cnn,
+    "mnist_mlp": mlp,
+}

@@ -1,0 +1,125 @@
+"""From plain configuration to parts: what several verbs build in the same way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.core import checkpoint
+from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.runs import find_run
+from cnnlab.core.schema import build, check
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.sources import SOURCES, Pictures, Split
+from cnnlab.models import MODELS
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What every data set's configuration says beside its source's own keys."""
+
+    validation: int
+    split_seed: int
+    mean: list[float]
+    std: list[float]
+    light_on_dark: bool
+
+
+def data_settings(dataset: Config) -> DataSettings:
+    """The common keys of a `dataset` configuration. Raises UsageError."""
+    own = {k: v for k, v in dataset.items() if k in DataSettings.__annotations__}
+    check(DataSettings, own, "dataset")
+    return DataSettings(**own)
+
+
+def load_pictures(dataset: Config, split: Split) -> Pictures:
+    """The training or the test set that a `dataset` configuration names."""
+    source = {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
+    return build(SOURCES, source, "dataset", split)
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """How pictures become a network's input, to train and to be judged."""
+
+    train: Pipeline
+    eval: Pipeline
+
+
+def pipelines(augment: Config) -> Pipelines:
+    """An `augment` configuration's two pipelines. Raises UsageError."""
+    if set(augment) != {"train", "eval"}:
+        raise UsageError(f"augment takes train and eval, each a mapping of operations, not {', '.join(augment)}")
+    made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
+    random = [name for name, op in made.eval.ops.items() if op.numbers]
+    if random:
+        raise UsageError(f"augment.eval.{random[0]} is random: it can only stand in augment.train")
+    return made
+
+
+def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(depth, height, width) of what the network sees, given the data set's. Raises UsageError."""
+    try:
+        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:]
+    except ValueError as error:
+        raise UsageError(f"augment: {error}") from error
+    return depth, height, width
+
+
+def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network by its `model` configuration, for pictures of a shape. Raises UsageError."""
+    return build(MODELS, spec, "model", shape, classes)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network and what it takes to use it. `shape` is the data set's (depth, height, width)."""
+
+    model: nn.Module
+    preprocess: Pipeline
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    config: Config
+    folder: Path
+    step: int
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            return self.model(self.preprocess(pictures.to(device))).float().softmax(1)
+
+
+def load_run(
+    run: str = "last",
+    *,
+    checkpoint_name: str = "result",
+    device: str | torch.device = "cpu",
+    outputs: str = "outputs",
+) -> Trained:
+    """Rebuild a run's network from its checkpoint alone, ready to judge pictures.
+
+    `run`: a run folder, or what `find_run` takes. `checkpoint_name`: result (the one that the run was scored by), last,
+    best, or a step. Its weights are the average of the weights where the run keeps one.
+    Raises UsageError where there is no such run, CnnlabError where its checkpoint is missing or damaged.
+    """
+    folder = find_run(run, Path(outputs))
+    saved = folder / "checkpoints"
+    path = checkpoint.find(saved, "last" if checkpoint_name == "result" else checkpoint_name)
+    record = checkpoint.read_record(path)
+    if checkpoint_name == "result" and record["config"].get("result") == "best":
+        path = checkpoint.find(saved, "best")
+    groups, record = checkpoint.load(path, str(device), ("model", "average"))
+    config, shape = record["config"], tuple(record["shape"])
+    try:
+        pipeline = pipelines(config["augment"]).eval
+        model = build_model(config["model"], input_shape(pipeline, shape), len(record["classes"]))
+        model.load_state_dict(groups.get("average") or groups["model"])
+    except (UsageError, RuntimeError, KeyError, TypeError) as error:
+        raise CnnlabError(f"{path} does not fit its own description: {str(error).splitlines()[0]}") from error
+    model = model.to(device).eval().requires_grad_(False)
+    return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, int(record["step"]))
