@@ -1,46 +1,118 @@
 """The verbs. Typer has flags and help; everything `key=value` goes to Hydra. torch is imported inside the task."""
 
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnnlab import config
-from cnnlab.core.errors import CnnlabError
+from cnnlab import completion, config
+from cnnlab.core.errors import CnnlabError, UsageError
 
 app = typer.Typer(
     name="cnnlab",
     help="A bench for convolutional networks: train them, score them, look inside them.",
+    epilog="Start with `cnnlab train`: it needs no download and takes seconds. Then `cnnlab VERB -h`.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
-Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="Every combination of comma-separated values.")]
-Cfg = Annotated[str | None, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
-ConfigDir = Annotated[str | None, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
+OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
+
+TRAIN_HELP = """Train a network to a scored run.
+
+\b
+Examples:
+  cnnlab train                            digits that come with it: seconds
+  cnnlab train model=mnist_cnn            the chapter's network on MNIST
+  cnnlab train model=mnist_mlp epochs=5 optim.lr=0.002
+  cnnlab train experiment=mnist_cnn_best  a recipe that was measured
+  cnnlab train -m seed=1,2,3              a sweep, one run each
+  cnnlab train resume=last                go on with an interrupted run
+  cnnlab train model=mnist_cnn --cfg job  show all keys; run nothing
+"""
+EVAL_HELP = """Score a run: the last one, or the one named.
+
+\b
+Examples:
+  cnnlab eval
+  cnnlab eval outputs/train/2026-11-24_10-00-00_mnist_cnn
+  cnnlab eval last split=validation checkpoint=best
+  cnnlab eval --json
+"""
+PREDICT_HELP = """Classify pictures of your own by a run.
+
+\b
+Examples:
+  cnnlab predict digit.png
+  cnnlab predict photos/*.jpg run=outputs/train/2026-11-24_10-00-00_mnist_cnn
+  cnnlab predict digit.png --format csv
+"""
+
+
+def group_help() -> str:
+    """Every configuration group with its options, a line each."""
+    rows = [f"  {group + '=':<12}{' | '.join(options)}" for group, options in config.groups().items()]
+    return "\b\nGroups, and what each can be:\n" + "\n".join(rows)
+
+
+def words(value: str | None = None) -> typer.models.ArgumentInfo:
+    """The positional words of a verb, completed by group, option and key."""
+    return typer.Argument(metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete)
+
+
+Overrides = Annotated[list[str] | None, words()]
+RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
+PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
+Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")]
+Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
+ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
+Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
+Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
 
 
-def flags(multirun: bool, cfg: str | None, config_dir: str | None) -> list[str]:
-    """Typer's options as Hydra's flags."""
-    words = ["--multirun"] if multirun else []
-    words += ["--cfg", cfg] if cfg else []
-    return words + (["--config-dir", config_dir] if config_dir else [])
+def split(given: list[str] | None) -> tuple[list[str], list[str]]:
+    """Words of the command line -> (names of files or runs, Hydra's overrides)."""
+    overrides = [word for word in given or [] if OVERRIDE.match(word) and not Path(word).exists()]
+    return [word for word in given or [] if word not in overrides], overrides
+
+
+@app.command(help=TRAIN_HELP, epilog=group_help())
+def train(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = "", config_dir: ConfigDir = "", debug: Debug = False
+) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
+    config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
+
+
+@app.command(name="eval", help=EVAL_HELP)
+def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    if len(names) > 1:
+        raise UsageError(f"eval takes one run, not {', '.join(names)}")
+    config.launch("eval", [*(f"run={config.literal(n)}" for n in names), *rest, *(["json=true"] if json else [])], cfg=cfg)
+
+
+@app.command(help=PREDICT_HELP)
+def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    pictures = ",".join(map(config.literal, names))
+    config.launch("predict", [f"pictures=[{pictures}]", f"format={config.literal(format)}", *rest], cfg=cfg)
 
 
 @app.command()
-def train(
-    overrides: Overrides = None,
-    multirun: Multirun = False,
-    cfg: Cfg = None,
-    config_dir: ConfigDir = None,
-    debug: Debug = False,
-) -> None:
-    """Train a network to a scored run."""
-    config.launch("train", overrides or [], flags(multirun, cfg, config_dir))
+def runs(outputs: Outputs = "outputs", json: Json = False, debug: Debug = False) -> None:
+    """List the runs there are, with their state and score."""
+    from cnnlab.tasks import runs as task
+
+    task.run(Path(outputs), as_json=json)
 
 
 @app.command()
@@ -52,7 +124,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error a user can cause is a line or two on stderr."""
+    """Run the command line; every error that a user can cause is a line or two on stderr."""
+    completion.rejoin()
     try:
         app()
     except CnnlabError as error:

@@ -3,17 +3,21 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import CnnlabError, UsageError, nearest, not_one_of
+from cnnlab.core.files import new_folder
 
 PACKAGE = Path(__file__).resolve().parent
-CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE / "configs")
+CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
 TASKS = ("eval", "predict", "train")
 # cnnlab makes its own run folders and writes its own logs.
 QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+# What a folder of a user's own configs may say of Hydra; all else there could name code to run.
+HARMLESS = {"job", "mode", "overrides", "run", "runtime", "sweep", "verbose"}
 
 
 class Escape(BaseException):
@@ -27,27 +31,35 @@ def entry(config: Any) -> Any:
     from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
+    sweep = {"sweep_folder": Path(hydra.runtime.output_dir)} if hydra.mode is RunMode.MULTIRUN else {}
     if hydra.job.config_name not in TASKS:
         raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    task = import_module(f"cnnlab.tasks.{hydra.job.config_name}").run
     try:
-        return import_module(f"cnnlab.tasks.{hydra.job.config_name}").run(plain, list(hydra.overrides.task))
+        return task(plain, list(hydra.overrides.task), **sweep)
     except CnnlabError as error:
-        if hydra.mode is RunMode.MULTIRUN:
+        if sweep:
             raise
         raise Escape from error
 
 
-def launch(task: str, overrides: list[str], flags: list[str]) -> None:
-    """Compose configs/`task`.yaml with overrides and run the task, or do what Hydra's flags ask for.
-    Raises UsageError, one line, for a configuration that cannot be."""
+def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = "") -> None:
+    """Compose configs/`task`.yaml with overrides and run the task; `cfg` (job, hydra or all) prints instead.
+    Raises UsageError, one line, for a configuration that cannot be, and whatever the task raises."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed and exited with
+    flags = [*(["--cfg", cfg] if cfg else []), *(["--config-dir", config_dir] if config_dir else [])]
+    sweep = new_folder(outputs_of(overrides) / task, "sweep") if multirun else None
+    if sweep:
+        flags += ["--multirun", f"hydra.sweep.dir={literal(str(sweep))}"]
     before, sys.argv = sys.argv, ["cnnlab", *flags, *QUIET, f"hydra.job.name={task}", *overrides]
     try:
+        if config_dir:
+            refuse_code(task, overrides, config_dir)
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(one_line(task, error)) from error
@@ -55,6 +67,41 @@ def launch(task: str, overrides: list[str], flags: list[str]) -> None:
         raise escape.__cause__ or escape from None
     finally:
         sys.argv = before
+        if sweep:
+            with suppress(OSError):
+                sweep.rmdir()  # only where nothing came of it
+
+
+def outputs_of(overrides: list[str]) -> Path:
+    """Where runs go, before there is a configuration to ask."""
+    given = [word.partition("=")[2] for word in overrides if word.startswith("outputs=")]
+    return Path(given[-1].strip("'\"") if given else "outputs")
+
+
+def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
+    """Hydra instantiates callbacks, launchers, sweepers and log handlers that a config names: none may come from a
+    user's folder, which may have come from anybody. Raises UsageError."""
+    if not Path(config_dir).is_dir():
+        raise UsageError(f"--config-dir {config_dir} is not a folder")
+    theirs, ours = composed(task, overrides, config_dir), composed(task, [], None)
+    for key in sorted(theirs["hydra"].keys() | ours["hydra"].keys()):
+        if key not in HARMLESS and theirs["hydra"].get(key) != ours["hydra"].get(key):
+            raise UsageError(f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead")
+
+
+def composed(task: str, overrides: list[str], config_dir: str | None) -> dict[str, Any]:
+    """A whole configuration as plain values, Hydra's own part included; nothing in it is instantiated."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    path = create_config_search_path(str(CONFIGS))
+    if config_dir:
+        path.prepend(provider="command-line", path=f"file://{Path(config_dir).resolve()}", anchor="schema")
+    loader = ConfigLoaderImpl(config_search_path=path)
+    config = loader.load_configuration(task, [w for w in overrides if not w.startswith("hydra")], RunMode.RUN)
+    return OmegaConf.to_container(config)  # type: ignore[return-value]
 
 
 def one_line(task: str, error: Exception) -> str:
@@ -62,47 +109,30 @@ def one_line(task: str, error: Exception) -> str:
     text = str(error)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         return not_one_of(found[1], found[2], groups().get(found[1], []))
-    if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"Could not (?:append|delete).*?: '?([\w./@]+)", text):
+    if found := re.search(r"Could not override '([^']+)'", text):
         known = keys(task)
-        return f"unknown key {found[1]}{nearest(found[1], known)} `cnnlab {task} --cfg job` shows all keys"
-    if found := re.search(r"(?:mismatched|extraneous|no viable|token recognition)[^\n]*", text):
-        return f"cannot read the override: {text.splitlines()[0]}"
+        return f"unknown key {found[1]}{nearest(found[1], known) or ';'} `cnnlab {task} --cfg job` shows all keys"
     return " ".join(text.split("\n\n")[0].split())
 
 
 def groups() -> dict[str, list[str]]:
     """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options."""
-    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir())
+    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def keys(task: str) -> list[str]:
-    """Every key of a task's default configuration, as `group.key`."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
+    """Every key of a task's default configuration, as `group.key`, and the groups."""
 
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            plain = OmegaConf.to_container(compose(task))
-    except Exception:
-        return []
-    found: list[str] = []
+    def walk(value: Any, path: str) -> list[str]:
+        below = value.items() if isinstance(value, dict) else ()
+        return [word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))]
 
-    def walk(value: Any, path: str) -> None:
-        for key, below in value.items() if isinstance(value, dict) else ():
-            found.append(f"{path}{key}")
-            walk(below, f"{path}{key}.")
-
-    walk(plain, "")
-    return found
+    plain = composed(task, [], None)
+    return [*groups(), *walk({k: v for k, v in plain.items() if k != "hydra"}, "")]
 
 
 def literal(text: str) -> str:
-    """A file's name as a Hydra value that means just that, whatever is in it."""
+    """A text, such as a file's name, as a Hydra value that means just that, whatever is in it."""
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{quoted}'"
-
-
-__all__ = ["CONFIGS", "CnnlabError", "groups", "keys", "launch", "literal"]

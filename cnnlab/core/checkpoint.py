@@ -6,21 +6,25 @@ One rename makes it whole, and reading it cannot run code.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, not_one_of
 from cnnlab.core.files import write_whole
 
-Groups = dict[str, dict[str, Tensor]]  # {"model": {...}, "optimizer": {...}, ...}
+if TYPE_CHECKING:  # `cnnlab runs` reads records, and need not wait for torch
+    from torch import Tensor
+
+Groups = dict[str, dict[str, "Tensor"]]  # {"model": {...}, "optimizer": {...}, ...}
 FORMAT = "1"
 
 
-def save(path: Path, groups: Mapping[str, Mapping[str, Tensor]], record: dict[str, Any]) -> None:
+def save(path: Path, groups: Mapping[str, Mapping[str, "Tensor"]], record: dict[str, Any]) -> None:
     """Write tensors and their record to `path`, whole."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(exist_ok=True)
     tensors = {f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()}
     metadata = {"format": "pt", "cnnlab": FORMAT, "record": json.dumps(record, allow_nan=False)}
     write_whole(path, lambda part: save_file(tensors, part, metadata))
@@ -45,7 +49,7 @@ def load(path: Path, device: str = "cpu", groups: tuple[str, ...] = ()) -> tuple
 def read_record(path: Path) -> dict[str, Any]:
     """The record alone: only the file's head is read."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return parse(path, file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from error

@@ -3,8 +3,11 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from cnnlab.core.errors import CnnlabError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -44,3 +47,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """`parent`/<date>_<time>_<name>, made so that no two runs can share one."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1, 1000):
+        folder = parent / "_".join([stamp, name] + ([str(attempt)] if attempt > 1 else []))
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CnnlabError(f"cannot make a run's folder in {parent}: {error.strerror}") from error
+        return folder
+    raise CnnlabError(f"a thousand runs named {name} began in this second; there is no free name in {parent}")

@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,8 @@ import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import read_json, write_json, write_text, write_whole
+from cnnlab.core.files import write_json, write_text, write_whole
 from cnnlab.core.image import save_png
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """`parent`/<date>_<time>_<name>, made so that no two runs can share one."""
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1, 1000):
-        folder = parent / "_".join([stamp, name] + ([str(attempt)] if attempt > 1 else []))
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise CnnlabError(f"cannot make a run's folder in {parent}: {error.strerror}") from error
-        return folder
-    raise CnnlabError(f"a thousand runs named {name} began in this second; there is no free name in {parent}")
 
 
 class Run:
@@ -41,8 +23,6 @@ class Run:
         """`elapsed_s`: seconds that the run has trained before; `purge_step`: what TensorBoard forgets, from there on."""
         self.folder, self.elapsed_s = folder, elapsed_s
         self.checkpoints, self.figures, self.filters = (folder / n for n in ("checkpoints", "figures", "filters"))
-        for sub in (self.checkpoints, self.figures, self.filters):
-            sub.mkdir(exist_ok=True)
         self.metrics = folder / "metrics.jsonl"
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
         self.began = time.time() - elapsed_s
@@ -70,14 +50,16 @@ class Run:
         kept = [line for line in read_lines(self.metrics) if line["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def picture(self, name: str, image: np.ndarray, step: int, data: Any = None) -> None:
-        """(H, W[, 3]) uint8 to figures/`name`.png and TensorBoard, with the numbers it was drawn from beside it."""
-        path = self.figures / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_png(path, image)
-        if data is not None:
-            write_json(path.with_suffix(".json"), data)
+    def sheet(self, name: str, image: np.ndarray, step: int) -> None:
+        """(H, W) or (H, W, 3) uint8 to TensorBoard alone."""
         self.writer.add_image(name, image, step, dataformats="HW" if image.ndim == 2 else "HWC")
+
+    def figure(self, name: str, image: np.ndarray, step: int, data: Any) -> None:
+        """(H, W) or (H, W, 3) uint8 to figures/`name`.png and TensorBoard, the numbers it was drawn from beside it."""
+        self.figures.mkdir(exist_ok=True)
+        save_png(self.figures / f"{name}.png", image)
+        write_json(self.figures / f"{name}.json", data)
+        self.sheet(f"figures/{name}", image, step)
 
     def keep_filters(self, weights: Tensor, epoch: int) -> None:
         """The first layer's filters after an epoch (0: before the first), as float32 in filters/<epoch>.npy."""
@@ -87,6 +69,7 @@ class Run:
             with part.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
 
+        self.filters.mkdir(exist_ok=True)
         write_whole(self.filters / f"{epoch:05d}.npy", write)
 
     def histograms(self, named: Mapping[str, Tensor], step: int) -> None:
@@ -115,26 +98,3 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
-
-
-def run_state(folder: Path) -> str:
-    """running, finished, interrupted or failed; a run whose process is gone without a word was interrupted."""
-    state = read_json(folder / "state.json")
-    if not isinstance(state, dict) or "state" not in state:
-        return "interrupted"
-    if state["state"] == "running" and not alive(state.get("pid")):
-        return "interrupted"
-    return str(state["state"])
-
-
-def alive(pid: Any) -> bool:
-    """Whether a process of this number runs on this machine."""
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

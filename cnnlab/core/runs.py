@@ -1,5 +1,6 @@
 """The runs there are, and which one is meant."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,26 @@ def summary(folder: Path) -> Summary:
 def part(config: dict[str, Any], group: str) -> str:
     value = config.get(group)
     return str(value.get("name", "?")) if isinstance(value, dict) else "?"
+
+
+def run_state(folder: Path) -> str:
+    """running, finished, interrupted or failed; a run whose process is gone without a word was interrupted."""
+    state = read_json(folder / "state.json")
+    if not isinstance(state, dict) or "state" not in state:
+        return "interrupted"
+    if state["state"] == "running" and not alive(state.get("pid")):
+        return "interrupted"
+    return str(state["state"])
+
+
+def alive(pid: Any) -> bool:
+    """Whether a process of this number runs on this machine."""
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

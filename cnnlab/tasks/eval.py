@@ -1,0 +1,136 @@
+"""`cnnlab eval`: a run scored by its own configuration, in numbers and pictures."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnlab.core.device import describe, environment, pick_device
+from cnnlab.core.files import new_folder, write_json, write_whole
+from cnnlab.core.run import Run
+from cnnlab.core.schema import call
+from cnnlab.data.batches import in_order
+from cnnlab.data.sources import Pictures, hold_out
+from cnnlab.engine.evaluate import answers
+from cnnlab.engine.metrics import scores
+from cnnlab.tasks import parts
+from cnnlab.viz.figures import captioned_sheet, confusion_figure, reliability_figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """configs/eval.yaml's keys and their types."""
+
+    run: str
+    checkpoint: str | int
+    split: Literal["test", "validation", "train"]
+    device: str
+    batch_size: int | None
+    mistakes: int
+    json: bool
+    outputs: str
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.mistakes < 0:
+            raise ValueError(f"mistakes must be at least 0, not {self.mistakes}")
+
+
+def run(config: parts.Config, overrides: list[str]) -> float:
+    """Score a run, write RUN/eval/<date>_<time>_<split>/ and print; returns the accuracy."""
+    s = call(Settings, config, "")
+    device = pick_device(s.device)
+    trained = parts.load_run(s.run, checkpoint_name=str(s.checkpoint), device=device, outputs=s.outputs)
+    pictures = split_of(trained, s.split).to(device)
+    batch_size = s.batch_size or trained.config["eval_batch_size"]
+    logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
+    found = scores(logits, labels, trained.classes)
+    about = {"run": str(trained.folder), "step": trained.step, "dataset": trained.config["dataset"]["name"], "split": s.split}
+    folder = new_folder(trained.folder / "eval", s.split)
+    record(folder, about | found | {"environment": environment(device)}, logits, labels)
+    draw(folder, trained, pictures, found, logits, s)
+    if s.json:
+        print(json.dumps(about | found | {"folder": str(folder)}))
+    else:
+        print(f"cnnlab eval: {trained.folder}, step {trained.step:,}, device {describe(device)}")
+        print(table(found, f"{about['dataset']} {s.split}"))
+        print(f"\nnumbers, logits and figures: {folder}")
+    return found["accuracy"]
+
+
+def split_of(trained: parts.Trained, split: str) -> Pictures:
+    """The test set, or the part of the training set that the run trained on or validated with."""
+    dataset = trained.config["dataset"]
+    if split == "test":
+        return parts.load_pictures(dataset, "test")
+    data = parts.data_settings(dataset)
+    train, validation = hold_out(parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
+    return train if split == "train" else validation
+
+
+def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
+    """scores.json, and the logits and labels that every number follows from."""
+    from safetensors.torch import save_file
+
+    write_json(folder / "scores.json", found)
+    tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
+    write_whole(folder / "logits.safetensors", lambda part: save_file(tensors, part))
+
+
+def draw(folder: Path, trained: parts.Trained, pictures: Pictures, found: dict[str, Any], logits: Tensor, s: Settings) -> None:
+    """Confusion matrix, reliability diagram and the most confident mistakes, as PNG and in TensorBoard."""
+    run = Run(folder)
+    wrong = found["pictures"] - found["correct"]
+    title = f"{wrong:,} of {found['pictures']:,} {s.split} pictures are mistaken"
+    figure = confusion_figure(found["confusion"], trained.classes, title)
+    run.figure("confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]})
+    calibration = found["calibration"]
+    title = f"Confidence is off by {calibration['error']:.2%} on average"
+    run.figure("reliability", reliability_figure(calibration, title), trained.step, calibration)
+    rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
+    if rows:
+        shown = pictures.images[torch.tensor([row["index"] for row in rows])].permute(0, 2, 3, 1).cpu()
+        captions = [f"{row['predicted']}? {row['probability']:.1%}
+is {row['true']}, #{row['index']}" for row in rows]
+        title = f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"
+        sheet = captioned_sheet(np.asarray(shown), captions, title)
+        run.figure("mistakes", sheet, trained.step, rows)
+    summary = {"accuracy": found["accuracy"], "loss": found["loss"], "calibration_error": calibration["error"]}
+    run.scalars(s.split, summary, trained.step)
+    run.close()
+
+
+def worst(logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int) -> list[dict[str, Any]]:
+    """The mistaken pictures in which the network believed most firmly, the firmest first."""
+    probability, predicted = logits.double().softmax(1).max(1)
+    wrong = (predicted != labels).nonzero().flatten()
+    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:most].tolist()
+    return [
+        {
+            "index": i,
+            "predicted": classes[predicted[i]],
+            "probability": float(probability[i]),
+            "true": classes[labels[i]],
+        }
+        for i in order
+    ]
+
+
+def table(found: dict[str, Any], name: str) -> str:
+    """The scores for a terminal of 80 columns."""
+    low, high = found["interval_95"]
+    rows = [
+        f"\n{name}: accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['pictures']:,}; "
+        f"95 % interval {low:.2%} to {high:.2%})",
+        f"loss {found['loss']:.4f}, expected calibration error {found['calibration']['error']:.2%}\n",
+        f"{'class':<20}{'pictures':>10}{'precision':>12}{'recall':>10}{'F1':>10}",
+    ]
+    for label, row in found["classes"].items():
+        numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
+        rows.append(f"{label[:19]:<20}{row['pictures']:>10,}{numbers}")
+    return "\n".join(rows)

@@ -1,0 +1,50 @@
+"""`cnnlab runs`: the runs there are. No torch, no Hydra: it answers at once."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cnnlab.core.runs import run_folders, run_state, summary
+
+UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def run(outputs: Path, *, as_json: bool) -> None:
+    """Print every run below `outputs`, the newest last, with its state, score and age."""
+    rows = [row(folder) for folder in run_folders(outputs)]
+    if as_json:
+        print(json.dumps(rows))
+    elif not rows:
+        print(f"no runs below {outputs}/train; `cnnlab train` makes one")
+    else:
+        width = max(len(name(one, outputs)) for one in rows)
+        print(f"{'run':{width}} {'model':<10} {'data':<8}{'state':<12}{'score':>8} {'age':>4}")
+        for one in rows:
+            about = f"{one['model'][:10]:<10} {one['dataset'][:7]:<8}{one['state']:<12}"
+            print(f"{name(one, outputs):{width}} {about}{score(one):>8} {age(one['age_s']):>4}")
+        print("score: accuracy on the test set; v: on the validation set, so far")
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """What is known of a run, ready for JSON."""
+    changed = (folder / "state.json").stat().st_mtime
+    known = asdict(summary(folder)) | {"folder": str(folder)}
+    return known | {"state": run_state(folder), "age_s": max(0.0, time.time() - changed)}
+
+
+def name(one: dict[str, Any], outputs: Path) -> str:
+    return str(Path(one["folder"]).relative_to(outputs / "train"))
+
+
+def score(one: dict[str, Any]) -> str:
+    if one["test"] is not None:
+        return f"{one['test']:.2%}"
+    return f"v{one['validation']:.2%}" if one["validation"] is not None else "-"
+
+
+def age(seconds: float) -> str:
+    """`3d`, `5h`, `12m`, `40s`."""
+    unit, size = next((pair for pair in UNITS if seconds >= pair[1]), UNITS[-1])
+    return f"{int(seconds // size)}{unit}"

@@ -1,0 +1,164 @@
+"""A training: its settings, its parts introduced to each other, and its state in and out of a checkpoint."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.core.checkpoint import Groups
+from cnnlab.core.device import pick_device
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.schema import build
+from cnnlab.data.batches import TrainingBatches, in_order
+from cnnlab.data.sources import Pictures, hold_out
+from cnnlab.engine.evaluate import answers
+from cnnlab.engine.fit import Report, fit
+from cnnlab.engine.metrics import brief
+from cnnlab.engine.optim import OPTIMIZERS, Average, Optimizer, restore, state_tensors
+from cnnlab.engine.schedule import SCHEDULES, Schedule
+from cnnlab.models.layers import initialize
+from cnnlab.tasks import parts
+
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """configs/train.yaml's keys and their types."""
+
+    name: str
+    dataset: parts.Config
+    augment: parts.Config
+    model: parts.Config
+    optim: parts.Config
+    schedule: parts.Config
+    seed: int
+    epochs: int
+    batch_size: int
+    eval_batch_size: int
+    label_smoothing: float
+    clip_norm: float | None
+    ema_decay: float | None
+    early_stop_epochs: int | None
+    result: Literal["last", "best"]
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    channels_last: bool
+    deterministic: bool
+    log_every: int
+    outputs: str
+    resume: str | None
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+        if "/" in self.name or not self.name.strip("."):
+            raise ValueError(f"name must be usable in a folder's name, not {self.name!r}")
+
+
+@dataclass
+class Training:
+    """The parts of a training, introduced to each other."""
+
+    settings: Settings
+    device: torch.device
+    train: TrainingBatches
+    validation: Pictures
+    pipelines: parts.Pipelines
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    average: Average | None
+    steps: int
+    input_shape: tuple[int, int, int]  # (depth, height, width) that the network sees
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network whose scores count: the average of the weights where there is one."""
+        return self.average.model if self.average else self.model
+
+    def reports(self, done: int) -> Iterator[Report]:
+        """The engine's loop over these parts, from step `done` on."""
+        s = self.settings
+        return fit(
+            self.model, self.train, self.optimizer, self.schedule, steps=self.steps, done=done, average=self.average,
+            label_smoothing=s.label_smoothing, clip_norm=s.clip_norm, autocast=AUTOCAST[s.precision],
+            log_every=s.log_every,
+        )  # fmt: skip
+
+    def score(self, pictures: Pictures) -> dict[str, float]:
+        """Accuracy, error and loss on pictures of any split."""
+        batches = in_order(pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size)
+        return brief(*answers(self.judged, batches))
+
+
+def assemble(settings: Settings) -> Training:
+    """Build every part from the configuration. Raises UsageError before anything is written."""
+    device = pick_device(settings.device)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.manual_seed(settings.seed)
+    made = parts.pipelines(settings.augment)
+    data = parts.data_settings(settings.dataset)
+    pictures = parts.load_pictures(settings.dataset, "train")
+    train, validation = hold_out(pictures, count=data.validation, seed=data.split_seed)
+    batches = TrainingBatches(train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed)
+    shape = parts.input_shape(made.eval, train.shape)
+    model = parts.build_model(settings.model, shape, len(train.classes))
+    initialize(model, torch.Generator().manual_seed(settings.seed))
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=layout)
+    average = Average(model, settings.ema_decay) if settings.ema_decay is not None else None
+    optimizer = build(OPTIMIZERS, settings.optim, "optim", model.parameters())
+    steps = settings.epochs * len(batches)
+    schedule = build(SCHEDULES, settings.schedule, "schedule", steps, len(batches))
+    if settings.compile:
+        model.compile()
+    return Training(
+        settings, device, batches, validation.to(device), made, model, optimizer, schedule, average, steps, shape
+    )  # fmt: skip
+
+
+def generators(device: torch.device) -> dict[str, Tensor]:
+    """The state of the random generators that dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def state(training: Training) -> tuple[Groups, dict[str, Any]]:
+    """All that it takes to go on from here, or to use the network: tensors and what describes them."""
+    kept = training.average
+    groups = {
+        "model": training.model.state_dict(),
+        "optimizer": state_tensors(training.optimizer),
+        "rng": generators(training.device),
+        **({"average": kept.model.state_dict()} if kept else {}),
+    }
+    record = {
+        "config": asdict(training.settings) | {"resume": None},
+        "classes": list(training.validation.classes),
+        "shape": list(training.validation.shape),
+        "steps": training.steps,
+        "average_updates": kept.updates if kept else 0,
+    }
+    return groups, record
+
+
+def put_back(training: Training, groups: Groups, record: dict[str, Any]) -> None:
+    """Undo `state` on parts built anew. Raises CnnlabError where they do not fit each other."""
+    try:
+        training.model.load_state_dict(groups["model"])
+        restore(training.optimizer, groups.get("optimizer", {}))
+        if training.average:
+            training.average.model.load_state_dict(groups["average"])
+            training.average.updates = record["average_updates"]
+        torch.set_rng_state(groups["rng"]["cpu"])
+        if "cuda" in groups["rng"] and training.device.type == "cuda":
+            torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise CnnlabError(f"the checkpoint does not fit its own description: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,76 @@
+"""Numbers -> pictures for a slide: (H, W, 3) uint8, colour-blind-safe, titled by what they show."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # of Okabe & Ito's palette
+SHORT = 12  # letters of a class name that fit an axis
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    """A figure as (H, W, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> np.ndarray:
+    """(K, K) counts, rows = true. Shade is a row's share among its mistakes, so that what is right does not drown them;
+    counts are written in where there are at most 25 classes."""
+    table = np.asarray(counts)
+    k = len(classes)
+    mistakes = table * (1 - np.eye(k))
+    size = max(4.5, min(12.0, 0.55 * k + 1.5))
+    figure = Figure(figsize=(size, size), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(mistakes / max(1.0, mistakes.max()), cmap="Oranges", vmin=0, vmax=1.25)
+    if k <= 25:
+        axes.imshow(np.where(np.eye(k) > 0, 0.5, np.nan), cmap="Blues", vmin=0, vmax=1.5)
+        for (row, column), count in np.ndenumerate(table):
+            if count:
+                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=9 if k <= 12 else 6)
+    names = [name if len(name) <= SHORT else name[: SHORT - 1] + "…" for name in classes]
+    if k <= 50:
+        upright = max(map(len, names)) > 3
+        axes.set_xticks(range(k), names, rotation=60 if upright else 0, ha="right" if upright else "center")
+        axes.set_yticks(range(k), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=11)
+    return rendered(figure)
+
+
+def reliability_figure(calibration: dict[str, Any], title: str) -> np.ndarray:
+    """Accuracy against confidence, a bar a bin, above how many pictures fall into each (Guo et al. 2017, figure 1)."""
+    bins = calibration["bins"]
+    count, accuracy = np.asarray(bins["count"]), np.asarray(bins["accuracy"])
+    width = 1 / len(count)
+    edges = np.arange(len(count)) * width
+    figure = Figure(figsize=(5.2, 5.6), dpi=110, layout="constrained")
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    shown = count > 0
+    top.bar(edges[shown], accuracy[shown], width, align="edge", color=BLUE, edgecolor="white", label="accuracy in the bin")
+    top.plot([0, 1], [0, 1], "--", color=ORANGE, label="perfectly calibrated")
+    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    top.legend(loc="upper left", frameon=False)
+    top.set_title(title, fontsize=11)
+    below.bar(edges, count, width, align="edge", color=GREY, edgecolor="white")
+    below.set(xlabel="confidence", ylabel="pictures", yscale="symlog", ylim=(0, None))
+    return rendered(figure)
+
+
+def captioned_sheet(pictures: np.ndarray, captions: Sequence[str], title: str, columns: int = 6) -> np.ndarray:
+    """(N, H, W, C) uint8 pictures in a grid, each under its caption of two short lines."""
+    rows = max(1, -(-len(pictures) // columns))
+    figure = Figure(figsize=(1.55 * columns, 2.0 * rows + 0.6), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    for axes in np.ravel(figure.subplots(rows, columns)):
+        axes.set_axis_off()
+    for axes, picture, caption in zip(figure.axes, pictures, captions, strict=False):
+        grey = picture.shape[-1] == 1
+        axes.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=8, linespacing=1.15)
+    return rendered(figure)
