@@ -61,15 +61,23 @@ def group_help() -> str:
 
 def words(value: str | None = None) -> typer.models.ArgumentInfo:
     """The positional words of a verb, completed by group, option and key."""
-    return typer.Argument(metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete)
+    return typer.Argument(
+        metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete
+    )
 
 
 Overrides = Annotated[list[str] | None, words()]
 RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
 PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
-Multirun = Annotated[bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")]
-Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
-ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
+Multirun = Annotated[
+    bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
+]
+Cfg = Annotated[
+    str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")
+]
+ConfigDir = Annotated[
+    str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
 Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
@@ -84,11 +92,17 @@ def split(given: list[str] | None) -> tuple[list[str], list[str]]:
 
 @app.command(help=TRAIN_HELP, epilog=group_help())
 def train(
-    overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = "", config_dir: ConfigDir = "", debug: Debug = False
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    cfg: Cfg = "",
+    config_dir: ConfigDir = "",
+    debug: Debug = False,
 ) -> None:
     names, rest = split(overrides)
     if names:
-        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
+        raise UsageError(
+            f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`"
+        )
     config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
 
 
@@ -97,11 +111,17 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
     names, rest = split(given)
     if len(names) > 1:
         raise UsageError(f"eval takes one run, not {', '.join(names)}")
-    config.launch("eval", [*(f"run={config.literal(n)}" for n in names), *rest, *(["json=true"] if json else [])], cfg=cfg)
+    config.launch(
+        "eval",
+        [*(f"run={config.literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
+        cfg=cfg,
+    )
 
 
 @app.command(help=PREDICT_HELP)
-def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
+def predict(
+    given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False
+) -> None:
     names, rest = split(given)
     pictures = ",".join(map(config.literal, names))
     config.launch("predict", [f"pictures=[{pictures}]", f"format={config.literal(format)}", *rest], cfg=cfg)

@@ -15,7 +15,12 @@ PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
 TASKS = ("eval", "predict", "train")
 # cnnlab makes its own run folders and writes its own logs.
-QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+QUIET = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=disabled",
+    "hydra/hydra_logging=disabled",
+)
 # What a folder of a user's own configs may say of Hydra; all else there could name code to run.
 HARMLESS = {"job", "mode", "overrides", "run", "runtime", "sweep", "verbose"}
 
@@ -31,7 +36,11 @@ def entry(config: Any) -> Any:
     from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
-    sweep = {"sweep_folder": Path(hydra.runtime.output_dir)} if hydra.mode is RunMode.MULTIRUN else {}
+    sweep = (
+        {"sweep_folder": Path(os.path.relpath(hydra.runtime.output_dir))}
+        if hydra.mode is RunMode.MULTIRUN
+        else {}
+    )
     if hydra.job.config_name not in TASKS:
         raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -44,7 +53,9 @@ def entry(config: Any) -> Any:
         raise Escape from error
 
 
-def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = "") -> None:
+def launch(
+    task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = ""
+) -> None:
     """Compose configs/`task`.yaml with overrides and run the task; `cfg` (job, hydra or all) prints instead.
     Raises UsageError, one line, for a configuration that cannot be, and whatever the task raises."""
     import hydra
@@ -67,9 +78,9 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         raise escape.__cause__ or escape from None
     finally:
         sys.argv = before
-        if sweep:
+        for folder in (*sweep.glob("*/"), sweep) if sweep else ():
             with suppress(OSError):
-                sweep.rmdir()  # only where nothing came of it
+                folder.rmdir()  # only where nothing came of it
 
 
 def outputs_of(overrides: list[str]) -> Path:
@@ -83,25 +94,40 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
     user's folder, which may have come from anybody. Raises UsageError."""
     if not Path(config_dir).is_dir():
         raise UsageError(f"--config-dir {config_dir} is not a folder")
-    theirs, ours = composed(task, overrides, config_dir), composed(task, [], None)
-    for key in sorted(theirs["hydra"].keys() | ours["hydra"].keys()):
-        if key not in HARMLESS and theirs["hydra"].get(key) != ours["hydra"].get(key):
-            raise UsageError(f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead")
+    from omegaconf import OmegaConf
+
+    own = [word for word in overrides if not word.startswith("hydra")]
+    theirs, ours = (
+        OmegaConf.to_container(loaded(task, *given).hydra) for given in ((own, config_dir), ([], None))
+    )
+    for key in sorted(theirs.keys() | ours.keys()):
+        if key not in HARMLESS and theirs.get(key) != ours.get(key):
+            raise UsageError(
+                f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
+            )
 
 
-def composed(task: str, overrides: list[str], config_dir: str | None) -> dict[str, Any]:
-    """A whole configuration as plain values, Hydra's own part included; nothing in it is instantiated."""
+def compose(task: str, overrides: list[str]) -> dict[str, Any]:
+    """A task's configuration as plain values, interpolations resolved, without Hydra's own part; nothing runs."""
+    from omegaconf import OmegaConf, open_dict
+
+    config = loaded(task, overrides, None)
+    with open_dict(config):
+        del config["hydra"]
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def loaded(task: str, overrides: list[str], config_dir: str | None) -> Any:
+    """A whole configuration, Hydra's own part included; nothing in it is instantiated."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     path = create_config_search_path(str(CONFIGS))
     if config_dir:
         path.prepend(provider="command-line", path=f"file://{Path(config_dir).resolve()}", anchor="schema")
     loader = ConfigLoaderImpl(config_search_path=path)
-    config = loader.load_configuration(task, [w for w in overrides if not w.startswith("hydra")], RunMode.RUN)
-    return OmegaConf.to_container(config)  # type: ignore[return-value]
+    return loader.load_configuration(task, overrides, RunMode.RUN)
 
 
 def one_line(task: str, error: Exception) -> str:
@@ -112,12 +138,14 @@ def one_line(task: str, error: Exception) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         known = keys(task)
         return f"unknown key {found[1]}{nearest(found[1], known) or ';'} `cnnlab {task} --cfg job` shows all keys"
-    return " ".join(text.split("\n\n")[0].split())
+    return re.sub(r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())).strip()
 
 
 def groups() -> dict[str, list[str]]:
     """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options."""
-    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+    folders = sorted(
+        path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+    )
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
@@ -128,8 +156,7 @@ def keys(task: str) -> list[str]:
         below = value.items() if isinstance(value, dict) else ()
         return [word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))]
 
-    plain = composed(task, [], None)
-    return [*groups(), *walk({k: v for k, v in plain.items() if k != "hydra"}, "")]
+    return [*groups(), *walk(compose(task, []), "")]
 
 
 def literal(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from cnnlab.core.errors import CnnlabError, not_one_of
+from cnnlab.core.errors import CnnlabError, UsageError, not_one_of
 from cnnlab.core.files import write_whole
 
 if TYPE_CHECKING:  # `cnnlab runs` reads records, and need not wait for torch
@@ -25,7 +25,9 @@ def save(path: Path, groups: Mapping[str, Mapping[str, "Tensor"]], record: dict[
     from safetensors.torch import save_file
 
     path.parent.mkdir(exist_ok=True)
-    tensors = {f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()}
+    tensors = {
+        f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()
+    }
     metadata = {"format": "pt", "cnnlab": FORMAT, "record": json.dumps(record, allow_nan=False)}
     write_whole(path, lambda part: save_file(tensors, part, metadata))
 
@@ -95,7 +97,7 @@ def find(folder: Path, which: str) -> Path:
     if which == "best":
         return path_at(folder, best(folder, there))
     if not which.isdecimal() or int(which) not in there:
-        raise CnnlabError(not_one_of("checkpoint", which, ["last", "best", *map(str, there)]))
+        raise UsageError(not_one_of("checkpoint", which, ["last", "best", *map(str, there)]))
     return path_at(folder, int(which))
 
 

@@ -26,7 +26,9 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; try device=auto")
+        raise UsageError(
+            f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; try device=auto"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' is not here; try device=auto")
     return device
@@ -36,7 +38,8 @@ def describe(device: torch.device) -> str:
     """A device in words: `cuda:0 (NVIDIA H200)`, `cpu (2 threads, AMD EPYC)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads, {processor()})"
+    threads = torch.get_num_threads()
+    return f"{device} ({threads} thread{'s' * (threads != 1)}, {processor()})"
 
 
 def processor() -> str:
@@ -56,7 +59,9 @@ def commit() -> str | None:
         return None
     git = ["git", "-C", str(here)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5
+        )
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -44,7 +44,7 @@ def find_run(name: str, outputs: Path) -> Path:
     if path.is_dir():
         raise UsageError(f"{name} is not a run's folder{hint(path)}")
     known = [str(folder) for folder in run_folders(outputs)]
-    raise UsageError(f"no run {name}{nearest(name, known)} `cnnlab runs` lists what there is")
+    raise UsageError(f"no run {name}{nearest(name, known) or ';'} `cnnlab runs` lists what there is")
 
 
 def hint(path: Path) -> str:
@@ -62,7 +62,11 @@ def newest_sweep(outputs: Path) -> Path:
 
 def best_of(sweep: Path) -> Path:
     """The run of a sweep with the highest validation accuracy, by its last checkpoint."""
-    scored = [(info.validation, info.folder) for info in map(summary, run_folders_in(sweep)) if info.validation is not None]
+    scored = [
+        (info.validation, info.folder)
+        for info in map(summary, run_folders_in(sweep))
+        if info.validation is not None
+    ]
     if not scored:
         raise UsageError(f"{sweep} holds no run with a validation score")
     return max(scored, key=lambda pair: pair[0])[1]

@@ -69,7 +69,7 @@ def call(builder: Callable[..., T], values: Mapping[str, Any], where: str, *give
     try:
         return builder(*given, **values)
     except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
+        raise UsageError(f"{where}: {error}" if where else str(error)) from error
 
 
 def pick(table: Mapping[str, T], name: Any, where: str) -> T:

@@ -42,12 +42,17 @@ def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     hits = (predicted == labels).double()
     which = (torch.ceil(confidence * BINS) - 1).clamp(0, BINS - 1).long()
     count, sure, right = (
-        torch.zeros(BINS, dtype=torch.float64).index_add_(0, which, v) for v in (torch.ones_like(hits), confidence, hits)
+        torch.zeros(BINS, dtype=torch.float64).index_add_(0, which, v)
+        for v in (torch.ones_like(hits), confidence, hits)
     )
     filled = count.clamp(min=1)
     return {
         "error": float((sure - right).abs().sum() / count.sum()),
-        "bins": {"count": count.long().tolist(), "confidence": (sure / filled).tolist(), "accuracy": (right / filled).tolist()},
+        "bins": {
+            "count": count.long().tolist(),
+            "confidence": (sure / filled).tolist(),
+            "accuracy": (right / filled).tolist(),
+        },
     }
 
 
@@ -70,7 +75,8 @@ def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str
         "interval_95": wilson(hits, len(labels)),
         "calibration": calibration(logits.double().softmax(1), labels),
         "classes": {
-            name: {"pictures": int(counts[k].sum())} | {metric: column[k] for metric, column in columns.items()}
+            name: {"pictures": int(counts[k].sum())}
+            | {metric: column[k] for metric, column in columns.items()}
             for k, name in enumerate(classes)
         },
         "confusion": counts.tolist(),

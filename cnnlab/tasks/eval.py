@@ -50,7 +50,12 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     batch_size = s.batch_size or trained.config["eval_batch_size"]
     logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
     found = scores(logits, labels, trained.classes)
-    about = {"run": str(trained.folder), "step": trained.step, "dataset": trained.config["dataset"]["name"], "split": s.split}
+    about = {
+        "run": str(trained.folder),
+        "step": trained.step,
+        "dataset": trained.config["dataset"]["name"],
+        "split": s.split,
+    }
     folder = new_folder(trained.folder / "eval", s.split)
     record(folder, about | found | {"environment": environment(device)}, logits, labels)
     draw(folder, trained, pictures, found, logits, s)
@@ -69,7 +74,9 @@ def split_of(trained: parts.Trained, split: str) -> Pictures:
     if split == "test":
         return parts.load_pictures(dataset, "test")
     data = parts.data_settings(dataset)
-    train, validation = hold_out(parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
+    train, validation = hold_out(
+        parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed
+    )
     return train if split == "train" else validation
 
 
@@ -82,25 +89,43 @@ def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) 
     write_whole(folder / "logits.safetensors", lambda part: save_file(tensors, part))
 
 
-def draw(folder: Path, trained: parts.Trained, pictures: Pictures, found: dict[str, Any], logits: Tensor, s: Settings) -> None:
+def draw(
+    folder: Path,
+    trained: parts.Trained,
+    pictures: Pictures,
+    found: dict[str, Any],
+    logits: Tensor,
+    s: Settings,
+) -> None:
     """Confusion matrix, reliability diagram and the most confident mistakes, as PNG and in TensorBoard."""
     run = Run(folder)
     wrong = found["pictures"] - found["correct"]
     title = f"{wrong:,} of {found['pictures']:,} {s.split} pictures are mistaken"
     figure = confusion_figure(found["confusion"], trained.classes, title)
-    run.figure("confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]})
+    run.figure(
+        "confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]}
+    )
     calibration = found["calibration"]
     title = f"Confidence is off by {calibration['error']:.2%} on average"
     run.figure("reliability", reliability_figure(calibration, title), trained.step, calibration)
     rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
     if rows:
         shown = pictures.images[torch.tensor([row["index"] for row in rows])].permute(0, 2, 3, 1).cpu()
-        captions = [f"{row['predicted']}? {row['probability']:.1%}
-is {row['true']}, #{row['index']}" for row in rows]
-        title = f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"
+        captions = [
+            f"{row['predicted']}? {row['probability']:.1%}\nis {row['true']}, #{row['index']}" for row in rows
+        ]
+        title = (
+            f"The {len(rows)} most confident of {wrong:,} mistakes"
+            if len(rows) < wrong
+            else f"All {wrong} mistakes"
+        )
         sheet = captioned_sheet(np.asarray(shown), captions, title)
         run.figure("mistakes", sheet, trained.step, rows)
-    summary = {"accuracy": found["accuracy"], "loss": found["loss"], "calibration_error": calibration["error"]}
+    summary = {
+        "accuracy": found["accuracy"],
+        "loss": found["loss"],
+        "calibration_error": calibration["error"],
+    }
     run.scalars(s.split, summary, trained.step)
     run.close()
 

@@ -37,7 +37,9 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
         done = int(saved[1]["step"])
     folder = folder or new_folder(Path(settings.outputs) / "train", settings.name)
     introduce(training, folder, done)
-    run = Run(folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None)
+    run = Run(
+        folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None
+    )
     try:
         begin(run, training, overrides, done)
         watch(run, training, done)
@@ -60,10 +62,14 @@ def reopen(settings: Settings, overrides: list[str]) -> tuple[Path, Settings, Sa
     folder = find_run(settings.resume or "", Path(settings.outputs))
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
     if refused := sorted(given - set(FREE_ON_RESUME)):
-        raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
+        raise UsageError(
+            f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}"
+        )
     groups, record = checkpoint.load(checkpoint.find(folder / "checkpoints", "last"))
     if run_state(folder) == "finished":
-        raise UsageError(f"{folder} is finished; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew")
+        raise UsageError(
+            f"{folder} is finished; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew"
+        )
     own = call(Settings, record["config"] | {key: getattr(settings, key) for key in given}, str(folder))
     return folder, own, (groups, record)
 
@@ -148,7 +154,11 @@ def line(report: Report, training: Training, validation: dict[str, float], *, sh
     """Where the run stands, in under 80 columns."""
     speed = report.pictures / report.seconds
     left = clock((training.steps - report.step) * training.train.batch_size / speed)
-    words = [f"epoch {report.epoch + 1}/{training.settings.epochs}", f"step {report.step}", f"loss {report.loss:.4f}"]
+    words = [
+        f"epoch {report.epoch + 1}/{training.settings.epochs}",
+        f"step {report.step}",
+        f"loss {report.loss:.4f}",
+    ]
     words.append(f"acc {report.accuracy:.2%}")
     if validation and not short:
         words.append(f"validation {validation['accuracy']:.2%}")
@@ -196,7 +206,11 @@ def flat(config: parts.Config, path: str = "") -> dict[str, Any]:
 def not_finite(error: NotFinite, run: Run, training: Training) -> CnnlabError:
     """Which batch it was, and what is still good."""
     indices, there = training.train.indices(error.step), checkpoint.steps(run.checkpoints)
-    good = f"the last good checkpoint is {checkpoint.path_at(run.checkpoints, there[-1])}" if there else "no checkpoint yet"
+    good = (
+        f"the last good checkpoint is {checkpoint.path_at(run.checkpoints, there[-1])}"
+        if there
+        else "no checkpoint yet"
+    )
     write_json(run.folder / "not_finite.json", {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
     return CnnlabError(

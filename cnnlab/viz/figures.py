@@ -52,7 +52,15 @@ def reliability_figure(calibration: dict[str, Any], title: str) -> np.ndarray:
     figure = Figure(figsize=(5.2, 5.6), dpi=110, layout="constrained")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     shown = count > 0
-    top.bar(edges[shown], accuracy[shown], width, align="edge", color=BLUE, edgecolor="white", label="accuracy in the bin")
+    top.bar(
+        edges[shown],
+        accuracy[shown],
+        width,
+        align="edge",
+        color=BLUE,
+        edgecolor="white",
+        label="accuracy in the bin",
+    )
     top.plot([0, 1], [0, 1], "--", color=ORANGE, label="perfectly calibrated")
     top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     top.legend(loc="upper left", frameon=False)
@@ -62,7 +70,9 @@ def reliability_figure(calibration: dict[str, Any], title: str) -> np.ndarray:
     return rendered(figure)
 
 
-def captioned_sheet(pictures: np.ndarray, captions: Sequence[str], title: str, columns: int = 6) -> np.ndarray:
+def captioned_sheet(
+    pictures: np.ndarray, captions: Sequence[str], title: str, columns: int = 6
+) -> np.ndarray:
     """(N, H, W, C) uint8 pictures in a grid, each under its caption of two short lines."""
     rows = max(1, -(-len(pictures) // columns))
     figure = Figure(figsize=(1.55 * columns, 2.0 * rows + 0.6), dpi=110, layout="constrained")
