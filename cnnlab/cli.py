@@ -61,9 +61,7 @@ def group_help() -> str:
 
 def words(value: str | None = None) -> typer.models.ArgumentInfo:
     """The positional words of a verb, completed by group, option and key."""
-    return typer.Argument(
-        metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete
-    )
+    return typer.Argument(metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete)
 
 
 Overrides = Annotated[list[str] | None, words()]
@@ -72,12 +70,8 @@ PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
 Multirun = Annotated[
     bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
 ]
-Cfg = Annotated[
-    str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")
-]
-ConfigDir = Annotated[
-    str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")
-]
+Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
+ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
 Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
@@ -100,9 +94,7 @@ def train(
 ) -> None:
     names, rest = split(overrides)
     if names:
-        raise UsageError(
-            f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`"
-        )
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
     config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
 
 
@@ -119,9 +111,7 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
 
 
 @app.command(help=PREDICT_HELP)
-def predict(
-    given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False
-) -> None:
+def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
     names, rest = split(given)
     pictures = ",".join(map(config.literal, names))
     config.launch("predict", [f"pictures=[{pictures}]", f"format={config.literal(format)}", *rest], cfg=cfg)

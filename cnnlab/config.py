@@ -36,11 +36,7 @@ def entry(config: Any) -> Any:
     from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
-    sweep = (
-        {"sweep_folder": Path(os.path.relpath(hydra.runtime.output_dir))}
-        if hydra.mode is RunMode.MULTIRUN
-        else {}
-    )
+    sweep = {"sweep_folder": Path(os.path.relpath(hydra.runtime.output_dir))} if hydra.mode is RunMode.MULTIRUN else {}
     if hydra.job.config_name not in TASKS:
         raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -53,9 +49,7 @@ def entry(config: Any) -> Any:
         raise Escape from error
 
 
-def launch(
-    task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = ""
-) -> None:
+def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = "") -> None:
     """Compose configs/`task`.yaml with overrides and run the task; `cfg` (job, hydra or all) prints instead.
     Raises UsageError, one line, for a configuration that cannot be, and whatever the task raises."""
     import hydra
@@ -97,14 +91,11 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
     from omegaconf import OmegaConf
 
     own = [word for word in overrides if not word.startswith("hydra")]
-    theirs, ours = (
-        OmegaConf.to_container(loaded(task, *given).hydra) for given in ((own, config_dir), ([], None))
-    )
+    theirs: Any = OmegaConf.to_container(loaded(task, own, config_dir).hydra)
+    ours: Any = OmegaConf.to_container(loaded(task, [], None).hydra)
     for key in sorted(theirs.keys() | ours.keys()):
         if key not in HARMLESS and theirs.get(key) != ours.get(key):
-            raise UsageError(
-                f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
-            )
+            raise UsageError(f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead")
 
 
 def compose(task: str, overrides: list[str]) -> dict[str, Any]:
@@ -143,9 +134,7 @@ def one_line(task: str, error: Exception) -> str:
 
 def groups() -> dict[str, list[str]]:
     """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options."""
-    folders = sorted(
-        path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
-    )
+    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 

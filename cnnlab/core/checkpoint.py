@@ -25,9 +25,7 @@ def save(path: Path, groups: Mapping[str, Mapping[str, "Tensor"]], record: dict[
     from safetensors.torch import save_file
 
     path.parent.mkdir(exist_ok=True)
-    tensors = {
-        f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()
-    }
+    tensors = {f"{group}/{name}": t.detach().contiguous() for group, of in groups.items() for name, t in of.items()}
     metadata = {"format": "pt", "cnnlab": FORMAT, "record": json.dumps(record, allow_nan=False)}
     write_whole(path, lambda part: save_file(tensors, part, metadata))
 

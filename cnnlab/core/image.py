@@ -59,17 +59,13 @@ def save_png(path: Path, image: np.ndarray) -> None:
     write_whole(path, lambda part: part.write_bytes(blob))
 
 
-def tile(
-    pictures: np.ndarray, columns: int, *, gap: int = 1, background: int = 128, zoom: int = 1
-) -> np.ndarray:
+def tile(pictures: np.ndarray, columns: int, *, gap: int = 1, background: int = 128, zoom: int = 1) -> np.ndarray:
     """(N, H, W, C) uint8 -> one (rows, columns) sheet of them, each pixel `zoom` wide; grey where C is 1."""
     n, _, _, channels = pictures.shape
     pictures = pictures.repeat(zoom, 1).repeat(zoom, 2)
     height, width = pictures.shape[1:3]
     rows = math.ceil(n / columns)
-    sheet = np.full(
-        (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8
-    )
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
         sheet[y : y + height, x : x + width] = picture

@@ -20,11 +20,9 @@ class Run:
     """An open run folder: configuration, state, metrics, TensorBoard, figures."""
 
     def __init__(self, folder: Path, *, elapsed_s: float = 0.0, purge_step: int | None = None) -> None:
-        """`elapsed_s`: seconds that the run has trained before; `purge_step`: what TensorBoard forgets, from there on."""
+        """`elapsed_s`: seconds trained before; `purge_step`: TensorBoard forgets what it has from there on."""
         self.folder, self.elapsed_s = folder, elapsed_s
-        self.checkpoints, self.figures, self.filters = (
-            folder / n for n in ("checkpoints", "figures", "filters")
-        )
+        self.checkpoints, self.figures, self.filters = (folder / n for n in ("checkpoints", "figures", "filters"))
         self.metrics = folder / "metrics.jsonl"
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
         self.began = time.time() - elapsed_s
@@ -37,17 +35,13 @@ class Run:
 
     def state(self, state: str, **more: Any) -> None:
         """Say how the run stands: running, finished, interrupted or failed."""
-        write_json(
-            self.folder / "state.json", {"state": state, "pid": os.getpid(), "time": time.time(), **more}
-        )
+        write_json(self.folder / "state.json", {"state": state, "pid": os.getpid(), "time": time.time(), **more})
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Numbers at a step, to TensorBoard and metrics.jsonl. TensorBoard's relative time is seconds of training."""
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", value, step, walltime=self.began + self.elapsed_s)
-        row = {"step": step, "elapsed_s": round(self.elapsed_s, 4)} | {
-            f"{group}/{k}": v for k, v in values.items()
-        }
+        row = {"step": step, "elapsed_s": round(self.elapsed_s, 4)} | {f"{group}/{k}": v for k, v in values.items()}
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -63,9 +63,7 @@ def newest_sweep(outputs: Path) -> Path:
 def best_of(sweep: Path) -> Path:
     """The run of a sweep with the highest validation accuracy, by its last checkpoint."""
     scored = [
-        (info.validation, info.folder)
-        for info in map(summary, run_folders_in(sweep))
-        if info.validation is not None
+        (info.validation, info.folder) for info in map(summary, run_folders_in(sweep)) if info.validation is not None
     ]
     if not scored:
         raise UsageError(f"{sweep} holds no run with a validation score")

@@ -35,9 +35,7 @@ def normalize(*, mean: list[float], std: list[float]) -> Op:
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[1] != len(mean):
             raise ValueError(f"normalize has {len(mean)} channels, the pictures {x.shape[1]}")
-        centre, width = (
-            torch.tensor(v, device=x.device, dtype=x.dtype).view(1, -1, 1, 1) for v in (mean, std)
-        )
+        centre, width = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, -1, 1, 1) for v in (mean, std))
         return (x - centre) / width
 
     return Op(0, apply)
@@ -123,9 +121,7 @@ class Pipeline:
 
     def __init__(self, spec: Mapping[str, Any], where: str) -> None:
         """Raises UsageError, naming `where`, for an operation or a setting that there is not."""
-        self.ops = {
-            name: call(pick(OPS, name, where), keys or {}, f"{where}.{name}") for name, keys in spec.items()
-        }
+        self.ops = {name: call(pick(OPS, name, where), keys or {}, f"{where}.{name}") for name, keys in spec.items()}
 
     def __call__(self, pictures: Tensor, draws: Draws | None = None) -> Tensor:
         """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError."""

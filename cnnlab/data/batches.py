@@ -42,7 +42,5 @@ class TrainingBatches:
 
 def in_order(pictures: Pictures, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
     """Every picture once, in the data set's order; the last batch may be smaller."""
-    for images, labels in zip(
-        pictures.images.split(batch_size), pictures.labels.split(batch_size), strict=True
-    ):
+    for images, labels in zip(pictures.images.split(batch_size), pictures.labels.split(batch_size), strict=True):
         yield pipeline(images), labels

@@ -75,9 +75,7 @@ def digits(split: Split, *, root: str | None) -> Pictures:
     """
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise CnnlabError(
-            "the digits come with scikit-learn, which is not installed: pip install scikit-learn"
-        )
+        raise CnnlabError("the digits come with scikit-learn, which is not installed: pip install scikit-learn")
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     with gzip.open(path, "rt", newline="") as file:
         table = np.array(list(csv.reader(file)), dtype=np.float32)
@@ -102,9 +100,7 @@ def idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     blob = path.read_bytes()
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     if not blob.startswith(header) or len(blob) != len(header) + int(np.prod(shape)):
-        raise CnnlabError(
-            f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again"
-        )
+        raise CnnlabError(f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again")
     return torch.from_numpy(np.frombuffer(blob, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
@@ -125,9 +121,7 @@ def cifar_batch(path: Path, md5: str) -> dict[str, Any]:
     """One official batch. Raises CnnlabError where the bytes are not the published ones."""
     blob = path.read_bytes()
     if hashlib.md5(blob).hexdigest() != md5:
-        raise CnnlabError(
-            f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again"
-        )
+        raise CnnlabError(f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again")
     return ArraysOnly(io.BytesIO(blob), encoding="latin1").load()
 
 

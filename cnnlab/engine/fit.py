@@ -64,18 +64,14 @@ class Meter:
         self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
         self.steps, self.pictures = self.steps + 1, self.pictures + len(labels)
 
-    def read(self, refused: Tensor) -> dict[str, float]:
-        """The window's means, for a Report. Raises NotFinite where the guard refused a step."""
+    def read(self, refused: Tensor) -> tuple[float, float, float, int, float]:
+        """The window's mean loss, accuracy and gradient norm, its pictures and seconds. Raises NotFinite where the
+        guard refused a step."""
         loss, hits, norm, first = torch.cat((self.sums.double(), refused.double().view(1))).tolist()
         if first >= 0:
             raise NotFinite(int(first))
-        return {
-            "loss": loss / self.steps,
-            "accuracy": hits / self.pictures,
-            "gradient_norm": norm / self.steps,
-            "pictures": self.pictures,
-            "seconds": perf_counter() - self.since,
-        }
+        seconds = perf_counter() - self.since
+        return loss / self.steps, hits / self.pictures, norm / self.steps, self.pictures, seconds
 
 
 def fit(
@@ -120,7 +116,7 @@ def fit(
             step += 1
             ended = step % len(batches) == 0 or step == steps
             if ended or step % log_every == 0:
-                yield Report(step, epoch, ended, lr, **meter.read(guard.refused))
+                yield Report(step, epoch, ended, lr, *meter.read(guard.refused))
                 meter.reset()
             if step == steps:
                 return

@@ -75,8 +75,7 @@ def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str
         "interval_95": wilson(hits, len(labels)),
         "calibration": calibration(logits.double().softmax(1), labels),
         "classes": {
-            name: {"pictures": int(counts[k].sum())}
-            | {metric: column[k] for metric, column in columns.items()}
+            name: {"pictures": int(counts[k].sum())} | {metric: column[k] for metric, column in columns.items()}
             for k, name in enumerate(classes)
         },
         "confusion": counts.tolist(),

@@ -56,9 +56,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw,
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """What an optimizer remembers, as `<parameter's number>/<name>` -> tensor. Its settings are the config's."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{i}/{k}": torch.as_tensor(v) for i, kept in state.items() for k, v in kept.items() if v is not None
-    }
+    return {f"{i}/{k}": torch.as_tensor(v) for i, kept in state.items() for k, v in kept.items() if v is not None}
 
 
 def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -28,9 +28,7 @@ def cosine(total: int, epoch: int, *, warmup_epochs: float, final: float) -> Sch
     (Loshchilov & Hutter 2017, one cycle)."""
     warmup = round(warmup_epochs * epoch)
     if warmup >= total:
-        raise ValueError(
-            f"warmup_epochs={warmup_epochs} leaves nothing of the run's {total / epoch:g} epochs"
-        )
+        raise ValueError(f"warmup_epochs={warmup_epochs} leaves nothing of the run's {total / epoch:g} epochs")
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -22,9 +22,7 @@ def cnn(
     then fully connected layers of `hidden` units with dropout. Raises ValueError where a picture is pooled away."""
     depth, height, width = shape
     if min(height, width) >> len(filters) == 0:
-        raise ValueError(
-            f"{len(filters)} poolings leave nothing of {height}x{width} pixels; use fewer filters entries"
-        )
+        raise ValueError(f"{len(filters)} poolings leave nothing of {height}x{width} pixels; use fewer filters entries")
     pairs = enumerate(itertools.pairwise([depth, *filters]), 1)
     convolutions = {f"conv_{n}": convolution(before, after, extent) for n, (before, after) in pairs}
     flat = ([depth, *filters][-1]) * (height >> len(filters)) * (width >> len(filters))
@@ -34,7 +32,5 @@ def cnn(
 def head(inputs: int, classes: int, hidden: list[int], dropout: float) -> dict[str, nn.Module]:
     """fc_1, fc_2, ... and the linear output, whose logits go to the softmax in the loss."""
     sizes = [inputs, *hidden]
-    layers = {
-        f"fc_{n}": fully_connected(a, b, dropout) for n, (a, b) in enumerate(itertools.pairwise(sizes), 1)
-    }
+    layers = {f"fc_{n}": fully_connected(a, b, dropout) for n, (a, b) in enumerate(itertools.pairwise(sizes), 1)}
     return {**layers, "output": nn.Linear(sizes[-1], classes)}

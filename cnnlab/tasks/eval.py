@@ -74,9 +74,7 @@ def split_of(trained: parts.Trained, split: str) -> Pictures:
     if split == "test":
         return parts.load_pictures(dataset, "test")
     data = parts.data_settings(dataset)
-    train, validation = hold_out(
-        parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed
-    )
+    train, validation = hold_out(parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
     return train if split == "train" else validation
 
 
@@ -102,22 +100,16 @@ def draw(
     wrong = found["pictures"] - found["correct"]
     title = f"{wrong:,} of {found['pictures']:,} {s.split} pictures are mistaken"
     figure = confusion_figure(found["confusion"], trained.classes, title)
-    run.figure(
-        "confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]}
-    )
+    run.figure("confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]})
     calibration = found["calibration"]
     title = f"Confidence is off by {calibration['error']:.2%} on average"
     run.figure("reliability", reliability_figure(calibration, title), trained.step, calibration)
     rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
     if rows:
         shown = pictures.images[torch.tensor([row["index"] for row in rows])].permute(0, 2, 3, 1).cpu()
-        captions = [
-            f"{row['predicted']}? {row['probability']:.1%}\nis {row['true']}, #{row['index']}" for row in rows
-        ]
+        captions = [f"{row['predicted']}? {row['probability']:.1%}\nis {row['true']}, #{row['index']}" for row in rows]
         title = (
-            f"The {len(rows)} most confident of {wrong:,} mistakes"
-            if len(rows) < wrong
-            else f"All {wrong} mistakes"
+            f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"
         )
         sheet = captioned_sheet(np.asarray(shown), captions, title)
         run.figure("mistakes", sheet, trained.step, rows)

@@ -53,9 +53,7 @@ class Pipelines:
 def pipelines(augment: Config) -> Pipelines:
     """An `augment` configuration's two pipelines. Raises UsageError."""
     if set(augment) != {"train", "eval"}:
-        raise UsageError(
-            f"augment takes train and eval, each a mapping of operations, not {', '.join(augment)}"
-        )
+        raise UsageError(f"augment takes train and eval, each a mapping of operations, not {', '.join(augment)}")
     made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
     random = [name for name, op in made.eval.ops.items() if op.numbers]
     if random:

@@ -42,9 +42,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     s = call(Settings, config, "")
     if not s.pictures:
         raise UsageError("no pictures: cnnlab predict PICTURE...")
-    trained = parts.load_run(
-        s.run, checkpoint_name=str(s.checkpoint), device=pick_device(s.device), outputs=s.outputs
-    )
+    trained = parts.load_run(s.run, checkpoint_name=str(s.checkpoint), device=pick_device(s.device), outputs=s.outputs)
     dark = parts.data_settings(trained.config["dataset"]).light_on_dark
     rows, errors = [], []
     for name in s.pictures:
@@ -67,9 +65,7 @@ def likely(trained: parts.Trained, picture: Tensor, top: int) -> list[dict[str, 
     return [{"class": trained.classes[k], "probability": p} for k, p in pairs]
 
 
-def fitted(
-    image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bool
-) -> tuple[Tensor, list[str]]:
+def fitted(image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bool) -> tuple[Tensor, list[str]]:
     """A picture as the run's data set has them, (C, H, W) uint8, and what had to be done to it, in words.
 
     Data that are light strokes on dark: dark on light is inverted, and what is not square is padded with its
@@ -88,9 +84,7 @@ def fitted(
         changes.append(f"{image.width}x{image.height} resized to {width}x{height}")
         fill = shade if depth == 1 else (shade,) * 3
         image = (
-            ImageOps.pad(image, (width, height), color=fill)
-            if light_on_dark
-            else ImageOps.fit(image, (width, height))
+            ImageOps.pad(image, (width, height), color=fill) if light_on_dark else ImageOps.fit(image, (width, height))
         )
     pixels = torch.from_numpy(np.array(image)).view(height, width, depth)
     return pixels.permute(2, 0, 1), changes
@@ -117,9 +111,7 @@ def print_csv(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
     writer.writerow(["picture", "rank", "class", "probability", "changes"])
     for row in rows:
         for rank, one in enumerate(row["top"], 1):
-            writer.writerow(
-                [row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])]
-            )
+            writer.writerow([row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])])
 
 
 def print_json(rows: list[dict[str, Any]], trained: parts.Trained) -> None:

@@ -37,9 +37,7 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
         done = int(saved[1]["step"])
     folder = folder or new_folder(Path(settings.outputs) / "train", settings.name)
     introduce(training, folder, done)
-    run = Run(
-        folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None
-    )
+    run = Run(folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None)
     try:
         begin(run, training, overrides, done)
         watch(run, training, done)
@@ -62,14 +60,10 @@ def reopen(settings: Settings, overrides: list[str]) -> tuple[Path, Settings, Sa
     folder = find_run(settings.resume or "", Path(settings.outputs))
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
     if refused := sorted(given - set(FREE_ON_RESUME)):
-        raise UsageError(
-            f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}"
-        )
+        raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
     groups, record = checkpoint.load(checkpoint.find(folder / "checkpoints", "last"))
     if run_state(folder) == "finished":
-        raise UsageError(
-            f"{folder} is finished; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew"
-        )
+        raise UsageError(f"{folder} is finished; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew")
     own = call(Settings, record["config"] | {key: getattr(settings, key) for key in given}, str(folder))
     return folder, own, (groups, record)
 

@@ -107,14 +107,12 @@ def assemble(settings: Settings) -> Training:
     data = parts.data_settings(settings.dataset)
     pictures = parts.load_pictures(settings.dataset, "train")
     train, validation = hold_out(pictures, count=data.validation, seed=data.split_seed)
-    batches = TrainingBatches(
-        train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed
-    )
+    batches = TrainingBatches(train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed)
     shape = parts.input_shape(made.eval, train.shape)
     model = parts.build_model(settings.model, shape, len(train.classes))
     initialize(model, torch.Generator().manual_seed(settings.seed))
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=layout)
+    model = model.to(device).to(memory_format=layout)
     average = Average(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build(OPTIMIZERS, settings.optim, "optim", model.parameters())
     steps = settings.epochs * len(batches)
@@ -163,6 +161,4 @@ def put_back(training: Training, groups: Groups, record: dict[str, Any]) -> None
         if "cuda" in groups["rng"] and training.device.type == "cuda":
             torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise CnnlabError(
-            f"the checkpoint does not fit its own description: {str(error).splitlines()[0]}"
-        ) from error
+        raise CnnlabError(f"the checkpoint does not fit its own description: {str(error).splitlines()[0]}") from error

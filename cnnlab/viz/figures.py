@@ -70,9 +70,7 @@ def reliability_figure(calibration: dict[str, Any], title: str) -> np.ndarray:
     return rendered(figure)
 
 
-def captioned_sheet(
-    pictures: np.ndarray, captions: Sequence[str], title: str, columns: int = 6
-) -> np.ndarray:
+def captioned_sheet(pictures: np.ndarray, captions: Sequence[str], title: str, columns: int = 6) -> np.ndarray:
     """(N, H, W, C) uint8 pictures in a grid, each under its caption of two short lines."""
     rows = max(1, -(-len(pictures) // columns))
     figure = Figure(figsize=(1.55 * columns, 2.0 * rows + 0.6), dpi=110, layout="constrained")

@@ -28,9 +28,7 @@ def filter_sheet(weights: Tensor, most: int = 64) -> np.ndarray:
         kept = kept.mean(1, keepdim=True)
     top = kept.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
     pixels = ((kept / top + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return tile(
-        pixels, math.ceil(math.sqrt(len(pixels))), zoom=max(1, 40 // pixels.shape[1]), gap=3, background=255
-    )
+    return tile(pixels, math.ceil(math.sqrt(len(pixels))), zoom=max(1, 40 // pixels.shape[1]), gap=3, background=255)
 
 
 def picture_sheet(pictures: Tensor, most: int = 64) -> np.ndarray:
