@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,9 +84,10 @@ def fitted(image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bo
     if image.size != (width, height):
         changes.append(f"{image.width}x{image.height} resized to {width}x{height}")
         fill = shade if depth == 1 else (shade,) * 3
-        image = (
-            ImageOps.pad(image, (width, height), color=fill) if light_on_dark else ImageOps.fit(image, (width, height))
-        )
+        # Shrinking averages the pixels that fall together, so that nothing is invented at the strokes' edges.
+        method = Image.Resampling.BOX if min(image.size) > max(width, height) else Image.Resampling.BICUBIC
+        fit = partial(ImageOps.pad, color=fill) if light_on_dark else ImageOps.fit
+        image = fit(image, (width, height), method=method)
     pixels = torch.from_numpy(np.array(image)).view(height, width, depth)
     return pixels.permute(2, 0, 1), changes
 

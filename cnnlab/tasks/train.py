@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.device import describe, environment
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.run import Run
@@ -47,7 +47,9 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
         raise not_finite(error, run, training) from error
     except KeyboardInterrupt:
         run.state("interrupted")
-        raise
+        kept = checkpoint.steps(run.checkpoints)
+        at = f"step {kept[-1]:,}; `cnnlab train resume={folder}` goes on there" if kept else "nothing yet: begin anew"
+        raise Stopped(f"interrupted; saved is {at}") from None
     except BaseException as error:
         run.state("failed", reason=str(error))
         raise
@@ -99,22 +101,24 @@ def watch(run: Run, training: Training, done: int) -> None:
     """Go through the loop's reports; at each epoch's end validate, show and save."""
     progress, best, best_epoch, validation = Progress(), -1.0, 0, dict[str, float]()
     patience = training.settings.early_stop_epochs
-    for report in training.reports(done):
-        run.elapsed_s += report.seconds
-        log(run, report)
-        if report.epoch_ended:
-            validation = training.score(training.validation)
-            run.scalars("validation", validation, report.step)
-            snapshot(run, training, report)
-            save(run, training, report.step, validation)
-            if validation["accuracy"] > best:
-                best, best_epoch = validation["accuracy"], report.epoch
-        progress.show(line(report, training, validation, short=progress.live), keep=report.epoch_ended)
-        if patience is not None and report.epoch_ended and report.epoch - best_epoch >= patience:
-            progress.end()
-            print(f"stopped early: no better validation accuracy in {patience} epochs")
-            break
-    progress.end()
+    try:
+        for report in training.reports(done):
+            run.elapsed_s += report.seconds
+            log(run, report)
+            if report.epoch_ended:
+                validation = training.score(training.validation)
+                run.scalars("validation", validation, report.step)
+                snapshot(run, training, report)
+                save(run, training, report.step, validation)
+                if validation["accuracy"] > best:
+                    best, best_epoch = validation["accuracy"], report.epoch
+            progress.show(line(report, training, validation, short=progress.live), keep=report.epoch_ended)
+            if patience is not None and report.epoch_ended and report.epoch - best_epoch >= patience:
+                progress.end()
+                print(f"stopped early: no better validation accuracy in {patience} epochs")
+                break
+    finally:
+        progress.end()
 
 
 def log(run: Run, report: Report) -> None:

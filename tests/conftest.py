@@ -1,0 +1,74 @@
+"""What several tests share: a quiet torch, a place to run in, one tiny trained run, and the real data where they are."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab import cli
+from cnnlab.data.sources import data_root
+
+torch.set_num_threads(1)  # the networks here are small, and bits depend on the number of threads
+TINY = ["epochs=2", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_torch() -> Iterator[None]:
+    """What a test may have switched on is switched off again."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Cnnlab = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cnnlab:
+    """The command line in this process: words -> (exit code, stdout, stderr)."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a very small network on digits: its folder. Not to be written to."""
+    from cnnlab import config
+
+    root = tmp_path_factory.mktemp("tiny")
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        config.launch("train", TINY)
+    finally:
+        os.chdir(before)
+    return next((root / "outputs" / "train").iterdir())
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder with MNIST and CIFAR-10, or a skip that says what is missing."""
+    root = data_root(None)
+    if not (root / "MNIST" / "raw").exists() or not (root / "cifar-10-batches-py").exists():
+        pytest.skip(f"the real MNIST and CIFAR-10 are not in {root}: set CNNLAB_DATA")
+    return root

@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from cnnlab.core.device import describe, environment, pick_device
+from cnnlab.core.errors import UsageError
+
+
+def test_auto_takes_cuda_where_there_is_one() -> None:
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "meta", "xpu"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="device"):
+        pick_device(name)
+
+
+def test_the_environment_says_what_a_figure_needs() -> None:
+    found = environment(torch.device("cpu"))
+    assert (
+        found["packages"]["torch"] == torch.__version__.split("+")[0] or found["packages"]["torch"] == torch.__version__
+    )
+    assert found["threads"] == torch.get_num_threads()
+    assert {"command", "commit", "python", "platform", "processor", "cores", "device"} <= found.keys()
+
+
+def test_a_device_in_words() -> None:
+    assert describe(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")

@@ -1,0 +1,47 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.files import new_folder, read_json, write_json, write_text, write_whole
+
+
+def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    write_text(path, "before")
+
+    def half(part: Path) -> None:
+        part.write_text("aft")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, half)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"a": [1, 2.5, None]})
+    assert read_json(path) == {"a": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, float("nan"))
+    assert read_json(path) == {"a": [1, 2.5, None]}
+    assert read_json(tmp_path / "absent.json") is None
+
+
+def make(parent: Path) -> str:
+    return str(new_folder(parent, "same"))
+
+
+def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        made = pool.map(make, [tmp_path / "deep" / "down"] * 24)
+    assert len(set(made)) == 24
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CnnlabError, match="cannot make a run's folder in .*file"):
+        new_folder(tmp_path / "file" / "sub", "x")

@@ -1,0 +1,34 @@
+import io
+import sys
+
+import pytest
+
+from cnnlab.core.progress import Progress, clock
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_clock() -> None:
+    assert [clock(s) for s in (0, 65, 3729)] == ["0:00", "1:05", "1:02:09"]
+
+
+def test_a_pipe_gets_whole_lines_and_only_those_to_keep(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.show("passing", keep=False)
+    progress.show("epoch 1", keep=True)
+    progress.end()
+    assert capsys.readouterr().out == "epoch 1\n"
+
+
+def test_a_terminal_gets_one_line_cut_to_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    progress = Progress()
+    progress.show("x" * 50, keep=False)
+    progress.show("done", keep=True)
+    progress.end()
+    assert terminal.getvalue() == "\r\x1b[2K" + "x" * 19 + "\r\x1b[2Kdone\n"

@@ -1,0 +1,49 @@
+import torch
+
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.batches import TrainingBatches, in_order
+from cnnlab.data.sources import Pictures, digits
+
+DATA = digits("train", root=None)
+PLAIN = Pipeline({}, "augment.eval")
+SHIFTED = Pipeline({"shift": {"px": 2}}, "augment.train")
+
+
+def numbered(n: int) -> Pictures:
+    """Pictures whose label is their index."""
+    return Pictures(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n), ("x",))
+
+
+def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own() -> None:
+    batches = TrainingBatches(numbered(103), PLAIN, batch_size=10, seed=1)
+    first, second = (torch.cat([labels for _, labels in batches.epoch(e)]).tolist() for e in (0, 1))
+    assert len(batches) == 10 and len(first) == 100 == len(set(first))
+    assert first != second and first != sorted(first)
+    assert first == torch.cat([labels for _, labels in batches.epoch(0)]).tolist()
+
+
+def test_an_epoch_can_be_entered_anywhere_with_the_same_pictures() -> None:
+    batches = TrainingBatches(DATA, SHIFTED, batch_size=100, seed=2)
+    whole = list(batches.epoch(3))
+    late = list(batches.epoch(3, start=9))
+    assert len(late) == len(whole) - 9
+    for (pictures, labels), (expected, wanted) in zip(late, whole[9:], strict=True):
+        assert torch.equal(pictures, expected) and torch.equal(labels, wanted)
+
+
+def test_indices_name_the_pictures_of_a_step() -> None:
+    batches = TrainingBatches(numbered(50), PLAIN, batch_size=10, seed=1)
+    seen = [labels.tolist() for epoch in (0, 1) for _, labels in batches.epoch(epoch)]
+    assert [batches.indices(step) for step in range(10)] == seen
+
+
+def test_a_batch_larger_than_the_data_is_the_data() -> None:
+    batches = TrainingBatches(numbered(7), PLAIN, batch_size=100, seed=1)
+    assert len(batches) == 1 and len(next(batches.epoch(0))[1]) == 7
+
+
+def test_in_order_is_the_data_sets_order_to_the_last_picture() -> None:
+    found = list(in_order(DATA, PLAIN, batch_size=100))
+    assert torch.equal(torch.cat([labels for _, labels in found]), DATA.labels)
+    assert torch.equal(torch.cat([pictures for pictures, _ in found]), DATA.images.float() / 255)
+    assert len(found[-1][1]) == 37

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.batches import in_order
+from cnnlab.data.sources import digits
+from cnnlab.engine.evaluate import answers
+from cnnlab.engine.metrics import scores
+from cnnlab.models.mnist import cnn
+
+
+def test_scores_do_not_depend_on_the_batch_size() -> None:
+    torch.manual_seed(0)
+    data, model = digits("test", root=None), cnn((1, 8, 8), 10, filters=[8, 8], extent=3, hidden=[16], dropout=0.5)
+    pipeline = Pipeline({"normalize": {"mean": [0.3], "std": [0.4]}}, "augment.eval")
+    found = [scores(*answers(model, in_order(data, pipeline, batch_size=n)), data.classes) for n in (7, 50, 360)]
+    for other in found[1:]:
+        assert other["loss"] == pytest.approx(found[0]["loss"], rel=1e-6)
+        assert other["confusion"] == found[0]["confusion"]
+
+
+def test_dropout_is_off_and_the_mode_comes_back() -> None:
+    model = cnn((1, 8, 8), 10, filters=[4], extent=3, hidden=[64], dropout=0.9).train()
+    batch = [(torch.randn(5, 1, 8, 8), torch.arange(5))]
+    first, labels = answers(model, batch)
+    assert torch.equal(first, answers(model, batch)[0]) and labels.tolist() == list(range(5))
+    assert model.training

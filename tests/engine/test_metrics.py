@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+from sklearn import metrics as sk
+
+from cnnlab.engine.metrics import BINS, brief, calibration, confusion, per_class, scores, wilson
+
+RNG = torch.Generator().manual_seed(0)
+LABELS = torch.randint(5, (400,), generator=RNG)
+LOGITS = torch.randn(400, 6, generator=RNG) + 1.5 * torch.nn.functional.one_hot(LABELS, 6)  # class 5 never occurs
+PREDICTED = LOGITS.argmax(1)
+CLASSES = tuple("abcdef")
+
+
+def test_accuracy_and_loss_are_scikit_learns() -> None:
+    found = brief(LOGITS, LABELS)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(LABELS, PREDICTED))
+    probabilities = LOGITS.double().softmax(1).numpy()
+    assert found["loss"] == pytest.approx(sk.log_loss(LABELS, probabilities, labels=range(6)))
+    assert found["error"] == 1 - found["accuracy"]
+
+
+def test_confusion_and_the_scores_of_each_class_are_scikit_learns() -> None:
+    counts = confusion(PREDICTED, LABELS, 6)
+    assert np.array_equal(counts.numpy(), sk.confusion_matrix(LABELS, PREDICTED, labels=range(6)))
+    expected = sk.precision_recall_fscore_support(LABELS, PREDICTED, labels=range(6), zero_division=0)
+    found = per_class(counts)
+    for name, column in zip(("precision", "recall", "f1"), expected, strict=False):
+        assert found[name].tolist() == pytest.approx(column.tolist())
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 10), (10, 10), (343, 360), (9947, 10000), (1, 2)])
+def test_the_interval_is_wilsons(hits: int, total: int) -> None:
+    expected = binomtest(hits, total).proportion_ci(method="wilson")
+    assert wilson(hits, total) == pytest.approx((expected.low, expected.high))
+
+
+def test_nothing_to_score_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no pictures"):
+        wilson(0, 0)
+
+
+def test_the_calibration_error_is_the_papers_sum_over_bins() -> None:
+    probabilities = LOGITS.softmax(1).double().numpy()
+    confidence, hits = probabilities.max(1), probabilities.argmax(1) == LABELS.numpy()
+    expected = 0.0
+    for m in range(BINS):
+        inside = (confidence > m / BINS) & (confidence <= (m + 1) / BINS)
+        if inside.any():
+            expected += inside.mean() * abs(hits[inside].mean() - confidence[inside].mean())
+    found = calibration(LOGITS.softmax(1), LABELS)
+    assert found["error"] == pytest.approx(expected)
+    assert sum(found["bins"]["count"]) == 400
+
+
+def test_perfect_confidence_falls_into_the_last_bin() -> None:
+    found = calibration(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
+    assert found["bins"]["count"][-1] == 2 and found["error"] == pytest.approx(0.5)
+
+
+def test_all_scores_agree_with_each_other() -> None:
+    found = scores(LOGITS, LABELS, CLASSES)
+    assert found["correct"] == sum(row[k] for k, row in enumerate(found["confusion"]))
+    assert found["accuracy"] == found["correct"] / found["pictures"]
+    assert found["interval_95"][0] < found["accuracy"] < found["interval_95"][1]
+    assert [row["pictures"] for row in found["classes"].values()] == [sum(row) for row in found["confusion"]]
+    assert found["classes"]["f"] == {"pictures": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}

@@ -1,0 +1,118 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.engine.optim import OPTIMIZERS, Average, Guard, Optimizer, adam, adamw, restore, sgd, state_tensors
+
+SETTINGS = {
+    "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "adam": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
+    "adamw": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
+}
+THEIRS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 4 * 4, 3))
+
+
+def train(model: nn.Module, optimizer: Optimizer, steps: int, rng: torch.Generator) -> None:
+    for _ in range(steps):
+        x, y = torch.randn(5, 2, 6, 6, generator=rng), torch.randint(3, (5,), generator=rng)
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_torchs(name: str) -> None:
+    """Against torch's plain loop over parameters, with decay on weights and not on biases and scales."""
+    ours, theirs = network(), network()
+    settings = SETTINGS[name] | ({"betas": tuple(SETTINGS[name]["betas"])} if "betas" in SETTINGS[name] else {})
+    weights = [p for p in theirs.parameters() if p.ndim > 1]
+    others = [p for p in theirs.parameters() if p.ndim == 1]
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    train(ours, OPTIMIZERS[name](ours.parameters(), **SETTINGS[name]), 5, torch.Generator().manual_seed(1))
+    train(theirs, THEIRS[name](groups, **settings, foreach=False), 5, torch.Generator().manual_seed(1))
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, layout: torch.memory_format) -> None:
+    through = network().to(memory_format=layout)
+    optimizer, rng = OPTIMIZERS[name](through.parameters(), **SETTINGS[name]), torch.Generator().manual_seed(1)
+    train(through, optimizer, 3, rng)
+    kept = {k: v.clone().contiguous() for k, v in state_tensors(optimizer).items()}
+    weights = {k: v.clone().contiguous() for k, v in through.state_dict().items()}
+    rng_state = rng.get_state()
+    train(through, optimizer, 3, rng)
+
+    resumed = network(seed=9).to(memory_format=layout)
+    resumed.load_state_dict(weights)
+    again = OPTIMIZERS[name](resumed.parameters(), **SETTINGS[name])
+    restore(again, kept)
+    train(resumed, again, 3, torch.Generator().set_state(rng_state) or rng)
+    for mine, other in zip(resumed.state_dict().values(), through.state_dict().values(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("bad", ["loss", "norm"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(name: str, bad: str) -> None:
+    model = network()
+    optimizer = OPTIMIZERS[name](model.parameters(), **SETTINGS[name])
+    guard, one, nan = Guard(optimizer, torch.device("cpu")), torch.tensor(1.0), torch.tensor(float("nan"))
+
+    def step(number: int, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        F.cross_entropy(model(torch.randn(5, 2, 6, 6)), torch.tensor([0, 1, 2, 0, 1])).backward()
+        guard.step(number, loss, norm)
+        optimizer.zero_grad()
+
+    step(0, one, one)
+    assert guard.refused == -1
+    weights, state = (
+        [p.clone() for p in model.parameters()],
+        {k: v.clone() for k, v in state_tensors(optimizer).items()},
+    )
+    step(7, nan if bad == "loss" else one, torch.tensor(float("inf")) if bad == "norm" else one)
+    step(8, nan, nan)
+    assert guard.refused == 7
+    assert all(torch.equal(p, w) for p, w in zip(model.parameters(), weights, strict=True))
+    assert all(torch.equal(v, state[k]) for k, v in state_tensors(optimizer).items())
+
+
+def test_the_average_follows_its_formula_and_counts_batches() -> None:
+    model = network()
+    average, expected = Average(model, 0.9), model[3].weight.detach().clone()
+    for t in range(1, 31):
+        with torch.no_grad():
+            model[3].weight.add_(1.0)
+        model(torch.randn(4, 2, 6, 6))
+        average.update(model)
+        decay = min(0.9, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * model[3].weight.detach()
+    torch.testing.assert_close(average.model[3].weight, expected)
+    assert average.model[1].num_batches_tracked == 30 and average.updates == 30
+    assert not average.model.training and not average.model[3].weight.requires_grad
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    params = list(network().parameters())
+    with pytest.raises(ValueError, match="lr must be above 0"):
+        sgd(params, **SETTINGS["sgd"] | {"lr": 0.0})
+    with pytest.raises(ValueError, match="betas must be two numbers"):
+        adam(params, **SETTINGS["adam"] | {"betas": [0.9]})
+    with pytest.raises(ValueError, match="ema_decay must be between 0 and 1"):
+        Average(network(), 1.0)
+    with pytest.raises(TypeError):
+        adamw(params, lr=0.1)  # every number has its home in YAML: there are no defaults here

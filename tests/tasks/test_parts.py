@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import cnnlab
+from cnnlab.config import compose
+from cnnlab.core import checkpoint
+from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.data.sources import digits
+from cnnlab.tasks import parts
+
+CONFIG = compose("train", [])
+
+
+def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
+    trained = cnnlab.load(str(tiny_run))
+    pictures = digits("test", root=None).images[:5]
+    probabilities = trained(pictures)
+    assert probabilities.shape == (5, 10) and trained.classes == tuple("0123456789")
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
+    torch.testing.assert_close(probabilities, trained.model(trained.preprocess(pictures)).softmax(1))
+    assert not trained.model.training and trained.step == 50
+
+
+def test_data_settings_and_source_settings_are_told_apart() -> None:
+    assert parts.data_settings(CONFIG["dataset"]).light_on_dark is True
+    with pytest.raises(UsageError, match=r"dataset.validation must be a whole number, not 'x'"):
+        parts.data_settings(CONFIG["dataset"] | {"validation": "x"})
+    with pytest.raises(UsageError, match="unknown key dataset.rot; dataset takes root; did you mean root?"):
+        parts.load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
+    with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, mnist"):
+        parts.load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
+
+
+def test_pipelines_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
+        parts.pipelines({"train": {}, "eval": {"shift": {"px": 1}}})
+    with pytest.raises(UsageError, match="augment takes train and eval"):
+        parts.pipelines({"train": {}})
+    made = parts.pipelines({"train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}})
+    with pytest.raises(UsageError, match="augment: normalize has 3 channels, the pictures 1"):
+        parts.input_shape(made.eval, (1, 8, 8))
+
+
+def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path: Path) -> None:
+    path = checkpoint.find(tiny_run / "checkpoints", "last")
+    groups, record = checkpoint.load(path)
+
+    def load(**changes: object) -> None:
+        folder = tmp_path / "run"
+        checkpoint.save(checkpoint.path_at((folder / "checkpoints"), 1) if folder.mkdir(exist_ok=True) is None else path,
+                        groups, record | changes)  # fmt: skip
+        parts.load_run(str(folder))
+
+    load()
+    config = record["config"]
+    for changes in (
+        {"shape": [1, 16, 16]},
+        {"classes": ["a"]},
+        {"config": config | {"model": config["model"] | {"_target_": "os.system"}}},
+        {"config": config | {"model": {"name": "nothing"}}},
+        {"config": {k: v for k, v in config.items() if k != "augment"}},
+    ):
+        with pytest.raises(CnnlabError, match="does not fit its own description"):
+            load(**changes)

@@ -1,0 +1,89 @@
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+
+from cnnlab.data.sources import digits
+from cnnlab.tasks.predict import fitted
+from tests.conftest import Cnnlab
+
+
+@pytest.fixture
+def run(tiny_run: Path, here: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
+
+
+def saved(index: int, path: Path) -> Image.Image:
+    """A test picture as a file."""
+    picture = Image.fromarray(digits("test", root=None).images[index, 0].numpy())
+    picture.save(path)
+    return picture
+
+
+def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave(cnnlab: Cnnlab, run: Path) -> None:
+    assert cnnlab("eval")[0] == 0
+    logits = load_file(next((run / "eval").iterdir()) / "logits.safetensors")["logits"]
+    names = []
+    for index in (0, 7, 123):
+        names.append(f"digit {index}=x,'y'.png")  # a name that Hydra must not read as anything
+        saved(index, Path(names[-1]))
+    code, out, err = cnnlab("predict", *names, "--format", "json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)["pictures"]
+    for row, index in zip(rows, (0, 7, 123), strict=True):
+        probabilities = logits[index].softmax(0)
+        assert row["changes"] == []
+        assert row["top"][0]["class"] == str(int(probabilities.argmax()))
+        assert row["top"][0]["probability"] == pytest.approx(float(probabilities.max()), abs=1e-6)
+        assert len(row["top"]) == 5
+
+
+def test_table_and_csv_say_the_same(cnnlab: Cnnlab, run: Path) -> None:
+    saved(3, Path("a.png"))
+    table = cnnlab("predict", "a.png", "top=3")[1]
+    rows = list(csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top=3", "--format", "csv")[1])))
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    for row in rows:
+        assert f"{row['class']:<18}" in table and f"{float(row['probability']):.2%}" in table
+
+
+def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: Path) -> None:
+    scan = ImageOps.invert(saved(5, Path("plain.png"))).resize((80, 80), Image.Resampling.NEAREST).convert("RGB")
+    scan.save("scan.png")
+    rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["pictures"]
+    assert rows[1]["changes"] == ["made grey", "inverted", "80x80 resized to 8x8"]
+    plain, changed = (fitted(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0] for name in ("plain", "scan"))
+    assert (plain.int() - changed.int()).abs().max() <= 1
+    assert "(made grey, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
+
+
+def test_digits_are_padded_and_photographs_cut() -> None:
+    wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
+    padded, changes = fitted(wide, (3, 8, 8), light_on_dark=True)
+    assert changes == ["40x20 resized to 8x8"] and len(padded[0, 0].unique()) == 1
+    cut, _ = fitted(wide, (3, 8, 8), light_on_dark=False)
+    assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8 and len(cut[0, 0].unique()) == 8
+
+
+def test_pictures_that_cannot_be_read_are_all_named_after_the_others(cnnlab: Cnnlab, run: Path) -> None:
+    saved(3, Path("good.png"))
+    Path("text.png").write_text("no")
+    code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
+    assert code == 1 and "good.png" in out
+    assert err == "cnnlab: text.png is not a picture that can be read\ncnnlab: no picture absent.png\n"
+
+
+def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
+    assert cnnlab("predict") == (2, "", "cnnlab: no pictures: cnnlab predict PICTURE...\n")
+    saved(3, Path("good.png"))
+    code, _, err = cnnlab("predict", "good.png", "--format", "xml")
+    assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")
+    code, _, err = cnnlab("predict", "good.png", "top=0")
+    assert (code, err) == (2, "cnnlab: top must be at least 1, not 0\n")

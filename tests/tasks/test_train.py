@@ -1,0 +1,141 @@
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cnnlab.core import checkpoint
+from cnnlab.core.run import read_lines
+from cnnlab.core.runs import run_state
+from tests.conftest import TINY, Cnnlab
+
+
+def only_run(here: Path) -> Path:
+    (folder,) = (here / "outputs" / "train").iterdir()
+    return folder
+
+
+def test_a_run_leaves_all_that_it_should(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir() if not path.name.startswith("events")}
+    assert names == {
+        "checkpoints", "config.yaml", "environment.json", "filters", "metrics.jsonl", "overrides.yaml", "result.json",
+        "state.json",
+    }  # fmt: skip
+    assert run_state(tiny_run) == "finished"
+    assert yaml.safe_load((tiny_run / "overrides.yaml").read_text()) == TINY
+    assert yaml.safe_load((tiny_run / "config.yaml").read_text())["model"]["filters"] == [4, 4]
+    assert checkpoint.steps(tiny_run / "checkpoints") == [25, 50]
+    kept = [np.load(path, allow_pickle=False).shape for path in sorted((tiny_run / "filters").iterdir())]
+    assert kept == [(4, 1, 3, 3)] * 3
+
+
+def test_tensorboard_has_what_one_looks_for(tiny_run: Path) -> None:
+    events = EventAccumulator(str(tiny_run))
+    events.Reload()
+    tags = events.Tags()
+    assert {
+        "train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm", "train/pictures_per_s",
+        "validation/loss", "validation/accuracy", "validation/error", "test/accuracy",
+    } <= set(tags["scalars"])  # fmt: skip
+    assert {"pictures/as_the_network_sees_them", "filters/first_layer"} <= set(tags["images"])
+    assert "weights/conv_1.conv.weight" in tags["histograms"]
+    assert [event.step for event in events.Scalars("validation/error")] == [25, 50]
+    found = set()
+    for path in tiny_run.glob("events*"):
+        one = EventAccumulator(str(path))
+        one.Reload()
+        with suppress(KeyError):
+            found |= set(one.PluginTagToContent("hparams"))
+    assert any("session_start_info" in name for name in found)
+
+
+def test_metrics_agree_with_the_result(tiny_run: Path) -> None:
+    lines, result = read_lines(tiny_run / "metrics.jsonl"), json.loads((tiny_run / "result.json").read_text())
+    last = [line for line in lines if "validation/accuracy" in line][-1]
+    assert last["validation/accuracy"] == result["validation"]["accuracy"]
+    assert lines[-1]["test/accuracy"] == result["test"]["accuracy"]
+    seconds = [line["elapsed_s"] for line in lines]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+
+
+def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("train", *TINY)
+    folder = only_run(here).relative_to(here)
+    assert code == 0 and err == ""
+    assert out.startswith("cnnlab train: digits_cnn on digits, device ")
+    assert f"cnnlab eval {folder}" in out and f"tensorboard --logdir {folder}" in out
+    assert "epoch 2/2" in out and "\r" not in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_a_run_that_was_stopped_resumes_to_the_same_weights(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cnnlab.tasks import train
+
+    save, saved = train.save, []
+
+    def stop_after_the_first(*given: object) -> None:
+        save(*given)
+        saved.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save", stop_after_the_first)
+    code, _, err = cnnlab("train", *TINY)
+    folder = only_run(here)
+    assert code == 130 and run_state(folder) == "interrupted"
+    assert f"cnnlab train resume={folder.relative_to(here)}" in err
+    monkeypatch.setattr(train, "save", save)
+    code, out, err = cnnlab("train", "resume=last")
+    assert (code, err) == (0, "") and "going on after step 25" in out
+    ours, theirs = (checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0] for run in (folder, tiny_run))
+    for group in ("model", "optimizer"):
+        assert all((ours[group][k] == theirs[group][k]).all() for k in theirs[group])
+    steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if "train/loss" in line]
+    assert steps == [line["step"] for line in read_lines(tiny_run / "metrics.jsonl") if "train/loss" in line]
+
+
+def test_what_may_not_change_on_resume_is_refused(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    code, _, err = cnnlab("train", f"resume={tiny_run}", "optim.lr=1")
+    assert code == 2 and err.startswith("cnnlab: optim.lr cannot change when a run resumes; free are device")
+    code, _, err = cnnlab("train", f"resume={tiny_run}")
+    assert code == 2 and "is finished" in err and len(err.splitlines()) == 1
+    code, _, err = cnnlab("train", "resume=last")
+    assert code == 2 and "no run with a checkpoint below outputs/train" in err
+    assert not list(here.iterdir())
+
+
+def test_a_loss_that_is_not_finite_ends_in_two_lines(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", *TINY, "optim=sgd", "optim.lr=1e30")
+    folder = only_run(here)
+    assert code == 1 and len(err.splitlines()) == 2 and "not finite at step" in err
+    found = json.loads((folder / "not_finite.json").read_text())
+    assert len(found["indices"]) == 50 and f"step {found['step']}," in err
+    assert run_state(folder) == "failed"
+
+
+def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("train", *TINY, "epochs=9", "early_stop_epochs=1", "result=best", "optim.lr=1e-9")
+    assert code == 0 and "stopped early: no better validation accuracy in 1 epochs" in out
+    folder = only_run(here)
+    assert json.loads((folder / "result.json").read_text())["checkpoint"] == "step_000000025.safetensors"
+    assert checkpoint.steps(folder / "checkpoints") == [25, 50]
+
+
+def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", "-m", *TINY, "epochs=1", "seed=1,2")
+    assert (code, err) == (0, "")
+    sweep = only_run(here)
+    configs = [yaml.safe_load((sweep / str(n) / "config.yaml").read_text()) for n in (0, 1)]
+    assert [config["seed"] for config in configs] == [1, 2]
+    code, out, _ = cnnlab("runs")
+    assert code == 0 and f"{sweep.name}/1" in out
+
+
+def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", "-m", "epochs=0", "seed=1,2")
+    assert code == 2 and "epochs must be at least 1" in err
+    assert not [path for path in here.rglob("*") if path.is_file() and path.name != "multirun.yaml"]

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from cnnlab.config import compose
+from cnnlab.core.errors import UsageError
+from cnnlab.core.schema import call
+from cnnlab.data.batches import in_order
+from cnnlab.engine.evaluate import answers
+from cnnlab.engine.metrics import brief
+from cnnlab.tasks.training import Settings, Training, assemble, put_back, state
+
+SMALL = ["model.filters=[4,4]", "model.hidden=[8]", "device=cpu", "epochs=2"]
+
+
+def made(*overrides: str) -> Training:
+    return assemble(call(Settings, compose("train", [*SMALL, *overrides]), ""))
+
+
+def finish(training: Training, done: int = 0) -> dict[str, torch.Tensor]:
+    for _ in training.reports(done):
+        pass
+    return {k: v.clone() for k, v in training.judged.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_the_seed_alone_decides() -> None:
+    first = finish(made())
+    assert equal(first, finish(made()))
+    assert not equal(first, finish(made("seed=2")))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optim=sgd", "optim.lr=0.05", "schedule=cosine", "schedule.warmup_epochs=1"],
+        ["optim=adamw", "ema_decay=0.9", "augment=shift", "schedule=step", "schedule.every_epochs=1"],
+        ["clip_norm=1.0", "label_smoothing=0.1", "augment=affine", "channels_last=true", "schedule=constant"],
+        ["deterministic=true", "schedule=piecewise_linear", "schedule.epochs=[0,1,2]", "log_every=7"],
+        ["precision=bfloat16"],
+    ],
+)
+def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
+    through = finish(made(*overrides))
+    stopped = made(*overrides, "log_every=1")
+    for report in stopped.reports(0):
+        if report.step == 31:  # within the second epoch
+            break
+    groups, record = state(stopped)
+    groups = {group: {k: v.clone().contiguous() for k, v in named.items()} for group, named in groups.items()}
+    torch.manual_seed(123)
+    resumed = made(*overrides)
+    put_back(resumed, groups, record)
+    assert equal(through, finish(resumed, 31))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_nearly_the_same_weights() -> None:
+    plain, compiled = (
+        finish(made("epochs=1", "model.dropout=0")),
+        finish(made("epochs=1", "model.dropout=0", "compile=true")),
+    )
+    for key, weights in plain.items():
+        torch.testing.assert_close(compiled[key], weights, rtol=1e-2, atol=1e-3)
+
+
+def test_the_average_is_what_is_scored() -> None:
+    training = made("ema_decay=0.99")
+    finish(training)
+    batches = list(in_order(training.validation, training.pipelines.eval, batch_size=1000))
+    averages, latest = (brief(*answers(model, batches)) for model in (training.judged, training.model))
+    assert training.average and training.judged is training.average.model
+    assert training.score(training.validation) == averages != latest
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=0", "epochs must be at least 1, not 0"),
+        ("label_smoothing=1", "label_smoothing must be at least 0 and below 1, not 1"),
+        ("ema_decay=2", "ema_decay must be between 0 and 1, not 2"),
+        ("clip_norm=0", "clip_norm must be above 0, not 0"),
+        ("name=a/b", "name must be usable in a folder's name, not 'a/b'"),
+        ("precision=float8", "precision must be one of float32, bfloat16, not 'float8'"),
+        ("dataset.validation=5000", "dataset.validation must be between 1 and 1436, not 5000"),
+        ("model.extent=4", "model: extent must be odd, so that padding keeps the size, not 4"),
+        ("schedule.peak=2", "schedule: peak must be between 0 and 1 in a run of 2 steps or more, not 2 in 50"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        made(override)
+    assert str(error.value) == message
+
+
+def test_every_default_is_in_yaml_alone() -> None:
+    config = compose("train", SMALL)
+    assert set(config) == set(Settings.__annotations__)

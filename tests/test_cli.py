@@ -1,0 +1,47 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnlab.cli import split
+from tests.conftest import Cnnlab
+
+
+def test_help_has_examples_and_every_groups_options(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cnnlab("train", "-h")
+    assert code == 0 and "cnnlab train -m seed=1,2,3" in out
+    for line in ("model=      digits_cnn | mnist_cnn | mnist_mlp", "dataset=    cifar10 | digits | mnist"):
+        assert line in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    for verb in ("eval", "predict"):
+        assert "Examples:" in cnnlab(verb, "-h")[1]
+    listing = cnnlab("--help")[1]
+    assert all(verb in listing for verb in ("train", "eval", "predict", "runs"))
+
+
+def test_a_misspelt_verb_or_flag_offers_the_right_one(cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("trian")
+    assert code == 2 and "Did you mean 'train'?" in err
+    code, _, err = cnnlab("train", "--config")
+    assert code == 2 and "--config-dir" in err
+
+
+def test_files_and_overrides_are_told_apart(here: Path) -> None:
+    Path("x=1.png").write_text("")
+    words = ["x=1.png", "top=3", "a.png", "+a.b=1", "++a=1", "~a.b", "./y=2.png", "~/home.png"]
+    assert split(words) == (["x=1.png", "a.png", "./y=2.png", "~/home.png"], ["top=3", "+a.b=1", "++a=1", "~a.b"])
+
+
+def test_the_version_is_the_packages(cnnlab: Cnnlab) -> None:
+    from importlib.metadata import version
+
+    assert cnnlab("version")[1].strip() == version("cnnlab")
+
+
+def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
+    command = f"{sys.executable} -m cnnlab train --cfg job | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, env=os.environ)
+    assert done.stdout.startswith("name:") and "Traceback" not in done.stderr

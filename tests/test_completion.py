@@ -1,0 +1,55 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from cnnlab.completion import completions, rejoin
+
+
+def test_groups_options_and_keys_are_offered() -> None:
+    assert {"model=", "model.filters="} <= set(completions("train", "mod"))
+    assert completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
+    assert {"epochs=", "experiment=", "optim.lr="} <= set(completions("train", ""))
+    assert completions("train", "nothing") == [] == completions("runs", "x")
+
+
+def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
+    assert completions("train", "optim.l") == ["optim.lr=", "optim.lr=0.001"]
+    assert completions("train", "exper")[:2] == ["experiment=", "experiment=mnist_cnn_best"]
+    assert completions("eval", "sp") == ["split=", "split=test"]
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "joined", "place"),
+    [
+        ("cnnlab train model = mn", 4, "cnnlab train model=mn", 2),
+        ("cnnlab train model =", 3, "cnnlab train model=", 2),
+        ("cnnlab train model = mnist_cnn opt", 5, "cnnlab train model=mnist_cnn opt", 3),
+        ("cnnlab train mod", 2, "cnnlab train mod", 2),
+    ],
+)
+def test_bashs_words_are_put_together_again(
+    monkeypatch: pytest.MonkeyPatch, words: str, at: int, joined: str, place: int
+) -> None:
+    monkeypatch.setenv("_CNNLAB_COMPLETE", "complete_bash")
+    for between in (" ", "\n"):
+        monkeypatch.setenv("COMP_WORDS", words.replace(" ", between))
+        monkeypatch.setenv("COMP_CWORD", str(at))
+        rejoin()
+        assert (os.environ["COMP_WORDS"], os.environ["COMP_CWORD"]) == (joined.replace(" ", between), str(place))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+def test_bash_itself_gets_what_follows_the_equals_sign() -> None:
+    """The installed completion function, in a real bash, on `cnnlab train model=mn<TAB>`."""
+    script = """
+    eval "$(_CNNLAB_COMPLETE=source_bash cnnlab)"
+    COMP_WORDS=(cnnlab train model = mn) COMP_CWORD=4
+    _cnnlab_completion cnnlab
+    printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path})
+    assert done.stdout.split() == ["mnist_cnn", "mnist_mlp"], done.stderr

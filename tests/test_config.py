@@ -1,0 +1,153 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cnnlab.config import CONFIGS, compose, groups, keys, literal
+from cnnlab.core.schema import call
+from cnnlab.engine.optim import OPTIMIZERS
+from cnnlab.engine.schedule import SCHEDULES
+from cnnlab.tasks import eval as eval_task
+from cnnlab.tasks import parts, predict
+from cnnlab.tasks.training import Settings
+from tests.conftest import TINY, Cnnlab
+
+OPTIONS = [(group, option) for group, options in groups().items() for option in options]
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
+    config = compose("train", [f"{group}={option}"])
+    settings = call(Settings, config, "")
+    made, shape = parts.pipelines(settings.augment), SHAPES[settings.dataset["name"]]
+    model = parts.build_model(settings.model, parts.input_shape(made.eval, shape), 10)
+    assert model(torch.zeros(2, *shape)).shape == (2, 10)
+    spec = dict(settings.optim)
+    call(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
+    spec = dict(settings.schedule)
+    call(SCHEDULES[spec.pop("name")], spec, "schedule", 100, 10)
+    parts.data_settings(settings.dataset)
+
+
+def test_every_yaml_file_was_among_them() -> None:
+    known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {"train.yaml", "eval.yaml", "predict.yaml"}
+    assert {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()} == known
+
+
+def test_every_part_has_a_yaml_file() -> None:
+    from cnnlab.data.sources import SOURCES
+    from cnnlab.models import MODELS
+
+    found = groups()
+    assert set(MODELS) == set(found["model"]) and set(SOURCES) == set(found["dataset"])
+    assert set(OPTIMIZERS) == set(found["optim"]) and set(SCHEDULES) == set(found["schedule"])
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    if path.parent.name in ("optim", "schedule", "dataset") or path.parent == CONFIGS:
+        for line in lines:
+            if ":" in line and not line.lstrip().startswith(("#", "-", "name", "defaults")):
+                assert "#" in line, f"{path.name}: {line}"
+
+
+def test_the_other_verbs_compose() -> None:
+    call(eval_task.Settings, compose("eval", []), "")
+    call(predict.Settings, compose("predict", ["pictures=[a.png]"]), "")
+
+
+def test_a_model_picks_its_data_and_the_command_line_still_wins() -> None:
+    assert compose("train", ["model=mnist_cnn"])["dataset"]["name"] == "mnist"
+    assert compose("train", ["model=mnist_cnn", "dataset=digits"])["dataset"]["name"] == "digits"
+    assert compose("train", ["model=mnist_cnn", "epochs=3", "optim.lr=5"])["optim"]["lr"] == 5
+    best = compose("train", ["experiment=mnist_cnn_best"])
+    assert (best["name"], best["schedule"]["name"], list(best["augment"]["train"])) == (
+        "mnist_cnn_best", "one_cycle", ["affine", "normalize"],
+    )  # fmt: skip
+    assert compose("train", ["experiment=mnist_cnn_best", "augment=none"])["augment"]["train"].keys() == {"normalize"}
+
+
+def test_keys_are_those_of_the_composed_configuration() -> None:
+    assert {"model", "optim.lr", "seed", "augment.train.normalize.mean"} <= set(keys("train"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a b", "a=b,c", "it's", '"', "\\", "a\\", "a\\'b", "a\\\\'", "'", "[1", "{", "~x", "$(x)", "null", "1"],
+)
+def test_a_file_name_means_itself_to_hydra(text: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"x={literal(text)}"])
+    assert override.value() == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optim.lrr=1"], "unknown key optim.lrr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys"),
+        (["modle=mnist_cnn"], "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys"),
+        (
+            ["model=mnist_cn"],
+            "model 'mnist_cn' is not one of digits_cnn, mnist_cnn, mnist_mlp; did you mean mnist_cnn?",
+        ),
+        (["experiment=x"], "experiment 'x' is not one of mnist_cnn_best, mnist_cnn_chapter, mnist_mlp"),
+        (["mnist_cnn"], "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`"),
+        (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
+        (["~optim.lr"], "optim.lr is missing; it must be a number"),
+        (["+optim.foo=1"], "unknown key optim.foo; optim takes lr, betas, eps, weight_decay"),
+        (["+model._target_=os.system"], "unknown key model._target_; model takes filters, extent, hidden, dropout"),
+        (["device=gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["dataset.root=1"], "dataset.root must be a text or null, not 1"),
+        (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_2(cnnlab: Cnnlab, here: Path, words: list[str], message: str) -> None:
+    assert cnnlab("train", *words) == (2, "", f"cnnlab: {message}\n")
+    assert not list(here.iterdir()), "and leaves nothing behind"
+
+
+def test_a_broken_override_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("train", "epochs=[1")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "http" not in err
+
+
+def test_a_folder_of_ones_own_configs(cnnlab: Cnnlab, here: Path) -> None:
+    own = here / "mine" / "experiment" / "tiny.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\nepochs: 1\nname: mine\nmodel: {filters: [4], hidden: [4]}\n")
+    code, out, err = cnnlab("train", "--config-dir", "mine", "experiment=tiny")
+    assert (code, err) == (0, "") and "_mine" in out
+
+
+CODE = {
+    "callbacks": "hydra: {callbacks: {c: {_target_: builtins.exec}}}",
+    "launcher": "hydra: {launcher: {_target_: builtins.exec}}",
+    "sweeper": "hydra: {sweeper: {_target_: builtins.exec}}",
+    "job_logging": "hydra: {job_logging: {version: 1, handlers: {h: {(): builtins.exec}}}}",
+}
+
+
+@pytest.mark.parametrize("part", CODE)
+def test_a_folder_of_configs_cannot_bring_code(cnnlab: Cnnlab, here: Path, part: str) -> None:
+    own = here / "theirs" / "experiment" / "trap.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"# @package _global_\n{CODE[part]}\n")
+    code, out, err = cnnlab("train", "--config-dir", "theirs", "experiment=trap")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and f"theirs sets hydra.{part}" in err
+
+
+def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> None:
+    before = list(sys.argv)
+    code, out, _ = cnnlab("train", "model=mnist_cnn", "--cfg", "job")
+    assert code == 0 and "filters:" in out and not list(here.iterdir())
+    assert before is not None
+
+
+def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
+    with pytest.raises(Exception, match=r"optim\.lrr"):
+        cnnlab("train", "optim.lrr=1", "--debug")
+    assert TINY

@@ -1,0 +1,58 @@
+"""Imports point down, and heavy ones wait until they are needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "cnnlab"
+LAYER = {
+    "core": 0,
+    **dict.fromkeys(("models", "data", "style", "viz", "engine"), 1),
+    "tasks": 2,
+    "config": 3,
+    "completion": 4,
+    "__version__": 0,
+    "cli": 5,
+    "__init__": 6,
+    "__main__": 6,
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> list[str]:
+    """The parts of cnnlab that a file imports, wherever in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cnnlab":
+            whole = node.module.split(".")
+            names += [whole[1]] if len(whole) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [a.name.split(".")[1] for a in node.names if a.name.startswith("cnnlab.")]
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    mine = part_of(path)
+    for theirs in imported(path):
+        assert theirs == mine or LAYER[theirs] < LAYER[mine], f"{path} imports cnnlab.{theirs}: up or across"
+
+
+def test_the_checker_sees_an_import_that_points_up(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    from cnnlab.tasks import parts\n")
+    assert imported(bad) == ["tasks"]
+
+
+@pytest.mark.parametrize("module", ["cnnlab.cli", "cnnlab.tasks.runs", "cnnlab"])
+def test_the_command_line_imports_neither_torch_nor_hydra(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'hydra', 'matplotlib', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
