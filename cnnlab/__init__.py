@@ -1,13 +1,12 @@
 """cnnlab: a bench for convolutional networks. `cnnlab.load(run)` gives a trained one to Python."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnlab.tasks.parts import Trained
 
 __all__ = ["load"]
-__version__ = version("cnnlab")
+__version__ = "0.1.0"
 
 
 def load(run: str = "last", **options: Any) -> "Trained":

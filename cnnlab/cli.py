@@ -135,7 +135,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every error that a user can cause is a line or two on stderr."""
-    completion.rejoin()
+    if completion.answer_bash():
+        return
     try:
         app()
     except CnnlabError as error:

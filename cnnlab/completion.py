@@ -13,12 +13,11 @@ def complete(ctx: Any, args: list[str], incomplete: str) -> list[str]:
 
 
 def completions(verb: str, incomplete: str) -> list[str]:
-    """The same for a verb's name. Bash replaces what follows the last `=`; it is given that alone."""
+    """The same for a verb's name."""
     values = choices(verb)
     key, equals, value = incomplete.partition("=")
     if equals:
-        found = [option for option in values.get(key, []) if option.startswith(value)]
-        return found if in_bash() else [f"{key}={option}" for option in found]
+        return [f"{key}={option}" for option in values.get(key, []) if option.startswith(value)]
     keys = sorted(key for key in values if key.startswith(incomplete))
     if len(keys) == 1:  # go on to its values, of which there are two or more: a shell adds no space after `key=` then
         return [f"{keys[0]}={option}" for option in ("", *values[keys[0]])]
@@ -48,23 +47,16 @@ def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def in_bash() -> bool:
-    return os.environ.get("_CNNLAB_COMPLETE", "").endswith("bash")
-
-
-def rejoin() -> None:
-    """Bash cuts words at `=` before it asks; put `model = mn` together again in what it passed."""
-    if not in_bash() or "COMP_WORDS" not in os.environ:
-        return
-    between = "\n" if "\n" in os.environ["COMP_WORDS"] else " "  # what Typer's script joins them by
-    words, at = os.environ["COMP_WORDS"].split(between), int(os.environ.get("COMP_CWORD", "0"))
-    joined: list[str] = []
-    place = 0
-    for i, word in enumerate(words):
-        if joined and (word == "=" or joined[-1].endswith("=")):
-            joined[-1] += word
-        else:
-            joined.append(word)
-        if i <= at:
-            place = len(joined) - 1
-    os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = between.join(joined), str(place)
+def answer_bash() -> bool:
+    """Bash cuts words at `=` before it asks, and replaces what follows the `=` alone; Typer knows of neither. Where the
+    word asked about is a value, print the values there are; returns whether that was so."""
+    if os.environ.get("_CNNLAB_COMPLETE") != "complete_bash" or "COMP_WORDS" not in os.environ:
+        return False
+    text = os.environ["COMP_WORDS"]
+    words = text.split("\n" if "\n" in text else " ")[: int(os.environ.get("COMP_CWORD", "0")) + 1]
+    if len(words) > 3 and words[-1] == "=":
+        words.append("")
+    if len(words) < 5 or words[-2] != "=":
+        return False
+    print("\n".join(option for option in choices(words[1]).get(words[-3], []) if option.startswith(words[-1])))
+    return True

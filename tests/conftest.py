@@ -1,4 +1,4 @@
-"""What several tests share: a quiet torch, a place to run in, one tiny trained run, and the real data where they are."""
+"""What several tests share: a place to run in, one tiny trained run, and the real data where they are."""
 
 import os
 import sys

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cnnlab.completion import completions, rejoin
+from cnnlab.completion import answer_bash, completions
 
 
 def test_groups_options_and_keys_are_offered() -> None:
@@ -21,24 +21,31 @@ def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
     assert completions("eval", "sp") == ["split=", "split=test"]
 
 
+@pytest.mark.parametrize("between", [" ", "\n"])
 @pytest.mark.parametrize(
-    ("words", "at", "joined", "place"),
+    ("words", "at", "answer"),
     [
-        ("cnnlab train model = mn", 4, "cnnlab train model=mn", 2),
-        ("cnnlab train model =", 3, "cnnlab train model=", 2),
-        ("cnnlab train model = mnist_cnn opt", 5, "cnnlab train model=mnist_cnn opt", 3),
-        ("cnnlab train mod", 2, "cnnlab train mod", 2),
+        ("cnnlab train model = mn", 4, "mnist_cnn mnist_mlp"),
+        ("cnnlab train model =", 3, "digits_cnn mnist_cnn mnist_mlp"),
+        ("cnnlab train optim = sgd model = mnist_m", 7, "mnist_mlp"),
+        ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_mlp"),
+        ("cnnlab train mod", 2, None),
+        ("cnnlab train model = mnist_cnn opt", 5, None),
     ],
 )
-def test_bashs_words_are_put_together_again(
-    monkeypatch: pytest.MonkeyPatch, words: str, at: int, joined: str, place: int
+def test_bash_is_given_values_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    at: int,
+    answer: str | None,
+    between: str,
 ) -> None:
     monkeypatch.setenv("_CNNLAB_COMPLETE", "complete_bash")
-    for between in (" ", "\n"):
-        monkeypatch.setenv("COMP_WORDS", words.replace(" ", between))
-        monkeypatch.setenv("COMP_CWORD", str(at))
-        rejoin()
-        assert (os.environ["COMP_WORDS"], os.environ["COMP_CWORD"]) == (joined.replace(" ", between), str(place))
+    monkeypatch.setenv("COMP_WORDS", words.replace(" ", between))
+    monkeypatch.setenv("COMP_CWORD", str(at))
+    assert answer_bash() is (answer is not None)
+    assert capsys.readouterr().out.split() == (answer or "").split()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")

@@ -43,5 +43,5 @@ def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CnnlabError, match="cannot make a run's folder in .*file"):
+    with pytest.raises(CnnlabError, match=r"cannot make a run's folder in .*file"):
         new_folder(tmp_path / "file" / "sub", "x")

@@ -71,7 +71,7 @@ def test_a_part_is_looked_up_by_name_and_nothing_else() -> None:
     table = {"one": lambda *, x: x}
     with pytest.raises(UsageError, match=r"model.name 'on' is not one of one; did you mean one\?"):
         build(table, {"name": "on", "x": 1}, "model")
-    with pytest.raises(UsageError, match="unknown key model._target_"):
+    with pytest.raises(UsageError, match=r"unknown key model\._target_"):
         build({"one": builder}, GOOD | {"name": "one", "_target_": "os.system"}, "model", 0)
     with pytest.raises(UsageError):
         build(table, {"name": ["one"]}, "model")

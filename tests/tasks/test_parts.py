@@ -27,7 +27,7 @@ def test_data_settings_and_source_settings_are_told_apart() -> None:
     assert parts.data_settings(CONFIG["dataset"]).light_on_dark is True
     with pytest.raises(UsageError, match=r"dataset.validation must be a whole number, not 'x'"):
         parts.data_settings(CONFIG["dataset"] | {"validation": "x"})
-    with pytest.raises(UsageError, match="unknown key dataset.rot; dataset takes root; did you mean root?"):
+    with pytest.raises(UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"):
         parts.load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
     with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, mnist"):
         parts.load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
@@ -49,8 +49,8 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
 
     def load(**changes: object) -> None:
         folder = tmp_path / "run"
-        checkpoint.save(checkpoint.path_at((folder / "checkpoints"), 1) if folder.mkdir(exist_ok=True) is None else path,
-                        groups, record | changes)  # fmt: skip
+        folder.mkdir(exist_ok=True)
+        checkpoint.save(checkpoint.path_at(folder / "checkpoints", 1), groups, record | changes)
         parts.load_run(str(folder))
 
     load()
