@@ -28,7 +28,11 @@ def test_the_built_wheel_trains(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
 
     where = subprocess.run(
-        [python, "-c", "import cnnlab; print(cnnlab.__file__)"], cwd=tmp_path, check=True, capture_output=True, text=True
+        [python, "-c", "import cnnlab; print(cnnlab.__file__)"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert Path(where.stdout.strip()).is_relative_to(tmp_path / "venv")
     assert "mnist_cnn" in run("train", "-h")

@@ -100,7 +100,13 @@ def find(folder: Path, which: str) -> Path:
 
 
 def best(folder: Path, there: list[int]) -> int:
-    return max(there, key=lambda step: (read_record(path_at(folder, step))["validation"]["accuracy"], -step))
+    """A checkpoint saved within an epoch, on a signal, has no validation score and comes last."""
+
+    def rank(step: int) -> tuple[float, int]:
+        validation = read_record(path_at(folder, step))["validation"]
+        return validation["accuracy"] if validation else -1.0, -step
+
+    return max(there, key=rank)
 
 
 def prune(folder: Path) -> None:

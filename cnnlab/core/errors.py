@@ -17,9 +17,11 @@ class UsageError(CnnlabError):
 
 
 class Stopped(CnnlabError):
-    """The user stopped the run: exit code 130, as a shell reports Ctrl-C."""
+    """A signal stopped the run: the exit code that a shell gives it, 130 for Ctrl-C and 143 for SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -96,7 +96,8 @@ def summary(folder: Path) -> Summary:
     step, validation = 0, None
     try:
         record = checkpoint.read_record(checkpoint.find(folder / "checkpoints", "last"))
-        step, validation = int(record["step"]), float(record["validation"]["accuracy"])
+        step = int(record["step"])
+        validation = float(record["validation"]["accuracy"]) if record["validation"] else None
     except (CnnlabError, KeyError, TypeError, ValueError):
         pass
     result = read_json(folder / "result.json") or {}

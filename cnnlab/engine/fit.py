@@ -1,6 +1,6 @@
 """The training loop. It computes and reports; whoever asked for it writes things down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -87,9 +87,11 @@ def fit(
     clip_norm: float | None,
     autocast: torch.dtype | None,
     log_every: int,
+    asked: Callable[[], object] = lambda: None,
 ) -> Iterator[Report]:
     """Train from step `done` to `steps`, reporting every `log_every` steps and at each epoch's end; the caller
-    may stop there. `autocast`: the type of the forward pass's products, None for the weights' own.
+    may stop there. `asked`, looked at after each step, says whether a report is wanted at once. `autocast`: the type
+    of the forward pass's products, None for the weights' own.
     Raises NotFinite at the first report after a step whose loss or gradient is not finite."""
     params = [p for p in model.parameters() if p.requires_grad]
     device, base = params[0].device, optimizer.defaults["lr"]
@@ -115,7 +117,7 @@ def fit(
             meter.add(loss, logits, labels, norm)
             step += 1
             ended = step % len(batches) == 0 or step == steps
-            if ended or step % log_every == 0:
+            if ended or step % log_every == 0 or asked():
                 yield Report(step, epoch, ended, lr, *meter.read(guard.refused))
                 meter.reset()
             if step == steps:

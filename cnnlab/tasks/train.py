@@ -12,6 +12,7 @@ from cnnlab.core.progress import Progress, clock
 from cnnlab.core.run import Run
 from cnnlab.core.runs import find_run, run_state
 from cnnlab.core.schema import call
+from cnnlab.core.signals import Signals
 from cnnlab.data.sources import Pictures
 from cnnlab.engine.fit import NotFinite, Report
 from cnnlab.engine.metrics import wilson
@@ -40,16 +41,15 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     run = Run(folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None)
     try:
         begin(run, training, overrides, done)
-        watch(run, training, done)
-        return finish(run, training)
+        with Signals() as signals:
+            watch(run, training, done, signals)
+            return finish(run, training)
     except NotFinite as error:
         run.state("failed", reason=str(error))
         raise not_finite(error, run, training) from error
-    except KeyboardInterrupt:
+    except Stopped:
         run.state("interrupted")
-        kept = checkpoint.steps(run.checkpoints)
-        at = f"step {kept[-1]:,}; `cnnlab train resume={folder}` goes on there" if kept else "nothing yet: begin anew"
-        raise Stopped(f"interrupted; saved is {at}") from None
+        raise
     except BaseException as error:
         run.state("failed", reason=str(error))
         raise
@@ -97,12 +97,12 @@ def begin(run: Run, training: Training, overrides: list[str], done: int) -> None
             run.keep_filters(weights, 0)
 
 
-def watch(run: Run, training: Training, done: int) -> None:
+def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     """Go through the loop's reports; at each epoch's end validate, show and save."""
     progress, best, best_epoch, validation = Progress(), -1.0, 0, dict[str, float]()
     patience = training.settings.early_stop_epochs
     try:
-        for report in training.reports(done):
+        for report in training.reports(done, lambda: signals.asked):
             run.elapsed_s += report.seconds
             log(run, report)
             if report.epoch_ended:
@@ -117,8 +117,19 @@ def watch(run: Run, training: Training, done: int) -> None:
                 progress.end()
                 print(f"stopped early: no better validation accuracy in {patience} epochs")
                 break
+            if signals.asked:
+                stop(run, training, report, signals.asked)
     finally:
         progress.end()
+
+
+def stop(run: Run, training: Training, report: Report, signal: int) -> None:
+    """Save where the run stands, and raise Stopped with how to go on; after the last step there is nothing to stop."""
+    if report.step == training.steps:
+        return
+    if not report.epoch_ended:
+        save(run, training, report.step, None)
+    raise Stopped(f"stopped after step {report.step:,}; `cnnlab train resume={run.folder}` goes on", signal)
 
 
 def log(run: Run, report: Report) -> None:
@@ -140,7 +151,7 @@ def snapshot(run: Run, training: Training, report: Report) -> None:
             run.sheet("filters/first_layer", filter_sheet(weights), report.step)
 
 
-def save(run: Run, training: Training, step: int, validation: dict[str, float]) -> None:
+def save(run: Run, training: Training, step: int, validation: dict[str, float] | None) -> None:
     """A checkpoint after `step` steps; of the earlier ones, the one before and the best are kept."""
     groups, record = state(training)
     record |= {"step": step, "elapsed_s": run.elapsed_s, "validation": validation}

@@ -1,6 +1,6 @@
 """A training: its settings, its parts introduced to each other, and its state in and out of a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -87,13 +87,13 @@ class Training:
         """The network whose scores count: the average of the weights where there is one."""
         return self.average.model if self.average else self.model
 
-    def reports(self, done: int) -> Iterator[Report]:
-        """The engine's loop over these parts, from step `done` on."""
+    def reports(self, done: int, asked: Callable[[], object] = lambda: None) -> Iterator[Report]:
+        """The engine's loop over these parts, from step `done` on; `asked`: whether a report is wanted at once."""
         s = self.settings
         return fit(
             self.model, self.train, self.optimizer, self.schedule, steps=self.steps, done=done, average=self.average,
             label_smoothing=s.label_smoothing, clip_norm=s.clip_norm, autocast=AUTOCAST[s.precision],
-            log_every=s.log_every,
+            log_every=s.log_every, asked=asked,
         )  # fmt: skip
 
     def score(self, pictures: Pictures) -> dict[str, float]:

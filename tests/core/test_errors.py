@@ -1,4 +1,4 @@
-from cnnlab.core.errors import CnnlabError, UsageError, nearest, not_one_of
+from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
 
 
 def test_the_nearest_choice_is_offered_only_when_near() -> None:
@@ -14,3 +14,4 @@ def test_all_choices_are_named() -> None:
 def test_exit_codes() -> None:
     assert CnnlabError.exit_code == 1
     assert UsageError.exit_code == 2
+    assert Stopped("", 15).exit_code == 143

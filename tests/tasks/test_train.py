@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cnnlab.core import checkpoint
 from cnnlab.core.run import read_lines
 from cnnlab.core.runs import run_state
+from cnnlab.engine.optim import Guard
 from tests.conftest import TINY, Cnnlab
 
 
@@ -71,31 +74,34 @@ def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 25), (signal.SIGTERM, 31), (signal.SIGINT, 1)])
 def test_a_run_that_was_stopped_resumes_to_the_same_weights(
-    cnnlab: Cnnlab, here: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+    cnnlab: Cnnlab, here: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: int
 ) -> None:
-    from cnnlab.tasks import train
+    """A signal within an epoch or at its end: the step is finished and saved, and the rest goes on from it."""
+    steps, guard_step = [0], Guard.step
 
-    save, saved = train.save, []
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == step:
+            os.kill(os.getpid(), number)
 
-    def stop_after_the_first(*given: object) -> None:
-        save(*given)
-        saved.append(1)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save", stop_after_the_first)
+    monkeypatch.setattr(Guard, "step", counted)
     code, _, err = cnnlab("train", *TINY)
     folder = only_run(here)
-    assert code == 130 and run_state(folder) == "interrupted"
-    assert f"cnnlab train resume={folder.relative_to(here)}" in err
-    monkeypatch.setattr(train, "save", save)
+    assert code == 128 + number and run_state(folder) == "interrupted"
+    assert err == f"cnnlab: stopped after step {step}; `cnnlab train resume={folder.relative_to(here)}` goes on\n"
     code, out, err = cnnlab("train", "resume=last")
-    assert (code, err) == (0, "") and "going on after step 25" in out
+    assert (code, err) == (0, "") and f"going on after step {step}" in out
     ours, theirs = (checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0] for run in (folder, tiny_run))
     for group in ("model", "optimizer"):
         assert all((ours[group][k] == theirs[group][k]).all() for k in theirs[group])
-    steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if "train/loss" in line]
-    assert steps == [line["step"] for line in read_lines(tiny_run / "metrics.jsonl") if "train/loss" in line]
+    rows, expected = (
+        {line["step"]: line for line in read_lines(run / "metrics.jsonl") if "validation/loss" in line}
+        for run in (folder, tiny_run)
+    )
+    assert [rows[k]["validation/loss"] for k in rows] == [expected[k]["validation/loss"] for k in expected]
 
 
 def test_what_may_not_change_on_resume_is_refused(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:

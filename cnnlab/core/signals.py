@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM as a question that is answered between two steps, not as an exception in the middle of one."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """Within it, the first SIGINT or SIGTERM is noted in `asked`; a second of its kind ends the process at once.
+
+    Outside the main thread, where Python has no signals, nothing is ever asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.note) for number in WATCHED}
+        return self
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal, and let the next one through."""
+        self.asked = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

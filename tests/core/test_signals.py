@@ -1,0 +1,36 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from cnnlab.core.signals import Signals
+
+
+def test_the_first_signal_is_noted_and_the_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals() as signals:
+        assert signals.asked is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.asked == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_one_ends_the_process_at_once() -> None:
+    twice = "with Signals():\n for _ in range(2): os.kill(os.getpid(), 2)\nprint('still here')"
+    code = f"import os; from cnnlab.core.signals import Signals\n{twice}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT and done.stdout == ""
+
+
+def test_in_another_thread_nothing_is_asked() -> None:
+    seen: list[int | None] = [0]
+
+    def inside() -> None:
+        with Signals() as signals:
+            seen[0] = signals.asked
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [None]
