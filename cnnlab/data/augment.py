@@ -8,6 +8,7 @@ that depend on (seed, epoch, picture, operation) alone, so that neither the batc
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,11 +33,15 @@ def normalize(*, mean: list[float], std: list[float]) -> Op:
     if len(mean) != len(std) or min(std) <= 0:
         raise ValueError(f"mean and std must be of one length, std above 0, not {mean} and {std}")
 
+    @cache
+    def constants(device: torch.device) -> list[Tensor]:
+        return [torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std)]
+
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[1] != len(mean):
             raise ValueError(f"normalize has {len(mean)} channels, the pictures {x.shape[1]}")
-        centre, width = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, -1, 1, 1) for v in (mean, std))
-        return (x - centre) / width
+        centre, width = constants(x.device)
+        return (x - centre).div_(width)
 
     return Op(0, apply)
 

@@ -108,7 +108,7 @@ class Guard:
 
     def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Take the optimizer's step number `step`, unless `loss` or the gradient's `norm` is not finite."""
-        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        bad = ~torch.isfinite(loss + norm)
         self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.refused = torch.where((self.refused < 0) & bad, step, self.refused)

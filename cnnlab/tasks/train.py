@@ -21,6 +21,11 @@ from cnnlab.tasks.training import Settings, Training, assemble, put_back, state
 from cnnlab.viz.filters import filter_sheet, first_weights, picture_sheet
 
 SNAPSHOTS = 10  # times in a run that pictures of filters and histograms of weights go to TensorBoard
+# What runs are not compared by, in TensorBoard's table of hyper-parameters.
+NOT_TUNED = (
+    *("augment.eval.", "dataset.light_on_dark", "dataset.mean", "dataset.root", "dataset.std"),
+    *("device", "eval_batch_size", "log_every", "outputs", "resume"),
+)
 FREE_ON_RESUME = ("device", "log_every", "outputs", "resume")  # what cannot change a run's numbers
 Saved = tuple[checkpoint.Groups, dict[str, Any]]
 
@@ -183,8 +188,9 @@ def finish(run: Run, training: Training) -> float:
     test, validation = training.score(pictures), record["validation"]
     run.scalars("test", test, record["step"])
     both = {"validation": validation, "test": test}
-    final = {f"final/{split}_{k}": v for split, scores in both.items() for k, v in scores.items()}
-    run.hyperparameters(flat(asdict(training.settings)), final)
+    final = {f"final/{split}_{k}": scores[k] for split, scores in both.items() for k in ("accuracy", "loss")}
+    settings = flat(asdict(training.settings))
+    run.hyperparameters({k: v for k, v in settings.items() if not k.startswith(NOT_TUNED)}, final)
     result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **both}
     write_json(run.folder / "result.json", result)
     run.state("finished")

@@ -1,0 +1,95 @@
+"""What the README tells a reader to type, works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cnnlab.config import compose
+from cnnlab.core.schema import call
+from cnnlab.tasks import eval as eval_task
+from cnnlab.tasks import predict
+from cnnlab.tasks.training import Settings
+from tests.conftest import Cnnlab
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines() if line.strip()]
+OURS = [words[1:] for words in COMMANDS if words[0] == "cnnlab"]
+TABLE = re.findall(r"`cnnlab (train [^`]+)`", README)
+SCHEMAS = {"train": Settings, "eval": eval_task.Settings, "predict": predict.Settings}
+
+
+def overrides(words: list[str]) -> list[str]:
+    return [word.partition(",")[0] for word in words if "=" in word]
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(OURS) >= 10 and len(TABLE) >= 3
+
+
+@pytest.mark.parametrize("words", OURS + [line.split() for line in TABLE], ids=" ".join)
+def test_every_command_composes(words: list[str], cnnlab: Cnnlab) -> None:
+    verb = words[0]
+    if verb in SCHEMAS:
+        call(SCHEMAS[verb], compose(verb, overrides(words[1:])), "")
+    assert cnnlab(verb, "-h")[0] == 0
+    for flag in (word for word in words if word.startswith("-")):
+        assert flag in cnnlab(verb, "-h")[1]
+
+
+def test_every_script_is_there_and_can_be_run() -> None:
+    scripts = {words[0] for words in COMMANDS if words[0].startswith("./")}
+    assert scripts == {"./scripts/quickstart", "./scripts/test"}
+    for name in scripts:
+        assert (ROOT / name).stat().st_mode & 0o111
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path) -> None:
+    """Those of the tour that need no data beyond the digits, on the default network made to learn for less long."""
+    from PIL import Image
+
+    from cnnlab.data.sources import digits
+
+    for name in ("digit.png", "scan.jpg"):
+        Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
+    quick = [words for words in OURS if not any("mnist" in word or "resume" in word for word in words)]
+    assert len(quick) >= 8
+    for words in quick:
+        code, out, err = cnnlab(*words, *(["epochs=2"] if words[0] == "train" else []))
+        assert code == 0 and out, f"{' '.join(words)}: {err}"
+
+
+def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's model and operation, as they stand there, registered and built."""
+    import math
+
+    import torch
+    from torch import nn
+
+    from cnnlab.data.augment import OPS, Draws, Op, Pipeline
+    from cnnlab.models import MODELS
+    from cnnlab.models.layers import stack
+    from cnnlab.tasks.parts import build_model
+
+    scope = {"nn": nn, "math": math, "stack": stack, "torch": torch, "Op": Op, "Shape": tuple}
+    for code in re.findall(r"```python\n(def .*?)```", README, re.DOTALL):
+        exec(code, scope)
+    monkeypatch.setitem(MODELS, "linear", scope["linear"])
+    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "linear" in block]
+    model = build_model(yaml.safe_load(text)["model"], (1, 28, 28), 10)
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    monkeypatch.setitem(OPS, "flip", scope["flip"])
+    pictures = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
+    always = Pipeline({"flip": {"probability": 1.0}}, "augment.train")(pictures, Draws(0, 0, torch.arange(2)))
+    assert torch.equal(always, pictures.flip(3) / 255)
+    never = Pipeline({"flip": {"probability": 0.0}}, "augment.train")(pictures, Draws(0, 0, torch.arange(2)))
+    assert torch.equal(never, pictures / 255)
