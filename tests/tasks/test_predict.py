@@ -87,3 +87,29 @@ def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
     assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")
     code, _, err = cnnlab("predict", "good.png", "top=0")
     assert (code, err) == (2, "cnnlab: top must be at least 1, not 0\n")
+
+
+@pytest.mark.data
+def test_mnists_own_pictures_get_what_eval_gave_them(cnnlab: Cnnlab, here: Path, real_data: Path) -> None:
+    """On the real test set: train, eval and predict agree on every picture that is asked, mistakes among them."""
+    from cnnlab.data.sources import mnist
+
+    assert cnnlab("train", "model=mnist_mlp", "epochs=1", "model.hidden=[32]", "batch_size=500")[0] == 0
+    (run,) = (here / "outputs" / "train").iterdir()
+    scored = json.loads(cnnlab("eval", "--json")[1])
+    recorded = json.loads((run / "result.json").read_text())["test"]
+    assert (scored["accuracy"], scored["loss"]) == (recorded["accuracy"], recorded["loss"])
+    assert scored["pictures"] == 10_000
+    folder = Path(scored["folder"])
+    mistakes = json.loads((folder / "figures" / "mistakes.json").read_text())
+    indices = [row["index"] for row in mistakes[:5]] + [0, 4999, 9999]
+    images = mnist("test", root=str(real_data)).images
+    for index in indices:
+        Image.fromarray(images[index, 0].numpy()).save(f"{index}.png")
+    rows = json.loads(cnnlab("predict", *(f"{index}.png" for index in indices), "--format", "json")[1])["pictures"]
+    probabilities = load_file(folder / "logits.safetensors")["logits"].softmax(1)
+    for row, index in zip(rows, indices, strict=True):
+        assert row["changes"] == []
+        assert row["top"][0]["class"] == str(int(probabilities[index].argmax()))
+        assert row["top"][0]["probability"] == pytest.approx(float(probabilities[index].max()), abs=1e-6)
+    assert [row["top"][0]["class"] for row in rows[:5]] == [row["predicted"] for row in mistakes[:5]]
