@@ -1,5 +1,6 @@
 """A training: its settings, its parts introduced to each other, and its state in and out of a checkpoint."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -105,6 +106,8 @@ class Training:
 def assemble(settings: Settings) -> Training:
     """Build every part from the configuration. Raises UsageError before anything is written."""
     device = pick_device(settings.device)
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.manual_seed(settings.seed)
     made = parts.pipelines(settings.augment)

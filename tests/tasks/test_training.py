@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -57,6 +59,7 @@ def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_network_trains_to_nearly_the_same_weights() -> None:
     plain, compiled = (
         finish(made("epochs=1", "model.dropout=0")),
@@ -93,6 +96,32 @@ def test_settings_that_cannot_be_are_one_line(override: str, message: str) -> No
     with pytest.raises(UsageError) as error:
         made(override)
     assert str(error.value) == message
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_a_deterministic_run_repeats_and_resumes_bit_for_bit() -> None:
+    words = ["device=cuda", "deterministic=true", "augment=affine", "ema_decay=0.9"]
+    through = finish(made(*words))
+    assert equal(through, finish(made(*words)))
+    stopped = made(*words, "log_every=1")
+    for report in stopped.reports(0):
+        if report.step == 31:
+            break
+    groups, record = state(stopped)
+    groups = {group: {k: v.clone() for k, v in named.items()} for group, named in groups.items()}
+    resumed = made(*words)
+    put_back(resumed, groups, record)
+    assert equal(through, finish(resumed, 31))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_sees_the_pictures_that_a_cpu_sees() -> None:
+    on_cpu, on_gpu = made("augment=affine"), made("augment=affine", "device=cuda")
+    for (pictures, labels), (others, same) in zip(on_cpu.train.epoch(1), on_gpu.train.epoch(1), strict=True):
+        assert torch.equal(labels, same.cpu())
+        torch.testing.assert_close(others.cpu(), pictures, rtol=0, atol=1e-4)
 
 
 def test_every_default_is_in_yaml_alone() -> None:
