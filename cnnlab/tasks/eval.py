@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.device import describe, environment, pick_device
+from cnnlab.core.device import describe, environment, pick_device, threads
 from cnnlab.core.files import new_folder, write_json, write_whole
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
@@ -48,7 +48,8 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     trained = parts.load_run(s.run, checkpoint_name=str(s.checkpoint), device=device, outputs=s.outputs)
     pictures = split_of(trained, s.split).to(device)
     batch_size = s.batch_size or trained.config["eval_batch_size"]
-    logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
+    with threads(trained.config.get("threads")):  # as it was trained: their number shows in the last bits
+        logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
     found = scores(logits, labels, trained.classes)
     about = {
         "run": str(trained.folder),

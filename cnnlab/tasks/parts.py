@@ -75,6 +75,12 @@ def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.M
     return build(MODELS, spec, "model", shape, classes)
 
 
+def placed(model: nn.Module, device: str | torch.device, *, channels_last: bool) -> nn.Module:
+    """The network on a device, its weights laid out in memory as asked: it shows in the last bits of what comes out."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return model.to(device).to(memory_format=layout)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A run's network and what it takes to use it. `shape` is the data set's (depth, height, width)."""
@@ -121,5 +127,5 @@ def load_run(
         model.load_state_dict(groups.get("average") or groups["model"])
     except (UsageError, RuntimeError, KeyError, TypeError) as error:
         raise CnnlabError(f"{path} does not fit its own description: {str(error).splitlines()[0]}") from error
-    model = model.to(device).eval().requires_grad_(False)
+    model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
     return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, int(record["step"]))

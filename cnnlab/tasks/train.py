@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.core import checkpoint
-from cnnlab.core.device import describe, environment
+from cnnlab.core.device import describe, environment, threads
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.progress import Progress, clock
@@ -36,8 +36,13 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     folder, saved = sweep_folder, None
     if settings.resume is not None:
         folder, settings, saved = reopen(settings, overrides)
-    training = assemble(settings)
-    done = 0
+    with threads(settings.threads):
+        return train(settings, overrides, folder, saved)
+
+
+def train(settings: Settings, overrides: list[str], folder: Path | None, saved: Saved | None) -> float:
+    """A run from its beginning or, given what was saved, from there."""
+    training, done = assemble(settings), 0
     if saved:
         put_back(training, *saved)
         done = int(saved[1]["step"])

@@ -45,6 +45,7 @@ class Settings:
     early_stop_epochs: int | None
     result: Literal["last", "best"]
     device: str
+    threads: int | None
     precision: Literal["float32", "bfloat16"]
     compile: bool
     channels_last: bool
@@ -57,6 +58,8 @@ class Settings:
         for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
         if self.clip_norm is not None and self.clip_norm <= 0:
@@ -118,8 +121,7 @@ def assemble(settings: Settings) -> Training:
     shape = parts.input_shape(made.eval, train.shape)
     model = parts.build_model(settings.model, shape, len(train.classes))
     initialize(model, torch.Generator().manual_seed(settings.seed))
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model = model.to(device).to(memory_format=layout)
+    model = parts.placed(model, device, channels_last=settings.channels_last)
     average = Average(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build(OPTIMIZERS, settings.optim, "optim", model.parameters())
     steps = settings.epochs * len(batches)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cnnlab.core.device import describe, environment, pick_device
+from cnnlab.core.device import describe, environment, pick_device, threads
 from cnnlab.core.errors import UsageError
 
 
@@ -26,3 +26,12 @@ def test_the_environment_says_what_a_figure_needs() -> None:
 
 def test_a_device_in_words() -> None:
     assert describe(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")
+
+
+def test_threads_are_set_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with threads(3):
+        assert torch.get_num_threads() == 3
+    with threads(None):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
