@@ -10,6 +10,7 @@ import typer
 
 from cnnlab import completion, config
 from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.files import exists
 
 app = typer.Typer(
     name="cnnlab",
@@ -42,6 +43,11 @@ Examples:
   cnnlab eval outputs/train/2026-11-24_10-00-00_mnist_cnn
   cnnlab eval last split=validation checkpoint=best
   cnnlab eval --json
+
+\b
+Keys:
+  checkpoint=result|last|best|STEP   split=test|validation|train
+  mistakes=N  batch_size=N  device=auto|cpu|cuda  outputs=DIR
 """
 PREDICT_HELP = """Classify pictures of your own by a run.
 
@@ -50,6 +56,10 @@ Examples:
   cnnlab predict digit.png
   cnnlab predict photos/*.jpg run=outputs/train/2026-11-24_10-00-00_mnist_cnn
   cnnlab predict digit.png --format csv
+
+\b
+Keys:
+  run=RUN  checkpoint=result|last|best|STEP  top=N  device=...  outputs=DIR
 """
 
 
@@ -80,7 +90,7 @@ Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where th
 
 def split(given: list[str] | None) -> tuple[list[str], list[str]]:
     """Words of the command line -> (names of files or runs, Hydra's overrides)."""
-    overrides = [word for word in given or [] if OVERRIDE.match(word) and not Path(word).exists()]
+    overrides = [word for word in given or [] if OVERRIDE.match(word) and not exists(Path(word))]
     return [word for word in given or [] if word not in overrides], overrides
 
 
@@ -146,4 +156,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        print(
+            f"cnnlab: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)",
+            file=sys.stderr,
+        )
         sys.exit(1)

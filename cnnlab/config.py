@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import CnnlabError, UsageError, nearest, not_one_of
+from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
 from cnnlab.core.files import new_folder
 
 PACKAGE = Path(__file__).resolve().parent
@@ -44,7 +44,7 @@ def entry(config: Any) -> Any:
     try:
         return task(plain, list(hydra.overrides.task), **sweep)
     except CnnlabError as error:
-        if sweep:
+        if sweep and not isinstance(error, Stopped):
             raise
         raise Escape from error
 
@@ -56,6 +56,8 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    if cfg and (cfg not in ("job", "hydra", "all") or multirun):
+        raise UsageError(f"--cfg takes job, hydra or all, and no -m beside it, not {cfg!r}")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed and exited with
     flags = [*(["--cfg", cfg] if cfg else []), *(["--config-dir", config_dir] if config_dir else [])]
     sweep = new_folder(outputs_of(overrides) / task, "sweep") if multirun else None
@@ -72,9 +74,11 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         raise escape.__cause__ or escape from None
     finally:
         sys.argv = before
-        for folder in (*sweep.glob("*/"), sweep) if sweep else ():
-            with suppress(OSError):
-                folder.rmdir()  # only where nothing came of it
+        if sweep and not any(sweep.glob("*/state.json")):  # nothing came of it
+            (sweep / "multirun.yaml").unlink(missing_ok=True)
+            for folder in (*sweep.glob("*/"), sweep):
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def outputs_of(overrides: list[str]) -> Path:
@@ -91,11 +95,28 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
     from omegaconf import OmegaConf
 
     own = [word for word in overrides if not word.startswith("hydra")]
-    theirs: Any = OmegaConf.to_container(loaded(task, own, config_dir).hydra)
     ours: Any = OmegaConf.to_container(loaded(task, [], None).hydra)
-    for key in sorted(theirs.keys() | ours.keys()):
-        if key not in HARMLESS and theirs.get(key) != ours.get(key):
-            raise UsageError(f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead")
+    for words in one_by_one(own):
+        theirs: Any = OmegaConf.to_container(loaded(task, words, config_dir).hydra)
+        for key in sorted(theirs.keys() | ours.keys()):
+            if key not in HARMLESS and theirs.get(key) != ours.get(key):
+                raise UsageError(
+                    f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
+                )
+
+
+def one_by_one(overrides: list[str]) -> list[list[str]]:
+    """A sweep's overrides -> as many lists without sweeps as it takes for every value to be in one."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True)
+    values = [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [word]
+        for word, one in parsed
+    ]
+    return [[choice[i % len(choice)] for choice in values] for i in range(max(map(len, values), default=1))]
 
 
 def compose(task: str, overrides: list[str]) -> dict[str, Any]:
@@ -150,5 +171,6 @@ def keys(task: str) -> list[str]:
 
 def literal(text: str) -> str:
     """A text, such as a file's name, as a Hydra value that means just that, whatever is in it."""
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)  # no interpolation either
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{quoted}'"

@@ -35,6 +35,16 @@ def test_files_and_overrides_are_told_apart(here: Path) -> None:
     assert split(words) == (["x=1.png", "a.png", "./y=2.png", "~/home.png"], ["top=3", "+a.b=1", "++a=1", "~a.b"])
 
 
+def test_what_nobody_foresaw_is_one_line_too(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("cnnlab.config.launch", broken)
+    assert cnnlab("train") == (1, "", "cnnlab: ZeroDivisionError: by zero (--debug shows where)\n")
+    with pytest.raises(ZeroDivisionError):
+        cnnlab("train", "--debug")
+
+
 def test_the_version_is_the_packages(cnnlab: Cnnlab) -> None:
     from importlib.metadata import version
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cnnlab.config import CONFIGS, compose, groups, keys, literal
 from cnnlab.core.schema import call
@@ -78,11 +77,31 @@ def test_keys_are_those_of_the_composed_configuration() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a", "a b", "a=b,c", "it's", '"', "\\", "a\\", "a\\'b", "a\\\\'", "'", "[1", "{", "~x", "$(x)", "null", "1"],
+    [
+        "a",
+        "a b",
+        "a=b,c",
+        "it's",
+        '"',
+        "\\",
+        "a\\",
+        "a\\'b",
+        "a\\\\'",
+        "'",
+        "[1",
+        "{",
+        "~x",
+        "$(x)",
+        "null",
+        "1",
+        "${now:}",
+        "\\${x}",
+        "a${",
+    ],
 )
 def test_a_file_name_means_itself_to_hydra(text: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"x={literal(text)}"])
-    assert override.value() == text
+    assert compose("predict", [f"pictures=[{literal(text)}]"])["pictures"] == [text]
+    assert compose("eval", [f"run={literal(text)}"])["run"] == text
 
 
 @pytest.mark.parametrize(
@@ -101,6 +120,12 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
         (["+optim.foo=1"], "unknown key optim.foo; optim takes lr, betas, eps, weight_decay"),
         (["+model._target_=os.system"], "unknown key model._target_; model takes filters, extent, hidden, dropout"),
         (["device=gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["--cfg", "bogus"], "--cfg takes job, hydra or all, and no -m beside it, not 'bogus'"),
+        (["clip_norm=inf"], "clip_norm must be above 0, not inf"),
+        (["model.hidden=[0]"], "model: hidden must be at least 1, not 0"),
+        (["early_stop_epochs=0"], "early_stop_epochs must be at least 1, not 0"),
+        (["augment.train=null"], "augment takes train and eval, each a mapping of operations, not train, eval"),
+        (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["dataset.root=1"], "dataset.root must be a text or null, not 1"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
@@ -129,6 +154,16 @@ CODE = {
     "sweeper": "hydra: {sweeper: {_target_: builtins.exec}}",
     "job_logging": "hydra: {job_logging: {version: 1, handlers: {h: {(): builtins.exec}}}}",
 }
+
+
+def test_a_sweep_over_ones_own_configs_is_looked_through_to_the_last(cnnlab: Cnnlab, here: Path) -> None:
+    own = here / "mine" / "experiment"
+    own.mkdir(parents=True)
+    (own / "good.yaml").write_text("# @package _global_\nepochs: 1\nmodel: {filters: [4], hidden: [4]}\n")
+    (own / "trap.yaml").write_text(f"# @package _global_\n{CODE['launcher']}\n")
+    code, _, err = cnnlab("train", "-m", "--config-dir", "mine", "experiment=good,trap")
+    assert code == 2 and "sets hydra.launcher" in err and not list((here / "outputs").rglob("*.yaml"))
+    assert cnnlab("train", "-m", "--config-dir", "mine", "experiment=good", "seed=1,2")[0] == 0
 
 
 @pytest.mark.parametrize("part", CODE)

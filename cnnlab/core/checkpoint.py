@@ -5,6 +5,7 @@ One rename makes it whole, and reading it cannot run code.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,9 @@ def read_record(path: Path) -> dict[str, Any]:
 def damaged(path: Path, error: Exception) -> CnnlabError:
     if not path.exists():
         return CnnlabError(f"no checkpoint {path}")
-    return CnnlabError(f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}")
+    return CnnlabError(
+        f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}; checkpoint=STEP names an earlier one"
+    )
 
 
 def parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -85,6 +88,15 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
+def newest_whole(folder: Path) -> tuple[Groups, dict[str, Any], bool]:
+    """The newest checkpoint that can be read, and whether a newer one could not. Raises CnnlabError for none."""
+    newest = find(folder, "last")
+    for step in reversed(steps(folder)):
+        with suppress(CnnlabError):
+            return *load(path_at(folder, step)), path_at(folder, step) != newest
+    return *load(newest), False
+
+
 def find(folder: Path, which: str) -> Path:
     """`last | best | STEP` -> the file. Best is the highest validation accuracy, the earliest of equals."""
     there = steps(folder)
@@ -100,10 +112,13 @@ def find(folder: Path, which: str) -> Path:
 
 
 def best(folder: Path, there: list[int]) -> int:
-    """A checkpoint saved within an epoch, on a signal, has no validation score and comes last."""
+    """A checkpoint saved within an epoch, on a signal, has no validation score and comes after those that have one."""
 
     def rank(step: int) -> tuple[float, int]:
-        validation = read_record(path_at(folder, step))["validation"]
+        try:
+            validation = read_record(path_at(folder, step))["validation"]
+        except CnnlabError:
+            return -2.0, -step
         return validation["accuracy"] if validation else -1.0, -step
 
     return max(there, key=rank)

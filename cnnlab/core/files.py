@@ -15,6 +15,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)  # some writers make files that only their owner can read
         flush(part)
         part.replace(path)
         flush(path.parent)
@@ -39,6 +42,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by plain numbers, texts, lists and mappings; raises ValueError for what JSON has no word for."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there; a name too long to be one is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def read_json(path: Path) -> Any:

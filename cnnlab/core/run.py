@@ -19,13 +19,16 @@ from cnnlab.core.image import save_png
 class Run:
     """An open run folder: configuration, state, metrics, TensorBoard, figures."""
 
-    def __init__(self, folder: Path, *, elapsed_s: float = 0.0, purge_step: int | None = None) -> None:
-        """`elapsed_s`: seconds trained before; `purge_step`: TensorBoard forgets what it has from there on."""
+    def __init__(
+        self, folder: Path, *, elapsed_s: float = 0.0, began: float | None = None, purge_step: int | None = None
+    ) -> None:
+        """`elapsed_s`: seconds trained before; `began`: when the first began, on the clock; `purge_step`: TensorBoard
+        forgets what it has from there on."""
         self.folder, self.elapsed_s = folder, elapsed_s
         self.checkpoints, self.figures, self.filters = (folder / n for n in ("checkpoints", "figures", "filters"))
         self.metrics = folder / "metrics.jsonl"
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
-        self.began = time.time() - elapsed_s
+        self.began = began or time.time()
 
     def describe(self, config: dict[str, Any], overrides: list[str], environment: dict[str, Any]) -> None:
         """Write what makes the run what it is."""

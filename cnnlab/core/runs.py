@@ -1,6 +1,7 @@
 """The runs there are, and which one is meant."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, nearest
-from cnnlab.core.files import read_json
+from cnnlab.core.files import exists, read_json
 
 
 def run_folders(outputs: Path) -> list[Path]:
@@ -18,7 +19,7 @@ def run_folders(outputs: Path) -> list[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    return (folder / "state.json").exists() or (folder / "checkpoints").is_dir()
+    return exists(folder / "state.json") or exists(folder / "checkpoints")
 
 
 def find_run(name: str, outputs: Path) -> Path:
@@ -34,14 +35,15 @@ def find_run(name: str, outputs: Path) -> Path:
             raise UsageError(f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one")
         return max(saved, key=lambda folder: ((folder / "state.json").stat().st_mtime_ns, folder))
     if path.name == "best":
-        sweep = path.parent if name != "best" else newest_sweep(outputs)
-        return best_of(sweep)
+        if name == "best":
+            return best_of(newest_sweep(outputs))
+        return best_of(path.parent if exists(path.parent) else outputs / "train" / path.parent)
     if is_run(path):
         return path
     below = outputs / "train" / name
     if is_run(below):
         return below
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         raise UsageError(f"{name} is not a run's folder{hint(path)}")
     known = [str(folder) for folder in run_folders(outputs)]
     raise UsageError(f"no run {name}{nearest(name, known) or ';'} `cnnlab runs` lists what there is")
@@ -90,18 +92,19 @@ def summary(folder: Path) -> Summary:
     """Read a run's few words; what is missing or unreadable is left out rather than an error."""
     try:
         config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         config = {}
     config = config if isinstance(config, dict) else {}
     step, validation = 0, None
-    try:
-        record = checkpoint.read_record(checkpoint.find(folder / "checkpoints", "last"))
-        step = int(record["step"])
-        validation = float(record["validation"]["accuracy"]) if record["validation"] else None
-    except (CnnlabError, KeyError, TypeError, ValueError):
-        pass
-    result = read_json(folder / "result.json") or {}
-    test = result.get("test", {}).get("accuracy")
+    for saved in reversed(checkpoint.steps(folder / "checkpoints")):
+        with suppress(CnnlabError, KeyError, TypeError, ValueError):
+            record = checkpoint.read_record(checkpoint.path_at(folder / "checkpoints", saved))
+            step = max(step, int(record["step"]))
+            validation = float(record["validation"]["accuracy"])  # none where a signal stopped it within an epoch
+            break
+    test = None
+    with suppress(KeyError, TypeError, ValueError):
+        test = float(read_json(folder / "result.json")["test"]["accuracy"])
     return Summary(folder, part(config, "model"), part(config, "dataset"), step, validation, test)
 
 

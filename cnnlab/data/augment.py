@@ -122,14 +122,19 @@ class Draws:
 
 
 class Pipeline:
-    """(N, C, H, W) uint8 pictures -> float32, through named operations in order."""
+    """(N, C, H, W) uint8 pictures -> float32, through named operations in order, `normalize` always last: what an
+    operation brings in at the edges is black before it and grey after."""
 
     def __init__(self, spec: Mapping[str, Any], where: str) -> None:
         """Raises UsageError, naming `where`, for an operation or a setting that there is not."""
-        self.ops = {name: call(pick(OPS, name, where), keys or {}, f"{where}.{name}") for name, keys in spec.items()}
+        ordered = sorted(spec.items(), key=lambda item: item[0] == "normalize")
+        self.ops = {name: call(pick(OPS, name, where), keys or {}, f"{where}.{name}") for name, keys in ordered}
 
     def __call__(self, pictures: Tensor, draws: Draws | None = None) -> Tensor:
-        """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError."""
+        """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError, as pictures do that are
+        not uint8."""
+        if pictures.dtype != torch.uint8:
+            raise ValueError(f"pictures must be uint8, 0 to 255, not {pictures.dtype}")
         x = pictures.float().div_(255)
         for name, op in self.ops.items():
             if op.numbers and draws is None:

@@ -12,6 +12,8 @@ Optimizer = torch.optim.Optimizer
 
 def decayed(params: Params, weight_decay: float) -> list[dict[str, object]]:
     """Two groups: weights, which decay, and what has one dimension (biases, scales), which does not."""
+    if not 0 <= weight_decay < float("inf"):
+        raise ValueError(f"weight_decay must be at least 0, not {weight_decay}")
     every = list(params)
     matrices, vectors = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

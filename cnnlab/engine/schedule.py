@@ -42,8 +42,8 @@ def cosine(total: int, epoch: int, *, warmup_epochs: float, final: float) -> Sch
 def one_cycle(total: int, epoch: int, *, peak: float, start: float, final: float) -> Schedule:
     """From `start` up a half cosine to 1 at the share `peak` of the run, then down another to `final`
     (Smith & Topin 2018). torch's OneCycleLR with start = 1 / div_factor and final = start / final_div_factor."""
-    if not 0 < peak < 1 or total < 2:
-        raise ValueError(f"peak must be between 0 and 1 in a run of 2 steps or more, not {peak} in {total}")
+    if not 0 < peak < 1 or peak * total <= 1:
+        raise ValueError(f"peak must be between 0 and 1 and beyond the first step, not {peak} of {total} steps")
     top, last = peak * total - 1, total - 1
 
     def factor(step: int) -> float:

@@ -18,8 +18,10 @@ def convolution(depth: int, filters: int, extent: int) -> nn.Sequential:
     The chapter takes the ReLU first. A maximum and a ReLU commute, exactly and in the gradient, and the
     pooled map is a quarter the size: here pooling comes first.
     """
-    if extent % 2 == 0:
+    if extent % 2 == 0 or extent < 1:
         raise ValueError(f"extent must be odd, so that padding keeps the size, not {extent}")
+    if filters < 1:
+        raise ValueError(f"filters must be at least 1, not {filters}")
     return stack(
         conv=nn.Conv2d(depth, filters, extent, padding=extent // 2),
         pool=nn.MaxPool2d(2),
@@ -29,6 +31,8 @@ def convolution(depth: int, filters: int, extent: int) -> nn.Sequential:
 
 def fully_connected(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """(N, inputs) -> (N, outputs), ReLU, then dropout with the probability of *losing* a value."""
+    if outputs < 1:
+        raise ValueError(f"hidden must be at least 1, not {outputs}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
     drop = {"dropout": nn.Dropout(dropout)} if dropout else {}

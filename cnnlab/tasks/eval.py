@@ -45,7 +45,7 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     """Score a run, write RUN/eval/<date>_<time>_<split>/ and print; returns the accuracy."""
     s = call(Settings, config, "")
     device = pick_device(s.device)
-    trained = parts.load_run(s.run, checkpoint_name=str(s.checkpoint), device=device, outputs=s.outputs)
+    trained = parts.load_run(s.run, checkpoint=s.checkpoint, device=device, outputs=s.outputs)
     pictures = split_of(trained, s.split).to(device)
     batch_size = s.batch_size or trained.config["eval_batch_size"]
     with threads(trained.config.get("threads")):  # as it was trained: their number shows in the last bits

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnlab.core import checkpoint
+from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
@@ -52,7 +52,7 @@ class Pipelines:
 
 def pipelines(augment: Config) -> Pipelines:
     """An `augment` configuration's two pipelines. Raises UsageError."""
-    if set(augment) != {"train", "eval"}:
+    if set(augment) != {"train", "eval"} or not all(isinstance(spec, dict) for spec in augment.values()):
         raise UsageError(f"augment takes train and eval, each a mapping of operations, not {', '.join(augment)}")
     made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
     random = [name for name, op in made.eval.ops.items() if op.numbers]
@@ -103,29 +103,28 @@ class Trained:
 def load_run(
     run: str = "last",
     *,
-    checkpoint_name: str = "result",
+    checkpoint: str | int = "result",
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
 ) -> Trained:
     """Rebuild a run's network from its checkpoint alone, ready to judge pictures.
 
-    `run`: a run folder, or what `find_run` takes. `checkpoint_name`: result (the one that the run was scored by), last,
+    `run`: a run folder, or what `find_run` takes. `checkpoint`: result (the one that the run was scored by), last,
     best, or a step. Its weights are the average of the weights where the run keeps one.
     Raises UsageError where there is no such run, CnnlabError where its checkpoint is missing or damaged.
     """
     folder = find_run(run, Path(outputs))
-    saved = folder / "checkpoints"
-    path = checkpoint.find(saved, "last" if checkpoint_name == "result" else checkpoint_name)
-    record = checkpoint.read_record(path)
-    if checkpoint_name == "result" and record["config"].get("result") == "best":
-        path = checkpoint.find(saved, "best")
-    groups, record = checkpoint.load(path, str(device), ("model", "average"))
-    config, shape = record["config"], tuple(record["shape"])
+    saved, which = folder / "checkpoints", str(checkpoint)
+    path = checkpoints.find(saved, "last" if which == "result" else which)
     try:
+        if which == "result" and checkpoints.read_record(path)["config"].get("result") == "best":
+            path = checkpoints.find(saved, "best")
+        groups, record = checkpoints.load(path, str(device), ("model", "average"))
+        config, shape = record["config"], tuple(record["shape"])
         pipeline = pipelines(config["augment"]).eval
         model = build_model(config["model"], input_shape(pipeline, shape), len(record["classes"]))
         model.load_state_dict(groups.get("average") or groups["model"])
-    except (UsageError, RuntimeError, KeyError, TypeError) as error:
+        model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
+        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, int(record["step"]))
+    except (UsageError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CnnlabError(f"{path} does not fit its own description: {str(error).splitlines()[0]}") from error
-    model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
-    return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, int(record["step"]))

@@ -43,7 +43,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     s = call(Settings, config, "")
     if not s.pictures:
         raise UsageError("no pictures: cnnlab predict PICTURE...")
-    trained = parts.load_run(s.run, checkpoint_name=str(s.checkpoint), device=pick_device(s.device), outputs=s.outputs)
+    trained = parts.load_run(s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs)
     dark = parts.data_settings(trained.config["dataset"]).light_on_dark
     rows, errors = [], []
     for name in s.pictures:

@@ -1,5 +1,7 @@
 """`cnnlab train`: from a configuration to a scored run."""
 
+import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from cnnlab.core.device import describe, environment, threads
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.progress import Progress, clock
-from cnnlab.core.run import Run
+from cnnlab.core.run import Run, read_lines
 from cnnlab.core.runs import find_run, run_state
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
@@ -48,7 +50,10 @@ def train(settings: Settings, overrides: list[str], folder: Path | None, saved: 
         done = int(saved[1]["step"])
     folder = folder or new_folder(Path(settings.outputs) / "train", settings.name)
     introduce(training, folder, done)
-    run = Run(folder, elapsed_s=saved[1]["elapsed_s"] if saved else 0.0, purge_step=done + 1 if saved else None)
+    before = (
+        {"elapsed_s": saved[1]["elapsed_s"], "began": saved[1].get("began"), "purge_step": done + 1} if saved else {}
+    )
+    run = Run(folder, **before)
     try:
         begin(run, training, overrides, done)
         with Signals() as signals:
@@ -73,9 +78,11 @@ def reopen(settings: Settings, overrides: list[str]) -> tuple[Path, Settings, Sa
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
     if refused := sorted(given - set(FREE_ON_RESUME)):
         raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
-    groups, record = checkpoint.load(checkpoint.find(folder / "checkpoints", "last"))
-    if run_state(folder) == "finished":
-        raise UsageError(f"{folder} is finished; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew")
+    if (state := run_state(folder)) in ("finished", "running"):
+        raise UsageError(f"{folder} is {state}; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew")
+    groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
+    if fallen_back:
+        print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
     own = call(Settings, record["config"] | {key: getattr(settings, key) for key in given}, str(folder))
     return folder, own, (groups, record)
 
@@ -109,7 +116,8 @@ def begin(run: Run, training: Training, overrides: list[str], done: int) -> None
 
 def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     """Go through the loop's reports; at each epoch's end validate, show and save."""
-    progress, best, best_epoch, validation = Progress(), -1.0, 0, dict[str, float]()
+    progress, validation = Progress(), dict[str, float]()
+    best, best_epoch = best_so_far(run, len(training.train))
     patience = training.settings.early_stop_epochs
     try:
         for report in training.reports(done, lambda: signals.asked):
@@ -131,6 +139,14 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
                 stop(run, training, report, signals.asked)
     finally:
         progress.end()
+
+
+def best_so_far(run: Run, epoch_steps: int) -> tuple[float, int]:
+    """The best validation accuracy that a run which goes on has had, and in which epoch; below all, where none."""
+    rows = [row for row in read_lines(run.metrics) if "validation/accuracy" in row]
+    scores = [(row["validation/accuracy"], -((row["step"] - 1) // epoch_steps)) for row in rows]
+    best, epoch = max(scores, default=(-1.0, 0))
+    return best, -epoch
 
 
 def stop(run: Run, training: Training, report: Report, signal: int) -> None:
@@ -164,24 +180,20 @@ def snapshot(run: Run, training: Training, report: Report) -> None:
 def save(run: Run, training: Training, step: int, validation: dict[str, float] | None) -> None:
     """A checkpoint after `step` steps; of the earlier ones, the one before and the best are kept."""
     groups, record = state(training)
-    record |= {"step": step, "elapsed_s": run.elapsed_s, "validation": validation}
+    record |= {"step": step, "elapsed_s": run.elapsed_s, "began": run.began, "validation": validation}
     checkpoint.save(checkpoint.path_at(run.checkpoints, step), groups, record)
     checkpoint.prune(run.checkpoints)
 
 
 def line(report: Report, training: Training, validation: dict[str, float], *, short: bool) -> str:
-    """Where the run stands, in under 80 columns."""
+    """Where the run stands; `short`: for a terminal of 80 columns."""
     speed = report.pictures / report.seconds
     left = clock((training.steps - report.step) * training.train.batch_size / speed)
-    words = [
-        f"epoch {report.epoch + 1}/{training.settings.epochs}",
-        f"step {report.step}",
-        f"loss {report.loss:.4f}",
-    ]
+    words = [f"epoch {report.epoch + 1}/{training.settings.epochs}", f"step {report.step}", f"loss {report.loss:.4f}"]
     words.append(f"acc {report.accuracy:.2%}")
-    if validation and not short:
-        words.append(f"validation {validation['accuracy']:.2%}")
-    return "  ".join([*words, f"{speed:,.0f} pictures/s", f"{left} left"])
+    if validation:
+        words.append(f"{'val' if short else 'validation'} {validation['accuracy']:.2%}")
+    return (" " if short else "  ").join([*words, f"{speed:,.0f} {'pic' if short else 'pictures'}/s", f"{left} left"])
 
 
 def finish(run: Run, training: Training) -> float:
@@ -212,7 +224,8 @@ def conclude(run: Run, training: Training, pictures: Pictures, result: dict[str,
         print(f"{split:12}{result[split]['accuracy']:>10.2%}{result[split]['loss']:>10.4f}{count:>11}")
     print(f"test accuracy's 95 % interval: {low:.2%} to {high:.2%}")
     print(f"step {result['step']:,} after {clock(run.elapsed_s)} of training\n")
-    print(f"score it    cnnlab eval {run.folder}\nlook at it  tensorboard --logdir {run.folder}", flush=True)
+    folder = shlex.quote(str(run.folder))
+    print(f"score it    cnnlab eval {folder}\nlook at it  tensorboard --logdir {folder}", flush=True)
 
 
 def flat(config: parts.Config, path: str = "") -> dict[str, Any]:

@@ -62,11 +62,15 @@ class Settings:
             raise ValueError(f"threads must be at least 1, not {self.threads}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if self.early_stop_epochs is not None and self.early_stop_epochs < 1:
+            raise ValueError(f"early_stop_epochs must be at least 1, not {self.early_stop_epochs}")
+        if not 0 <= self.seed < 1 << 40:
+            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
+        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
             raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-        if "/" in self.name or not self.name.strip("."):
+        if "/" in self.name or not self.name.strip(".") or len(self.name) > 100:
             raise ValueError(f"name must be usable in a folder's name, not {self.name!r}")
 
 
@@ -169,5 +173,5 @@ def put_back(training: Training, groups: Groups, record: dict[str, Any]) -> None
         torch.set_rng_state(groups["rng"]["cpu"])
         if "cuda" in groups["rng"] and training.device.type == "cuda":
             torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CnnlabError(f"the checkpoint does not fit its own description: {str(error).splitlines()[0]}") from error

@@ -19,8 +19,8 @@ def rendered(figure: Figure) -> np.ndarray:
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> np.ndarray:
-    """(K, K) counts, rows = true. Shade is a row's share among its mistakes, so that what is right does not drown them;
-    counts are written in where there are at most 25 classes."""
+    """(K, K) counts, rows = true. Shade is a cell's share of the largest count of mistakes, so that what is right does
+    not drown them; counts are written in where there are at most 25 classes."""
     table = np.asarray(counts)
     k = len(classes)
     mistakes = table * (1 - np.eye(k))

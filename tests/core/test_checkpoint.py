@@ -81,6 +81,19 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
         checkpoint.find(tmp_path, "3")
 
 
+def test_a_damaged_newest_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
+    for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.95)):
+        saved(tmp_path, step, accuracy)
+    checkpoint.path_at(tmp_path, 3).write_bytes(b"cut")
+    _, record, fallen_back = checkpoint.newest_whole(tmp_path)
+    assert record["step"] == 2 and fallen_back
+    assert checkpoint.find(tmp_path, "best") == checkpoint.path_at(tmp_path, 1)
+    for step in (1, 2):
+        checkpoint.path_at(tmp_path, step).write_bytes(b"cut")
+    with pytest.raises(CnnlabError, match=r"step_000000003.* is not a whole checkpoint"):
+        checkpoint.newest_whole(tmp_path)
+
+
 def test_a_save_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, 1, 0.5)
     before = path.read_bytes()

@@ -1,10 +1,11 @@
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import new_folder, read_json, write_json, write_text, write_whole
+from cnnlab.core.files import exists, new_folder, read_json, write_json, write_text, write_whole
 
 
 def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
@@ -19,6 +20,18 @@ def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
         write_whole(path, half)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_whole(path, lambda part: part.touch(mode=0o600))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_name_too_long_is_not_there(tmp_path: Path) -> None:
+    assert exists(tmp_path) and not exists(Path("x" * 5000))
 
 
 def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:

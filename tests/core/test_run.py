@@ -37,11 +37,13 @@ def test_a_run_that_resumes_forgets_what_came_after(tmp_path: Path) -> None:
     run.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "train/lo')
-    again = Run(tmp_path, elapsed_s=9.0, purge_step=3)
+    again = Run(tmp_path, elapsed_s=9.0, began=run.began, purge_step=3)
     again.cut(2)
     again.scalars("train", {"loss": 30.0}, 3)
     again.close()
     assert [line["train/loss"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1.0, 2.0, 30.0]
+    third, second = events(tmp_path).Scalars("train/loss")[:0:-1]
+    assert third.wall_time - second.wall_time == pytest.approx(9.0), "a pause does not count"
     assert [event.value for event in events(tmp_path).Scalars("train/loss")] == [1.0, 2.0, 30.0]
 
 

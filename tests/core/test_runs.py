@@ -38,6 +38,7 @@ def test_last_is_the_newest_that_has_a_checkpoint(outputs: Path) -> None:
 
 def test_best_of_a_sweep_and_a_sweeps_number(outputs: Path) -> None:
     sweep = outputs / "train" / "2026-01-02_00-00-00_sweep"
+    assert find_run(f"{sweep.name}/best", outputs) == find_run(f"{sweep.name}/1", outputs) == sweep / "1"
     assert find_run("best", outputs) == find_run(f"{sweep}/best", outputs) == sweep / "1"
     assert find_run(f"{sweep}/0", outputs) == sweep / "0"
 
@@ -59,7 +60,8 @@ def test_what_is_no_run_is_named_with_the_choices(outputs: Path, tmp_path: Path)
 
 def test_a_listing_takes_whatever_it_finds(outputs: Path) -> None:
     broken = made(outputs / "train" / "2026-01-04_00-00-00_c", None, 500)
-    (broken / "config.yaml").write_text("{{{")
+    (broken / "config.yaml").write_bytes(b"\xff\xfe{{{")
+    (broken / "result.json").write_text("[1]")
     seen = [summary(folder) for folder in run_folders(outputs)]
     assert [(one.model, one.validation) for one in seen] == [
         ("net", 0.7), ("net", 0.8), ("net", 0.9), ("net", None), ("?", None),

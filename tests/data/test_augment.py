@@ -114,8 +114,18 @@ def test_a_pipeline_that_cannot_be_is_one_line(spec: dict[str, dict[str, float]]
     assert str(error.value).startswith(message)
 
 
+def test_normalize_comes_last_wherever_it_stands() -> None:
+    draws, shifted = Draws(1, 0, torch.arange(40)), {"shift": {"px": 2}}
+    ours, theirs = (
+        Pipeline(spec, "augment.train")(PICTURES, draws) for spec in (NORMALIZE | shifted, shifted | NORMALIZE)
+    )
+    assert torch.equal(ours, theirs)
+
+
 def test_random_operations_need_draws_and_channels_must_match() -> None:
     with pytest.raises(ValueError, match="shift is random"):
         Pipeline({"shift": {"px": 1}}, "augment.eval")(PICTURES)
+    with pytest.raises(ValueError, match="pictures must be uint8"):
+        Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
     with pytest.raises(ValueError, match="normalize has 3 channels, the pictures 1"):
         Pipeline({"normalize": {"mean": [0.1] * 3, "std": [1.0] * 3}}, "augment.eval")(PICTURES)

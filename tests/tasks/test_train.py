@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnnlab.core import checkpoint
+from cnnlab.core.files import write_json
 from cnnlab.core.run import read_lines
 from cnnlab.core.runs import run_state
 from cnnlab.engine.optim import Guard
@@ -131,6 +133,29 @@ def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> N
     assert checkpoint.steps(folder / "checkpoints") == [25, 50]
 
 
+def test_early_stopping_remembers_across_a_stop(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*TINY, "epochs=9", "early_stop_epochs=3", "optim.lr=1e-9"]
+    guard_step, steps = Guard.step, [0]
+
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Guard, "step", counted)
+    assert cnnlab("train", *words)[0] == 130
+    code, out, _ = cnnlab("train", "resume=last")
+    assert code == 0 and "stopped early" in out and "step 100 after" in out
+
+
+def test_a_run_that_runs_is_not_resumed(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, here / "run"))
+    write_json(run / "state.json", {"state": "running", "pid": os.getppid()})
+    code, _, err = cnnlab("train", "resume=run")
+    assert code == 2 and "run is running" in err
+
+
 def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", "-m", *TINY, "epochs=1", "seed=1,2")
     assert (code, err) == (0, "")
@@ -144,4 +169,4 @@ def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path)
 def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", "-m", "epochs=0", "seed=1,2")
     assert code == 2 and "epochs must be at least 1" in err
-    assert not [path for path in here.rglob("*") if path.is_file() and path.name != "multirun.yaml"]
+    assert not [path for path in here.rglob("*") if path.is_file() or path.name.endswith("_sweep")]
