@@ -112,8 +112,8 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(stop: int) -> None
     assert [report.step for report in islice(loop, stop)][-1] == stop
     rng, moments = torch.get_rng_state(), {k: v.clone() for k, v in state_tensors(optimizer).items()}
 
-    resumed, torch_seed_elsewhere = network(), torch.manual_seed(77)
-    assert torch_seed_elsewhere is not None
+    resumed = network()
+    torch.manual_seed(77)  # whatever the generator has been used for since
     resumed.load_state_dict(model.state_dict())
     second, again = Average(resumed, 0.9), adam(resumed.parameters(), **ADAM)
     second.model.load_state_dict(first.model.state_dict())
@@ -128,16 +128,13 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(stop: int) -> None
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_step() -> None:
     model, steps = network(), []
-    before: dict[str, Tensor] = {}
     optimizer = adam(model.parameters(), **ADAM)
     with pytest.raises(NotFinite, match="step 8") as error:
         loop = fit(model, Made(5, poison=7), optimizer, lambda _: 1.0, steps=50, done=0, **PLAIN | {"log_every": 4})
         for report in loop:
             steps.append(report.step)
-            before = {k: v.clone() for k, v in model.state_dict().items()}
     assert error.value.step == 7 and steps == [4, 5]
     assert all(torch.isfinite(p).all() for p in model.parameters())
-    assert before.keys() == model.state_dict().keys()
 
 
 def test_clipping_bounds_the_step() -> None:
