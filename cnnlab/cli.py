@@ -11,6 +11,7 @@ import typer
 from cnnlab import completion, config
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import exists
+from cnnlab.core.text import literal
 
 app = typer.Typer(
     name="cnnlab",
@@ -115,7 +116,7 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
         raise UsageError(f"eval takes one run, not {', '.join(names)}")
     config.launch(
         "eval",
-        [*(f"run={config.literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
+        [*(f"run={literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
         cfg=cfg,
     )
 
@@ -123,8 +124,8 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
 @app.command(help=PREDICT_HELP)
 def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
     names, rest = split(given)
-    pictures = ",".join(map(config.literal, names))
-    config.launch("predict", [f"pictures=[{pictures}]", f"format={config.literal(format)}", *rest], cfg=cfg)
+    pictures = ",".join(map(literal, names))
+    config.launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
 
 
 @app.command()

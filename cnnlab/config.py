@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
 from cnnlab.core.files import new_folder
+from cnnlab.core.text import literal
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
@@ -167,10 +168,3 @@ def keys(task: str) -> list[str]:
         return [word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))]
 
     return [*groups(), *walk(compose(task, []), "")]
-
-
-def literal(text: str) -> str:
-    """A text, such as a file's name, as a Hydra value that means just that, whatever is in it."""
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)  # no interpolation either
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"'{quoted}'"

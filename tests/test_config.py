@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.config import CONFIGS, compose, groups, keys, literal
+from cnnlab.config import CONFIGS, compose, groups, keys
 from cnnlab.core.schema import call
+from cnnlab.core.text import literal
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
 from cnnlab.tasks import eval as eval_task
