@@ -92,7 +92,13 @@ Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where th
 def split(given: list[str] | None) -> tuple[list[str], list[str]]:
     """Words of the command line -> (names of files or runs, Hydra's overrides)."""
     overrides = [word for word in given or [] if OVERRIDE.match(word) and not exists(Path(word))]
-    return [word for word in given or [] if word not in overrides], overrides
+    return [word for word in given or [] if word not in overrides], [at_home(word) for word in overrides]
+
+
+def at_home(word: str) -> str:
+    """`key=~/path` with the user's folder in place of `~`, which no shell expands there and Hydra cannot read."""
+    key, _, value = word.partition("=")
+    return f"{key}={literal(str(Path(value).expanduser()))}" if value.startswith("~/") else word
 
 
 @app.command(help=TRAIN_HELP, epilog=group_help())
@@ -155,6 +161,9 @@ def main() -> None:
             raise
         print(f"cnnlab: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("cnnlab: interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

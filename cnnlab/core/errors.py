@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class CnnlabError(Exception):
@@ -14,6 +15,14 @@ class UsageError(CnnlabError):
     """The command asks for something that cannot be: exit code 2."""
 
     exit_code = 2
+
+
+class Unwritable(CnnlabError):
+    """A disk is full, or a folder may not be written to."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        super().__init__(f"cannot write {path}: {reason}")
 
 
 class Stopped(CnnlabError):

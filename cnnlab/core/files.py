@@ -2,16 +2,19 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import CnnlabError
+from cnnlab.core.errors import CnnlabError, Unwritable
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it into place."""
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it into place. Raises
+    Unwritable where the system refuses, and leaves what was there."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
@@ -21,7 +24,24 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         flush(part)
         part.replace(path)
         flush(path.parent)
+    except Exception as error:
+        if not isinstance(error, (OSError, *foreign())):
+            raise
+        raise Unwritable(path, error) from error
     finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def foreign() -> tuple[type[BaseException], ...]:
+    """What a writer that is not Python raises where Python raises OSError; known once it is imported."""
+    safetensors = sys.modules.get("safetensors")
+    return (safetensors.SafetensorError,) if safetensors else ()
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write there. The folder must be the caller's alone."""
+    for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 

@@ -46,7 +46,8 @@ class Lock:
             os.close(self.handle)
 
     def __enter__(self) -> "Lock":
-        self.take(wait=True)
+        if self.handle not in HELD:
+            self.take(wait=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from cnnlab.core.files import write_json, write_text, write_whole
+from cnnlab.core.errors import Unwritable
+from cnnlab.core.files import clear_parts, flush, write_json, write_text, write_whole
 from cnnlab.core.image import save_png
 
 
@@ -23,12 +26,25 @@ class Run:
         self, folder: Path, *, elapsed_s: float = 0.0, began: float | None = None, purge_step: int | None = None
     ) -> None:
         """`elapsed_s`: seconds trained before; `began`: when the first began, on the clock; `purge_step`: TensorBoard
-        forgets what it has from there on."""
+        forgets what it has from there on. The folder must be the caller's alone: what a killed process had begun to
+        write there is removed."""
         self.folder, self.elapsed_s = folder, elapsed_s
         self.checkpoints, self.figures, self.filters = (folder / n for n in ("checkpoints", "figures", "filters"))
         self.metrics = folder / "metrics.jsonl"
-        self.writer = SummaryWriter(str(folder), purge_step=purge_step)
         self.began = began or time.time()
+        for place in (folder, self.checkpoints, self.figures, self.filters):
+            clear_parts(place)
+        with self.writable():
+            threading.excepthook = quiet
+            self.writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    @contextmanager
+    def writable(self) -> Iterator[None]:
+        """A disk's refusal, as one error that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise Unwritable(self.folder, error) from error
 
     def describe(self, config: dict[str, Any], overrides: list[str], environment: dict[str, Any]) -> None:
         """Write what makes the run what it is."""
@@ -36,17 +52,35 @@ class Run:
         write_text(self.folder / "overrides.yaml", yaml.safe_dump(overrides))
         write_json(self.folder / "environment.json", environment)
 
+    def resumed(self, config: dict[str, Any], overrides: list[str], environment: dict[str, Any], step: int) -> None:
+        """Write that the run goes on after `step`, in which environment and, where it changed, with what."""
+        write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.append(self.folder / "resumed.jsonl", {"step": step, "overrides": overrides} | environment)
+
     def state(self, state: str, **more: Any) -> None:
         """Say how the run stands: running, finished, interrupted or failed."""
         write_json(self.folder / "state.json", {"state": state, "pid": os.getpid(), "time": time.time(), **more})
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Numbers at a step, to TensorBoard and metrics.jsonl. TensorBoard's relative time is seconds of training."""
-        for name, value in values.items():
-            self.writer.add_scalar(f"{group}/{name}", value, step, walltime=self.began + self.elapsed_s)
+        with self.writable():
+            for name, value in values.items():
+                self.writer.add_scalar(f"{group}/{name}", value, step, walltime=self.began + self.elapsed_s)
         row = {"step": step, "elapsed_s": round(self.elapsed_s, 4)} | {f"{group}/{k}": v for k, v in values.items()}
-        with self.metrics.open("a", encoding="utf-8") as file:
+        self.append(self.metrics, row)
+
+    def append(self, path: Path, row: dict[str, Any]) -> None:
+        """A line of JSON at a file's end."""
+        with self.writable(), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def flush(self) -> None:
+        """Wait until the disk has all that was logged: a checkpoint that is saved next must not know more than that."""
+        with self.writable():
+            self.writer.flush()
+            for path in (self.metrics, *self.folder.glob("events.out.tfevents.*")):
+                with suppress(FileNotFoundError):
+                    flush(path)
 
     def cut(self, step: int) -> None:
         """Forget metrics after `step`, as a run that resumes there must."""
@@ -55,11 +89,13 @@ class Run:
 
     def sheet(self, name: str, image: np.ndarray, step: int) -> None:
         """(H, W) or (H, W, 3) uint8 to TensorBoard alone."""
-        self.writer.add_image(name, image, step, dataformats="HW" if image.ndim == 2 else "HWC")
+        with self.writable():
+            self.writer.add_image(name, image, step, dataformats="HW" if image.ndim == 2 else "HWC")
 
     def figure(self, name: str, image: np.ndarray, step: int, data: Any) -> None:
         """(H, W) or (H, W, 3) uint8 to figures/`name`.png and TensorBoard, the numbers it was drawn from beside it."""
-        self.figures.mkdir(exist_ok=True)
+        with self.writable():
+            self.figures.mkdir(exist_ok=True)
         save_png(self.figures / f"{name}.png", image)
         write_json(self.figures / f"{name}.json", data)
         self.sheet(f"figures/{name}", image, step)
@@ -72,32 +108,40 @@ class Run:
             with part.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
 
-        self.filters.mkdir(exist_ok=True)
+        with self.writable():
+            self.filters.mkdir(exist_ok=True)
         write_whole(self.filters / f"{epoch:05d}.npy", write)
 
     def histograms(self, named: Mapping[str, Tensor], step: int) -> None:
         """The distribution of each tensor's values, to TensorBoard."""
-        for name, values in named.items():
-            self.writer.add_histogram(f"weights/{name}", values.detach().float().cpu(), step)
+        with self.writable():
+            for name, values in named.items():
+                self.writer.add_histogram(f"weights/{name}", values.detach().float().cpu(), step)
 
     def hyperparameters(self, settings: dict[str, Any], final: dict[str, float]) -> None:
         """Settings and final scores for TensorBoard's HPARAMS page."""
         plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in settings.items()}
-        self.writer.add_hparams(plain, final, run_name=".")
+        with self.writable():
+            self.writer.add_hparams(plain, final, run_name=".")
 
     def close(self) -> None:
-        """Flush everything."""
-        self.writer.close()
+        """Let go of TensorBoard's file. What it refuses now, `flush` or the line before said already."""
+        with suppress(OSError):
+            self.writer.close()
+
+
+def quiet(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writing thread raises what the disk refused once more where the run can see it."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl; a line cut short by a crash is left out."""
+    """The whole lines of a metrics.jsonl; a line cut short by a crash, or that is something else, is left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]

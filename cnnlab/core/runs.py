@@ -1,6 +1,5 @@
 """The runs there are, and which one is meant."""
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,9 @@ import yaml
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, nearest
 from cnnlab.core.files import exists, read_json
+from cnnlab.core.lock import locked
+
+STATES = ("running", "finished", "interrupted", "failed")
 
 
 def run_folders(outputs: Path) -> list[Path]:
@@ -116,21 +118,8 @@ def part(config: dict[str, Any], group: str) -> str:
 def run_state(folder: Path) -> str:
     """running, finished, interrupted or failed; a run whose process is gone without a word was interrupted."""
     state = read_json(folder / "state.json")
-    if not isinstance(state, dict) or "state" not in state:
+    if not isinstance(state, dict) or state.get("state") not in STATES:
         return "interrupted"
-    if state["state"] == "running" and not alive(state.get("pid")):
+    if state["state"] == "running" and not locked(folder):
         return "interrupted"
     return str(state["state"])
-
-
-def alive(pid: Any) -> bool:
-    """Whether a process of this number runs on this machine."""
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -11,7 +11,8 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 class Signals:
     """Within it, the first SIGINT or SIGTERM is noted in `asked`; a second of its kind ends the process at once.
 
-    Outside the main thread, where Python has no signals, nothing is ever asked.
+    A signal that is ignored, as under nohup, stays so. Outside the main thread, where Python has no signals, nothing is
+    ever asked.
     """
 
     def __init__(self) -> None:
@@ -20,7 +21,8 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.note) for number in WATCHED}
+            heard = [number for number in WATCHED if signal.getsignal(number) is not signal.SIG_IGN]
+            self.before = {number: signal.signal(number, self.note) for number in heard}
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:

@@ -23,12 +23,13 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """Where the loop is: `step` steps done, in `epoch` (from 0). Means, pictures and
-    seconds are those since the last report; what the caller does in between is not counted."""
+    """Where the loop is: `step` steps done, in `epoch` (from 0). Means, pictures and seconds are those of the window
+    since the last report that was `due`; what the caller does in between is not counted."""
 
     step: int
     epoch: int
     epoch_ended: bool
+    due: bool  # by the step's number; otherwise it was asked for, and the window goes on
     lr: float
     loss: float
     accuracy: float
@@ -46,15 +47,20 @@ class NotFinite(CnnlabError):
 
 
 class Meter:
-    """Sums on the device, read in one go: asking for a number at every step would make the host wait for it."""
+    """Sums on the device, read in one go: asking for a number at every step would make the host wait for it. They are
+    part of what a checkpoint keeps, so that a window which was interrupted is logged as if it had not been."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new window, in sums and on the clock."""
+        """Begin a new window."""
         self.sums, self.steps, self.pictures = torch.zeros(3, device=self.device), 0, 0
+        self.seconds, self.since = 0.0, perf_counter()
+
+    def start(self) -> None:
+        """Let the clock go on from now."""
         self.since = perf_counter()
 
     @torch.no_grad()
@@ -70,8 +76,8 @@ class Meter:
         loss, hits, norm, first = torch.cat((self.sums.double(), refused.double().view(1))).tolist()
         if first >= 0:
             raise NotFinite(int(first))
-        seconds = perf_counter() - self.since
-        return loss / self.steps, hits / self.pictures, norm / self.steps, self.pictures, seconds
+        self.seconds += perf_counter() - self.since
+        return loss / self.steps, hits / self.pictures, norm / self.steps, self.pictures, self.seconds
 
 
 def fit(
@@ -82,6 +88,7 @@ def fit(
     *,
     steps: int,
     done: int,
+    meter: Meter,
     average: Average | None,
     label_smoothing: float,
     clip_norm: float | None,
@@ -90,13 +97,14 @@ def fit(
     asked: Callable[[], object] = lambda: None,
 ) -> Iterator[Report]:
     """Train from step `done` to `steps`, reporting every `log_every` steps and at each epoch's end; the caller
-    may stop there. `asked`, looked at after each step, says whether a report is wanted at once. `autocast`: the type
-    of the forward pass's products, None for the weights' own.
+    may stop there. `meter` holds the sums of the window that is open. `asked`, looked at after each step, says
+    whether a report is wanted at once. `autocast`: the type of the forward pass's products, None for the weights' own.
     Raises NotFinite at the first report after a step whose loss or gradient is not finite."""
     params = [p for p in model.parameters() if p.requires_grad]
     device, base = params[0].device, optimizer.defaults["lr"]
-    guard, meter, step = Guard(optimizer, device), Meter(device), done
+    guard, step = Guard(optimizer, device), done
     model.train()
+    meter.start()
     while step < steps:
         epoch, position = divmod(step, len(batches))
         for pictures, labels in batches.epoch(epoch, position):
@@ -117,8 +125,12 @@ def fit(
             meter.add(loss, logits, labels, norm)
             step += 1
             ended = step % len(batches) == 0 or step == steps
-            if ended or step % log_every == 0 or asked():
-                yield Report(step, epoch, ended, lr, *meter.read(guard.refused))
-                meter.reset()
+            due = ended or step % log_every == 0
+            if due or asked():
+                report = Report(step, epoch, ended, due, lr, *meter.read(guard.refused))
+                if due:
+                    meter.reset()
+                yield report
+                meter.start()
             if step == steps:
                 return

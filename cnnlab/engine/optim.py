@@ -62,7 +62,7 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo `state_tensors` on an optimizer built anew for the same network."""
+    """Undo `state_tensors` on an optimizer built anew for the same network. Raises ValueError for what does not fit."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
@@ -70,6 +70,8 @@ def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
         param = params[int(number)]
         # The fused kernels walk weights and moments side by side: both must lie in memory alike.
         laid = torch.empty_like(param).copy_(tensor) if tensor.shape == param.shape else tensor
+        if tensor.ndim and tensor.shape != param.shape:
+            raise ValueError(f"optimizer/{path} is of {tuple(tensor.shape)}, its weights of {tuple(param.shape)}")
         state.setdefault(int(number), {})[name] = laid
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

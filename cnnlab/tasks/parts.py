@@ -11,6 +11,7 @@ from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
+from cnnlab.core.text import plain
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.sources import SOURCES, Pictures, Split
 from cnnlab.models import MODELS
@@ -64,7 +65,7 @@ def pipelines(augment: Config) -> Pipelines:
 def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(depth, height, width) of what the network sees, given the data set's. Raises UsageError."""
     try:
-        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:]
+        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8, device="meta")).shape[1:]
     except ValueError as error:
         raise UsageError(f"augment: {error}") from error
     return depth, height, width
@@ -79,6 +80,38 @@ def placed(model: nn.Module, device: str | torch.device, *, channels_last: bool)
     """The network on a device, its weights laid out in memory as asked: it shows in the last bits of what comes out."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)
+
+
+def unfilled(model: Config, augment: Config, record: Config) -> nn.Module:
+    """The network that a checkpoint's record describes, its weights without memory: whatever the record says, nothing
+    is allocated before its tensors were held against it."""
+    pipeline = pipelines(augment).eval
+    shape = input_shape(pipeline, tuple(record["shape"]))
+    with torch.device("meta"):
+        return build_model(model, shape, len(record["classes"]))
+
+
+def check_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raises ValueError, naming the first, where tensors are not those of a network in name, shape or type."""
+    ours = model.state_dict()
+    for name in [*ours, *(name for name in tensors if name not in ours)]:
+        mine, theirs = ours.get(name), tensors.get(name)
+        if mine is None or theirs is None:
+            raise ValueError(f"{plain(name)} is {'not of this network' if mine is None else 'missing'}")
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            what = [f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}" for one in (theirs, mine)]
+            raise ValueError(f"{name} is {what[0]}, and should be {what[1]}")
+
+
+def misfit(path: Path, error: Exception) -> CnnlabError:
+    """A checkpoint whose parts contradict each other."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return CnnlabError(f"{path} does not fit its own description: {plain(reason)}")
+
+
+def outputs_folder(outputs: str) -> Path:
+    """Where runs go; `~` is the user's own folder."""
+    return Path(outputs).expanduser()
 
 
 @dataclass(frozen=True)
@@ -113,18 +146,19 @@ def load_run(
     best, or a step. Its weights are the average of the weights where the run keeps one.
     Raises UsageError where there is no such run, CnnlabError where its checkpoint is missing or damaged.
     """
-    folder = find_run(run, Path(outputs))
+    folder = find_run(run, outputs_folder(outputs))
     saved, which = folder / "checkpoints", str(checkpoint)
     path = checkpoints.find(saved, "last" if which == "result" else which)
     try:
         if which == "result" and checkpoints.read_record(path)["config"].get("result") == "best":
             path = checkpoints.find(saved, "best")
         groups, record = checkpoints.load(path, str(device), ("model", "average"))
-        config, shape = record["config"], tuple(record["shape"])
-        pipeline = pipelines(config["augment"]).eval
-        model = build_model(config["model"], input_shape(pipeline, shape), len(record["classes"]))
-        model.load_state_dict(groups.get("average") or groups["model"])
+        config, shape, weights = record["config"], tuple(record["shape"]), groups.get("average") or groups["model"]
+        model = unfilled(config["model"], config["augment"], record)
+        check_tensors(model, weights)
+        model.load_state_dict(weights, assign=True)
         model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
-        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, int(record["step"]))
+        pipeline = pipelines(config["augment"]).eval
+        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"])
     except (UsageError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CnnlabError(f"{path} does not fit its own description: {str(error).splitlines()[0]}") from error
+        raise misfit(path, error) from error

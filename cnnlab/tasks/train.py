@@ -1,24 +1,34 @@
 """`cnnlab train`: from a configuration to a scored run."""
 
 import shlex
-import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.device import describe, environment, threads
-from cnnlab.core.errors import CnnlabError, Stopped, UsageError
+from cnnlab.core.errors import CnnlabError, Stopped, Unwritable
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.run import Run, read_lines
-from cnnlab.core.runs import find_run, run_state
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
+from cnnlab.core.text import typed
 from cnnlab.data.sources import Pictures
 from cnnlab.engine.fit import NotFinite, Report
 from cnnlab.engine.metrics import wilson
 from cnnlab.tasks import parts
+from cnnlab.tasks.starting import (
+    Saved,
+    check_epochs,
+    finished,
+    folder_to_resume,
+    initial_weights,
+    reopened,
+    taken,
+)
 from cnnlab.tasks.training import Settings, Training, assemble, put_back, state
 from cnnlab.viz.filters import filter_sheet, first_weights, picture_sheet
 
@@ -26,65 +36,79 @@ SNAPSHOTS = 10  # times in a run that pictures of filters and histograms of weig
 # What runs are not compared by, in TensorBoard's table of hyper-parameters.
 NOT_TUNED = (
     *("augment.eval.", "dataset.light_on_dark", "dataset.mean", "dataset.root", "dataset.std"),
-    *("device", "eval_batch_size", "log_every", "outputs", "resume"),
+    *("device", "eval_batch_size", "init", "log_every", "outputs", "resume", "save_every_minutes"),
 )
-FREE_ON_RESUME = ("device", "log_every", "outputs", "resume")  # what cannot change a run's numbers
-Saved = tuple[checkpoint.Groups, dict[str, Any]]
 
 
 def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = None) -> float:
     """Train, score and write it all down; returns the validation accuracy, for sweepers."""
     settings = call(Settings, config, "")
-    folder, saved = sweep_folder, None
     if settings.resume is not None:
-        folder, settings, saved = reopen(settings, overrides)
+        return resume(settings, overrides)
     with threads(settings.threads):
-        return train(settings, overrides, folder, saved)
+        training = assemble(settings)
+        if settings.init is not None:
+            initial_weights(training)
+        folder = sweep_folder or new_folder(parts.outputs_folder(settings.outputs) / "train", settings.name)
+        with taken(folder):
+            return train(training, overrides, folder, None)
 
 
-def train(settings: Settings, overrides: list[str], folder: Path | None, saved: Saved | None) -> float:
-    """A run from its beginning or, given what was saved, from there."""
-    training, done = assemble(settings), 0
-    if saved:
-        put_back(training, *saved)
-        done = int(saved[1]["step"])
-    folder = folder or new_folder(Path(settings.outputs) / "train", settings.name)
+def resume(given: Settings, overrides: list[str]) -> float:
+    """Go on with a run, in its own folder and by its own settings, or say that it is finished."""
+    folder = folder_to_resume(given, overrides)
+    with taken(folder):
+        settings, saved = reopened(folder, given, overrides)
+        if (accuracy := finished(folder, settings, saved.record)) is not None:
+            return accuracy
+        with threads(settings.threads):
+            training = assemble(settings)
+            check_epochs(training, saved.record)
+            put_back(training, saved.groups, saved.record)
+            return train(training, overrides, folder, saved)
+
+
+def train(training: Training, overrides: list[str], folder: Path, saved: Saved | None) -> float:
+    """A run from its beginning or, given what was saved, from there. The caller has the folder's lock."""
+    done = saved.step if saved else 0
     introduce(training, folder, done)
-    before = (
-        {"elapsed_s": saved[1]["elapsed_s"], "began": saved[1].get("began"), "purge_step": done + 1} if saved else {}
-    )
-    run = Run(folder, **before)
+    run = Run(folder, **saved.clock if saved else {})
     try:
         begin(run, training, overrides, done)
         with Signals() as signals:
             watch(run, training, done, signals)
             return finish(run, training)
-    except NotFinite as error:
-        run.state("failed", reason=str(error))
-        raise not_finite(error, run, training) from error
-    except Stopped:
-        run.state("interrupted")
-        raise
     except BaseException as error:
-        run.state("failed", reason=str(error))
-        raise
+        told = ended(error, run, training)
+        if told is error:
+            raise
+        raise told from error
     finally:
         run.close()
 
 
-def reopen(settings: Settings, overrides: list[str]) -> tuple[Path, Settings, Saved]:
-    """The run to go on with: its folder, its own settings, its last checkpoint."""
-    folder = find_run(settings.resume or "", Path(settings.outputs))
-    given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    if refused := sorted(given - set(FREE_ON_RESUME)):
-        raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
-    if (state := run_state(folder)) in ("finished", "running"):
-        raise UsageError(f"{folder} is {state}; `cnnlab eval {folder}` scores it, `cnnlab train` begins anew")
-    groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
-    if fallen_back:
-        print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
-    own = call(Settings, record["config"] | {key: getattr(settings, key) for key in given}, str(folder))
-    return folder, own, (groups, record)
+def ended(error: BaseException, run: Run, training: Training) -> BaseException:
+    """Write how the run ended, as far as the disk takes it; the error to raise, with what is still good."""
+    stopped = isinstance(error, (Stopped, KeyboardInterrupt))
+    with suppress(Unwritable):
+        run.state("interrupted" if stopped else "failed", reason=str(error))
+    if isinstance(error, NotFinite):
+        return not_finite(error, run, training)
+    if isinstance(error, Unwritable):
+        return CnnlabError(f"{error}; {last_good(run)}")
+    return error
+
+
+def last_good(run: Run) -> str:
+    """What can be gone on from."""
+    there = checkpoint.steps(run.checkpoints)
+    if not there:
+        return "no checkpoint yet"
+    return f"the last good checkpoint is of step {there[-1]:,}, and `{resume_command(run.folder)}` goes on from it"
+
+
+def resume_command(folder: Path) -> str:
+    return f"cnnlab train {typed('resume', str(folder))}"
 
 
 def introduce(training: Training, folder: Path, done: int) -> None:
@@ -103,6 +127,7 @@ def begin(run: Run, training: Training, overrides: list[str], done: int) -> None
     """Write what the run is; before the first step, the pictures as the network sees them and its filters."""
     if done:
         run.cut(done)
+        run.resumed(asdict(training.settings), overrides, environment(training.device), done)
     else:
         run.describe(asdict(training.settings), overrides, environment(training.device))
     run.state("running")
@@ -118,18 +143,23 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     """Go through the loop's reports; at each epoch's end validate, show and save."""
     progress, validation = Progress(), dict[str, float]()
     best, best_epoch = best_so_far(run, len(training.train))
-    patience = training.settings.early_stop_epochs
+    patience, pause, saved_at = training.settings.early_stop_epochs, training.settings.save_every_minutes, monotonic()
     try:
         for report in training.reports(done, lambda: signals.asked):
-            run.elapsed_s += report.seconds
-            log(run, report)
+            if report.due:
+                run.elapsed_s += report.seconds
+                log(run, report)
             if report.epoch_ended:
                 validation = training.score(training.validation)
                 run.scalars("validation", validation, report.step)
                 snapshot(run, training, report)
                 save(run, training, report.step, validation)
+                saved_at = monotonic()
                 if validation["accuracy"] > best:
                     best, best_epoch = validation["accuracy"], report.epoch
+            elif pause is not None and monotonic() - saved_at > 60 * pause:
+                save(run, training, report.step, None)
+                saved_at = monotonic()
             progress.show(line(report, training, validation, short=progress.live), keep=report.epoch_ended)
             if patience is not None and report.epoch_ended and report.epoch - best_epoch >= patience:
                 progress.end()
@@ -155,7 +185,7 @@ def stop(run: Run, training: Training, report: Report, signal: int) -> None:
         return
     if not report.epoch_ended:
         save(run, training, report.step, None)
-    raise Stopped(f"stopped after step {report.step:,}; `cnnlab train resume={run.folder}` goes on", signal)
+    raise Stopped(f"stopped after step {report.step:,}; `{resume_command(run.folder)}` goes on", signal)
 
 
 def log(run: Run, report: Report) -> None:
@@ -179,6 +209,7 @@ def snapshot(run: Run, training: Training, report: Report) -> None:
 
 def save(run: Run, training: Training, step: int, validation: dict[str, float] | None) -> None:
     """A checkpoint after `step` steps; of the earlier ones, the one before and the best are kept."""
+    run.flush()
     groups, record = state(training)
     record |= {"step": step, "elapsed_s": run.elapsed_s, "began": run.began, "validation": validation}
     checkpoint.save(checkpoint.path_at(run.checkpoints, step), groups, record)
@@ -238,15 +269,11 @@ def flat(config: parts.Config, path: str = "") -> dict[str, Any]:
 
 def not_finite(error: NotFinite, run: Run, training: Training) -> CnnlabError:
     """Which batch it was, and what is still good."""
-    indices, there = training.train.indices(error.step), checkpoint.steps(run.checkpoints)
-    good = (
-        f"the last good checkpoint is {checkpoint.path_at(run.checkpoints, there[-1])}"
-        if there
-        else "no checkpoint yet"
-    )
-    write_json(run.folder / "not_finite.json", {"step": error.step + 1, "indices": indices})
+    indices = training.train.indices(error.step)
+    with suppress(Unwritable):
+        write_json(run.folder / "not_finite.json", {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
     return CnnlabError(
         f"{error}, on training pictures {first}, ... (all {len(indices)} in {run.folder}/not_finite.json);\n"
-        f"{good}; a smaller optim.lr or clip_norm=1 often helps"
+        f"{last_good(run)}; a smaller optim.lr or clip_norm=1 often helps"
     )

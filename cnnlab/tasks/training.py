@@ -15,7 +15,7 @@ from cnnlab.core.schema import build
 from cnnlab.data.batches import TrainingBatches, in_order
 from cnnlab.data.sources import Pictures, hold_out
 from cnnlab.engine.evaluate import answers
-from cnnlab.engine.fit import Report, fit
+from cnnlab.engine.fit import Meter, Report, fit
 from cnnlab.engine.metrics import brief
 from cnnlab.engine.optim import OPTIMIZERS, Average, Optimizer, restore, state_tensors
 from cnnlab.engine.schedule import SCHEDULES, Schedule
@@ -51,8 +51,10 @@ class Settings:
     channels_last: bool
     deterministic: bool
     log_every: int
+    save_every_minutes: float | None
     outputs: str
     resume: str | None
+    init: str | None
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
@@ -62,6 +64,8 @@ class Settings:
             raise ValueError(f"threads must be at least 1, not {self.threads}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
+        if self.save_every_minutes is not None and not self.save_every_minutes > 0:
+            raise ValueError(f"save_every_minutes must be above 0, not {self.save_every_minutes}")
         if self.early_stop_epochs is not None and self.early_stop_epochs < 1:
             raise ValueError(f"early_stop_epochs must be at least 1, not {self.early_stop_epochs}")
         if not 0 <= self.seed < 1 << 40:
@@ -87,6 +91,7 @@ class Training:
     optimizer: Optimizer
     schedule: Schedule
     average: Average | None
+    meter: Meter
     steps: int
     input_shape: tuple[int, int, int]  # (depth, height, width) that the network sees
 
@@ -99,9 +104,9 @@ class Training:
         """The engine's loop over these parts, from step `done` on; `asked`: whether a report is wanted at once."""
         s = self.settings
         return fit(
-            self.model, self.train, self.optimizer, self.schedule, steps=self.steps, done=done, average=self.average,
-            label_smoothing=s.label_smoothing, clip_norm=s.clip_norm, autocast=AUTOCAST[s.precision],
-            log_every=s.log_every, asked=asked,
+            self.model, self.train, self.optimizer, self.schedule, steps=self.steps, done=done, meter=self.meter,
+            average=self.average, label_smoothing=s.label_smoothing, clip_norm=s.clip_norm,
+            autocast=AUTOCAST[s.precision], log_every=s.log_every, asked=asked,
         )  # fmt: skip
 
     def score(self, pictures: Pictures) -> dict[str, float]:
@@ -133,7 +138,8 @@ def assemble(settings: Settings) -> Training:
     if settings.compile:
         model.compile()
     return Training(
-        settings, device, batches, validation.to(device), made, model, optimizer, schedule, average, steps, shape
+        settings, device, batches, validation.to(device), made, model, optimizer, schedule, average, Meter(device),
+        steps, shape,
     )  # fmt: skip
 
 
@@ -145,15 +151,17 @@ def generators(device: torch.device) -> dict[str, Tensor]:
 
 def state(training: Training) -> tuple[Groups, dict[str, Any]]:
     """All that it takes to go on from here, or to use the network: tensors and what describes them."""
-    kept = training.average
+    kept, window = training.average, training.meter
     groups = {
         "model": training.model.state_dict(),
         "optimizer": state_tensors(training.optimizer),
         "rng": generators(training.device),
+        "window": {"sums": window.sums},
         **({"average": kept.model.state_dict()} if kept else {}),
     }
     record = {
         "config": asdict(training.settings) | {"resume": None},
+        "window": {"steps": window.steps, "pictures": window.pictures, "seconds": window.seconds},
         "classes": list(training.validation.classes),
         "shape": list(training.validation.shape),
         "steps": training.steps,
@@ -170,6 +178,10 @@ def put_back(training: Training, groups: Groups, record: dict[str, Any]) -> None
         if training.average:
             training.average.model.load_state_dict(groups["average"])
             training.average.updates = record["average_updates"]
+        if window := record.get("window"):
+            training.meter.sums.copy_(groups["window"]["sums"])
+            training.meter.steps, training.meter.pictures = int(window["steps"]), int(window["pictures"])
+            training.meter.seconds = float(window["seconds"])
         torch.set_rng_state(groups["rng"]["cpu"])
         if "cuda" in groups["rng"] and training.device.type == "cuda":
             torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)

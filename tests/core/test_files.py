@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.core.errors import CnnlabError
+from cnnlab.core.errors import CnnlabError, Unwritable
 from cnnlab.core.files import exists, new_folder, read_json, write_json, write_text, write_whole
 
 
@@ -16,7 +16,7 @@ def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
         part.write_text("aft")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(Unwritable, match=r"cannot write .*x\.txt: disk full"):
         write_whole(path, half)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import torch
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import write_json
+from cnnlab.core.lock import Lock
 from cnnlab.core.runs import find_run, run_folders, run_state, summary
 
 
@@ -69,12 +68,13 @@ def test_a_listing_takes_whatever_it_finds(outputs: Path) -> None:
 
 
 def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    write_json(tmp_path / "state.json", {"state": "running", "pid": gone.pid})
+    write_json(tmp_path / "state.json", {"state": "running"})
     assert run_state(tmp_path) == "interrupted"
-    write_json(tmp_path / "state.json", {"state": "running", "pid": os.getpid()})
+    lock = Lock(tmp_path)
+    lock.take(wait=False)
     assert run_state(tmp_path) == "running"
+    lock.release()
+    assert run_state(tmp_path) == "interrupted"
     write_json(tmp_path / "state.json", {"state": "failed"})
     assert run_state(tmp_path) == "failed"
     assert run_state(tmp_path / "absent") == "interrupted"

@@ -7,13 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnlab.engine.fit import NotFinite, Report, fit
+from cnnlab.engine.fit import Meter, NotFinite, Report
+from cnnlab.engine.fit import fit as fit_by
 from cnnlab.engine.optim import Average, adam, restore, sgd, state_tensors
 from cnnlab.models.mnist import cnn, mlp
 
 PLAIN = {"average": None, "label_smoothing": 0.0, "clip_norm": None, "autocast": None, "log_every": 1000}
 ADAM = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
 SGD = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+
+
+def fit(*parts: Any, meter: Meter | None = None, **settings: Any) -> Iterator[Report]:
+    return fit_by(*parts, meter=meter or Meter(torch.device("cpu")), **settings)
 
 
 class Made:
@@ -97,6 +102,15 @@ def test_the_schedule_sets_the_rate_of_each_step() -> None:
     optimizer = sgd(model.parameters(), **SGD)
     reports = fit(model, Made(5), optimizer, lambda step: 1 / (1 + step), steps=5, done=0, **PLAIN | {"log_every": 1})
     assert [r.lr for r in reports] == pytest.approx([0.1 / (1 + step) for step in range(5)])
+
+
+def test_a_report_that_was_asked_for_leaves_the_window_open() -> None:
+    through = [report for report in run(network(), Made(5), 10, log_every=4) if report.due]
+    questions = iter([False, True, True] + [False] * 20)
+    torch.manual_seed(0)
+    asked = run(network(), Made(5), 10, log_every=4, asked=lambda: next(questions))
+    assert [(r.step, r.pictures) for r in asked if not r.due] == [(2, 16), (3, 24)]
+    assert [(r.step, r.loss, r.pictures) for r in asked if r.due] == [(r.step, r.loss, r.pictures) for r in through]
 
 
 @pytest.mark.parametrize("stop", [1, 4, 5, 7])

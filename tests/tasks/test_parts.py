@@ -50,13 +50,16 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
     def load(**changes: object) -> None:
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        checkpoint.save(checkpoint.path_at(folder / "checkpoints", 1), groups, record | changes)
+        checkpoint.save(checkpoint.path_at(folder / "checkpoints", record["step"]), groups, record | changes)
         parts.load_run(str(folder))
 
     load()
     config = record["config"]
     for changes in (
         {"shape": [1, 16, 16]},
+        {"shape": [1, 1 << 20, 1 << 20]},
+        {"config": config | {"model": config["model"] | {"filters": [1 << 20, 1 << 20]}}},
+        {"config": config | {"model": config["model"] | {"hidden": [1 << 40]}}},
         {"classes": ["a"]},
         {"config": config | {"model": config["model"] | {"_target_": "os.system"}}},
         {"config": config | {"model": {"name": "nothing"}}},
