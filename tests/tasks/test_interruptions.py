@@ -1,0 +1,207 @@
+"""Real processes and real signals: whatever ends a run, `resume` comes to the weights of one that nothing ended."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnlab.core import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ["train", "epochs=6", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10", "augment=affine"]
+TRAIN += ["ema_decay=0.9", "optim=adamw", "clip_norm=1.0", "save_every_minutes=1e-9", "result=best"]
+LIMIT_S = 120
+
+
+class Forks:
+    """`cnnlab` as forks of a process that has imported everything: see tests/forks.py."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, str(ROOT / "tests" / "forks.py")]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.server = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True, **pipes)
+        assert self.server.stdout and self.server.stdout.readline() == "ready\n"
+
+    def ask(self, order: dict[str, Any]) -> int:
+        assert self.server.stdin and self.server.stdout
+        self.server.stdin.write(json.dumps(order) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def start(self, folder: Path, *words: str) -> int:
+        """Begin `cnnlab WORDS` in a folder; its process number, which is its group's too."""
+        folder.mkdir(exist_ok=True)
+        return self.ask({"words": words, "folder": str(folder), "log": str(folder / "log.txt")})
+
+    def wait(self, number: int) -> int:
+        """How it ended, once it has; a signal's number is negative."""
+        return self.ask({"wait": number})
+
+    def run(self, folder: Path, *words: str) -> tuple[int, str]:
+        code = self.wait(self.start(folder, *words))
+        return code, (folder / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.server.kill()
+    made.server.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that nothing interrupted, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    code, log = forks.run(folder, *TRAIN)
+    assert code == 0, log
+    return run_in(folder), time.monotonic() - began
+
+
+def run_in(folder: Path) -> Path:
+    (run,) = (folder / "outputs" / "train").iterdir()
+    return run
+
+
+def last(run: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    mine, theirs = last(run), last(other)
+    for group in ("model", "average", "optimizer"):
+        assert mine[group].keys() == theirs[group].keys()
+        assert all(torch.equal(mine[group][name], theirs[group][name]) for name in theirs[group])
+    assert (run / "result.json").exists() and not list(run.rglob("*.part"))
+
+
+def nobody_left(group: int) -> bool:
+    """Whether a process group is empty, given a moment."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def killed_while_saving(forks: Forks, folder: Path, number: int) -> None:
+    """SIGKILL as soon as a checkpoint's unfinished file is seen beside a whole one."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        if any(folder.glob("outputs/train/*/checkpoints/.*.part")) and any(folder.glob("outputs/train/*/*/step*")):
+            break
+    os.kill(number, signal.SIGKILL)
+
+
+def resumed_is_whole(forks: Forks, folder: Path, whole: Path) -> None:
+    """What is left of a killed run is told right, and goes on to the end."""
+    run = next((folder / "outputs" / "train").glob("*"), None)
+    if run is None or not checkpoint.steps(run / "checkpoints"):
+        code, log = forks.run(folder, "train", "resume=last")
+        assert code == 2 and "no run with a checkpoint" in log, "nothing was saved yet: nothing to go on with"
+        return
+    listed = json.loads(forks.run(folder, "runs", "--json")[1])
+    assert [row["state"] for row in listed] in (["interrupted"], ["finished"])
+    code, log = forks.run(folder, "train", f"resume={run}")
+    assert code == 0, log
+    assert_same(run, whole)
+
+
+def kill_somewhere(forks: Forks, folder: Path, whole: tuple[Path, float], share: float | None) -> None:
+    """SIGKILL after a share of a run's time, or (None) while it saves; then resume."""
+    number = forks.start(folder, *TRAIN)
+    if share is None:
+        killed_while_saving(forks, folder, number)
+    else:
+        time.sleep(share * whole[1])
+        os.kill(number, signal.SIGKILL)
+    assert forks.wait(number) in (-signal.SIGKILL, 0) and nobody_left(number)
+    resumed_is_whole(forks, folder, whole[0])
+
+
+def stop_somewhere(forks: Forks, folder: Path, whole: tuple[Path, float], kind: signal.Signals, share: float) -> int:
+    """SIGINT or SIGTERM while steps are taken; then resume. Returns how the first process ended."""
+    number = forks.start(folder, *TRAIN)
+    while not list(folder.glob("outputs/train/*/metrics.jsonl")):
+        time.sleep(0.005)
+    time.sleep(share * whole[1] / 2)
+    os.kill(number, kind)
+    code, log = forks.wait(number), (folder / "log.txt").read_text()
+    assert code in (0, 128 + kind), log
+    assert "Traceback" not in log and nobody_left(number)
+    if code:
+        assert log.splitlines()[-1].startswith("cnnlab: stopped after step ") and "` goes on" in log
+        resumed_is_whole(forks, folder, whole[0])
+    return code
+
+
+@pytest.mark.parametrize("share", [None, 0.4, 0.8])
+def test_a_killed_run_resumes(forks: Forks, tmp_path: Path, whole: tuple[Path, float], share: float | None) -> None:
+    kill_somewhere(forks, tmp_path, whole, share)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_resumes(forks: Forks, tmp_path: Path, whole: tuple[Path, float], kind: signal.Signals) -> None:
+    stop_somewhere(forks, tmp_path, whole, kind, 0.2)
+
+
+@pytest.mark.slow
+def test_fifty_killed_runs_resume(forks: Forks, tmp_path: Path, whole: tuple[Path, float]) -> None:
+    rng = random.Random(0)
+    for i in range(50):
+        kill_somewhere(forks, tmp_path / str(i), whole, None if i % 5 == 0 else rng.random())
+
+
+@pytest.mark.slow
+def test_twenty_stopped_runs_resume(forks: Forks, tmp_path: Path, whole: tuple[Path, float]) -> None:
+    rng, codes = random.Random(1), set()
+    for i in range(20):
+        kind = (signal.SIGINT, signal.SIGTERM)[i % 2]
+        codes.add(stop_somewhere(forks, tmp_path / str(i), whole, kind, rng.random()))
+    assert {130, 143} <= codes
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, float]
+) -> None:
+    rng = random.Random(2)
+    number = forks.start(tmp_path, *TRAIN)
+    for _ in range(8):
+        time.sleep(rng.uniform(0.3, 0.9) * whole[1])
+        os.kill(number, signal.SIGKILL)
+        forks.wait(number)
+        number = forks.start(tmp_path, "train", "resume=last")
+    assert forks.wait(number) == 0, (tmp_path / "log.txt").read_text()
+    assert_same(run_in(tmp_path), whole[0])
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_runs_begun_at_once_share_no_folder(forks: Forks, tmp_path: Path, count: int) -> None:
+    words = ["train", "epochs=1", "model.filters=[2,2]", "model.hidden=[4]", "name=same"]
+    (tmp_path / "outputs").mkdir()
+    numbers = []
+    for i in range(count):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "outputs").symlink_to(tmp_path / "outputs")
+        numbers.append(forks.start(tmp_path / str(i), *words))
+    assert [forks.wait(number) for number in numbers] == [0] * count
+    runs = list((tmp_path / "outputs" / "train").iterdir())
+    assert len(runs) == count and all((run / "result.json").exists() for run in runs)
+    assert all(len(list(run.glob("events*"))) <= 2 for run in runs)
+    logs = [(tmp_path / str(i) / "log.txt").read_text() for i in range(count)]
+    named = {line for log in logs for line in log.splitlines() if line.startswith("outputs/train/")}
+    assert len(named) == count
