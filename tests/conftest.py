@@ -10,6 +10,7 @@ import torch
 
 from cnnlab import cli
 from cnnlab.data.sources import data_root
+from tests.forks import Forks
 
 torch.set_num_threads(1)  # the networks here are small, and bits depend on the number of threads
 TINY = ["epochs=2", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]
@@ -63,6 +64,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         os.chdir(before)
     return next((root / "outputs" / "train").iterdir())
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """The command line as real processes."""
+    made = Forks()
+    yield made
+    made.server.kill()
+    made.server.wait()
 
 
 @pytest.fixture

@@ -4,59 +4,18 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from cnnlab.core import checkpoint
+from tests.forks import Forks
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ["train", "epochs=6", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10", "augment=affine"]
 TRAIN += ["ema_decay=0.9", "optim=adamw", "clip_norm=1.0", "save_every_minutes=1e-9", "result=best"]
 LIMIT_S = 120
-
-
-class Forks:
-    """`cnnlab` as forks of a process that has imported everything: see tests/forks.py."""
-
-    def __init__(self) -> None:
-        words = [sys.executable, str(ROOT / "tests" / "forks.py")]
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.server = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True, **pipes)
-        assert self.server.stdout and self.server.stdout.readline() == "ready\n"
-
-    def ask(self, order: dict[str, Any]) -> int:
-        assert self.server.stdin and self.server.stdout
-        self.server.stdin.write(json.dumps(order) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
-    def start(self, folder: Path, *words: str) -> int:
-        """Begin `cnnlab WORDS` in a folder; its process number, which is its group's too."""
-        folder.mkdir(exist_ok=True)
-        return self.ask({"words": words, "folder": str(folder), "log": str(folder / "log.txt")})
-
-    def wait(self, number: int) -> int:
-        """How it ended, once it has; a signal's number is negative."""
-        return self.ask({"wait": number})
-
-    def run(self, folder: Path, *words: str) -> tuple[int, str]:
-        code = self.wait(self.start(folder, *words))
-        return code, (folder / "log.txt").read_text()
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    made = Forks()
-    yield made
-    made.server.kill()
-    made.server.wait()
 
 
 @pytest.fixture(scope="module")
