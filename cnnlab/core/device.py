@@ -59,7 +59,7 @@ def commit() -> str | None:
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
-    git = ["git", "-C", str(here)]
+    git = ["git", "--no-optional-locks", "-C", str(here)]  # a run that is killed leaves no lock in the checkout
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=5)
