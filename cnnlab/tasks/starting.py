@@ -16,7 +16,7 @@ from cnnlab.core.schema import build, call
 from cnnlab.core.text import plain, typed
 from cnnlab.engine.schedule import SCHEDULES
 from cnnlab.tasks import parts
-from cnnlab.tasks.training import Settings, Training
+from cnnlab.tasks.training import Settings, Training, assemble, put_back
 
 # What cannot change a run's numbers so far.
 FREE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_every_minutes")
@@ -26,6 +26,7 @@ FREE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_ev
 class Saved:
     """What a checkpoint holds."""
 
+    path: Path
     groups: checkpoint.Groups
     record: dict[str, Any]
 
@@ -67,14 +68,15 @@ def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Se
     groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
     own = {"init": None, "save_every_minutes": settings.save_every_minutes, **record["config"]}
+    path = checkpoint.path_at(folder / "checkpoints", record["step"])
     try:
         own |= {key: getattr(settings, key) for key in given} | {"resume": None}
-        mine, saved = call(Settings, own, ""), Saved(groups, record)
+        mine, saved = call(Settings, own, ""), Saved(path, groups, record)
         network = parts.unfilled(mine.model, mine.augment, record)
         parts.check_tensors(network, groups["model"])
         saved.clock  # noqa: B018  (raises where the record has no such numbers)
     except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise parts.misfit(checkpoint.path_at(folder / "checkpoints", record["step"]), error) from error
+        raise parts.misfit(path, error) from error
     if fallen_back:
         print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
     return mine, saved
@@ -110,6 +112,18 @@ def check_epochs(training: Training, record: dict[str, Any]) -> None:
             f"epochs cannot change: {s.schedule['name']} was laid out over {before} epochs, and other rates would have "
             f"led here;\n`cnnlab train init=RUN` begins a new run from its weights"
         )
+
+
+def continued(settings: Settings, saved: Saved) -> Training:
+    """A training that stands where a checkpoint was saved. Raises UsageError for epochs that cannot be, CnnlabError
+    where the checkpoint's parts do not fit each other."""
+    training = assemble(settings)
+    check_epochs(training, saved.record)
+    try:
+        put_back(training, saved.groups, saved.record)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise parts.misfit(saved.path, error) from error
+    return training
 
 
 def initial_weights(training: Training) -> None:

@@ -22,14 +22,14 @@ from cnnlab.engine.metrics import wilson
 from cnnlab.tasks import parts
 from cnnlab.tasks.starting import (
     Saved,
-    check_epochs,
+    continued,
     finished,
     folder_to_resume,
     initial_weights,
     reopened,
     taken,
 )
-from cnnlab.tasks.training import Settings, Training, assemble, put_back, state
+from cnnlab.tasks.training import Settings, Training, assemble, state
 from cnnlab.viz.filters import filter_sheet, first_weights, picture_sheet
 
 SNAPSHOTS = 10  # times in a run that pictures of filters and histograms of weights go to TensorBoard
@@ -62,10 +62,7 @@ def resume(given: Settings, overrides: list[str]) -> float:
         if (accuracy := finished(folder, settings, saved.record)) is not None:
             return accuracy
         with threads(settings.threads):
-            training = assemble(settings)
-            check_epochs(training, saved.record)
-            put_back(training, saved.groups, saved.record)
-            return train(training, overrides, folder, saved)
+            return train(continued(settings, saved), overrides, folder, saved)
 
 
 def train(training: Training, overrides: list[str], folder: Path, saved: Saved | None) -> float:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from cnnlab.core.checkpoint import Groups
 from cnnlab.core.device import pick_device
-from cnnlab.core.errors import CnnlabError
 from cnnlab.core.schema import build
 from cnnlab.data.batches import TrainingBatches, in_order
 from cnnlab.data.sources import Pictures, hold_out
@@ -74,7 +73,7 @@ class Settings:
             raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-        if "/" in self.name or not self.name.strip(".") or len(self.name) > 100:
+        if "/" in self.name or not self.name.strip(".") or not self.name.isprintable() or len(self.name) > 100:
             raise ValueError(f"name must be usable in a folder's name, not {self.name!r}")
 
 
@@ -171,19 +170,16 @@ def state(training: Training) -> tuple[Groups, dict[str, Any]]:
 
 
 def put_back(training: Training, groups: Groups, record: dict[str, Any]) -> None:
-    """Undo `state` on parts built anew. Raises CnnlabError where they do not fit each other."""
-    try:
-        training.model.load_state_dict(groups["model"])
-        restore(training.optimizer, groups.get("optimizer", {}))
-        if training.average:
-            training.average.model.load_state_dict(groups["average"])
-            training.average.updates = record["average_updates"]
-        if window := record.get("window"):
-            training.meter.sums.copy_(groups["window"]["sums"])
-            training.meter.steps, training.meter.pictures = int(window["steps"]), int(window["pictures"])
-            training.meter.seconds = float(window["seconds"])
-        torch.set_rng_state(groups["rng"]["cpu"])
-        if "cuda" in groups["rng"] and training.device.type == "cuda":
-            torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CnnlabError(f"the checkpoint does not fit its own description: {str(error).splitlines()[0]}") from error
+    """Undo `state` on parts built anew. Raises what torch does where they do not fit each other."""
+    training.model.load_state_dict(groups["model"])
+    restore(training.optimizer, groups.get("optimizer", {}))
+    if training.average:
+        training.average.model.load_state_dict(groups["average"])
+        training.average.updates = record["average_updates"]
+    if window := record.get("window"):
+        training.meter.sums.copy_(groups["window"]["sums"])
+        training.meter.steps, training.meter.pictures = int(window["steps"]), int(window["pictures"])
+        training.meter.seconds = float(window["seconds"])
+    torch.set_rng_state(groups["rng"]["cpu"])
+    if "cuda" in groups["rng"] and training.device.type == "cuda":
+        torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)

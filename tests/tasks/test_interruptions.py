@@ -139,8 +139,10 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
 ) -> None:
     rng = random.Random(2)
     number = forks.start(tmp_path, *TRAIN)
+    while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
+        time.sleep(0.01)
     for _ in range(8):
-        time.sleep(rng.uniform(0.3, 0.9) * whole[1])
+        time.sleep(rng.uniform(0.1, 0.8) * whole[1])
         os.kill(number, signal.SIGKILL)
         forks.wait(number)
         number = forks.start(tmp_path, "train", "resume=last")

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from cnnlab.core import checkpoint
 from cnnlab.core.files import write_json
 from cnnlab.core.lock import Lock
 from cnnlab.core.run import read_lines
 from cnnlab.core.runs import run_state
+from cnnlab.data.augment import Draws, Pipeline
 from cnnlab.engine.optim import Guard
 from tests.conftest import TINY, Cnnlab
 
@@ -122,6 +125,34 @@ def test_a_loss_that_is_not_finite_ends_in_two_lines(cnnlab: Cnnlab, here: Path)
     found = json.loads((folder / "not_finite.json").read_text())
     assert len(found["indices"]) == 50 and f"step {found['step']}," in err
     assert run_state(folder) == "failed"
+
+
+@pytest.mark.parametrize("step", [8, 25, 31])
+def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Pictures that are no numbers on step k alone; the average of the weights and the log are watched too."""
+    forward, seen = Pipeline.__call__, [0]
+
+    def poisoned(self: Pipeline, pictures: Tensor, draws: Draws | None = None) -> Tensor:
+        x = forward(self, pictures, draws)
+        seen[0] += draws is not None
+        return x * torch.nan if draws is not None and seen[0] == step + 1 else x  # the first is drawn to be shown
+
+    monkeypatch.setattr(Pipeline, "__call__", poisoned)
+    code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
+    folder = only_run(here)
+    assert code == 1 and f"the loss or its gradient is not finite at step {step}, on training pictures" in err
+    order = torch.randperm(1293, generator=torch.Generator().manual_seed(1 * 1_000_003 + (step - 1) // 25))
+    named = json.loads((folder / "not_finite.json").read_text())
+    assert named == {"step": step, "indices": order.split(50)[(step - 1) % 25].tolist()}
+    saved = checkpoint.steps(folder / "checkpoints")
+    assert saved and max(saved) < step
+    for which in ("last", "best"):
+        groups, record = checkpoint.load(checkpoint.find(folder / "checkpoints", which))  # raises where one is not
+        assert all(t.isfinite().all() for group in ("model", "average") for t in groups[group].values())
+    assert all(np.isfinite(v) for line in read_lines(folder / "metrics.jsonl") for v in line.values())
+    assert err.rstrip().endswith("a smaller optim.lr or clip_norm=1 often helps")
 
 
 def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:

@@ -1,0 +1,227 @@
+"""Whatever lies in a run's folder or is given as a configuration: no code runs, no traceback, the thing is named."""
+
+import json
+import pickle
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cnnlab.core import checkpoint
+from cnnlab.core.files import write_json
+from tests.conftest import TINY, Cnnlab
+
+SUNG = "the_canary_sang"
+
+
+class Canary:
+    """Leaves a file where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (open, (SUNG, "w"))  # type: ignore[return-value]
+
+
+def header(entries: dict[str, Any], data: bytes = b"", length: int | None = None) -> bytes:
+    """A safetensors file by hand; `length`: what it says of its head's length."""
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensor(shape: list[int], begin: int, end: int) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+
+
+RECORD = {"cnnlab": "1", "record": "{}"}
+BROKEN = {
+    "an empty file": b"",
+    "a head of 2^63 bytes": header({}, length=1 << 63),
+    "a head of 1 GB": header({}, length=1 << 30),
+    "a head longer than the file": header({}, length=500),
+    "a head that is no JSON": struct.pack("<Q", 4) + b"{{{{",
+    "deeply nested": struct.pack("<Q", 200_000) + b"[" * 200_000,
+    "tensors that overlap": header({"model/a": tensor([2], 0, 8), "model/b": tensor([2], 4, 12)}, bytes(12)),
+    "a tensor beyond the end": header({"model/a": tensor([2], 0, 8)}, bytes(4)),
+    "a tensor of 2^80 numbers": header({"model/a": tensor([1 << 40, 1 << 40], 0, 8)}, bytes(8)),
+    "a negative size": header({"model/a": tensor([-1], 0, 8)}, bytes(8)),
+    "a pickle": pickle.dumps(Canary()),
+    "no record": header({"model/a": tensor([2], 0, 8)}, bytes(8)),
+    "an empty record": header({"__metadata__": RECORD, "model/a": tensor([2], 0, 8)}, bytes(8)),
+    "a record nested deeply": header({"__metadata__": RECORD | {"record": "[" * 100_000}}),
+}
+
+
+@pytest.fixture
+def run(tiny_run: Path, here: Path) -> Path:
+    """A finished run of one's own, told as interrupted so that it may be resumed."""
+    copy = Path(shutil.copytree(tiny_run, here / "outputs" / "train" / "2026-01-01_00-00-00_x"))
+    write_json(copy / "state.json", {"state": "interrupted"})
+    return copy
+
+
+def told(cnnlab: Cnnlab, *words: str) -> tuple[int, str]:
+    """How a command ended and what it said, which must be no traceback and at most a few lines."""
+    code, out, err = cnnlab(*words)
+    assert "Traceback" not in out + err and "Error:" not in err and len(err.splitlines()) <= 3, err
+    assert not Path(SUNG).exists()
+    return code, err
+
+
+def whole(run: Path) -> Path:
+    """The run with one checkpoint, which is returned."""
+    first, last = (checkpoint.path_at(run / "checkpoints", step) for step in checkpoint.steps(run / "checkpoints"))
+    first.unlink()
+    return last
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_checkpoint_that_is_none_is_named(cnnlab: Cnnlab, run: Path, name: str) -> None:
+    path = whole(run)
+    path.write_bytes(BROKEN[name])
+    for words in (["eval", str(run)], ["train", f"resume={run}"], ["predict", "x.png", f"run={run}"]):
+        code, err = told(cnnlab, *words)
+        assert code == 1 and path.name in err
+    assert told(cnnlab, "runs") == (0, "")
+
+
+@pytest.mark.parametrize("tenths", [[1, 9], pytest.param(range(10), marks=pytest.mark.slow)])
+def test_a_checkpoint_cut_at_every_tenth_leaves_the_one_before(cnnlab: Cnnlab, run: Path, tenths: list[int]) -> None:
+    path = checkpoint.find(run / "checkpoints", "last")
+    blob = path.read_bytes()
+    for tenth in tenths:
+        path.write_bytes(blob[: len(blob) * tenth // 10])
+        code, err = told(cnnlab, "eval", str(run), "checkpoint=last")
+        assert code == 1 and f"{path.name} is not a whole checkpoint" in err
+    code, err = told(cnnlab, "train", f"resume={run}")
+    assert code == 0 and err == "the last checkpoint is damaged; going on from the one before, step 25\n"
+
+
+def changed(path: Path, **tensors: torch.Tensor) -> None:
+    """The checkpoint with some tensors in the place of others; `__` stands for the dots and slashes of their names."""
+    with safe_open(path, framework="pt") as file:
+        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in list(file.keys())}
+    names = {name.replace("/", "__").replace(".", "__"): name for name in held}
+    save_file({**held, **{names[key]: value for key, value in tensors.items()}}, path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model__conv_1__conv__weight", torch.zeros(4, 1, 5, 5), "conv_1.conv.weight is (4, 1, 5, 5)"),
+        ("model__conv_1__conv__weight", torch.zeros(4, 1, 3, 3).double(), "(4, 1, 3, 3) float64"),
+        ("model__conv_1__conv__weight", torch.full((4, 1, 3, 3), torch.nan), "values that are not finite"),
+        ("model__output__bias", torch.full((10,), torch.inf), "model/output.bias holds values that are not finite"),
+    ],
+)
+def test_weights_that_cannot_be_are_named(
+    cnnlab: Cnnlab, run: Path, name: str, value: torch.Tensor, message: str
+) -> None:
+    path = whole(run)
+    changed(path, **{name: value})
+    for words in (["eval", str(run)], ["train", f"resume={run}"]):
+        code, err = told(cnnlab, *words)
+        assert code == 1 and message in err and path.name in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("optimizer__0__exp_avg", torch.zeros(3), "optimizer/0/exp_avg is of (3,)"),
+        ("optimizer__0__exp_avg", torch.full((4, 1, 3, 3), torch.nan), "optimizer/0/exp_avg holds values that are not"),
+        ("rng__cpu", torch.zeros(7, dtype=torch.uint8), "does not fit its own description"),
+        ("window__sums", torch.zeros(5), "does not fit its own description"),
+    ],
+)
+def test_a_state_that_cannot_be_is_named(
+    cnnlab: Cnnlab, run: Path, name: str, value: torch.Tensor, message: str
+) -> None:
+    changed(whole(run), **{name: value})
+    code, err = told(cnnlab, "train", f"resume={run}")
+    assert code == 1 and message in err
+
+
+RECORDS: dict[str, Any] = {
+    "step": [49, -1, "50"],
+    "classes": [[], None, [1] * 10, ["a"] * 3],
+    "shape": [[1, 8], [0, 8, 8], [-1, 8, 8], [1, 1 << 60, 1 << 60], "188"],
+    "config": [{}, None],
+    "validation": [{"accuracy": "1"}, 7],
+    "elapsed_s": ["long"],
+    "window": [{"steps": "x"}, 5],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in RECORDS.items() for value in values])
+def test_a_record_that_cannot_be_is_named(cnnlab: Cnnlab, run: Path, key: str, value: Any) -> None:
+    path = whole(run)
+    with safe_open(path, framework="pt") as file:
+        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in list(file.keys())}
+    record = json.loads(metadata["record"]) | {key: value}
+    save_file(held, path, metadata | {"record": json.dumps(record)})
+    code, err = told(cnnlab, "train", f"resume={run}")
+    assert code == 1 and path.name in err
+    told(cnnlab, "eval", str(run))
+    assert told(cnnlab, "runs") == (0, "")
+
+
+@pytest.mark.parametrize("kinds", ["metrics.jsonl", pytest.param("*", marks=pytest.mark.slow)])
+def test_a_pickle_in_place_of_every_file_in_turn_does_not_run(
+    cnnlab: Cnnlab, run: Path, tmp_path: Path, kinds: str
+) -> None:
+    told(cnnlab, "eval", str(run))
+    files = [path.relative_to(run) for path in run.rglob(kinds) if path.is_file()]
+    assert len(files) > (15 if kinds == "*" else 0)
+    for name in files:
+        copy = Path(shutil.copytree(run, tmp_path / "copy"))
+        (copy / name).write_bytes(pickle.dumps(Canary()))
+        for words in (["eval", str(copy)], ["train", f"resume={copy}"], ["runs", "--outputs", str(tmp_path)]):
+            told(cnnlab, *words)
+        shutil.rmtree(copy)
+
+
+def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Path) -> None:
+    """On the command line, in a folder of configurations, in a checkpoint, in a run's config.yaml."""
+    call = {"_target_": "builtins.open", "_args_": [SUNG, "w"]}
+    code, err = told(cnnlab, "train", "+optim._target_=builtins.open", f"+optim._args_=[{SUNG},w]")
+    assert code == 2 and "unknown key optim._target_" in err
+    for group in ("optim", "schedule", "dataset", "model"):
+        folder = here / "configs" / group
+        folder.mkdir(parents=True)
+        (folder / "evil.yaml").write_text(json.dumps({"name": "x", **call}))
+        code, err = told(cnnlab, "train", f"{group}=evil", "--config-dir", str(here / "configs"))
+        assert code == 2 and len(err.splitlines()) == 1
+    path = whole(run)
+    groups, record = checkpoint.load(path)
+    for group in ("model", "optim", "augment", "dataset", "schedule"):
+        config = record["config"] | {group: record["config"][group] | call}
+        checkpoint.save(path, groups, record | {"config": config})
+        code, err = told(cnnlab, "train", f"resume={run}")
+        assert code == 1 and path.name in err and "_target_" in err
+    checkpoint.save(path, groups, record)
+    (run / "config.yaml").write_text(json.dumps(record["config"] | call | {"optim": call}))
+    assert told(cnnlab, "runs") == (0, "")
+    assert told(cnnlab, "train", f"resume={run}")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["<script>x", "[red]x$\\frac{", "${now:}", "a'b\\", "x" * 90])
+def test_a_name_means_nothing_but_itself(cnnlab: Cnnlab, here: Path, name: str) -> None:
+    from cnnlab.core.text import literal
+
+    code, err = told(cnnlab, "train", *TINY, "epochs=1", f"name={literal(name)}")
+    assert code == 0, err
+    (run,) = (here / "outputs" / "train").iterdir()
+    assert run.name.endswith(f"_{name}")
+    assert told(cnnlab, "runs") == (0, "") and told(cnnlab, "eval") == (0, "")
+    assert told(cnnlab, "train", "resume=last") == (0, "")
+
+
+@pytest.mark.parametrize("name", ["../x", "a\nb", "a\x1b[31mb", "..", "", "a/b"])
+def test_a_name_that_cannot_be_a_folders_is_refused(cnnlab: Cnnlab, here: Path, name: str) -> None:
+    from cnnlab.core.text import literal
+
+    code, err = told(cnnlab, "train", *TINY, f"name={literal(name)}")
+    assert code == 2 and "name must be usable in a folder's name" in err and not list(here.iterdir())
