@@ -149,7 +149,7 @@ def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
     saved = checkpoint.steps(folder / "checkpoints")
     assert saved and max(saved) < step
     for which in ("last", "best"):
-        groups, record = checkpoint.load(checkpoint.find(folder / "checkpoints", which))  # raises where one is not
+        groups, _ = checkpoint.load(checkpoint.find(folder / "checkpoints", which))  # raises where one is not
         assert all(t.isfinite().all() for group in ("model", "average") for t in groups[group].values())
     assert all(np.isfinite(v) for line in read_lines(folder / "metrics.jsonl") for v in line.values())
     assert err.rstrip().endswith("a smaller optim.lr or clip_norm=1 often helps")
