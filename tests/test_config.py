@@ -15,7 +15,7 @@ from cnnlab.tasks.training import Settings
 from tests.conftest import Cnnlab
 
 OPTIONS = [(group, option) for group, options in groups().items() for option in options]
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from typing import TextIO
 
 
 def clock(seconds: float) -> str:
@@ -14,20 +15,22 @@ def clock(seconds: float) -> str:
 class Progress:
     """A line that is written over on a terminal. In a pipe only the lines marked `keep` appear."""
 
-    def __init__(self) -> None:
-        self.live, self.shown = sys.stdout.isatty(), False
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """`stream`: where the line is, stdout unless given."""
+        self.stream = stream or sys.stdout
+        self.live, self.shown = self.stream.isatty(), False
 
     def show(self, line: str, *, keep: bool) -> None:
         """Show where things stand, cut to the terminal's width."""
         if self.live:
-            sys.stdout.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
-            sys.stdout.flush()
+            self.stream.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
+            self.stream.flush()
             self.shown = True
         elif keep:
-            print(line, flush=True)
+            print(line, file=self.stream, flush=True)
 
     def end(self) -> None:
         """Leave the last line standing."""
         if self.shown:
-            sys.stdout.write("\n")
+            self.stream.write("\n")
             self.shown = False

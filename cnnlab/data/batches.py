@@ -1,4 +1,4 @@
-"""Batches of pictures that lie on the training device as uint8: gathered and changed there, a batch at once."""
+"""Batches of pictures, uint8 on the training device: changed there, a batch at once."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Draws, Pipeline
-from cnnlab.data.sources import Pictures
+from cnnlab.data.pictures import PictureSet
 
 Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float pictures, (N,) labels
 
@@ -14,7 +14,7 @@ Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float pictures, (N,) labels
 class TrainingBatches:
     """Shuffled anew each epoch by (seed, epoch); the last pictures that fill no batch wait for another epoch."""
 
-    def __init__(self, pictures: Pictures, pipeline: Pipeline, *, batch_size: int, seed: int) -> None:
+    def __init__(self, pictures: PictureSet, pipeline: Pipeline, *, batch_size: int, seed: int) -> None:
         self.pictures, self.pipeline, self.seed = pictures, pipeline, seed
         self.batch_size = min(batch_size, len(pictures))
 
@@ -35,12 +35,13 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from the one numbered `start`."""
         order = self.order(epoch).to(self.pictures.labels.device)
-        for index in order.split(self.batch_size)[start:]:
-            draws = Draws(self.seed, epoch, index)
-            yield self.pipeline(self.pictures.images[index], draws), self.pictures.labels[index]
+        batches = order.split(self.batch_size)[start:]
+        for index, (images, labels) in zip(batches, self.pictures.stream(batches), strict=True):
+            yield self.pipeline(images, Draws(self.seed, epoch, index)), labels
 
 
-def in_order(pictures: Pictures, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
+def in_order(pictures: PictureSet, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
     """Every picture once, in the data set's order; the last batch may be smaller."""
-    for images, labels in zip(pictures.images.split(batch_size), pictures.labels.split(batch_size), strict=True):
+    order = torch.arange(len(pictures), device=pictures.labels.device)
+    for images, labels in pictures.stream(order.split(batch_size)):
         yield pipeline(images), labels

@@ -7,18 +7,18 @@ import io
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError
+from cnnlab.data.folder import folder
+from cnnlab.data.pictures import Pictures, PictureSet, Split
 
-Split = Literal["train", "test"]
 DIGITS_TEST = 360  # the last fifth of scikit-learn's 1,797, in the file's order
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 60_000),
@@ -34,31 +34,6 @@ CIFAR10_FILES = {  # name -> md5, as published
 }
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TEN_DIGITS = tuple("0123456789")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """(N, C, H, W) uint8 pictures, (N,) int64 labels, and the classes' names in the labels' order."""
-
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(depth, height, width) of every picture."""
-        return self.images.shape[1], self.images.shape[2], self.images.shape[3]
-
-    def take(self, index: Tensor) -> "Pictures":
-        """The pictures at `index`, in its order."""
-        return replace(self, images=self.images[index], labels=self.labels[index])
-
-    def to(self, device: torch.device) -> "Pictures":
-        """The same pictures on a device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def data_root(root: str | None) -> Path:
@@ -152,12 +127,9 @@ def download(name: str, root: Path, folder: Path, files: Sequence[str]) -> None:
         ) from error
 
 
-SOURCES: dict[str, Callable[..., Pictures]] = {"cifar10": cifar10, "digits": digits, "mnist": mnist}
-
-
-def hold_out(pictures: Pictures, *, count: int, seed: int) -> tuple[Pictures, Pictures]:
-    """A training set -> (what is left to train on, `count` pictures to validate with), split by `seed` alone."""
-    if not 0 < count < len(pictures):
-        raise UsageError(f"dataset.validation must be between 1 and {len(pictures) - 1}, not {count}")
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
-    return pictures.take(order[count:].sort().values), pictures.take(order[:count].sort().values)
+SOURCES: dict[str, Callable[..., PictureSet]] = {
+    "cifar10": cifar10,
+    "digits": digits,
+    "folder": folder,
+    "mnist": mnist,
+}

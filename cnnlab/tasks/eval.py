@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cnnlab.core.device import describe, environment, pick_device, threads
@@ -14,7 +13,7 @@ from cnnlab.core.files import new_folder, write_json, write_whole
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
 from cnnlab.data.batches import in_order
-from cnnlab.data.sources import Pictures, hold_out
+from cnnlab.data.pictures import PictureSet, by_name, some
 from cnnlab.engine.evaluate import answers
 from cnnlab.engine.metrics import scores
 from cnnlab.tasks import parts
@@ -69,14 +68,14 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     return found["accuracy"]
 
 
-def split_of(trained: parts.Trained, split: str) -> Pictures:
-    """The test set, or the part of the training set that the run trained on or validated with."""
+def split_of(trained: parts.Trained, split: str) -> PictureSet:
+    """The test set, or the part of the training set that the run trained on or validated with, labelled by the run's
+    own classes. Raises UsageError for a class that it does not know."""
     dataset = trained.config["dataset"]
     if split == "test":
-        return parts.load_pictures(dataset, "test")
-    data = parts.data_settings(dataset)
-    train, validation = hold_out(parts.load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
-    return train if split == "train" else validation
+        return by_name(parts.load_pictures(dataset, "test"), trained.classes)
+    train, validation = parts.train_and_validation(dataset)
+    return by_name(train if split == "train" else validation, trained.classes)
 
 
 def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
@@ -91,7 +90,7 @@ def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) 
 def draw(
     folder: Path,
     trained: parts.Trained,
-    pictures: Pictures,
+    pictures: PictureSet,
     found: dict[str, Any],
     logits: Tensor,
     s: Settings,
@@ -107,7 +106,7 @@ def draw(
     run.figure("reliability", reliability_figure(calibration, title), trained.step, calibration)
     rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
     if rows:
-        shown = pictures.images[torch.tensor([row["index"] for row in rows])].permute(0, 2, 3, 1).cpu()
+        shown = some(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
         captions = [f"{row['predicted']}? {row['probability']:.1%}\nis {row['true']}, #{row['index']}" for row in rows]
         title = (
             f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"

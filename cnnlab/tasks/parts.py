@@ -13,7 +13,8 @@ from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
 from cnnlab.core.text import plain
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.sources import SOURCES, Pictures, Split
+from cnnlab.data.pictures import PictureSet, Split, hold_out
+from cnnlab.data.sources import SOURCES
 from cnnlab.models import MODELS
 
 Config = dict[str, Any]
@@ -23,7 +24,7 @@ Config = dict[str, Any]
 class DataSettings:
     """What every data set's configuration says beside its source's own keys."""
 
-    validation: int
+    validation: int | float
     split_seed: int
     mean: list[float]
     std: list[float]
@@ -37,10 +38,16 @@ def data_settings(dataset: Config) -> DataSettings:
     return DataSettings(**own)
 
 
-def load_pictures(dataset: Config, split: Split) -> Pictures:
+def load_pictures(dataset: Config, split: Split) -> PictureSet:
     """The training or the test set that a `dataset` configuration names."""
     source = {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
     return build(SOURCES, source, "dataset", split)
+
+
+def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
+    """What is trained on, and what is validated with and never trained on."""
+    data = data_settings(dataset)
+    return hold_out(load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from cnnlab.core import checkpoint
-from cnnlab.core.errors import UsageError
+from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json
 from cnnlab.core.lock import Lock
 from cnnlab.core.runs import find_run, run_state
@@ -118,6 +118,11 @@ def continued(settings: Settings, saved: Saved) -> Training:
     """A training that stands where a checkpoint was saved. Raises UsageError for epochs that cannot be, CnnlabError
     where the checkpoint's parts do not fit each other."""
     training = assemble(settings)
+    if saved.record.get("data") != training.validation.fingerprint:
+        raise CnnlabError(
+            f"the pictures below {plain(str(settings.dataset.get('root')))} are not those that the run began with; "
+            f"`cnnlab train init=RUN` begins a new one from its weights"
+        )
     check_epochs(training, saved.record)
     try:
         put_back(training, saved.groups, saved.record)

@@ -16,7 +16,7 @@ from cnnlab.core.run import Run, read_lines
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
 from cnnlab.core.text import typed
-from cnnlab.data.sources import Pictures
+from cnnlab.data.pictures import PictureSet
 from cnnlab.engine.fit import NotFinite, Report
 from cnnlab.engine.metrics import wilson
 from cnnlab.tasks import parts
@@ -243,7 +243,7 @@ def finish(run: Run, training: Training) -> float:
     return validation["accuracy"]
 
 
-def conclude(run: Run, training: Training, pictures: Pictures, result: dict[str, Any]) -> None:
+def conclude(run: Run, training: Training, pictures: PictureSet, result: dict[str, Any]) -> None:
     """The last lines: scores, and what to type next."""
     low, high = wilson(round(result["test"]["accuracy"] * len(pictures)), len(pictures))
     counts = {"validation": f"{len(training.validation):,}", "test": f"{len(pictures):,}"}

@@ -12,7 +12,7 @@ from cnnlab.core.checkpoint import Groups
 from cnnlab.core.device import pick_device
 from cnnlab.core.schema import build
 from cnnlab.data.batches import TrainingBatches, in_order
-from cnnlab.data.sources import Pictures, hold_out
+from cnnlab.data.pictures import PictureSet
 from cnnlab.engine.evaluate import answers
 from cnnlab.engine.fit import Meter, Report, fit
 from cnnlab.engine.metrics import brief
@@ -84,7 +84,7 @@ class Training:
     settings: Settings
     device: torch.device
     train: TrainingBatches
-    validation: Pictures
+    validation: PictureSet
     pipelines: parts.Pipelines
     model: nn.Module
     optimizer: Optimizer
@@ -108,7 +108,7 @@ class Training:
             autocast=AUTOCAST[s.precision], log_every=s.log_every, asked=asked,
         )  # fmt: skip
 
-    def score(self, pictures: Pictures) -> dict[str, float]:
+    def score(self, pictures: PictureSet) -> dict[str, float]:
         """Accuracy, error and loss on pictures of any split."""
         batches = in_order(pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size)
         return brief(*answers(self.judged, batches))
@@ -122,9 +122,7 @@ def assemble(settings: Settings) -> Training:
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.manual_seed(settings.seed)
     made = parts.pipelines(settings.augment)
-    data = parts.data_settings(settings.dataset)
-    pictures = parts.load_pictures(settings.dataset, "train")
-    train, validation = hold_out(pictures, count=data.validation, seed=data.split_seed)
+    train, validation = parts.train_and_validation(settings.dataset)
     batches = TrainingBatches(train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed)
     shape = parts.input_shape(made.eval, train.shape)
     model = parts.build_model(settings.model, shape, len(train.classes))
@@ -163,6 +161,7 @@ def state(training: Training) -> tuple[Groups, dict[str, Any]]:
         "window": {"steps": window.steps, "pictures": window.pictures, "seconds": window.seconds},
         "classes": list(training.validation.classes),
         "shape": list(training.validation.shape),
+        "data": training.validation.fingerprint,
         "steps": training.steps,
         "average_updates": kept.updates if kept else 0,
     }

@@ -2,7 +2,8 @@ import torch
 
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches, in_order
-from cnnlab.data.sources import Pictures, digits
+from cnnlab.data.pictures import Pictures
+from cnnlab.data.sources import digits
 
 DATA = digits("train", root=None)
 PLAIN = Pipeline({}, "augment.eval")

@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.data import sources
-from cnnlab.data.sources import ArraysOnly, cifar10, cifar_batch, data_root, digits, hold_out, idx, mnist
+from cnnlab.data.pictures import Split, hold_out
+from cnnlab.data.sources import ArraysOnly, cifar10, cifar_batch, data_root, digits, idx, mnist
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -104,7 +105,7 @@ def test_held_out_pictures_are_no_longer_trained_on() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: sources.Split) -> None:
+def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: Split) -> None:
     import torchvision
 
     theirs = torchvision.datasets.MNIST(str(real_data), train=split == "train")
