@@ -35,16 +35,16 @@ def entry(config: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     hydra = HydraConfig.get()
     sweep = {"sweep_folder": Path(os.path.relpath(hydra.runtime.output_dir))} if hydra.mode is RunMode.MULTIRUN else {}
     if hydra.job.config_name not in TASKS:
         raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    task = import_module(f"cnnlab.tasks.{hydra.job.config_name}").run
     try:
-        return task(plain, list(hydra.overrides.task), **sweep)
-    except CnnlabError as error:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return import_module(f"cnnlab.tasks.{hydra.job.config_name}").run(plain, list(hydra.overrides.task), **sweep)
+    except (CnnlabError, OmegaConfBaseException) as error:
         if sweep and not isinstance(error, Stopped):
             raise
         raise Escape from error
@@ -69,10 +69,12 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         if config_dir:
             refuse_code(task, overrides, config_dir)
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
+    except Escape as escape:
+        if isinstance(escape.__cause__, CnnlabError):
+            raise escape.__cause__ from None
+        raise UsageError(one_line(task, escape.__cause__)) from escape
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(one_line(task, error)) from error
-    except Escape as escape:
-        raise escape.__cause__ or escape from None
     finally:
         sys.argv = before
         if sweep and not any(sweep.glob("*/state.json")):  # nothing came of it
@@ -143,7 +145,7 @@ def loaded(task: str, overrides: list[str], config_dir: str | None) -> Any:
     return loader.load_configuration(task, overrides, RunMode.RUN)
 
 
-def one_line(task: str, error: Exception) -> str:
+def one_line(task: str, error: BaseException | None) -> str:
     """Hydra's message, which runs over many lines, as one that names the thing and the choices."""
     text = str(error)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):

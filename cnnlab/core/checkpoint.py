@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from cnnlab.core.errors import CnnlabError, UsageError, not_one_of
+from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, reason
 from cnnlab.core.files import write_whole
 from cnnlab.core.schema import fits
 
@@ -59,7 +59,7 @@ def weights(path: Path) -> dict[str, "Tensor"]:
             if "cnnlab" not in (file.metadata() or {}):
                 return {name: finite(path, name, file.get_tensor(name)) for name in list(file.keys())}
     except (OSError, SafetensorError) as error:
-        raise CnnlabError(f"{path} is not a safetensors file: {str(error).splitlines()[0]}") from error
+        raise CnnlabError(f"{path} is not a safetensors file: {reason(error)}") from error
     groups, _ = load(path, groups=("model", "average"))
     return groups.get("average") or groups["model"]
 
@@ -83,9 +83,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def damaged(path: Path, error: Exception) -> CnnlabError:
     if not path.exists():
         return CnnlabError(f"no checkpoint {path}")
-    return CnnlabError(
-        f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}; checkpoint=STEP names an earlier one"
-    )
+    return CnnlabError(f"{path} is not a whole checkpoint: {reason(error)}; checkpoint=STEP names an earlier one")
 
 
 def parse(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

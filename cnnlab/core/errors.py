@@ -21,8 +21,7 @@ class Unwritable(CnnlabError):
     """A disk is full, or a folder may not be written to."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        super().__init__(f"cannot write {path}: {reason}")
+        super().__init__(f"cannot write {path}: {reason(error)}")
 
 
 class Stopped(CnnlabError):
@@ -31,6 +30,11 @@ class Stopped(CnnlabError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal
+
+
+def reason(error: BaseException) -> str:
+    """An error of somebody else's in a few words: what the system says, or its first line, or its kind."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -79,7 +79,15 @@ def pick(table: Mapping[str, T], name: Any, where: str) -> T:
     return table[name]
 
 
+def keywords(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in spec.items() if k != "name"}
+
+
 def build(table: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], where: str, *given: Any) -> T:
     """The part that `spec` (`{name: ..., key: value, ...}`) describes, from a registry of builders."""
-    builder = pick(table, spec.get("name"), f"{where}.name")
-    return call(builder, {k: v for k, v in spec.items() if k != "name"}, where, *given)
+    return call(pick(table, spec.get("name"), f"{where}.name"), keywords(spec), where, *given)
+
+
+def check_spec(table: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], where: str) -> None:
+    """Raises UsageError where `build` would for the keys of `spec` and their types; nothing is built."""
+    check(pick(table, spec.get("name"), f"{where}.name"), keywords(spec), where)

@@ -1,5 +1,6 @@
 """A user's own pictures: `root/class/picture.jpg`, decoded ahead by workers as they are needed."""
 
+import atexit
 import ctypes
 import hashlib
 import multiprocessing
@@ -9,8 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -75,13 +78,23 @@ class Checking(Decoding):
 
 
 def begin_worker(number: int) -> None:
-    """Ctrl-C in a terminal reaches every process of the group: the run must be able to finish its step. A worker ends
-    when the run does; where the system can see to that, also when it is killed."""
+    """Ctrl-C in a terminal, or SIGTERM from a scheduler, reaches every process of a run: the first of them must be able
+    to finish its step. A worker ends when the run does; where the system can see to that, also when it is killed."""
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+WORKERS: WeakSet[BaseProcess] = WeakSet()
+
+
+@atexit.register
+def end_workers() -> None:
+    """Python would ask them by SIGTERM, and wait for ever."""
+    for worker in WORKERS:
+        worker.kill()
 
 
 def same(batch: object) -> object:
@@ -92,12 +105,18 @@ def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: 
     """What `work` makes of each batch of indices, in order, by so many processes; 0: by this one."""
     context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
     more: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": context} if workers else {}
-    return iter(
+    before = set(multiprocessing.active_children())
+    made = iter(
         DataLoader(
             work, batch_sampler=batches, num_workers=workers, collate_fn=same, pin_memory=pin,
             worker_init_fn=begin_worker, generator=torch.Generator(), **more,  # dropout's generator is left alone
         )
     )  # fmt: skip
+    WORKERS.update(set(multiprocessing.active_children()) - before)
+    try:
+        yield from made
+    finally:
+        del made  # which ends the workers, whoever still looks at this frame
 
 
 @dataclass(frozen=True)

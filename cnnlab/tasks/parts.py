@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core import checkpoint as checkpoints
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError, UsageError, reason
 from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
 from cnnlab.core.text import plain
@@ -24,7 +24,7 @@ Config = dict[str, Any]
 class DataSettings:
     """What every data set's configuration says beside its source's own keys."""
 
-    validation: int | float
+    validation: float  # how many, or a share below 1
     split_seed: int
     mean: list[float]
     std: list[float]
@@ -38,10 +38,14 @@ def data_settings(dataset: Config) -> DataSettings:
     return DataSettings(**own)
 
 
+def source_settings(dataset: Config) -> Config:
+    """A `dataset` configuration without the common keys."""
+    return {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
+
+
 def load_pictures(dataset: Config, split: Split) -> PictureSet:
     """The training or the test set that a `dataset` configuration names."""
-    source = {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
-    return build(SOURCES, source, "dataset", split)
+    return build(SOURCES, source_settings(dataset), "dataset", split)
 
 
 def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
@@ -112,8 +116,7 @@ def check_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 def misfit(path: Path, error: Exception) -> CnnlabError:
     """A checkpoint whose parts contradict each other."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return CnnlabError(f"{path} does not fit its own description: {plain(reason)}")
+    return CnnlabError(f"{path} does not fit its own description: {plain(reason(error))}")
 
 
 def outputs_folder(outputs: str) -> Path:

@@ -12,8 +12,10 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json
 from cnnlab.core.lock import Lock
 from cnnlab.core.runs import find_run, run_state
-from cnnlab.core.schema import build, call
+from cnnlab.core.schema import build, call, check_spec
 from cnnlab.core.text import plain, typed
+from cnnlab.data.sources import SOURCES
+from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
 from cnnlab.tasks import parts
 from cnnlab.tasks.training import Settings, Training, assemble, put_back
@@ -72,6 +74,10 @@ def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Se
     try:
         own |= {key: getattr(settings, key) for key in given} | {"resume": None}
         mine, saved = call(Settings, own, ""), Saved(path, groups, record)
+        parts.data_settings(mine.dataset)
+        check_spec(SOURCES, parts.source_settings(mine.dataset), "dataset")
+        check_spec(OPTIMIZERS, mine.optim, "optim")
+        check_spec(SCHEDULES, mine.schedule, "schedule")
         network = parts.unfilled(mine.model, mine.augment, record)
         parts.check_tensors(network, groups["model"])
         saved.clock  # noqa: B018  (raises where the record has no such numbers)

@@ -91,7 +91,7 @@ def ended(error: BaseException, run: Run, training: Training) -> BaseException:
         run.state("interrupted" if stopped else "failed", reason=str(error))
     if isinstance(error, NotFinite):
         return not_finite(error, run, training)
-    if isinstance(error, Unwritable):
+    if isinstance(error, Unwritable) or str(error).startswith("DataLoader worker"):  # torch's word for one that died
         return CnnlabError(f"{error}; {last_good(run)}")
     return error
 

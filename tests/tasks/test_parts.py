@@ -25,11 +25,11 @@ def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
 
 def test_data_settings_and_source_settings_are_told_apart() -> None:
     assert parts.data_settings(CONFIG["dataset"]).light_on_dark is True
-    with pytest.raises(UsageError, match=r"dataset.validation must be a whole number, not 'x'"):
+    with pytest.raises(UsageError, match=r"dataset.validation must be a number, not 'x'"):
         parts.data_settings(CONFIG["dataset"] | {"validation": "x"})
     with pytest.raises(UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"):
         parts.load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
-    with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, mnist"):
+    with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, folder, mnist"):
         parts.load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
 
 
