@@ -6,7 +6,11 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Callable, Sequence
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError
+from cnnlab.core.download import Damaged, fetch
+from cnnlab.core.errors import CnnlabError, Unwritable, reason
+from cnnlab.core.files import write_whole
 from cnnlab.data.folder import folder
 from cnnlab.data.pictures import Pictures, PictureSet, Split
 
@@ -24,6 +30,19 @@ MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 60_000),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 10_000),
 }
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+MNIST_ADDRESSES = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
+CIFAR10_ADDRESSES = ("https://www.cs.toronto.edu/~kriz",)
+CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
+CIFAR10_ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 CIFAR10_FILES = {  # name -> md5, as published
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -63,9 +82,11 @@ def mnist(split: Split, *, root: str | None) -> Pictures:
     """70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), in `root`/MNIST/raw or downloaded there."""
     images, labels, count = MNIST_FILES[split]
     folder = data_root(root) / "MNIST" / "raw"
-    if not all((folder / name).exists() for name in (images, labels)):
-        names = [name for pair in MNIST_FILES.values() for name in pair[:2]]
-        download("MNIST", data_root(root), folder, names)
+    with missing("MNIST", folder, MNIST_MD5):
+        for name in (images, labels):
+            if not (folder / name).exists():
+                unpack = partial(gunzip, target=folder / name)
+                fetch(f"{name}.gz", MNIST_ADDRESSES, folder, [name], unpack, most=12_000_000)
     x = idx(folder / images, (count, 28, 28))
     return Pictures(x.unsqueeze(1), idx(folder / labels, (count,)).long(), TEN_DIGITS)
 
@@ -85,7 +106,9 @@ def cifar10(split: Split, *, root: str | None) -> Pictures:
     folder = data_root(root) / "cifar-10-batches-py"
     names = [name for name in CIFAR10_FILES if (name == "test_batch") == (split == "test")]
     if not all((folder / name).exists() for name in names):
-        download("CIFAR10", data_root(root), folder, list(CIFAR10_FILES))
+        with missing("CIFAR-10", folder, CIFAR10_FILES):
+            unpack = partial(untar, folder=folder)
+            fetch(CIFAR10_ARCHIVE, CIFAR10_ADDRESSES, folder, names, unpack, most=180_000_000)
     batches = [cifar_batch(folder / name, CIFAR10_FILES[name]) for name in names]
     images = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
     labels = [label for batch in batches for label in batch["labels"]]
@@ -113,17 +136,45 @@ class ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
 
 
-def download(name: str, root: Path, folder: Path, files: Sequence[str]) -> None:
-    """Fetch a data set into `root` by torchvision. Raises CnnlabError saying which files belong where."""
-    import torchvision
-
+def gunzip(path: Path, *, target: Path) -> None:
+    """One of MNIST's files out of its archive and into place. Raises Damaged where it is not the published one."""
     try:
-        getattr(torchvision.datasets, name)(str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with gzip.open(path) as file:
+            blob = file.read(60_000_000)  # the largest has 47 million
+    except (OSError, EOFError, zlib.error) as error:
+        raise Damaged(reason(error)) from error
+    put(blob, MNIST_MD5[target.name], target)
+
+
+def untar(path: Path, *, folder: Path) -> None:
+    """CIFAR-10's batches out of their archive and into place, and nothing else of it."""
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "md5").hexdigest() != CIFAR10_ARCHIVE_MD5:
+            raise Damaged("its checksum is not the published one")
+    with tarfile.open(path) as archive:
+        for name, md5 in CIFAR10_FILES.items():
+            member = archive.extractfile(f"cifar-10-batches-py/{name}")
+            put(member.read() if member else b"", md5, folder / name)
+
+
+def put(blob: bytes, md5: str, target: Path) -> None:
+    """Write a file whose checksum is the published one. Raises Damaged where it is not."""
+    if hashlib.md5(blob).hexdigest() != md5:
+        raise Damaged("its checksum is not the published one")
+    write_whole(target, lambda part: part.write_bytes(blob))
+
+
+@contextmanager
+def missing(name: str, folder: Path, files: Iterable[str]) -> Iterator[None]:
+    """A download that fails says which files belong where."""
+    try:
+        yield
+    except Unwritable:
+        raise
+    except CnnlabError as error:
         raise CnnlabError(
-            f"{name} is not in {folder} and could not be downloaded ({reason}).\n"
-            f"Put {', '.join(files)} there, or set CNNLAB_DATA to the folder that holds {folder.relative_to(root)}."
+            f"{name} cannot be downloaded ({error}); put {', '.join(files)} into {folder}, "
+            f"or set CNNLAB_DATA to the folder that holds them so"
         ) from error
 
 

@@ -1,7 +1,14 @@
+import gzip
 import hashlib
 import io
 import pickle
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,15 +85,85 @@ def test_where_data_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_root(None) == Path("/cache/cnnlab/data")
 
 
-def test_offline_the_error_says_which_files_belong_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise RuntimeError("no network")
-
-    monkeypatch.setattr("torchvision.datasets.MNIST", offline)
+@pytest.mark.parametrize(
+    ("read", "name", "place"),
+    [(mnist, "t10k-images-idx3-ubyte", "MNIST/raw"), (cifar10, "test_batch", "cifar-10-batches-py")],
+)
+def test_offline_one_line_says_which_files_belong_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, name: str, place: str
+) -> None:
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     with pytest.raises(CnnlabError) as error:
+        read("test", root=str(tmp_path))
+    said = str(error.value)
+    assert name in said and f"into {tmp_path / place}" in said and len(said.splitlines()) == 1
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that a server on this machine offers as the mirror."""
+    place = tmp_path / "served"
+    place.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(place))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("CNNLAB_MIRROR", f"http://127.0.0.1:{server.server_port}")
+    yield place
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mirror alone."""
+    monkeypatch.setattr(sources, "MNIST_ADDRESSES", ())
+    monkeypatch.setattr(sources, "CIFAR10_ADDRESSES", ())
+
+
+@pytest.mark.usefixtures("no_other")
+def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
+    tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = {name: name.encode() for name in sources.CIFAR10_FILES}
+    with tarfile.open(served / sources.CIFAR10_ARCHIVE, "w:gz") as archive:
+        for name, blob in {**{f"cifar-10-batches-py/{k}": v for k, v in blobs.items()}, "../evil": b"x"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(blob)
+            archive.addfile(member, io.BytesIO(blob))
+    with pytest.raises(CnnlabError, match=r"127\.0\.0\.1: its checksum is not the published one"):
+        cifar10("test", root=str(tmp_path))
+    right = hashlib.md5((served / sources.CIFAR10_ARCHIVE).read_bytes()).hexdigest()
+    monkeypatch.setattr(sources, "CIFAR10_ARCHIVE_MD5", right)
+    with pytest.raises(CnnlabError, match="its checksum is not the published one"):
+        cifar10("test", root=str(tmp_path))
+    assert not list((tmp_path / "cifar-10-batches-py").iterdir())
+    for name, blob in blobs.items():
+        monkeypatch.setitem(sources.CIFAR10_FILES, name, hashlib.md5(blob).hexdigest())
+    with pytest.raises(pickle.UnpicklingError):  # our bytes are no batch: it came to reading them
+        cifar10("test", root=str(tmp_path))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cifar-10-batches-py").iterdir()} == blobs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-10-batches-py", "served"]
+
+
+@pytest.mark.usefixtures("no_other")
+@pytest.mark.parametrize("blob", [b"", b"no gzip", gzip.compress(b"other digits"), gzip.compress(bytes(1000))[:-9]])
+def test_an_archive_of_mnists_that_is_none_is_named(tmp_path: Path, served: Path, blob: bytes) -> None:
+    (served / "t10k-images-idx3-ubyte.gz").write_bytes(blob)
+    with pytest.raises(CnnlabError, match="MNIST cannot be downloaded") as error:
         mnist("test", root=str(tmp_path))
-    assert "t10k-images-idx3-ubyte" in str(error.value) and str(tmp_path / "MNIST" / "raw") in str(error.value)
-    assert len(str(error.value).splitlines()) == 2
+    assert len(str(error.value).splitlines()) == 1 and not list((tmp_path / "MNIST" / "raw").iterdir())
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("no_other")
+def test_mnist_is_downloaded(real_data: Path, tmp_path: Path, served: Path) -> None:
+    for name in sources.MNIST_MD5:
+        blob = (real_data / "MNIST" / "raw" / name).read_bytes()
+        (served / f"{name}.gz").write_bytes(gzip.compress(blob, 1))
+    for split in ("train", "test"):
+        ours, theirs = (mnist(split, root=str(root)) for root in (tmp_path, real_data))  # type: ignore[arg-type]
+        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
+    assert {path.name for path in (tmp_path / "MNIST" / "raw").iterdir()} == set(sources.MNIST_MD5)
 
 
 def test_held_out_pictures_are_no_longer_trained_on() -> None:

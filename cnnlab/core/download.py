@@ -1,0 +1,167 @@
+"""Files from the network: under a temporary name, gone on with where they broke off, checked, then moved into place."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from time import monotonic
+from typing import BinaryIO
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from cnnlab.core.errors import CnnlabError, Unwritable, reason
+from cnnlab.core.lock import Lock
+from cnnlab.core.progress import Progress
+
+TIMEOUT_S = 20.0  # without an answer, or with less than SLOWEST bytes a second
+SLOWEST = 1000
+TRIES = 4  # of one address, in a row, that bring less than STRIDE bytes
+STRIDE = 1_000_000
+
+
+class Damaged(Exception):
+    """What was fetched is not what was published."""
+
+
+def fetch(
+    name: str, addresses: Sequence[str], folder: Path, wanted: Sequence[str], unpack: Callable[[Path], object], *,
+    most: int, timeout_s: float = TIMEOUT_S,
+) -> None:  # fmt: skip
+    """Make the files `wanted` in `folder` from the file `name`, which is looked for below each address in turn,
+    CNNLAB_MIRROR first where it is set. `unpack` is given the fetched file, of at most so many bytes, and puts what is
+    wanted in its place, or raises Damaged where it is not the published one. Of several processes that want the same,
+    one works and the others wait. Raises CnnlabError with what each address said, Unwritable where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(folder, error) from error
+    with alone(folder):
+        if all((folder / one).exists() for one in wanted):
+            return
+        if os.environ.get("CNNLAB_OFFLINE"):
+            raise CnnlabError("CNNLAB_OFFLINE is set")
+        said, mirror = [], os.environ.get("CNNLAB_MIRROR")
+        for base in [mirror, *addresses] if mirror else addresses:
+            address = f"{base.rstrip('/')}/{name}"
+            try:
+                bring_good(address, folder / f".{name}.part", unpack, most, timeout_s)
+                return
+            except (OSError, HTTPException, ValueError, Damaged) as error:
+                said.append(f"{urlsplit(address).hostname or address}: {in_words(error)}")
+        raise CnnlabError("; ".join(said))
+
+
+def in_words(error: Exception) -> str:
+    """An error of the network's; urllib hides the system's within its own."""
+    inner = getattr(error, "reason", None)
+    return reason(inner) if isinstance(inner, Exception) else reason(error)
+
+
+def alone(folder: Path) -> Lock:
+    """The lock on a folder, waited for."""
+    lock = Lock(folder)
+    if not lock.take(wait=False):
+        print(f"another process downloads into {folder}; waiting for it", file=sys.stderr, flush=True)
+        lock.take(wait=True)
+    return lock
+
+
+def bring_good(address: str, part: Path, unpack: Callable[[Path], object], most: int, timeout_s: float) -> None:
+    """Fetch and unpack. A file that was put together from several requests, and is damaged, is begun again once."""
+    for last in (False, True):
+        whole = bring(address, part, most, timeout_s)
+        try:
+            unpack(part)
+        except Damaged:
+            part.unlink()
+            if whole or last:
+                raise
+        else:
+            part.unlink()
+            return
+
+
+def bring(address: str, part: Path, most: int, timeout_s: float) -> bool:
+    """Bring `part` to its full length, from where it is, by as many requests as it takes; whether one did it all."""
+    progress, failed, whole = Progress(sys.stderr), 0, not part.exists()
+    print(f"downloading {address} to {part.parent}", file=sys.stderr, flush=True)
+    try:
+        while True:
+            before = length(part)
+            try:
+                if transfer(address, part, most, timeout_s, progress):
+                    return whole
+                error: Exception = ConnectionError("the connection broke off")
+            except HTTPError as refused:
+                refused.close()
+                if refused.code != 416 or not before:
+                    raise
+                error = refused
+                part.unlink()  # it is longer than the whole
+            except (OSError, HTTPException) as broken:
+                error = broken
+            whole = whole and not length(part)
+            failed = 0 if length(part) - before >= STRIDE else failed + 1
+            if failed == TRIES:
+                raise error
+    finally:
+        progress.end()
+
+
+def transfer(address: str, part: Path, most: int, timeout_s: float, progress: Progress) -> bool:
+    """One request, which goes on at the end of `part` where the server can; whether all has come."""
+    have = length(part)
+    headers = {"User-Agent": "cnnlab", "Accept-Encoding": "identity"}
+    request = Request(address, headers=headers | ({"Range": f"bytes={have}-"} if have else {}))
+    with urlopen(request, timeout=timeout_s) as answer:
+        start = have if getattr(answer, "status", None) == 206 else 0
+        stated = answer.headers.get("Content-Length")
+        total = start + int(stated) if stated else None
+        if (total or 0) > most:
+            raise ValueError(f"{total:,} bytes, where at most {most:,} can be right")
+        try:
+            with part.open("r+b" if start else "wb") as file:
+                file.truncate(start)
+                file.seek(start)
+                pour(
+                    answer,
+                    file,
+                    most,
+                    timeout_s,
+                    lambda now, speed: progress.show(how_far(now, total, speed), keep=False),
+                )
+        except PermissionError as error:
+            raise Unwritable(part, error) from error
+    return total is None or length(part) == total
+
+
+def pour(
+    answer: HTTPResponse, file: BinaryIO, most: int, timeout_s: float, tell: Callable[[int, float], object]
+) -> None:
+    """The answer's bytes into a file; raises TimeoutError where they only trickle, and Unwritable for a full disk."""
+    began = mark = monotonic()
+    first = seen = file.tell()
+    while blob := answer.read1(1 << 16):
+        try:
+            file.write(blob)
+        except OSError as error:
+            raise Unwritable(Path(file.name), error) from error
+        now, at = monotonic(), file.tell()
+        if at > most:
+            raise ValueError(f"more than {most:,} bytes, and no end")
+        if now - mark > timeout_s:
+            if at - seen < SLOWEST * timeout_s:
+                raise TimeoutError(f"only {at - seen:,} bytes in {timeout_s:g} s")
+            mark, seen = now, at
+        tell(at, (at - first) / max(now - began, 1e-3))
+
+
+def how_far(now: int, total: int | None, speed: float) -> str:
+    of = f"{now / total:4.0%} of {total / 1e6:.1f} MB" if total else f"{now / 1e6:.1f} MB"
+    return f"{of}, {speed / 1e6:.1f} MB/s"
+
+
+def length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
