@@ -12,12 +12,13 @@ from cnnlab.core.device import describe, environment, pick_device, threads
 from cnnlab.core.files import new_folder, write_json, write_whole
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
+from cnnlab.core.text import plain
 from cnnlab.data.batches import in_order
 from cnnlab.data.pictures import PictureSet, by_name, some
 from cnnlab.engine.evaluate import answers
 from cnnlab.engine.metrics import scores
 from cnnlab.tasks import parts
-from cnnlab.viz.figures import captioned_sheet, confusion_figure, reliability_figure
+from cnnlab.viz.figures import captioned_sheet, confusion_figure, label, reliability_figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,10 @@ def draw(
     rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
     if rows:
         shown = some(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
-        captions = [f"{row['predicted']}? {row['probability']:.1%}\nis {row['true']}, #{row['index']}" for row in rows]
+        captions = [
+            f"{label(row['predicted'])}? {row['probability']:.1%}\nis {label(row['true'])}, #{row['index']}"
+            for row in rows
+        ]
         title = (
             f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"
         )
@@ -147,7 +151,7 @@ def table(found: dict[str, Any], name: str) -> str:
         f"loss {found['loss']:.4f}, expected calibration error {found['calibration']['error']:.2%}\n",
         f"{'class':<20}{'pictures':>10}{'precision':>12}{'recall':>10}{'F1':>10}",
     ]
-    for label, row in found["classes"].items():
+    for name, row in found["classes"].items():
         numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
-        rows.append(f"{label[:19]:<20}{row['pictures']:>10,}{numbers}")
+        rows.append(f"{plain(name)[:19]:<20}{row['pictures']:>10,}{numbers}")
     return "\n".join(rows)

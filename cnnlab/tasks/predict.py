@@ -17,6 +17,7 @@ from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.image import read_picture
 from cnnlab.core.schema import call
+from cnnlab.core.text import plain
 from cnnlab.tasks import parts
 
 
@@ -103,9 +104,9 @@ def print_table(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
     for row in rows:
         first, *others = row["top"]
         changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""
-        print(f"\n{row['picture']}{changes}\n  {first['class']:<20}{first['probability']:>8.2%}")
+        print(f"\n{plain(row['picture'])}{changes}\n  {plain(first['class']):<20}{first['probability']:>8.2%}")
         for other in others:
-            print(f"    {other['class']:<18}{other['probability']:>8.2%}")
+            print(f"    {plain(other['class']):<18}{other['probability']:>8.2%}")
 
 
 def print_csv(rows: list[dict[str, Any]], trained: parts.Trained) -> None:

@@ -7,8 +7,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cnnlab.core.text import plain
+
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # of Okabe & Ito's palette
 SHORT = 12  # letters of a class name that fit an axis
+
+
+def label(name: str, most: int = SHORT) -> str:
+    """A class's name as it is, not as mathematics, on one line of so many letters."""
+    name = plain(name)
+    return (name if len(name) <= most else name[: most - 1] + "…").replace("$", r"\$")
 
 
 def rendered(figure: Figure) -> np.ndarray:
@@ -33,7 +41,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
         for (row, column), count in np.ndenumerate(table):
             if count:
                 axes.text(column, row, f"{count}", ha="center", va="center", fontsize=9 if k <= 12 else 6)
-    names = [name if len(name) <= SHORT else name[: SHORT - 1] + "…" for name in classes]
+    names = [label(name) for name in classes]
     if k <= 50:
         upright = max(map(len, names)) > 3
         axes.set_xticks(range(k), names, rotation=60 if upright else 0, ha="right" if upright else "center")

@@ -37,9 +37,9 @@ def last(run: Path) -> dict[str, dict[str, torch.Tensor]]:
     return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0]
 
 
-def assert_same(run: Path, other: Path) -> None:
+def assert_same(run: Path, other: Path, groups: tuple[str, ...] = ("model", "average", "optimizer")) -> None:
     mine, theirs = last(run), last(other)
-    for group in ("model", "average", "optimizer"):
+    for group in groups:
         assert mine[group].keys() == theirs[group].keys()
         assert all(torch.equal(mine[group][name], theirs[group][name]) for name in theirs[group])
     assert (run / "result.json").exists() and not list(run.rglob("*.part"))
