@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cnnlab import completion, config
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError, UsageError, told
 from cnnlab.core.files import exists
 from cnnlab.core.text import literal
 
@@ -170,8 +170,5 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        print(
-            f"cnnlab: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)",
-            file=sys.stderr,
-        )
+        print(f"cnnlab: {told(error)}", file=sys.stderr)
         sys.exit(1)

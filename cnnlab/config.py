@@ -3,14 +3,13 @@
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
-from cnnlab.core.files import new_folder
-from cnnlab.core.text import literal
+from cnnlab.sweep import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
@@ -38,15 +37,16 @@ def entry(config: Any) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     hydra = HydraConfig.get()
-    sweep = {"sweep_folder": Path(os.path.relpath(hydra.runtime.output_dir))} if hydra.mode is RunMode.MULTIRUN else {}
     if hydra.job.config_name not in TASKS:
         raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        return import_module(f"cnnlab.tasks.{hydra.job.config_name}").run(plain, list(hydra.overrides.task), **sweep)
+        words, task = list(hydra.overrides.task), import_module(f"cnnlab.tasks.{hydra.job.config_name}")
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        if hydra.mode is not RunMode.MULTIRUN:
+            return task.run(plain, words)
+        folder = Path(os.path.relpath(hydra.runtime.output_dir))
+        return job(folder, words, lambda: task.run(plain, words, sweep_folder=folder))
     except (CnnlabError, OmegaConfBaseException) as error:
-        if sweep and not isinstance(error, Stopped):
-            raise
         raise Escape from error
 
 
@@ -61,15 +61,19 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         raise UsageError(f"--cfg takes job, hydra or all, and no -m beside it, not {cfg!r}")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed and exited with
     flags = [*(["--cfg", cfg] if cfg else []), *(["--config-dir", config_dir] if config_dir else [])]
-    sweep = new_folder(outputs_of(overrides) / task, "sweep") if multirun else None
-    if sweep:
-        flags += ["--multirun", f"hydra.sweep.dir={literal(str(sweep))}"]
-    before, sys.argv = sys.argv, ["cnnlab", *flags, *QUIET, f"hydra.job.name={task}", *overrides]
+    if config_dir:
+        refuse_code(task, overrides, config_dir)
+    sweep = Sweep(task, overrides, config_dir) if multirun else None
+    words = [*flags, *sweep.flags, *QUIET, *sweep.words] if sweep else [*flags, *QUIET, *overrides]
+    before, sys.argv = sys.argv, ["cnnlab", *words, f"hydra.job.name={task}"]
     try:
-        if config_dir:
-            refuse_code(task, overrides, config_dir)
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
+        with sweep or nullcontext():
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
+            if sweep:
+                sweep.conclude()
     except Escape as escape:
+        if sweep and isinstance(escape.__cause__, Stopped):
+            raise sweep.stopped(escape.__cause__.signal) from None
         if isinstance(escape.__cause__, CnnlabError):
             raise escape.__cause__ from None
         raise UsageError(one_line(task, escape.__cause__)) from escape
@@ -77,17 +81,6 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         raise UsageError(one_line(task, error)) from error
     finally:
         sys.argv = before
-        if sweep and not any(sweep.glob("*/state.json")):  # nothing came of it
-            (sweep / "multirun.yaml").unlink(missing_ok=True)
-            for folder in (*sweep.glob("*/"), sweep):
-                with suppress(OSError):
-                    folder.rmdir()
-
-
-def outputs_of(overrides: list[str]) -> Path:
-    """Where runs go, before there is a configuration to ask."""
-    given = [word.partition("=")[2] for word in overrides if word.startswith("outputs=")]
-    return Path(given[-1].strip("'\"") if given else "outputs")
 
 
 def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
@@ -148,6 +141,8 @@ def loaded(task: str, overrides: list[str], config_dir: str | None) -> Any:
 def one_line(task: str, error: BaseException | None) -> str:
     """Hydra's message, which runs over many lines, as one that names the thing and the choices."""
     text = str(error)
+    if "hydra/launcher/joblib" in text:
+        return "hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         return not_one_of(found[1], found[2], groups().get(found[1], []))
     if found := re.search(r"Could not override '([^']+)'", text):

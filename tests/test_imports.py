@@ -12,12 +12,13 @@ LAYER = {
     "core": 0,
     **dict.fromkeys(("models", "data", "style", "viz", "engine"), 1),
     "tasks": 2,
-    "config": 3,
-    "completion": 4,
+    "sweep": 3,
+    "config": 4,
+    "completion": 5,
     "__version__": 0,
-    "cli": 5,
-    "__init__": 6,
-    "__main__": 6,
+    "cli": 6,
+    "__init__": 7,
+    "__main__": 7,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from cnnlab.core.errors import UsageError
+from cnnlab.core.text import command
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy", "safetensors")
 
@@ -66,15 +66,6 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
-
-
-def command() -> list[str]:
-    """What was typed: sys.orig_argv from the word cnnlab on, since Hydra needs sys.argv for itself."""
-    words = sys.orig_argv
-    for at, word in enumerate(words):
-        if Path(word).name == "cnnlab":
-            return ["cnnlab", *words[at + 1 :]]
-    return list(words)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -29,12 +29,20 @@ class Stopped(CnnlabError):
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
+        self.signal = signal
         self.exit_code = 128 + signal
 
 
 def reason(error: BaseException) -> str:
     """An error of somebody else's in a few words: what the system says, or its first line, or its kind."""
     return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def told(error: Exception) -> str:
+    """An error as a user is told of it; one that nobody foresaw with its kind, on one line."""
+    if isinstance(error, CnnlabError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -80,6 +80,17 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON objects; one cut short by a crash, or that is something else, is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, RecursionError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
+
+
 def new_folder(parent: Path, name: str) -> Path:
     """`parent`/<date>_<time>_<name>, made so that no two runs can share one."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cnnlab.core.errors import Unwritable
-from cnnlab.core.files import clear_parts, flush, write_json, write_text, write_whole
+from cnnlab.core.files import clear_parts, flush, read_rows, write_json, write_text, write_whole
 from cnnlab.core.image import save_png
 
 
@@ -137,11 +137,5 @@ def quiet(failed: threading.ExceptHookArgs) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl; a line cut short by a crash, or that is something else, is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError, RecursionError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    """The rows of a metrics.jsonl; those of no step are left out."""
+    return [row for row in read_rows(path) if isinstance(row.get("step"), int)]

@@ -16,8 +16,9 @@ STATES = ("running", "finished", "interrupted", "failed")
 
 
 def run_folders(outputs: Path) -> list[Path]:
-    """Every run below `outputs`/train, a sweep's among them, oldest first by name."""
-    return sorted(path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json"))
+    """Every run below `outputs`/train, a sweep's among them, oldest first by name; a sweep's by number."""
+    found = (path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json"))
+    return sorted(found, key=lambda folder: (folder.parent / folder.name.zfill(6), folder))
 
 
 def is_run(folder: Path) -> bool:

@@ -1,11 +1,21 @@
 """Ctrl-C and SIGTERM as a question that is answered between two steps, not as an exception in the middle of one."""
 
+import ctypes
 import signal
+import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_with_parent(kind: signal.Signals) -> None:
+    """Let the system send this process a signal when its parent ends, however it ends; where the system can."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, kind)  # PR_SET_PDEATHSIG
 
 
 class Signals:

@@ -1,7 +1,13 @@
 """Names that come from outside, made fit to be printed on one line, or to be typed."""
 
+import json
+import os
 import re
 import shlex
+import sys
+from pathlib import Path
+
+COMMAND = "CNNLAB_COMMAND"  # what was typed, told to the processes of a sweep
 
 
 def plain(text: str) -> str:
@@ -20,3 +26,14 @@ def typed(key: str, value: str) -> str:
     """`key=value` as a shell and then Hydra read it, quoted only where they need it."""
     safe = re.fullmatch(r"[\w./-]+", value, re.ASCII)
     return f"{key}={value}" if safe else shlex.quote(f"{key}={literal(value)}")
+
+
+def command() -> list[str]:
+    """What was typed: sys.orig_argv from the word cnnlab on, since Hydra needs sys.argv for itself."""
+    if given := os.environ.get(COMMAND):
+        return [str(word) for word in json.loads(given)]
+    words = sys.orig_argv
+    for at, word in enumerate(words):
+        if Path(word).name == "cnnlab":
+            return ["cnnlab", *words[at + 1 :]]
+    return list(words)

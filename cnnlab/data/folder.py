@@ -1,7 +1,6 @@
 """A user's own pictures: `root/class/picture.jpg`, decoded ahead by workers as they are needed."""
 
 import atexit
-import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import read_json, write_json
 from cnnlab.core.image import centred, read_picture
 from cnnlab.core.progress import Progress
+from cnnlab.core.signals import end_with_parent
 from cnnlab.core.text import plain
 from cnnlab.data.listing import Found, listing
 from cnnlab.data.pictures import Split, drawn
@@ -82,9 +82,7 @@ def begin_worker(number: int) -> None:
     to finish its step. A worker ends when the run does; where the system can see to that, also when it is killed."""
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    end_with_parent(signal.SIGKILL)
 
 
 WORKERS: WeakSet[BaseProcess] = WeakSet()

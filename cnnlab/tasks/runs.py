@@ -3,10 +3,13 @@
 import json
 import time
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from cnnlab.core.runs import run_folders, run_state, summary
+from cnnlab.core.sweep import table, words_of
+from cnnlab.core.text import plain
 
 UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -21,16 +24,20 @@ def run(outputs: Path, *, as_json: bool) -> None:
     else:
         width = max(len(name(one, outputs)) for one in rows)
         print(f"{'run':{width}} {'model':<10} {'data':<8}{'state':<12}{'score':>8} {'age':>4}")
-        for one in rows:
-            about = f"{one['model'][:10]:<10} {one['dataset'][:7]:<8}{one['state']:<12}"
-            print(f"{name(one, outputs):{width}} {about}{score(one):>8} {age(one['age_s']):>4}")
+        for sweep, members in groupby(rows, key=lambda one: one["sweep"]):
+            for one in members:
+                about = f"{plain(one['model'])[:10]:<10} {plain(one['dataset'])[:7]:<8}{one['state']:<12}"
+                print(f"{plain(name(one, outputs)):{width}} {about}{score(one):>8} {age(one['age_s']):>4}")
+            for line in table(Path(sweep)) if sweep else []:
+                print(f"    {line}")
         print("score: accuracy on the test set; v: on the validation set, so far")
 
 
 def row(folder: Path) -> dict[str, Any]:
     """What is known of a run, ready for JSON."""
     changed = (folder / "state.json").stat().st_mtime
-    known = asdict(summary(folder)) | {"folder": str(folder)}
+    sweep = str(folder.parent) if folder.parent.name != "train" else None
+    known = asdict(summary(folder)) | {"folder": str(folder), "sweep": sweep, "overrides": words_of(folder)}
     return known | {"state": run_state(folder), "age_s": max(0.0, time.time() - changed)}
 
 

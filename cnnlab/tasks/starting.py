@@ -1,5 +1,6 @@
 """Where a training that does not begin from nothing begins: `resume` goes on with a run, `init` takes its weights."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from cnnlab.core.files import read_json
 from cnnlab.core.lock import Lock
 from cnnlab.core.runs import find_run, run_state
 from cnnlab.core.schema import build, call, check_spec
+from cnnlab.core.sweep import words_of
 from cnnlab.core.text import plain, typed
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
@@ -54,6 +56,23 @@ def folder_to_resume(settings: Settings, overrides: list[str]) -> Path:
     if refused := sorted(given - set(FREE_ON_RESUME)):
         raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
     return find_run(settings.resume or "", parts.outputs_folder(settings.outputs))
+
+
+def begun_before(folder: Path, overrides: list[str]) -> bool:
+    """Whether a run of a sweep that is gone on with has a checkpoint; without, what an attempt logged is cleared away.
+    Raises UsageError where the run was another one."""
+    if not (folder / "state.json").exists():
+        return False
+    before = words_of(folder)
+    if sorted(before) != sorted(overrides):
+        raise UsageError(
+            f"the run there was begun with {shlex.join(before)}; resume= takes the words that the sweep was begun with"
+        )
+    if checkpoint.steps(folder / "checkpoints"):
+        return True
+    for stale in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")):
+        stale.unlink(missing_ok=True)
+    return False
 
 
 def taken(folder: Path) -> Lock:

@@ -2,7 +2,7 @@
 
 import shlex
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,6 +22,7 @@ from cnnlab.engine.metrics import wilson
 from cnnlab.tasks import parts
 from cnnlab.tasks.starting import (
     Saved,
+    begun_before,
     continued,
     finished,
     folder_to_resume,
@@ -45,6 +46,8 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     settings = call(Settings, config, "")
     if settings.resume is not None:
         return resume(settings, overrides)
+    if sweep_folder and begun_before(sweep_folder, overrides):
+        return resume(replace(settings, resume=str(sweep_folder)), [])
     with threads(settings.threads):
         training = assemble(settings)
         if settings.init is not None:
