@@ -64,6 +64,35 @@ Keys:
 """
 
 
+BENCH_HELP = """Measure this machine, and how much of it a training reaches.
+
+\b
+Examples:
+  cnnlab bench                            every model, a line each
+  cnnlab bench model=mnist_cnn            one, and where its time goes
+  cnnlab bench model=mnist_cnn batch_sizes=[32,64,128,256]
+  cnnlab bench model=mnist_cnn --profile  also a trace, for ui.perfetto.dev
+
+\b
+Keys: those of `cnnlab train`, and
+  seconds=S   batch_sizes=[N,...]
+"""
+
+
+LR_FIND_HELP = """Let the learning rate rise from step to step, and see where the loss falls best.
+
+\b
+Examples:
+  cnnlab lr-find
+  cnnlab lr-find model=mnist_cnn
+  cnnlab lr-find model=mnist_mlp optim=sgd lowest=1e-4 highest=100
+
+\b
+Keys: those of `cnnlab train`, and
+  lowest=LR   highest=LR   steps=N   smoothing=0..1
+"""
+
+
 def group_help() -> str:
     """Every configuration group with its options, a line each."""
     rows = [f"  {group + '=':<12}{' | '.join(options)}" for group, options in config.groups().items()]
@@ -86,6 +115,7 @@ ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A f
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
 Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")]
 Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
 
 
@@ -132,6 +162,27 @@ def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "",
     names, rest = split(given)
     pictures = ",".join(map(literal, names))
     config.launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
+
+
+@app.command(help=BENCH_HELP)
+def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    if cfg or profile or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
+        config.launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
+        return
+    os.environ.setdefault("CNNLAB_OFFLINE", "1")  # nobody asked for a model: nothing is fetched for one
+    for name in config.groups()["model"]:
+        config.launch("bench", [*rest, f"model={name}", "brief=true"])
+
+
+@app.command(name="lr-find", help=LR_FIND_HELP)
+def lr_find(overrides: Overrides = None, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    config.launch("lr_find", rest, cfg=cfg)
 
 
 @app.command()

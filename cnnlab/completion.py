@@ -27,12 +27,13 @@ def completions(verb: str, incomplete: str) -> list[str]:
 def choices(verb: str) -> dict[str, list[str]]:
     """Each group with its options, each key of configs/VERB.yaml and of train's default parts with its default; by
     the files alone, since composing takes too long."""
-    path = config.CONFIGS / f"{verb}.yaml"
-    if not path.exists():
-        return {}
-    top = read(path)
-    chosen = {k: v for entry in top.pop("defaults", []) if isinstance(entry, dict) for k, v in entry.items()}
-    known = {key: [str(value)] for key, value in top.items()}
+    top = read(config.CONFIGS / f"{verb.replace('-', '_')}.yaml")
+    defaults = top.pop("defaults", [])
+    chosen = {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()}
+    known: dict[str, list[str]] = {}
+    for other in (entry for entry in defaults if isinstance(entry, str) and entry != "_self_"):
+        known |= choices(other)
+    known |= {key: [str(value)] for key, value in top.items()}
     for group, option in chosen.items():
         body = read(config.CONFIGS / group / f"{option}.yaml")
         own = body.get(group, body)

@@ -13,7 +13,7 @@ from cnnlab.sweep import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
-TASKS = ("eval", "predict", "train")
+TASKS = ("bench", "eval", "lr_find", "predict", "train")
 # cnnlab makes its own run folders and writes its own logs.
 QUIET = (
     "hydra.run.dir=.",
@@ -146,8 +146,8 @@ def one_line(task: str, error: BaseException | None) -> str:
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         return not_one_of(found[1], found[2], groups().get(found[1], []))
     if found := re.search(r"Could not override '([^']+)'", text):
-        known = keys(task)
-        return f"unknown key {found[1]}{nearest(found[1], known) or ';'} `cnnlab {task} --cfg job` shows all keys"
+        near, verb = nearest(found[1], keys(task)), task.replace("_", "-")
+        return f"unknown key {found[1]}{near or ';'} `cnnlab {verb} --cfg job` shows all keys"
     return re.sub(r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())).strip()
 
 

@@ -12,6 +12,8 @@ def test_groups_options_and_keys_are_offered() -> None:
     assert {"model=", "model.filters="} <= set(completions("train", "mod"))
     assert completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
     assert {"epochs=", "experiment=", "optim.lr="} <= set(completions("train", ""))
+    assert {"model=", "seconds=", "optim.lr="} <= set(completions("bench", ""))
+    assert {"lowest=", "epochs="} <= set(completions("lr-find", ""))
     assert completions("train", "nothing") == [] == completions("runs", "x")
 
 

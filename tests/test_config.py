@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.config import CONFIGS, compose, groups, keys
+from cnnlab.config import CONFIGS, TASKS, compose, groups, keys
 from cnnlab.core.schema import call
 from cnnlab.core.text import literal
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
+from cnnlab.tasks import bench, lr_find, parts, predict
 from cnnlab.tasks import eval as eval_task
-from cnnlab.tasks import parts, predict
 from cnnlab.tasks.training import Settings
 from tests.conftest import Cnnlab
 
@@ -33,7 +33,7 @@ def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
 
 
 def test_every_yaml_file_was_among_them() -> None:
-    known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {"train.yaml", "eval.yaml", "predict.yaml"}
+    known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {f"{task}.yaml" for task in TASKS}
     assert {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()} == known
 
 
@@ -59,6 +59,11 @@ def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
 def test_the_other_verbs_compose() -> None:
     call(eval_task.Settings, compose("eval", []), "")
     call(predict.Settings, compose("predict", ["pictures=[a.png]"]), "")
+    for task, own in (("bench", bench.Measuring), ("lr_find", lr_find.Range)):
+        config = compose(task, ["model=mnist_cnn", "optim=sgd"])
+        assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
+        call(own, {key: config.pop(key) for key in own.__annotations__}, "")
+        call(Settings, config, "")
 
 
 def test_a_model_picks_its_data_and_the_command_line_still_wins() -> None:

@@ -145,7 +145,7 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     best, best_epoch = best_so_far(run, len(training.train))
     patience, pause, saved_at = training.settings.early_stop_epochs, training.settings.save_every_minutes, monotonic()
     try:
-        for report in training.reports(done, lambda: signals.asked):
+        for report in training.reports(done, asked=lambda: signals.asked):
             if report.due:
                 run.elapsed_s += report.seconds
                 log(run, report)

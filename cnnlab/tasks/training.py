@@ -99,13 +99,13 @@ class Training:
         """The network whose scores count: the average of the weights where there is one."""
         return self.average.model if self.average else self.model
 
-    def reports(self, done: int, asked: Callable[[], object] = lambda: None) -> Iterator[Report]:
-        """The engine's loop over these parts, from step `done` on; `asked`: whether a report is wanted at once."""
+    def reports(self, done: int, **hooks: Callable[..., object]) -> Iterator[Report]:
+        """The engine's loop over these parts, from step `done` on; `hooks`: its `asked` and `lap`."""
         s = self.settings
         return fit(
             self.model, self.train, self.optimizer, self.schedule, steps=self.steps, done=done, meter=self.meter,
             average=self.average, label_smoothing=s.label_smoothing, clip_norm=s.clip_norm,
-            autocast=AUTOCAST[s.precision], log_every=s.log_every, asked=asked,
+            autocast=AUTOCAST[s.precision], log_every=s.log_every, **hooks,
         )  # fmt: skip
 
     def score(self, pictures: PictureSet) -> dict[str, float]:

@@ -90,3 +90,20 @@ def captioned_sheet(pictures: np.ndarray, captions: Sequence[str], title: str, c
         axes.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=255)
         axes.set_title(caption, fontsize=8, linespacing=1.15)
     return rendered(figure)
+
+
+def lr_figure(
+    rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float], suggested: float, title: str
+) -> np.ndarray:
+    """Each step's loss and its smoothed course against the learning rate, the suggested one marked."""
+    figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, ".", color=GREY, markersize=3, label="each step")
+    axes.plot(rates, smooth, color=BLUE, label="smoothed")
+    axes.axvline(suggested, color=ORANGE, linestyle="--", label=f"suggested: {suggested:.2g}")
+    axes.set(
+        xscale="log", xlabel="learning rate", ylabel="loss", ylim=(0, 1.6 * max(smooth[: max(1, len(smooth) // 2)]))
+    )
+    axes.legend(frameon=False, loc="lower left")
+    axes.set_title(title, fontsize=11)
+    return rendered(figure)
