@@ -22,7 +22,8 @@ MASK64 = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Op:
-    """(N, C, H, W) float pictures in [0, 1] and (N, `numbers`) uniform numbers in [0, 1) -> changed pictures."""
+    """(N, C, H, W) float pictures in [0, 1], which may be overwritten, and (N, `numbers`) uniform numbers in [0, 1)
+    -> changed pictures."""
 
     numbers: int
     apply: Callable[[Tensor, Tensor], Tensor]
@@ -41,7 +42,7 @@ def normalize(*, mean: list[float], std: list[float]) -> Op:
         if x.shape[1] != len(mean):
             raise ValueError(f"normalize has {len(mean)} channels, the pictures {x.shape[1]}")
         centre, width = constants(x.device)
-        return (x - centre).div_(width)
+        return x.sub_(centre).div_(width)
 
     return Op(0, apply)
 

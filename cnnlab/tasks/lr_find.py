@@ -19,7 +19,7 @@ from cnnlab.tasks.training import Settings, Training, assemble
 from cnnlab.viz.figures import lr_figure
 
 WORSE = 4.0  # times the best loss: the rate is too high by then
-BELOW = 4  # times smaller than the rate of the lowest loss is what is suggested
+BELOW = 10  # times smaller than the rate of the lowest loss is what is suggested
 FEWEST = 10  # steps that a curve can be judged by
 
 
@@ -65,7 +65,8 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     for step, values in enumerate(zip(rates, losses, smooth, strict=True)):
         log.scalars("lr_find", dict(zip(("learning_rate", "loss", "smoothed_loss"), values, strict=True)), step)
     about: dict[str, Any] = {"suggestion": found, "rates": rates, "losses": losses, "smoothed": smooth}
-    figure = lr_figure(rates, losses, smooth, found, f"{s.name} learns well at a rate of about {found:.2g}")
+    title = f"{s.name}'s loss is lowest at a rate of {BELOW * found:.2g}; a tenth of it is suggested"
+    figure = lr_figure(rates, losses, smooth, found, title)
     log.figure("lr_find", figure, 0, about | {"environment": environment(training.device)})
     log.close()
     print(f"{len(rates)} steps, up to a rate of {rates[-1]:.3g}; the loss was lowest at {BELOW * found:.3g}")
@@ -100,6 +101,6 @@ def smoothed(losses: Sequence[float], weight: float) -> list[float]:
 
 
 def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """A quarter of the rate at which the smoothed loss is lowest: there it is about to rise, and the training is no
-    longer stable (the range test of Smith 2017, section 3.3). docs/lr_find.md holds it against whole trainings."""
+    """A tenth of the rate at which the smoothed loss is lowest: there it is about to rise, and a training is no
+    longer stable (the range test of Smith 2017, section 3.3). docs/measured.md holds it against whole trainings."""
     return rates[int(np.argmin(losses))] / BELOW

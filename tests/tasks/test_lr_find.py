@@ -31,7 +31,7 @@ def test_the_suggestion_lies_where_the_loss_falls() -> None:
     losses = 2.3 - 2 / (1 + (0.01 / rates) ** 2) + (rates / 0.1) ** 2
     for noise in (0, 0.05):
         found = suggestion(list(rates), smoothed(losses + noise * np.random.default_rng(0).normal(size=200), 0.9))
-        assert 2e-3 < found < 4e-2
+        assert 2e-3 < found < 1e-2
 
 
 def test_a_picture_and_a_suggestion(cnnlab: Cnnlab, here: Path) -> None:

@@ -140,3 +140,24 @@ def test_what_is_logged_does_not_hang_on_the_workers(forks: Forks, tmp_path: Pat
     ]
     half = len(rows) // 2
     assert half and rows[:half] == rows[half:]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_tiny_imagenet_is_gone_on_with_exactly(forks: Forks, tmp_path: Path, real_data: Path) -> None:
+    """200 classes and 55,000 pictures from disk, stopped within an epoch."""
+    root = real_data / "tiny_imagenet"
+    if not root.exists():
+        pytest.skip(f"tiny_imagenet is not in {real_data}")
+    command = ["train", "dataset=folder", f"dataset.root={root}", "dataset.size=32", "augment=shift", "epochs=1"]
+    command += ["model.filters=[8,8]", "model.hidden=[32]", "batch_size=250", "log_every=20", "ema_decay=0.9"]
+    code, log = forks.run(tmp_path / "whole", *command)
+    assert code == 0 and "45,000 pictures to train on, 5,000 to validate" in log, log
+    number = forks.start(tmp_path / "cut", *command)
+    while not list(tmp_path.glob("cut/outputs/train/*/metrics.jsonl")):
+        time.sleep(0.01)
+    os.killpg(number, signal.SIGTERM)
+    assert forks.wait(number) == 143 and nobody_left(number)
+    code, log = forks.run(tmp_path / "cut", "train", "resume=last")
+    assert code == 0 and "going on after step" in log, log
+    assert_same(run_in(tmp_path / "cut"), run_in(tmp_path / "whole"))
