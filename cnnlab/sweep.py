@@ -133,7 +133,8 @@ def asked_to_stop() -> bool:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, stop)
-        end_with_parent(signal.SIGTERM)
+        signal.signal(signal.SIGUSR1, orphaned)
+        end_with_parent(signal.SIGUSR1)
     return bool(STOP)
 
 
@@ -142,6 +143,14 @@ def stop(number: int, frame: FrameType | None) -> None:
     STOP.append(number)
     if alone():
         os._exit(1)
+
+
+def orphaned(number: int, frame: FrameType | None) -> None:
+    """Stop, once, because the first process is gone: the system says so as often as that had threads, and also when
+    one of them ends alone; a second SIGTERM would end this process before its run is saved."""
+    if alone():
+        signal.signal(number, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def alone() -> bool:

@@ -60,10 +60,10 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path) -> None:
     from cnnlab.data.sources import digits
 
     for label in "01":
-        for i in range(20):
+        for i in range(100):
             path = here / "photos" / label / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (80, 70), 10 * i).save(path)
+            Image.new("L", (80, 70), 2 * i).save(path)
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
     quick = [words for words in OURS if not any("mnist" in word or "resume" in word for word in words)]

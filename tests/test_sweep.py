@@ -104,7 +104,7 @@ def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
     assert code == 2 and log.count("failed: optim: lr must be above 0") == 2 and "runs 1, 3 failed" in log
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
     """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: each run is saved, and no process is left."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")

@@ -12,7 +12,8 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_with_parent(kind: signal.Signals) -> None:
-    """Let the system send this process a signal when its parent ends, however it ends; where the system can."""
+    """Let the system send this process a signal when its parent ends, however it ends, or the thread of it that began
+    this process does; where the system can."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, kind)  # PR_SET_PDEATHSIG

@@ -60,7 +60,7 @@ class Faulty(BaseHTTPRequestHandler):
         if fault in ("stall", "stall-once") and (fault == "stall" or nth == 1):
             self.wfile.write(blob[:100_000])
             self.wfile.flush()
-            time.sleep(3)
+            time.sleep(1)
         elif fault == "trickle":
             for at in range(30):
                 self.wfile.write(blob[at : at + 1])
@@ -95,7 +95,7 @@ def unpack(part: Path) -> None:
     (part.parent / "whole").write_bytes(part.read_bytes())
 
 
-def get(folder: Path, *addresses: str, timeout_s: float = 0.5, most: int = 4_000_000) -> None:
+def get(folder: Path, *addresses: str, timeout_s: float = 0.25, most: int = 4_000_000) -> None:
     fetch("data", addresses, folder, ["whole"], unpack, most=most, timeout_s=timeout_s)
 
 
@@ -116,7 +116,7 @@ def test_what_comes_in_the_end_is_whole(server: str, tmp_path: Path, fault: str,
     [
         ("gone", "127.0.0.1: HTTP Error 404: Not Found"), ("broken", "127.0.0.1: HTTP Error 503: Service Unavailable"),
         ("corrupt", "its checksum is not the published one"), ("stall", "timed out"),
-        ("trickle", r"(only \d+ bytes in 0.5 s|broke off)"), ("huge", "3,200,000,000 bytes, where at most 4,000,000"),
+        ("trickle", r"(only \d+ bytes in 0.25 s|broke off)"), ("huge", "3,200,000,000 bytes, where at most 4,000,000"),
         ("endless", "more than 4,000,000 bytes, and no end"),
     ],
 )  # fmt: skip
