@@ -56,17 +56,20 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     if cfg and (cfg not in ("job", "hydra", "all") or multirun):
         raise UsageError(f"--cfg takes job, hydra or all, and no -m beside it, not {cfg!r}")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed and exited with
     flags = [*(["--cfg", cfg] if cfg else []), *(["--config-dir", config_dir] if config_dir else [])]
-    if config_dir:
-        refuse_code(task, overrides, config_dir)
-    sweep = Sweep(task, overrides, config_dir) if multirun else None
-    words = [*flags, *sweep.flags, *QUIET, *sweep.words] if sweep else [*flags, *QUIET, *overrides]
-    before, sys.argv = sys.argv, ["cnnlab", *words, f"hydra.job.name={task}"]
+    sweep, before = None, sys.argv
     try:
+        if config_dir:
+            refuse_code(task, overrides, config_dir)
+        if multirun:
+            sweep = Sweep(task, overrides, config_dir)
+            flags, overrides = [*flags, *sweep.flags], sweep.words
+        sys.argv = ["cnnlab", *flags, *QUIET, f"hydra.job.name={task}", *overrides]
         with sweep or nullcontext():
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
             if sweep:
@@ -79,6 +82,8 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
         raise UsageError(one_line(task, escape.__cause__)) from escape
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(one_line(task, error)) from error
+    except YAMLError as error:
+        raise UsageError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
 

@@ -181,6 +181,19 @@ def test_a_folder_of_configs_cannot_bring_code(cnnlab: Cnnlab, here: Path, part:
     assert (code, out, len(err.splitlines())) == (2, "", 1) and f"theirs sets hydra.{part}" in err
 
 
+@pytest.mark.parametrize("text", ["a: [", "defaults: [nothing]", "epochs: ${nothing}", "a: 1"])
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+def test_a_broken_configuration_of_ones_own_is_one_line(
+    cnnlab: Cnnlab, here: Path, text: str, sweep: list[str]
+) -> None:
+    own = here / "mine" / "experiment" / "broken.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"# @package _global_\n{text}\n")
+    code, _, err = cnnlab("train", "--config-dir", "mine", "experiment=broken", *sweep)
+    assert code == 2 and "Traceback" not in err and len(err.splitlines()) <= (3 if sweep else 1), err
+    assert [path for path in here.rglob("*") if path.is_file()] == [own]
+
+
 def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> None:
     code, out, _ = cnnlab("train", "model=mnist_cnn", "--cfg", "job")
     assert code == 0 and "filters:" in out and not list(here.iterdir())

@@ -17,6 +17,10 @@ class UsageError(CnnlabError):
     exit_code = 2
 
 
+class NotHere(CnnlabError):
+    """Data that are not on this machine, and could not be fetched."""
+
+
 class Unwritable(CnnlabError):
     """A disk is full, or a folder may not be written to."""
 

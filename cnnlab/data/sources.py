@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.download import Damaged, fetch
-from cnnlab.core.errors import CnnlabError, Unwritable, reason
+from cnnlab.core.errors import CnnlabError, NotHere, Unwritable, reason
 from cnnlab.core.files import write_whole
 from cnnlab.data.folder import folder
 from cnnlab.data.pictures import Pictures, PictureSet, Split
@@ -172,7 +172,7 @@ def missing(name: str, folder: Path, files: Iterable[str]) -> Iterator[None]:
     except Unwritable:
         raise
     except CnnlabError as error:
-        raise CnnlabError(
+        raise NotHere(
             f"{name} cannot be downloaded ({error}); put {', '.join(files)} into {folder}, "
             f"or set CNNLAB_DATA to the folder that holds them so"
         ) from error

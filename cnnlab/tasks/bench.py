@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnlab.core.device import describe, environment, pick_device, synchronize, threads
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import NotHere, UsageError
 from cnnlab.core.files import new_folder, write_json, write_whole
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
@@ -56,13 +56,13 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     with threads(s.threads):
         try:
             training = assemble(s)
-        except CnnlabError:
+        except NotHere:
             if not m.brief:
                 raise
             print(f"{s.model['name']:<14}its data are not here; `cnnlab train model={s.model['name']}` fetches them")
             return float("nan")
         folder = new_folder(parts.outputs_folder(s.outputs) / "bench", s.name)
-        found = explored(training, m, folder) | {"ceilings": top, "environment": environment(training.device)}
+        found = explored(training, m, top, folder) | {"environment": environment(training.device)}
     write_json(folder / "bench.json", found)
     lines = [row(s, found)] if m.brief else [*report(s, found), f"\nnumbers: {folder / 'bench.json'}"]
     if m.profile:
@@ -71,11 +71,11 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     return found["training_pictures_per_s"]
 
 
-def explored(training: Training, m: Measuring, folder: Path) -> dict[str, Any]:
+def explored(training: Training, m: Measuring, top: dict[str, float], folder: Path) -> dict[str, Any]:
     """All that is measured of one training, to TensorBoard too."""
     s, log = training.settings, Run(folder)
-    found = measured(training, log, m.seconds)
-    found |= shares(training, found, limits(s)[s.precision])
+    found = measured(training, log, m.seconds) | {"ceilings": top}
+    found |= shares(training, found, top[s.precision])
     kept = ("forward_pictures_per_s", "training_pictures_per_s", "forward_share", "training_share")
     log.scalars("bench", {key: found[key] for key in kept}, 0)
     if m.batch_sizes:

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cnnlab.engine import ceilings
 from tests.conftest import Cnnlab
@@ -44,6 +45,21 @@ def test_every_model_has_a_line_and_nothing_is_fetched(
     assert set(groups()["model"]) <= set(lines)
     assert "its data are not here; `cnnlab train model=mnist_cnn` fetches them" in lines["mnist_cnn"]
     assert lines["digits_cnn"].endswith("%") and out.count("products of matrices") == 1
+    code, _, err = cnnlab("bench", "seconds=0.05", "optim.lr=-1")
+    assert code == 2 and err == "cnnlab: optim: lr must be above 0, not -1\n"
+
+
+def test_the_ceiling_is_the_machines_whatever_a_model_asks_for(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(ceilings, "products", lambda device, dtype, threads: asked.append(threads) or 1e9)
+    monkeypatch.setattr(ceilings, "memory", lambda device, threads: 1e9)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert cnnlab("bench", "model=digits_cnn", *TINY, "threads=1")[0] == 0
+    torch.set_num_threads(before)
+    assert asked == [2]
 
 
 @pytest.mark.parametrize(
