@@ -34,6 +34,8 @@ Examples:
   cnnlab train experiment=mnist_cnn_best  a recipe that was measured
   cnnlab train -m seed=1,2,3              a sweep, one run each
   cnnlab train resume=last                go on with an interrupted run
+  cnnlab train init=last                  a new run from a run's weights
+  cnnlab train dataset=folder dataset.root=photos    your own pictures
   cnnlab train model=mnist_cnn --cfg job  show all keys; run nothing
 """
 EVAL_HELP = """Score a run: the last one, or the one named.
@@ -79,7 +81,7 @@ Keys: those of `cnnlab train`, and
 """
 
 
-LR_FIND_HELP = """Let the learning rate rise from step to step, and see where the loss falls best.
+LR_FIND_HELP = """Find a learning rate: let it rise from step to step.
 
 \b
 Examples:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from cnnlab.data.pictures import Split, drawn
 
 AHEAD = 4  # batches that each worker decodes before they are asked for
 CHECKED_AT_ONCE = 64  # pictures, while they are looked through
+warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: the user's choice
 
 
 @dataclass(frozen=True)

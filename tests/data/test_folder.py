@@ -5,55 +5,19 @@ import sys
 import time
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import centred, read_picture
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches
-from cnnlab.data.folder import Files, folder
-from cnnlab.data.pictures import by_name, hold_out, some
-
-ROOT = Path(__file__).resolve().parents[2]
-OURS = {"size": 8, "depth": 3, "test": 0.2, "test_seed": 0, "workers": 0, "skip_broken": False}
-OURS |= {"max_pixels": 10_000, "max_pictures": 1000}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where verdicts on broken pictures are kept, in a test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "cnnlab" / "checked"
-
-
-def draw(path: Path, seed: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: Any) -> Path:
-    """A picture of noise in a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(noise).convert(mode).save(path, **options)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Three classes of ten pictures each."""
-    for c, name in enumerate(("ant", "bee", "cat")):
-        for i in range(10):
-            draw(tmp_path / "root" / name / f"{i}.png", 100 * c + i)
-    return tmp_path / "root"
-
-
-def load(root: Path, split: str = "train", **changes: Any) -> Files:
-    return folder(split, root=str(root), **OURS | changes)  # type: ignore[arg-type]
-
-
-def names(files: Files) -> set[str]:
-    return {os.path.relpath(path, files.paths[0].rsplit("root", 1)[0] + "root") for path in files.paths}
+from cnnlab.data.folder import Files
+from cnnlab.data.pictures import some
+from tests.data.conftest import ROOT, draw, load
 
 
 def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) -> None:
@@ -63,38 +27,6 @@ def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) ->
         expected = np.asarray(Image.open(files.paths[i]))
         assert np.array_equal(some(files, [i])[0].permute(1, 2, 0).numpy(), expected)
         assert files.classes[files.labels[i]] == Path(files.paths[i]).parent.name
-
-
-def test_the_splits_are_disjoint_whole_and_drawn_by_their_seeds(root: Path) -> None:
-    train, test = load(root), load(root, "test")
-    kept, held = hold_out(train, count=0.25, seed=3)
-    assert (len(kept), len(held), len(test)) == (18, 6, 6)
-    assert len(names(kept) | names(held) | names(test)) == 30
-    assert names(load(root, "test")) == names(test) != names(load(root, "test", test_seed=1))
-    assert names(hold_out(train, count=0.25, seed=4)[1]) != names(held)
-    assert len(load(root, "test", test=7)) == 7
-    with pytest.raises(UsageError, match=r"dataset.test must be between 1 and 29, or a share below 1, not 30"):
-        load(root, test=30)
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_folders_for_splits_are_taken_as_they_are(root: Path, tmp_path: Path, name: str) -> None:
-    split = tmp_path / "split" / "root"
-    for part, count in (("train", 4), (name, 2), ("test", 3)):
-        for c in ("x", "y"):
-            for i in range(count):
-                draw(split / part / c / f"{i}.png", i)
-    train, validation = hold_out(load(split), count=0.5, seed=0)
-    assert {path.split("/")[0] for path in names(train)} == {"train"} and len(train) == 8
-    assert {path.split("/")[0] for path in names(validation)} == {name} and len(validation) == 4
-    assert {path.split("/")[0] for path in names(load(split, "test"))} == {"test"} and len(load(split, "test")) == 6
-
-
-def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
-    for name in ("train", "bus"):
-        for i in range(5):
-            draw(tmp_path / "root" / name / f"{i}.png", i)
-    assert load(tmp_path / "root").classes == ("bus", "train")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
@@ -143,18 +75,6 @@ def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same(tmp_path: Path) -> N
     Image.fromarray(smooth.astype(np.uint8)).save(path, quality=95)
     fast, slow = (np.asarray(centred(read_picture(path, side=side), 32)).astype(int) for side in (32, None))
     assert abs(fast - slow).max() <= 3
-
-
-def test_hidden_foreign_and_nested_files(root: Path) -> None:
-    draw(root / "ant" / ".hidden.png")
-    draw(root / ".cache" / "0.png")
-    draw(root / "ant" / ".thumbs" / "0.png")
-    (root / "ant" / "notes.txt").write_text("no picture")
-    (root / "readme.md").write_text("no class")
-    draw(root / "ant" / "more" / "deep.PNG")
-    (root / "bee" / "folder.jpg").mkdir()
-    (root / "cat" / "again").symlink_to(root / "cat")
-    assert len(load(root)) + len(load(root, "test")) == 31
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -209,37 +129,6 @@ def test_a_cache_that_cannot_be_written_is_no_matter(root: Path, tmp_path: Path)
     assert len(load(root)) == 24
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"root": None}, "dataset.root is missing"),
-        ({"root": "/nowhere"}, "dataset.root /nowhere is not a folder"),
-        ({"max_pictures": 29}, "more than dataset.max_pictures=29 pictures"),
-    ],
-)
-def test_a_root_that_cannot_be_is_one_line(root: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message) as error:
-        folder("train", **{"root": str(root), **OURS, **change})
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_folders_without_pictures_are_named(root: Path, tmp_path: Path) -> None:
-    (root / "dog\n").mkdir()
-    with pytest.raises(UsageError, match=r"no pictures to train on below .* of class dog\\n$"):
-        load(root)
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(UsageError, match="holds no folders of pictures"):
-        load(tmp_path / "bare")
-    for part in ("train", "val", "valid"):
-        draw(tmp_path / "twice" / part / "x" / "0.png")
-    with pytest.raises(UsageError, match="val and test once at most"):
-        load(tmp_path / "twice")
-    draw(tmp_path / "apart" / "train" / "x" / "0.png")
-    draw(tmp_path / "apart" / "test" / "new" / "0.png")
-    with pytest.raises(UsageError, match="of class new"):
-        load(tmp_path / "apart")
-
-
 def batches(files: Files, start: int = 0) -> list[torch.Tensor]:
     pipeline = Pipeline({"shift": {"px": 1}}, "augment.train")
     made = TrainingBatches(files, pipeline, batch_size=5, seed=1)
@@ -288,7 +177,7 @@ def test_no_worker_outlives_an_epoch_that_was_broken_off(root: Path) -> None:
 
 
 def test_a_process_ends_though_it_never_let_go_of_its_batches(root: Path) -> None:
-    code = f"from tests.data.test_folder import *; files = load(Path({str(root)!r}), workers=2)\n"
+    code = f"from tests.data.conftest import *; import torch; files = load(Path({str(root)!r}), workers=2)\n"
     code += "batches = files.stream(torch.arange(20).split(2)); next(batches); print('done')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
@@ -301,14 +190,6 @@ def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
     with pytest.raises(CnnlabError) as error:
         batches(files)
     assert str(error.value) == f"no picture {files.paths[0]}"
-
-
-def test_labels_go_by_name(root: Path) -> None:
-    files = load(root)
-    other = by_name(files, ("cat", "dog", "bee", "ant"))
-    assert [other.classes[i] for i in other.labels] == [files.classes[i] for i in files.labels]
-    with pytest.raises(UsageError, match="the run knows no class cat; it knows ant, bee"):
-        by_name(files, ("ant", "bee"))
 
 
 @pytest.mark.data

@@ -15,9 +15,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.errors import CnnlabError
 from cnnlab.data import sources
-from cnnlab.data.pictures import Split, hold_out
+from cnnlab.data.pictures import Split
 from cnnlab.data.sources import ArraysOnly, cifar10, cifar_batch, data_root, digits, idx, mnist
 
 
@@ -164,20 +164,6 @@ def test_mnist_is_downloaded(real_data: Path, tmp_path: Path, served: Path) -> N
         ours, theirs = (mnist(split, root=str(root)) for root in (tmp_path, real_data))  # type: ignore[arg-type]
         assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
     assert {path.name for path in (tmp_path / "MNIST" / "raw").iterdir()} == set(sources.MNIST_MD5)
-
-
-def test_held_out_pictures_are_no_longer_trained_on() -> None:
-    whole = digits("train", root=None)
-    train, validation = hold_out(whole, count=100, seed=3)
-    assert (len(train), len(validation)) == (1337, 100)
-    both = torch.cat((train.images, validation.images)).flatten(1).tolist()
-    assert sorted(both) == sorted(whole.images.flatten(1).tolist())
-    again = hold_out(whole, count=100, seed=3)[1]
-    assert torch.equal(again.images, validation.images)
-    assert not torch.equal(hold_out(whole, count=100, seed=4)[1].labels, validation.labels)
-    for count in (0, 1437):
-        with pytest.raises(UsageError, match=r"dataset.validation must be between 1 and 1436"):
-            hold_out(whole, count=count, seed=0)
 
 
 @pytest.mark.data
