@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
+PATHS = ("dataset.root", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
 TRAIN_HELP = """Train a network to a scored run.
 
 \b
@@ -124,13 +125,19 @@ Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where th
 def split(given: list[str] | None) -> tuple[list[str], list[str]]:
     """Words of the command line -> (names of files or runs, Hydra's overrides)."""
     overrides = [word for word in given or [] if OVERRIDE.match(word) and not exists(Path(word))]
-    return [word for word in given or [] if word not in overrides], [at_home(word) for word in overrides]
+    return [word for word in given or [] if word not in overrides], [path_word(word) for word in overrides]
 
 
-def at_home(word: str) -> str:
-    """`key=~/path` with the user's folder in place of `~`, which no shell expands there and Hydra cannot read."""
+def path_word(word: str) -> str:
+    """`key=path` as Hydra takes it: `~`, which no shell expands there, is the user's folder; and whatever else is in a
+    path means itself, but for what is quoted already, null, or several with commas between them."""
     key, _, value = word.partition("=")
-    return f"{key}={literal(str(Path(value).expanduser()))}" if value.startswith("~/") else word
+    if value.startswith("~/"):
+        return f"{key}={literal(str(Path(value).expanduser()))}"
+    several = value[:1] in ("'", '"', "[", "{") or ("," in value and not exists(Path(value)))
+    if key not in PATHS or value in ("", "null") or value.isspace() or several or "${" in value:
+        return word
+    return f"{key}={literal(value)}"
 
 
 @app.command(help=TRAIN_HELP, epilog=group_help())
@@ -171,7 +178,9 @@ def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", 
     names, rest = split(overrides)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
-    if cfg or profile or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
+    if profile and not any(word.startswith(("model=", "experiment=")) for word in rest):
+        raise UsageError("--profile traces one model: name it, model=...")
+    if cfg or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
         config.launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
         return
     os.environ.setdefault("CNNLAB_OFFLINE", "1")  # nobody asked for a model: nothing is fetched for one

@@ -33,12 +33,19 @@ def choices(verb: str) -> dict[str, list[str]]:
     known: dict[str, list[str]] = {}
     for other in (entry for entry in defaults if isinstance(entry, str) and entry != "_self_"):
         known |= choices(other)
-    known |= {key: [str(value)] for key, value in top.items()}
+    known |= {key: [typed(value)] for key, value in top.items()}
     for group, option in chosen.items():
         body = read(config.CONFIGS / group / f"{option}.yaml")
         own = body.get(group, body)
-        known |= {f"{group}.{key}": [str(value)] for key, value in own.items() if key not in ("defaults", "name")}
+        known |= {f"{group}.{key}": [typed(value)] for key, value in own.items() if key not in ("defaults", "name")}
     return known | {group: config.groups()[group] for group in chosen}
+
+
+def typed(value: Any) -> str:
+    """A default as one would type it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read(path: Path) -> dict[str, Any]:

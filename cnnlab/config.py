@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
+from cnnlab.core.errors import Stopped, UsageError, nearest, not_one_of
 from cnnlab.sweep import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
@@ -34,7 +34,6 @@ def entry(config: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     hydra = HydraConfig.get()
     if hydra.job.config_name not in TASKS:
@@ -46,7 +45,7 @@ def entry(config: Any) -> Any:
             return task.run(plain, words)
         folder = Path(os.path.relpath(hydra.runtime.output_dir))
         return job(folder, words, lambda: task.run(plain, words, sweep_folder=folder))
-    except (CnnlabError, OmegaConfBaseException) as error:
+    except Exception as error:
         raise Escape from error
 
 
@@ -77,9 +76,9 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
     except Escape as escape:
         if sweep and isinstance(escape.__cause__, Stopped):
             raise sweep.stopped(escape.__cause__.signal) from None
-        if isinstance(escape.__cause__, CnnlabError):
-            raise escape.__cause__ from None
-        raise UsageError(one_line(task, escape.__cause__)) from escape
+        if isinstance(escape.__cause__, OmegaConfBaseException):
+            raise UsageError(one_line(task, escape.__cause__)) from escape
+        raise escape.__cause__ or escape from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(one_line(task, error)) from error
     except YAMLError as error:

@@ -21,6 +21,7 @@ from cnnlab.core.text import COMMAND, command, literal, plain, typed
 
 PARENT = "CNNLAB_SWEEP"  # names the process that the sweep was begun by to those that it begins
 STOP: list[int] = []  # the signal that asked this process, one of several, to stop
+BUSY: list[str] = []  # the run that it is making
 
 
 class Sweep:
@@ -60,18 +61,23 @@ class Sweep:
         """Ask every run to stop, and wait for them; a second signal ends this process at once, and they follow."""
         self.asked = number
         signal.signal(number, signal.SIG_DFL)
-        for child in multiprocessing.active_children():
+        children = multiprocessing.active_children()
+        for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child.pid or 0, signal.SIGTERM)
+        if not children:
+            raise self.stopped(number)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         for name in (PARENT, COMMAND):
             os.environ.pop(name, None)
-        if not self.begun_before and not any(self.folder.glob("*/config.yaml")):
+        if not self.begun_before and not self.began:
             self.clear()
         self.lock.release()
+        if self.asked and isinstance(error, Exception):  # a process that was asked too soon to know what to do
+            raise self.stopped(self.asked) from None
 
     def clear(self) -> None:
         """Nothing came of it: leave nothing."""
@@ -83,20 +89,24 @@ class Sweep:
 
     def conclude(self) -> None:
         """Print how it went. Raises Stopped where it was asked to stop, CnnlabError where runs failed."""
-        for line in ["", *sweeps.table(self.folder)]:
-            print(line)
-        print(self.folder, flush=True)
+        if self.began:
+            print("\n".join(["", *sweeps.table(self.folder), str(self.folder)]), flush=True)
         if self.asked:
             raise self.stopped(self.asked)
         if failed := sweeps.failures(self.folder):
             runs = f"run {failed[0]['run']}" if len(failed) == 1 else f"runs {', '.join(row['run'] for row in failed)}"
-            began = any(self.folder.glob("*/config.yaml"))
-            error = CnnlabError(f"{runs} failed" + (f"; {self.again} makes what is missing" if began else ""))
+            curable = any(row["exit_code"] != UsageError.exit_code for row in failed)  # by the same words
+            error = CnnlabError(f"{runs} failed" + (f"; {self.again} makes what is missing" if curable else ""))
             error.exit_code = max(int(row["exit_code"]) for row in failed)
             raise error
 
+    @property
+    def began(self) -> bool:
+        """Whether any run of it did."""
+        return any(self.folder.glob("*/config.yaml"))
+
     def stopped(self, number: int) -> Stopped:
-        return Stopped(f"the sweep was stopped; {self.again} goes on", number)
+        return Stopped("the sweep was stopped" + (f"; {self.again} goes on" if self.began else ""), number)
 
 
 def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
@@ -110,6 +120,7 @@ def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
         if not aside:
             print(f"\n{name}", flush=True)
             return run()
+        BUSY.append(name)
         with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
             accuracy = run()
         print(f"{name}: validation {accuracy:.2%}", flush=True)
@@ -122,6 +133,8 @@ def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
         code = error.exit_code if isinstance(error, CnnlabError) else 1
         sweeps.note_failure(folder, {"overrides": words, "reason": told(error), "exit_code": code})
         print(f"cnnlab: {name} failed: {told(error)}", file=sys.stderr, flush=True)
+    finally:
+        BUSY.clear()
     if aside and alone():
         os._exit(1)
     return float("nan")
@@ -139,10 +152,13 @@ def asked_to_stop() -> bool:
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """Make no further run; where the first process is gone, end."""
+    """Make no further run, and leave one whose training has not begun: from then on the run itself heeds the signal.
+    Where the first process is gone, end."""
     STOP.append(number)
     if alone():
         os._exit(1)
+    if BUSY:
+        raise Stopped("stopped before it began", number)
 
 
 def orphaned(number: int, frame: FrameType | None) -> None:

@@ -104,6 +104,21 @@ def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
     assert code == 2 and log.count("failed: optim: lr must be above 0") == 2 and "runs 1, 3 failed" in log
 
 
+@pytest.mark.parametrize("after_s", [0.3, 1.2, pytest.param(2.0, marks=pytest.mark.slow)])
+def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(forks: Forks, here: Path, after_s: float) -> None:
+    """Before its processes are there, while they start, while they get ready."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    number = forks.start(here, "train", "-m", *TINY, "epochs=4000", "seed=1,2,3", "threads=1", *BESIDE)
+    while not list(here.glob("outputs/train/*_sweep")):
+        time.sleep(0.005)
+    time.sleep(after_s)
+    os.kill(number, signal.SIGTERM)
+    began = time.monotonic()
+    code, log = forks.wait(number), (here / "log.txt").read_text()
+    assert code == 143 and nobody_left(number) and time.monotonic() - began < 20, log
+    assert log.splitlines()[-1].startswith("cnnlab: the sweep was stopped") and "Traceback" not in log, log
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
     """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: each run is saved, and no process is left."""

@@ -59,6 +59,11 @@ class Group:
     validation: tuple[float, ...]
     test: tuple[float, ...]
 
+    @property
+    def seeded(self) -> str:
+        """`seed=1,2,3`, or nothing where no seed was named."""
+        return f"seed={','.join(self.seeds)}" if any(self.seeds) else ""
+
 
 def groups(sweep: Path) -> list[Group]:
     """The finished runs of a sweep, by their settings, in order."""
@@ -90,11 +95,11 @@ def spread(values: tuple[float, ...]) -> str:
 
 def table(sweep: Path) -> list[str]:
     """Its groups, a line each: settings, finished runs, validation and test accuracy; and which runs failed."""
-    made = [(" ".join(g.words) or f"seed={','.join(g.seeds)}", g) for g in groups(sweep)]
+    made = [(" ".join(g.words) or g.seeded or "as configured", g) for g in groups(sweep)]
     width = max(8, *(min(40, len(what)) for what, _ in made)) if made else 0
     rows = [f"{'settings':{width}} runs  {'validation':>15}  {'test':>15}"] if made else []
     for what, g in made:
         rows.append(f"{what[:width]:{width}} {len(g.seeds):>4}  {spread(g.validation):>15}  {spread(g.test):>15}")
-    if failed := failures(sweep):
+    if failed := [row for row in failures(sweep) if run_state(sweep / row["run"]) != "finished"]:
         rows.append(f"failed: {', '.join(row['run'] for row in failed)}; {sweep.name}/failed.jsonl says why")
     return rows

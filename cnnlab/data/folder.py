@@ -26,7 +26,7 @@ from cnnlab.core.image import centred, read_picture
 from cnnlab.core.progress import Progress
 from cnnlab.core.signals import end_with_parent
 from cnnlab.core.text import plain
-from cnnlab.data.listing import Found, listing
+from cnnlab.data.listing import Found, length, listing
 from cnnlab.data.pictures import Split, drawn
 
 AHEAD = 4  # batches that each worker decodes before they are asked for
@@ -129,7 +129,7 @@ class Files:
     decoder: Decoder
     workers: int
     validation: Tensor | None
-    fingerprint: str
+    fingerprint: str | None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -181,14 +181,24 @@ def folder(
         paths, labels = [paths[i] for i in kept], [labels[i] for i in kept]
     else:
         testing = found.of("test")
-    if split == "test":
-        paths, labels = (list(column) for column in zip(*testing, strict=True))
-    elif apart:
+    if apart:
         held = torch.arange(len(paths), len(paths) + len(apart))
         paths, labels = paths + [path for path, _ in apart], labels + [label for _, label in apart]
-    mark = hashlib.sha256("\n".join(f"{label} {path!a}" for path, label in zip(paths, labels, strict=True)).encode())
+    mark: str | None = fingerprint(found.root, paths, labels)
+    if split == "test":
+        mark = None if found.of("test") else mark  # drawn from the same folders, it hangs on what else is there
+        paths, labels = (list(column) for column in zip(*testing, strict=True))
+        held = None
     whole = tuple(os.path.join(found.root, path) for path in paths)  # noqa: PTH118  (a million Paths are slow)
-    return Files(whole, torch.tensor(labels), found.classes, decoder, workers, held, mark.hexdigest())
+    return Files(whole, torch.tensor(labels), found.classes, decoder, workers, held, mark)
+
+
+def fingerprint(root: str, paths: Sequence[str], labels: Sequence[int]) -> str:
+    """Changes with any picture's name, class or size in bytes, and with their order."""
+    digest = hashlib.sha256()
+    for path, label in zip(paths, labels, strict=True):
+        digest.update(f"{label} {path!a} {length(os.path.join(root, path))}\n".encode())  # noqa: PTH118
+    return digest.hexdigest()
 
 
 def broken(found: Found, decoder: Decoder, workers: int) -> dict[int, str]:

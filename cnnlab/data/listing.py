@@ -32,8 +32,7 @@ class Found:
         """A digest that changes with any file's name, size or date."""
         digest = hashlib.sha256(repr(more).encode())
         for path in self.whole_paths():
-            about = os.stat(path)  # noqa: PTH116
-            digest.update(f"{path!a} {about.st_size} {about.st_mtime_ns}\n".encode())
+            digest.update(f"{path!a} {about(path)}\n".encode())
         return digest.hexdigest()
 
     def without(self, wrong: dict[int, str], *, skip: bool) -> "Found":
@@ -48,6 +47,19 @@ class Found:
         print(f"{told(len(wrong))} broken and left out, of {len(self.rows):,}", flush=True)
         kept = tuple(row for index, row in enumerate(self.rows) if index not in wrong)
         return complete(Found(self.root, self.classes, kept))
+
+
+def about(path: str) -> tuple[int, int]:
+    """A file's size in bytes and when it was changed; (-1, -1) where it cannot be asked, as behind a broken link."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def length(path: str) -> int:
+    return about(path)[0]
 
 
 def told(count: int) -> str:

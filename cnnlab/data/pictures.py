@@ -99,6 +99,8 @@ def hold_out(pictures: S, *, count: float, seed: int) -> tuple[S, S]:
 
 def drawn(total: int, count: float, seed: int, key: str) -> tuple[Tensor, Tensor]:
     """`count` of `total` indices (a number, or a share below 1) by `seed`, and the others; each in rising order."""
+    if total < 2:
+        raise UsageError(f"{key}: none can be set aside of {total} picture{'s' * (total != 1)}")
     number = max(1, round(count * total)) if 0 < count < 1 else int(count)
     if (count >= 1 and number != count) or not 0 < number < total:
         raise UsageError(f"{key} must be between 1 and {total - 1}, or a share below 1, not {count}")

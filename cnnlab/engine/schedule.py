@@ -42,8 +42,13 @@ def cosine(total: int, epoch: int, *, warmup_epochs: float, final: float) -> Sch
 def one_cycle(total: int, epoch: int, *, peak: float, start: float, final: float) -> Schedule:
     """From `start` up a half cosine to 1 at the share `peak` of the run, then down another to `final`
     (Smith & Topin 2018). torch's OneCycleLR with start = 1 / div_factor and final = start / final_div_factor."""
-    if not 0 < peak < 1 or peak * total <= 1:
-        raise ValueError(f"peak must be between 0 and 1 and beyond the first step, not {peak} of {total} steps")
+    if not 0 < peak < 1:
+        raise ValueError(f"peak must be between 0 and 1, not {peak}")
+    if peak * total <= 1:
+        raise ValueError(
+            f"{total} steps are too few for a peak at {peak} of them; more epochs, a smaller batch_size, or "
+            f"schedule=constant"
+        )
     top, last = peak * total - 1, total - 1
 
     def factor(step: int) -> float:

@@ -21,6 +21,7 @@ from cnnlab.engine.laps import PARTS, Laps
 from cnnlab.tasks import parts, train
 from cnnlab.tasks.training import AUTOCAST, Settings, Training, assemble
 
+PATIENCE = 3  # times the seconds asked for that a window of the log may take
 TRACED = 5  # steps of a trace, after as many that are not
 
 
@@ -79,8 +80,8 @@ def explored(training: Training, m: Measuring, top: dict[str, float], folder: Pa
     kept = ("forward_pictures_per_s", "training_pictures_per_s", "forward_share", "training_share")
     log.scalars("bench", {key: found[key] for key in kept}, 0)
     if m.batch_sizes:
-        sizes = {size: measured(assemble(replace(s, batch_size=size)), log, m.seconds) for size in m.batch_sizes}
-        found["batch_sizes"] = {size: one["training_pictures_per_s"] for size, one in sizes.items()}
+        ones = [measured(assemble(replace(s, batch_size=size)), log, m.seconds) for size in m.batch_sizes]
+        found["batch_sizes"] = {one["batch_size"]: one["training_pictures_per_s"] for one in ones}
     if m.profile:
         trace(training, folder / "trace.json")
     log.close()
@@ -96,20 +97,20 @@ def limits(s: Settings) -> dict[str, float]:
 
 
 def measured(training: Training, log: Run, seconds: float) -> dict[str, Any]:
-    """The loop as `train` runs it, with what it logs, over whole windows of the log, the first of them not counted; and
-    forward alone."""
-    laps, pictures, steps, first = Laps(training.device), 0, 0, 0
-    for report in training.reports(0, lap=laps):
+    """The loop as `train` runs it, with what it logs, over whole windows of the log, the first of them not counted, or
+    what of them is done in some times the seconds asked for; and forward alone."""
+    laps, steps, first = Laps(training.device), 0, 0
+    for report in training.reports(0, lap=laps, asked=lambda: sum(laps.host.values()) > PATIENCE * seconds):
         train.log(log, report)
         if not first:
             first = report.step
             laps.reset()
             continue
         laps("logging")
-        pictures, steps = pictures + report.pictures, report.step - first
+        steps = report.step - first
         if sum(laps.host.values()) > seconds:
             break
-    taken = sum(laps.host.values())
+    taken, pictures = sum(laps.host.values()), steps * training.train.batch_size
     return {
         "model": training.settings.model["name"],
         "batch_size": training.train.batch_size,

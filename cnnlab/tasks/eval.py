@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from cnnlab.core.device import describe, environment, pick_device, threads
+from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import new_folder, write_json, write_whole
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
@@ -74,9 +75,16 @@ def split_of(trained: parts.Trained, split: str) -> PictureSet:
     own classes. Raises UsageError for a class that it does not know."""
     dataset = trained.config["dataset"]
     if split == "test":
-        return by_name(parts.load_pictures(dataset, "test"), trained.classes)
-    train, validation = parts.train_and_validation(dataset)
-    return by_name(train if split == "train" else validation, trained.classes)
+        pictures = by_name(parts.load_pictures(dataset, "test"), trained.classes)
+    else:
+        train, validation = parts.train_and_validation(dataset)
+        pictures = by_name(train if split == "train" else validation, trained.classes)
+    if pictures.fingerprint not in (None, trained.data):
+        raise CnnlabError(
+            f"the pictures below {plain(str(dataset.get('root')))} are not those that the run began with: what is "
+            f"drawn from them now may be what it was trained on; a folder `test` beside `train` is free of that"
+        )
+    return pictures
 
 
 def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:

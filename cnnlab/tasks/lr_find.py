@@ -51,6 +51,8 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     r, s = call(Range, own, ""), call(Settings, config, "")
     if s.resume is not None:
         raise UsageError("lr-find begins anew: no resume")
+    if any(word.startswith("optim.lr=") for word in overrides):
+        raise UsageError("lr-find goes through rates itself, from lowest to highest: no optim.lr")
     s = replace(s, optim=s.optim | {"lr": r.lowest}, schedule={"name": "constant"}, log_every=1, ema_decay=None)
     with threads(s.threads):
         training = assemble(replace(s, epochs=r.steps))
@@ -69,7 +71,9 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     figure = lr_figure(rates, losses, smooth, found, title)
     log.figure("lr_find", figure, 0, about | {"environment": environment(training.device)})
     log.close()
-    print(f"{len(rates)} steps, up to a rate of {rates[-1]:.3g}; the loss was lowest at {BELOW * found:.3g}")
+    print(f"{len(rates)} steps, up to a rate of {rates[-1]:.3g}; the smoothed loss was lowest at {BELOW * found:.3g}")
+    if int(np.argmin(smooth)) > len(smooth) - FEWEST:
+        print("and was still falling there: a higher `highest` would say more")
     print(f"suggested: optim.lr={found:.2g}\n\npicture: {log.figures / 'lr_find.png'}", flush=True)
     return found
 

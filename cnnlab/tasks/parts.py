@@ -135,6 +135,7 @@ class Trained:
     config: Config
     folder: Path
     step: int
+    data: str | None  # the fingerprint of the pictures that it trained on, where they are the user's
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
@@ -169,6 +170,7 @@ def load_run(
         model.load_state_dict(weights, assign=True)
         model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
         pipeline = pipelines(config["augment"]).eval
-        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"])
+        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"],
+                       record.get("data"))  # fmt: skip
     except (UsageError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise misfit(path, error) from error

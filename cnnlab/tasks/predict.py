@@ -4,7 +4,6 @@ import csv
 import json
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.image import read_picture
+from cnnlab.core.image import centred, read_picture
 from cnnlab.core.schema import call
 from cnnlab.core.text import plain
 from cnnlab.tasks import parts
@@ -49,7 +48,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     rows, errors = [], []
     for name in s.pictures:
         try:
-            picture, changes = fitted(read_picture(Path(name)), trained.shape, light_on_dark=dark)
+            image = read_picture(Path(name), side=None if dark else min(trained.shape[1:]))
+            picture, changes = fitted(image, trained.shape, light_on_dark=dark)
         except CnnlabError as error:
             errors.append(str(error))
             continue
@@ -71,7 +71,7 @@ def fitted(image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bo
     """A picture as the run's data set has them, (C, H, W) uint8, and what had to be done to it, in words.
 
     Data that are light strokes on dark: dark on light is inverted, and what is not square is padded with its
-    border's shade. Other data: the centre is cut out.
+    border's shade. Other data: the short side is resized and the centre cut out, as `dataset=folder` does.
     """
     depth, height, width = shape
     changes = []
@@ -87,8 +87,10 @@ def fitted(image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bo
         fill = shade if depth == 1 else (shade,) * 3
         # Shrinking averages the pixels that fall together, so that nothing is invented at the strokes' edges.
         method = Image.Resampling.BOX if min(image.size) > max(width, height) else Image.Resampling.BICUBIC
-        fit = partial(ImageOps.pad, color=fill) if light_on_dark else ImageOps.fit
-        image = fit(image, (width, height), method=method)
+        if light_on_dark:
+            image = ImageOps.pad(image, (width, height), method=method, color=fill)
+        else:
+            image = centred(image, width) if width == height else ImageOps.fit(image, (width, height), method=method)
     pixels = torch.from_numpy(np.array(image)).view(height, width, depth)
     return pixels.permute(2, 0, 1), changes
 

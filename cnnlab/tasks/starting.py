@@ -169,10 +169,10 @@ def initial_weights(training: Training) -> None:
     if training.average:
         training.average.model.load_state_dict(training.model.state_dict())
     print(f"weights from {source}: {len(fit)} of {len(ours)} tensors", flush=True)
-    for name in ours.keys() - fit.keys():
+    for name in (name for name in ours if name not in fit):
         there = f"{size(theirs[name])} there, {size(ours[name])} here" if name in theirs else "not there"
         print(f"  begins anew: {name} ({there})")
-    for name in theirs.keys() - ours.keys():
+    for name in (name for name in theirs if name not in ours):
         print(f"  left out: {plain(name)} (not in this network)")
 
 

@@ -48,6 +48,8 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
         return resume(settings, overrides)
     if sweep_folder and begun_before(sweep_folder, overrides):
         return resume(replace(settings, resume=str(sweep_folder)), [])
+    if root := settings.dataset.get("root"):  # a run must find its pictures from wherever it is resumed or scored
+        settings = replace(settings, dataset=settings.dataset | {"root": str(Path(root).expanduser().absolute())})
     with threads(settings.threads):
         training = assemble(settings)
         if settings.init is not None:
@@ -74,8 +76,8 @@ def train(training: Training, overrides: list[str], folder: Path, saved: Saved |
     introduce(training, folder, done)
     run = Run(folder, **saved.clock if saved else {})
     try:
-        begin(run, training, overrides, done)
         with Signals() as signals:
+            begin(run, training, overrides, done)
             watch(run, training, done, signals)
             return finish(run, training)
     except BaseException as error:

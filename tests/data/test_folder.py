@@ -84,19 +84,20 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     whole = draw(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
     (root / "ant" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "bee" / "empty.png").write_bytes(b"")
+    (root / "cat" / "z_link.png").symlink_to("/nowhere")
     (root / "bee" / "new\nline.png").write_text("<script>")
     (root / "cat" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     draw(root / "cat" / "large.png", 1, (101, 100))
     with pytest.raises(CnnlabError) as error:
         load(root, workers=workers)
     lines = str(error.value).splitlines()
-    expected = ["cut", "empty", "new\\nline", "large", "program"]
-    assert [name in line for name, line in zip(expected, lines[:5], strict=True)] == [True] * 5
-    assert lines[5] == "5 pictures are broken; dataset.skip_broken=true goes on without"
+    expected = ["cut", "empty", "new\\nline", "large", "program", "z_link"]
+    assert [name in line for name, line in zip(expected, lines[:6], strict=True)] == [True] * 6
+    assert lines[6] == "6 pictures are broken; dataset.skip_broken=true goes on without"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load(root, workers=workers, skip_broken=True)
     assert len(files) + len(load(root, "test", skip_broken=True)) == 30
-    assert "5 pictures are broken and left out, of 35" in capsys.readouterr().out
+    assert "6 pictures are broken and left out, of 36" in capsys.readouterr().out
 
 
 def test_a_bomb_is_refused_by_its_head(root: Path) -> None:

@@ -7,12 +7,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from cnnlab.core import checkpoint
 from cnnlab.core.run import read_lines
 from cnnlab.data.sources import digits
+from cnnlab.tasks import parts
 from tests.conftest import Cnnlab
 from tests.forks import Forks
 from tests.tasks.test_interruptions import assert_same, nobody_left, run_in
@@ -110,13 +114,68 @@ def test_classes_are_compared_by_name(cnnlab: Cnnlab, here: Path, mine: Path) ->
     assert json.loads(cnnlab("eval", "--json")[1])["confusion"] == before["confusion"]
 
 
+def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    """What would be drawn from it to test with may be what was trained on."""
+    assert cnnlab(*words(mine, epochs=1))[0] == 0
+    path = next((mine / "3").iterdir())
+    (mine / "3" / "copy.png").write_bytes(path.read_bytes())
+    for split in ("test", "validation", "train"):
+        code, _, err = cnnlab("eval", f"split={split}")
+        assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+    (mine / "3" / "copy.png").unlink()
+    assert cnnlab("eval")[0] == 0
+    lay_out(here / "apart" / "train", list("0123456789"))
+    lay_out(here / "apart" / "test", list("0123456789"), count=100)
+    assert cnnlab(*words(here / "apart", epochs=1))[0] == 0
+    (here / "apart" / "train" / "3" / "copy.png").write_bytes(path.read_bytes())
+    assert cnnlab("eval")[0] == 0, "a test folder of its own hangs on nothing else"
+    assert cnnlab("eval", "split=validation")[0] == 1
+
+
+def test_a_run_finds_its_pictures_from_anywhere(
+    cnnlab: Cnnlab, here: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cnnlab(*words(Path("mine"), epochs=1))[0] == 0
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert cnnlab("eval", "outputs=../outputs")[0] == 0
+
+
+def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> None:
+    """Photographs of another size and shape, so that all are resized and cut."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = here / "mine" / "ab"[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (80 + i, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path, quality=95)
+    command = ["train", "dataset=folder", f"dataset.root={here / 'mine'}", "dataset.size=16", "batch_size=4"]
+    assert cnnlab(*command, "epochs=2", "dataset.workers=0", "schedule=constant")[0] == 0
+    assert cnnlab("eval", "mistakes=0")[0] == 0
+    (file,) = here.glob("outputs/train/*/eval/*/logits.safetensors")
+    tensors = load_file(file)
+    (run,) = (here / "outputs" / "train").iterdir()
+    config = yaml.safe_load((run / "config.yaml").read_text())["dataset"]
+    pictures = parts.load_pictures(config, "test")
+    rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])["pictures"]
+    for row, logits in zip(rows, tensors["logits"], strict=True):
+        found = {one["class"]: one["probability"] for one in row["top"]}
+        assert [found["a"], found["b"]] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
+
+
 def test_pictures_that_changed_are_not_gone_on_with(cnnlab: Cnnlab, here: Path, mine: Path, forks: Forks) -> None:
     number = forks.start(here, *words(mine, epochs=500))
     while not list(here.glob("outputs/train/*/checkpoints/step*")):
         time.sleep(0.005)
     os.kill(number, signal.SIGTERM)
     assert forks.wait(number) == 143
-    (mine / "3" / "new.png").write_bytes(next((mine / "3").iterdir()).read_bytes())
+    path = next((mine / "3").iterdir())
+    before = path.read_bytes()
+    Image.new("L", (8, 8)).save(path)
+    code, _, err = cnnlab("train", "resume=last")
+    assert code == 1 and "are not those that the run began with" in err, "another picture of the same name"
+    path.write_bytes(before)
+    (mine / "3" / "new.png").write_bytes(before)
     code, _, err = cnnlab("train", "resume=last")
     assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
 
