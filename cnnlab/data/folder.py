@@ -105,7 +105,7 @@ def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: 
     """What `work` makes of each batch of indices, in order, by so many processes; 0: by this one."""
     context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
     more: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": context} if workers else {}
-    before = set(multiprocessing.active_children())
+    before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
     made = iter(
         DataLoader(
             work, batch_sampler=batches, num_workers=workers, collate_fn=same, pin_memory=pin,
@@ -113,6 +113,10 @@ def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: 
         )
     )  # fmt: skip
     WORKERS.update(set(multiprocessing.active_children()) - before)
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        # torch's raises wherever the run is when a worker dies, with a queue's lock in hand it may be. Without, the
+        # next batch that is waited for says so, within five seconds.
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
     try:
         yield from made
     finally:

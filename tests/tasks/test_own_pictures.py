@@ -75,6 +75,7 @@ def test_a_run_with_workers_ends_where_one_without_does(
     assert_same(run_in(tmp_path), whole[1], groups=("model", "optimizer"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_worker_that_dies_ends_the_run_in_a_line(forks: Forks, tmp_path: Path, whole: tuple[Path, Path]) -> None:
     number = forks.start(tmp_path, *words(whole[0], epochs=500))
