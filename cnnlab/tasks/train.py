@@ -48,7 +48,8 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
         return resume(settings, overrides)
     if sweep_folder and begun_before(sweep_folder, overrides):
         return resume(replace(settings, resume=str(sweep_folder)), [])
-    if root := settings.dataset.get("root"):  # a run must find its pictures from wherever it is resumed or scored
+    root = settings.dataset.get("root")
+    if root and isinstance(root, str):  # a run must find its pictures from wherever it is resumed or scored
         settings = replace(settings, dataset=settings.dataset | {"root": str(Path(root).expanduser().absolute())})
     with threads(settings.threads):
         training = assemble(settings)

@@ -193,6 +193,7 @@ def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
     assert str(error.value) == f"no picture {files.paths[0]}"
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("size", [64, 48])
 def test_tiny_imagenets_pictures_are_torchvisions(real_data: Path, size: int) -> None:
