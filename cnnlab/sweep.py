@@ -6,6 +6,8 @@ import os
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -40,6 +42,7 @@ class Sweep:
         self.again = f"`{again} {typed('resume', str(self.folder))}`"
         self.side_by_side = any(word.startswith("hydra/launcher=") and word[15:] != "basic" for word in words)
         self.asked: int | None = None
+        self.over = False
         self.before: dict[int, Any] = {}
         self.lock = Lock(self.folder)
 
@@ -61,14 +64,18 @@ class Sweep:
         """Ask every run to stop, and wait for them; a second signal ends this process at once, and they follow."""
         self.asked = number
         signal.signal(number, signal.SIG_DFL)
-        children = multiprocessing.active_children()
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child.pid or 0, signal.SIGTERM)
-        if not children:
-            raise self.stopped(number)
+        threading.Thread(target=self.tell, daemon=True).start()
+
+    def tell(self) -> None:
+        """Again and again, to every process of the sweep: one that only just begins could miss a single signal."""
+        while not self.over:
+            for child in multiprocessing.active_children():
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid or 0, signal.SIGUSR2)
+            time.sleep(0.2)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.over = True
         for number, handler in self.before.items():
             signal.signal(number, handler)
         for name in (PARENT, COMMAND):
@@ -141,12 +148,13 @@ def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
 
 
 def asked_to_stop() -> bool:
-    """In a process beside others: whether the first of them was told to stop, which it passes on as SIGTERM. Ctrl-C in
+    """In a process beside others: whether the first of them was told to stop, which it passes on as SIGUSR2. Ctrl-C in
     a terminal reaches all of them, and is left to the first."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGUSR1, orphaned)
+        signal.signal(signal.SIGUSR2, told_to_stop)
         end_with_parent(signal.SIGUSR1)
     return bool(STOP)
 
@@ -159,6 +167,12 @@ def stop(number: int, frame: FrameType | None) -> None:
         os._exit(1)
     if BUSY:
         raise Stopped("stopped before it began", number)
+
+
+def told_to_stop(number: int, frame: FrameType | None) -> None:
+    """The first process says so, more than once; a run of this one is asked once."""
+    signal.signal(number, signal.SIG_IGN)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def orphaned(number: int, frame: FrameType | None) -> None:

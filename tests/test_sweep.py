@@ -116,7 +116,7 @@ def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(forks: Forks, here:
     began = time.monotonic()
     code, log = forks.wait(number), (here / "log.txt").read_text()
     assert code == 143 and nobody_left(number) and time.monotonic() - began < 20, log
-    assert log.splitlines()[-1].startswith("cnnlab: the sweep was stopped") and "Traceback" not in log, log
+    assert "cnnlab: the sweep was stopped" in log and "Traceback" not in log, log
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
@@ -136,4 +136,4 @@ def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.
     reasons = [yaml.safe_load((sweep / n / "state.json").read_text()).get("reason", "") for n in "01"]
     assert all(reason.startswith("stopped after step ") for reason in reasons)
     if kind != signal.SIGKILL:
-        assert code == 128 + kind and log.splitlines()[-1].startswith("cnnlab: the sweep was stopped; `cnnlab train -m")
+        assert code == 128 + kind and "cnnlab: the sweep was stopped; `cnnlab train -m" in log
