@@ -72,7 +72,7 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     log.figure("lr_find", figure, 0, about | {"environment": environment(training.device)})
     log.close()
     print(f"{len(rates)} steps, up to a rate of {rates[-1]:.3g}; the smoothed loss was lowest at {BELOW * found:.3g}")
-    if int(np.argmin(smooth)) > len(smooth) - FEWEST:
+    if len(rates) == r.steps and int(np.argmin(smooth)) > len(smooth) - FEWEST:
         print("and was still falling there: a higher `highest` would say more")
     print(f"suggested: optim.lr={found:.2g}\n\npicture: {log.figures / 'lr_find.png'}", flush=True)
     return found

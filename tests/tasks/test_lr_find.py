@@ -45,6 +45,12 @@ def test_a_picture_and_a_suggestion(cnnlab: Cnnlab, here: Path) -> None:
     assert not (here / "outputs" / "train").exists()
 
 
+def test_a_range_that_ends_too_low_is_said_and_one_that_ends_by_the_loss_is_not(cnnlab: Cnnlab, here: Path) -> None:
+    said = "was still falling there: a higher `highest` would say more"
+    assert said in cnnlab("lr-find", *TINY, "lowest=1e-5", "highest=1e-2", "steps=100")[1]
+    assert said not in cnnlab("lr-find")[1]
+
+
 def test_a_loss_that_is_out_of_bounds_ends_it(cnnlab: Cnnlab, here: Path) -> None:
     code, out, err = cnnlab("lr-find", *TINY, "optim=sgd", "lowest=1e-3", "highest=1e12", "steps=60")
     assert (code, err) == (0, "") and int(out.splitlines()[1].split()[0]) < 60
