@@ -5,10 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnlab.data.augment import Draws, Pipeline
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.draws import Draws
 from cnnlab.data.pictures import PictureSet
 
-Batch = tuple[Tensor, Tensor]  # (N, C, H, W) float pictures, (N,) labels
+Batch = tuple[
+    Tensor, Tensor
+]  # (N, C, H, W) float pictures; (N,) labels, or (N, classes) shares where pictures are mixed
 
 
 class TrainingBatches:
@@ -37,11 +40,13 @@ class TrainingBatches:
         order = self.order(epoch).to(self.pictures.labels.device)
         batches = order.split(self.batch_size)[start:]
         for index, (images, labels) in zip(batches, self.pictures.stream(batches), strict=True):
-            yield self.pipeline(images, Draws(self.seed, epoch, index)), labels
+            draws = Draws(self.seed, epoch, index)
+            x = self.pipeline(images, draws)
+            yield self.pipeline.mixed(x, labels, len(self.pictures.classes), draws)
 
 
 def in_order(pictures: PictureSet, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
-    """Every picture once, in the data set's order; the last batch may be smaller."""
+    """Every picture once, in the data set's order, its views side by side; the last batch may be smaller."""
     order = torch.arange(len(pictures), device=pictures.labels.device)
     for images, labels in pictures.stream(order.split(batch_size)):
         yield pipeline(images), labels

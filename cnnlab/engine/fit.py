@@ -65,8 +65,8 @@ class Meter:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        """Count a step."""
-        hits = (logits.argmax(1) == labels).sum()
+        """Count a step. `labels`: (N,), or (N, classes) shares, of which the largest counts."""
+        hits = (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
         self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
         self.steps, self.pictures = self.steps + 1, self.pictures + len(labels)
 

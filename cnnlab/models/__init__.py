@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from torch import nn
 
-from cnnlab.models.mnist import cnn, mlp
+from cnnlab.models.chapter import cnn, mlp
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "cifar_bn": cnn,
+    "cifar_cnn": cnn,
     "digits_cnn": cnn,
     "mnist_cnn": cnn,
     "mnist_mlp": mlp,

@@ -1,9 +1,18 @@
 """The chapter's layers, from torch's own modules, and how their weights begin."""
 
+import math
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnnlab.core.errors import not_one_of
+from cnnlab.core.schema import check
+
+Norm = Mapping[str, float] | None  # batch normalisation's {"decay": ..., "eps": ...}, or none
 
 
 def stack(**layers: nn.Module) -> nn.Sequential:
@@ -11,32 +20,91 @@ def stack(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def convolution(depth: int, filters: int, extent: int) -> nn.Sequential:
-    """(N, depth, H, W) -> (N, filters, H // 2, W // 2): filters of an odd `extent` at stride 1 with the zero padding
-    that keeps height and width, 2x2 max pooling, ReLU.
+class FractionalMaxPool(nn.Module):
+    """(N, C, H, W) -> (N, C, int(H / √2), int(W / √2)): overlapping 2x2 regions whose steps of one and two pixels are
+    drawn anew for each picture and channel in training (Graham 2014, pseudorandom), and fixed when it is judged."""
 
-    The chapter takes the ReLU first. A maximum and a ReLU commute, exactly and in the gradient, and the
-    pooled map is a quarter the size: here pooling comes first.
+    ratio = 1 / math.sqrt(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fixed = None if self.training else x.new_full((x.shape[0], x.shape[1], 2), 0.5)
+        return F.fractional_max_pool2d(x, 2, output_ratio=self.ratio, _random_samples=fixed)
+
+
+class Pool(NamedTuple):
+    """A way to make maps smaller after a convolution."""
+
+    module: Callable[[], nn.Module] | None  # None: the convolution itself moves two pixels at a time
+    size: Callable[[int], int]  # pixels across before -> after
+    maximum: bool  # commutes with the ReLU
+
+
+POOLS = {
+    "max": Pool(lambda: nn.MaxPool2d(2), lambda n: n // 2, True),
+    "overlapping": Pool(lambda: nn.MaxPool2d(3, 2, padding=1), lambda n: (n + 1) // 2, True),
+    "average": Pool(lambda: nn.AvgPool2d(2), lambda n: n // 2, False),
+    "fractional": Pool(FractionalMaxPool, lambda n: int(n * FractionalMaxPool.ratio), True),
+    "strided": Pool(None, lambda n: (n + 1) // 2, False),
+}
+
+
+def pool_named(name: str) -> Pool:
+    """A way of pooling. Raises ValueError with those there are."""
+    if name not in POOLS:
+        raise ValueError(not_one_of("pool", name, POOLS))
+    return POOLS[name]
+
+
+def batch_norm(kind: type[nn.Module], width: int, norm: Norm) -> dict[str, nn.Module]:
+    """torch's layer (Ioffe & Szegedy 2015; the chapter's `conv_batch_norm` and `layer_batch_norm`) under its name, or
+    nothing. Its running moments keep `decay` of themselves at each step; torch's running variance is the unbiased one,
+    n/(n-1) times the chapter's, and begins at 1. Raises UsageError for other keys, ValueError for values that cannot be.
+    """
+    if norm is None:
+        return {}
+    check(moments, norm, "model.batch_norm")
+    return {"norm": kind(width, **moments(**norm))}
+
+
+def moments(*, decay: float, eps: float) -> dict[str, float]:
+    """The chapter's words for it as torch has them."""
+    if not 0 <= decay < 1 or not 0 < eps < math.inf:
+        raise ValueError(f"batch_norm wants decay at least 0 and below 1, and eps above 0, not {decay} and {eps}")
+    return {"momentum": 1 - decay, "eps": eps}
+
+
+def convolution(depth: int, filters: int, extent: int, pool: str, norm: Norm) -> nn.Sequential:
+    """(N, depth, H, W) -> (N, filters, smaller, smaller): filters of an odd `extent` at stride 1 with the zero padding
+    that keeps height and width, batch normalisation where asked for, ReLU and pooling.
+
+    The chapter takes the ReLU before it pools. A maximum and a ReLU commute, exactly and in the gradient, and the
+    pooled map is a quarter the size: here such pooling comes first.
     """
     if extent % 2 == 0 or extent < 1:
         raise ValueError(f"extent must be odd, so that padding keeps the size, not {extent}")
     if filters < 1:
         raise ValueError(f"filters must be at least 1, not {filters}")
-    return stack(
-        conv=nn.Conv2d(depth, filters, extent, padding=extent // 2),
-        pool=nn.MaxPool2d(2),
-        relu=nn.ReLU(inplace=True),
-    )
+    how = pool_named(pool)
+    stride = 1 if how.module else 2
+    conv = nn.Conv2d(depth, filters, extent, stride, padding=extent // 2)
+    after = [("relu", nn.ReLU(inplace=True)), *([("pool", how.module())] if how.module else [])]
+    return stack(conv=conv, **batch_norm(nn.BatchNorm2d, filters, norm), **dict(after[::-1] if how.maximum else after))
 
 
-def fully_connected(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    """(N, inputs) -> (N, outputs), ReLU, then dropout with the probability of *losing* a value."""
+def fully_connected(inputs: int, outputs: int, dropout: float, norm: Norm, *, as_listed: bool) -> nn.Sequential:
+    """(N, inputs) -> (N, outputs), batch normalisation where asked for, ReLU, then dropout with the probability of
+    *losing* a value."""
     if outputs < 1:
         raise ValueError(f"hidden must be at least 1, not {outputs}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
+    linear = (DrawnBias if as_listed else nn.Linear)(inputs, outputs)
     drop = {"dropout": nn.Dropout(dropout)} if dropout else {}
-    return stack(linear=nn.Linear(inputs, outputs), relu=nn.ReLU(inplace=True), **drop)
+    return stack(linear=linear, **batch_norm(nn.BatchNorm1d, outputs, norm), relu=nn.ReLU(inplace=True), **drop)
+
+
+class DrawnBias(nn.Linear):
+    """A fully connected layer whose biases begin as its weights do, not at zero, as in the chapter's `layer`."""
 
 
 @torch.no_grad()
@@ -47,7 +115,9 @@ def initialize(model: nn.Module, rng: torch.Generator) -> None:
     """
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            fan_in = module.weight[0].numel()
-            module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=rng)
-            if module.bias is not None:
+            deviation = (2 / module.weight[0].numel()) ** 0.5
+            module.weight.normal_(0, deviation, generator=rng)
+            if isinstance(module, DrawnBias):
+                module.bias.normal_(0, deviation, generator=rng)
+            elif module.bias is not None:
                 module.bias.zero_()

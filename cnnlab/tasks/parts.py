@@ -13,8 +13,10 @@ from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
 from cnnlab.core.text import plain
 from cnnlab.data.augment import Pipeline
+from cnnlab.data.draws import Draws
 from cnnlab.data.pictures import PictureSet, Split, hold_out
 from cnnlab.data.sources import SOURCES
+from cnnlab.engine.evaluate import over_views
 from cnnlab.models import MODELS
 
 Config = dict[str, Any]
@@ -62,14 +64,23 @@ class Pipelines:
     eval: Pipeline
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """What an `augment` configuration holds: operations by name, in order, and their keys."""
+
+    train: dict[str, Any]
+    eval: dict[str, Any]
+    preview: bool = False  # runs of before it was a key have none
+
+
 def pipelines(augment: Config) -> Pipelines:
     """An `augment` configuration's two pipelines. Raises UsageError."""
-    if set(augment) != {"train", "eval"} or not all(isinstance(spec, dict) for spec in augment.values()):
-        raise UsageError(f"augment takes train and eval, each a mapping of operations, not {', '.join(augment)}")
+    check(AugmentSettings, augment, "augment")
     made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
-    random = [name for name, op in made.eval.ops.items() if op.numbers]
-    if random:
-        raise UsageError(f"augment.eval.{random[0]} is random: it can only stand in augment.train")
+    if made.eval.random:
+        raise UsageError(f"augment.eval.{made.eval.random[0]} is random: it can only stand in augment.train")
+    if made.train.views > 1:
+        raise UsageError("augment.train.views would give a label several pictures: it can only stand in augment.eval")
     return made
 
 
@@ -78,8 +89,20 @@ def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, i
     try:
         depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8, device="meta")).shape[1:]
     except ValueError as error:
-        raise UsageError(f"augment: {error}") from error
+        raise UsageError(f"augment.eval: {error}") from error
     return depth, height, width
+
+
+def check_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
+    """Raises UsageError where pictures to train on and to be judged by do not come out alike, or cannot be made."""
+    try:
+        trained = made.train(torch.zeros(1, *shape, dtype=torch.uint8), Draws(0, 0, torch.zeros(1, dtype=torch.int64)))
+    except ValueError as error:
+        raise UsageError(f"augment.train: {error}") from error
+    judged = input_shape(made.eval, shape)
+    if trained.shape[1:] != judged:
+        one, other = ("x".join(map(str, size)) for size in (trained.shape[1:], judged))
+        raise UsageError(f"augment.train makes pictures of {one}, augment.eval of {other}: the network takes one size")
 
 
 def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -141,7 +164,8 @@ class Trained:
         """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
         device = next(self.model.parameters()).device
         with torch.inference_mode():
-            return self.model(self.preprocess(pictures.to(device))).float().softmax(1)
+            logits = self.model(self.preprocess(pictures.to(device))).float()
+            return over_views(logits, len(pictures)).softmax(1)
 
 
 def load_run(

@@ -152,16 +152,16 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
             if report.due:
                 run.elapsed_s += report.seconds
                 log(run, report)
-            if report.epoch_ended:
+            if validate := training.validates(report):
                 validation = training.score(training.validation)
                 run.scalars("validation", validation, report.step)
-                snapshot(run, training, report)
-                save(run, training, report.step, validation)
-                saved_at = monotonic()
                 if validation["accuracy"] > best:
                     best, best_epoch = validation["accuracy"], report.epoch
-            elif pause is not None and monotonic() - saved_at > 60 * pause:
-                save(run, training, report.step, None)
+            if report.epoch_ended:
+                snapshot(run, training, report)
+            late = pause is not None and monotonic() - saved_at > 60 * pause
+            if validate or report.epoch_ended or late:
+                save(run, training, report.step, validation if validate else None)
                 saved_at = monotonic()
             progress.show(line(report, training, validation, short=progress.live), keep=report.epoch_ended)
             if patience is not None and report.epoch_ended and report.epoch - best_epoch >= patience:

@@ -50,6 +50,7 @@ class Settings:
     channels_last: bool
     deterministic: bool
     log_every: int
+    validate_every: int | None
     save_every_minutes: float | None
     outputs: str
     resume: str | None
@@ -59,14 +60,15 @@ class Settings:
         for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, not {self.threads}")
+        for key in ("threads", "validate_every", "early_stop_epochs"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        if self.validate_every is not None and self.validate_every % self.log_every:
+            raise ValueError(f"validate_every must be a multiple of log_every={self.log_every}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
         if self.save_every_minutes is not None and not self.save_every_minutes > 0:
             raise ValueError(f"save_every_minutes must be above 0, not {self.save_every_minutes}")
-        if self.early_stop_epochs is not None and self.early_stop_epochs < 1:
-            raise ValueError(f"early_stop_epochs must be at least 1, not {self.early_stop_epochs}")
         if not 0 <= self.seed < 1 << 40:
             raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
         if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
@@ -108,6 +110,12 @@ class Training:
             autocast=AUTOCAST[s.precision], log_every=s.log_every, **hooks,
         )  # fmt: skip
 
+    def validates(self, report: Report) -> bool:
+        """Whether the validation pictures are scored after this report's step; after the last they always are."""
+        every = self.settings.validate_every
+        due = report.epoch_ended if every is None else report.step % every == 0
+        return due or report.step == self.steps
+
     def score(self, pictures: PictureSet) -> dict[str, float]:
         """Accuracy, error and loss on pictures of any split."""
         batches = in_order(pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size)
@@ -124,6 +132,7 @@ def assemble(settings: Settings) -> Training:
     made = parts.pipelines(settings.augment)
     train, validation = parts.train_and_validation(settings.dataset)
     batches = TrainingBatches(train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed)
+    parts.check_shapes(made, train.shape)
     shape = parts.input_shape(made.eval, train.shape)
     model = parts.build_model(settings.model, shape, len(train.classes))
     initialize(model, torch.Generator().manual_seed(settings.seed))

@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import nn
-
 from cnnlab.models.mnist import cnn, mlp
+from torch import nn
 
 MNIST_CNN = {"filters": [32, 64], "extent": 5, "hidden": [1024], "dropout": 0.5}
 

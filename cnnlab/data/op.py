@@ -1,0 +1,39 @@
+"""What an operation on a batch of pictures is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Op:
+    """(N, C, H, W) float pictures in [0, 1], which may be overwritten, and (N, `numbers`) uniform numbers in [0, 1)
+    -> changed pictures."""
+
+    numbers: int
+    apply: Callable[[Tensor, Tensor], Tensor]
+    moves: bool = False  # only moves or replaces pixels: uint8 pictures as well, with the same outcome
+    optional: bool = True  # can be left out for some pictures of a batch: keeps the shape
+    alternating: bool = False  # its one number is not drawn anew but turns by a half each epoch
+    views: int = 1  # pictures that each becomes
+
+
+@dataclass(frozen=True)
+class Mix:
+    """(N, C, H, W) pictures, (N, C, H, W) others and (N, `numbers`) uniform numbers -> pictures made of both, and the
+    (N,) shares of the first in them."""
+
+    numbers: int
+    apply: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def as_float(x: Tensor) -> Tensor:
+    """uint8 pictures as float32 in [0, 1]; float ones as they are."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+def as_levels(x: Tensor) -> Tensor:
+    """Pictures as uint8, rounded to the nearest of 256 levels."""
+    return x if x.dtype == torch.uint8 else x.mul(255).round_().clamp_(0, 255).to(torch.uint8)
