@@ -96,6 +96,20 @@ Keys: those of `cnnlab train`, and
 """
 
 
+COMPARE_HELP = """Put runs side by side: curves, time to a threshold, scores.
+
+\b
+Examples:
+  cnnlab compare outputs/train/*_cifar_cnn outputs/train/*_cifar_bn
+  cnnlab compare outputs/train/2026-11-24_10-00-00_sweep
+  cnnlab compare RUN RUN thresholds=[0.9,0.95] --json
+
+\b
+Keys:
+  thresholds=[...]   consecutive=N   name=NAME   outputs=DIR
+"""
+
+
 def group_help() -> str:
     """Every configuration group with its options, a line each."""
     rows = [f"  {group + '=':<12}{' | '.join(options)}" for group, options in config.groups().items()]
@@ -109,6 +123,7 @@ def words(value: str | None = None) -> typer.models.ArgumentInfo:
 
 Overrides = Annotated[list[str] | None, words()]
 RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
+RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
 PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
 Multirun = Annotated[
     bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
@@ -164,6 +179,13 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
         [*(f"run={literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
         cfg=cfg,
     )
+
+
+@app.command(help=COMPARE_HELP)
+def compare(given: RunsWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    named = [f"runs=[{','.join(map(literal, names))}]"] if names else []
+    config.launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
 @app.command(help=PREDICT_HELP)

@@ -80,3 +80,32 @@ def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str
         },
         "confusion": counts.tolist(),
     }
+
+
+def single_batches(hits: Tensor, *, size: int, draws: int, rng: torch.Generator) -> dict[str, float]:
+    """(N,) which answers are right -> mean, standard deviation and best of the accuracies that `draws` single batches
+    of `size` pictures would have shown, each drawn without repetition. Raises ValueError where there are fewer."""
+    if not 1 <= size <= len(hits):
+        raise ValueError(f"a batch must hold between 1 and {len(hits):,} pictures, not {size}")
+    right = hits.double()
+    found = torch.stack([right[torch.randperm(len(right), generator=rng)[:size]].mean() for _ in range(draws)])
+    return {"mean": float(found.mean()), "deviation": float(found.std()), "best": float(found.max())}
+
+
+def paired(first: Tensor, second: Tensor) -> dict[str, Any]:
+    """(S, N) and (T, N) which answers of S and T networks to the same N pictures are right -> how much more often the
+    second ones are, as a share of all, its 95 % interval over pictures (the networks taken as they are), and the
+    two-sided probability of as much where there is no difference: by McNemar's exact test for one network each, else by
+    the normal distribution. Raises ValueError for other pictures."""
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"{first.shape[1]:,} pictures cannot be paired with {second.shape[1]:,}")
+    gain = second.double().mean(0) - first.double().mean(0)
+    mean, error = float(gain.mean()), float(gain.std(correction=0)) / math.sqrt(len(gain))
+    if len(first) == len(second) == 1:
+        from scipy.special import bdtr
+
+        better, worse = int((gain > 0).sum()), int((gain < 0).sum())
+        p = min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5))) if better + worse else 1.0
+    else:
+        p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else 1.0
+    return {"difference": mean, "interval_95": (mean - Z95 * error, mean + Z95 * error), "p": p}

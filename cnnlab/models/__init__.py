@@ -6,11 +6,13 @@ from collections.abc import Callable
 from torch import nn
 
 from cnnlab.models.chapter import cnn, mlp
+from cnnlab.models.fixed import fixed_filters
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cifar_bn": cnn,
     "cifar_cnn": cnn,
     "digits_cnn": cnn,
+    "fixed_filters": fixed_filters,
     "mnist_cnn": cnn,
     "mnist_mlp": mlp,
 }

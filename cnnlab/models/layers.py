@@ -58,8 +58,8 @@ def pool_named(name: str) -> Pool:
 def batch_norm(kind: type[nn.Module], width: int, norm: Norm) -> dict[str, nn.Module]:
     """torch's layer (Ioffe & Szegedy 2015; the chapter's `conv_batch_norm` and `layer_batch_norm`) under its name, or
     nothing. Its running moments keep `decay` of themselves at each step; torch's running variance is the unbiased one,
-    n/(n-1) times the chapter's, and begins at 1. Raises UsageError for other keys, ValueError for values that cannot be.
-    """
+    n/(n-1) times the chapter's, and begins at 1. Raises UsageError for other keys, ValueError for values that cannot
+    be."""
     if norm is None:
         return {}
     check(moments, norm, "model.batch_norm")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnlab.core.device import describe, environment, pick_device, threads
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import new_folder, write_json, write_whole
+from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
 from cnnlab.core.text import plain
@@ -89,11 +89,8 @@ def split_of(trained: parts.Trained, split: str) -> PictureSet:
 
 def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
     """scores.json, and the logits and labels that every number follows from."""
-    from safetensors.torch import save_file
-
     write_json(folder / "scores.json", found)
-    tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
-    write_whole(folder / "logits.safetensors", lambda part: save_file(tensors, part))
+    parts.write_answers(folder / "logits.safetensors", logits, labels)
 
 
 def draw(

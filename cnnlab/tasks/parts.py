@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import CnnlabError, UsageError, reason
+from cnnlab.core.files import write_whole
 from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
 from cnnlab.core.text import plain
@@ -135,6 +136,37 @@ def check_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
             what = [f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}" for one in (theirs, mine)]
             raise ValueError(f"{name} is {what[0]}, and should be {what[1]}")
+
+
+def flat(config: Config, path: str = "") -> dict[str, Any]:
+    """Nested settings -> {"optim.lr": 0.001, ...}."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found
+
+
+def write_answers(path: Path, logits: Tensor, labels: Tensor) -> None:
+    """(N, K) logits and (N,) labels as one safetensors file: what every score follows from."""
+    from safetensors.torch import save_file
+
+    tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
+    write_whole(path, lambda part: save_file(tensors, part))
+
+
+def read_answers(path: Path) -> tuple[Tensor, Tensor]:
+    """What `write_answers` wrote. Raises CnnlabError for what it did not."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(path)
+        logits, labels = found["logits"], found["labels"]
+        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            raise KeyError(f"logits of {tuple(logits.shape)} and labels of {tuple(labels.shape)}")
+    except (OSError, KeyError, SafetensorError) as error:
+        raise CnnlabError(f"{path} does not hold logits and labels: {plain(reason(error))}") from error
+    return logits, labels
 
 
 def misfit(path: Path, error: Exception) -> CnnlabError:

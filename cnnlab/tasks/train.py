@@ -18,8 +18,9 @@ from cnnlab.core.signals import Signals
 from cnnlab.core.text import typed
 from cnnlab.data.pictures import PictureSet
 from cnnlab.engine.fit import NotFinite, Report
-from cnnlab.engine.metrics import wilson
+from cnnlab.engine.metrics import brief, wilson
 from cnnlab.tasks import parts
+from cnnlab.tasks.preview import preview
 from cnnlab.tasks.starting import (
     Saved,
     begun_before,
@@ -44,6 +45,8 @@ NOT_TUNED = (
 def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = None) -> float:
     """Train, score and write it all down; returns the validation accuracy, for sweepers."""
     settings = call(Settings, config, "")
+    if settings.augment.get("preview"):
+        return preview(settings)
     if settings.resume is not None:
         return resume(settings, overrides)
     if sweep_folder and begun_before(sweep_folder, overrides):
@@ -236,11 +239,13 @@ def finish(run: Run, training: Training) -> float:
     groups, record = checkpoint.load(path, str(training.device), ("model", "average"))
     training.judged.load_state_dict(groups.get("average") or groups["model"])
     pictures = parts.load_pictures(training.settings.dataset, "test").to(training.device)
-    test, validation = training.score(pictures), record["validation"]
+    logits, labels = training.answers(pictures)
+    parts.write_answers(run.folder / "test.safetensors", logits, labels)
+    test, validation = brief(logits, labels), record["validation"]
     run.scalars("test", test, record["step"])
     both = {"validation": validation, "test": test}
     final = {f"final/{split}_{k}": scores[k] for split, scores in both.items() for k in ("accuracy", "loss")}
-    settings = flat(asdict(training.settings))
+    settings = parts.flat(asdict(training.settings))
     run.hyperparameters({k: v for k, v in settings.items() if not k.startswith(NOT_TUNED)}, final)
     result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **both}
     write_json(run.folder / "result.json", result)
@@ -260,14 +265,6 @@ def conclude(run: Run, training: Training, pictures: PictureSet, result: dict[st
     print(f"step {result['step']:,} after {clock(run.elapsed_s)} of training\n")
     folder = shlex.quote(str(run.folder))
     print(f"score it    cnnlab eval {folder}\nlook at it  tensorboard --logdir {folder}", flush=True)
-
-
-def flat(config: parts.Config, path: str = "") -> dict[str, Any]:
-    """Nested settings -> {"optim.lr": 0.001, ...}."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return found
 
 
 def not_finite(error: NotFinite, run: Run, training: Training) -> CnnlabError:

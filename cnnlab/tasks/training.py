@@ -116,10 +116,13 @@ class Training:
         due = report.epoch_ended if every is None else report.step % every == 0
         return due or report.step == self.steps
 
+    def answers(self, pictures: PictureSet) -> tuple[Tensor, Tensor]:
+        """(N, K) logits and (N,) labels of pictures of any split, in order."""
+        return answers(self.judged, in_order(pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size))
+
     def score(self, pictures: PictureSet) -> dict[str, float]:
-        """Accuracy, error and loss on pictures of any split."""
-        batches = in_order(pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size)
-        return brief(*answers(self.judged, batches))
+        """Accuracy, error and loss on them."""
+        return brief(*self.answers(pictures))
 
 
 def assemble(settings: Settings) -> Training:

@@ -1,6 +1,7 @@
 """Numbers -> pictures for a slide: (H, W, 3) uint8, colour-blind-safe, titled by what they show."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from matplotlib.figure import Figure
 from cnnlab.core.text import plain
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # of Okabe & Ito's palette
+# Okabe & Ito's others, darkest first, each with a stroke of its own for those who see no colours.
+STROKES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#000000", ":"), ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
+           ("#56B4E9", (0, (8, 3))), ("#E69F00", (0, (3, 1))), (GREY, "-"))  # fmt: skip
 SHORT = 12  # letters of a class name that fit an axis
 
 
@@ -106,4 +110,60 @@ def lr_figure(
     )
     axes.legend(frameon=False, loc="lower left")
     axes.set_title(title, fontsize=11)
+    return rendered(figure)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A course over a run: the mean of several runs and their standard deviation."""
+
+    label: str
+    steps: Sequence[int]
+    seconds: Sequence[float]
+    mean: Sequence[float]
+    deviation: Sequence[float]
+
+
+def curves_figure(panels: Sequence[tuple[str, Sequence[Line]]], title: str) -> np.ndarray:
+    """A row for each (what is measured, its lines): by step on the left, by time on the right; a band of one standard
+    deviation where a line is of several runs. As the chapter's figure 5-17, its two pictures in one."""
+    figure = Figure(figsize=(10, 1 + 3.2 * len(panels)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row", sharex="col")
+    longest = max((max(line.seconds, default=0) for _, lines in panels for line in lines), default=0)
+    unit, length = ("minutes", 60) if longest >= 300 else ("seconds", 1)
+    for row, (what, lines) in zip(grid, panels, strict=True):
+        for (color, stroke), line in zip(STROKES * len(lines), lines, strict=False):
+            mean, deviation = np.asarray(line.mean), np.asarray(line.deviation)
+            for axes, x in zip(row, (np.asarray(line.steps), np.asarray(line.seconds) / length), strict=True):
+                axes.plot(x, mean, color=color, linestyle=stroke, linewidth=1.6, label=label(line.label, 36))
+                if deviation.any():
+                    axes.fill_between(x, mean - deviation, mean + deviation, color=color, alpha=0.2, linewidth=0)
+        row[0].set_ylabel(what)
+        for axes in row:
+            axes.grid(color="#DDDDDD", linewidth=0.6)
+            axes.set_axisbelow(True)
+    grid[-1][0].set_xlabel("minibatches")
+    grid[-1][1].set_xlabel(f"{unit} of training")
+    figure.suptitle(title, fontsize=12)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
+    return rendered(figure)
+
+
+def strips_figure(strips: Sequence[tuple[str, np.ndarray]], title: str) -> np.ndarray:
+    """A row of (N, H, W, C) uint8 pictures under each caption, all at one scale."""
+    widest = max(len(pictures) * (pictures.shape[2] + 2) for _, pictures in strips)
+    heights = [pictures.shape[1] for _, pictures in strips]
+    inches = 8 / widest
+    figure = Figure(figsize=(8.4, 0.6 + sum(h * inches + 0.28 for h in heights)), dpi=130, layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    rows = figure.subplots(len(strips), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (caption, pictures) in zip(rows, strips, strict=True):
+        padded = np.pad(pictures, ((0, 0), (0, 0), (0, 2), (0, 0)), constant_values=255)
+        strip = np.concatenate(list(padded), 1)
+        grey = strip.shape[-1] == 1
+        axes.imshow(strip[..., 0] if grey else strip, cmap="gray" if grey else None, vmin=0, vmax=255)
+        axes.set(xlim=(-0.5, widest - 0.5))
+        axes.set_axis_off()
+        axes.set_title(label(caption, 90), fontsize=8, loc="left", pad=2)
     return rendered(figure)

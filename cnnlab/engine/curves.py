@@ -1,0 +1,54 @@
+"""What a metric did over a run: when it crossed a threshold, and how several runs of it lie together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric's values, in the order of the steps after which they were taken, and the seconds of training by then."""
+
+    steps: tuple[int, ...]
+    seconds: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where a curve reached a threshold: steps and seconds of training."""
+
+    step: int
+    seconds: float
+
+
+def crossed(curve: Curve, threshold: float, consecutive: int) -> Crossing | None:
+    """The first of `consecutive` values in a row at or above `threshold`; None where there are none."""
+    row = 0
+    for at, value in enumerate(curve.values):
+        row = row + 1 if value >= threshold else 0
+        if row == consecutive:
+            first = at - consecutive + 1
+            return Crossing(curve.steps[first], curve.seconds[first])
+    return None
+
+
+@dataclass(frozen=True)
+class Band:
+    """Curves of several runs at the steps that all of them have: mean seconds, mean and standard deviation (n - 1; zero
+    for one run) of the values."""
+
+    steps: tuple[int, ...]
+    seconds: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+def band(curves: Sequence[Curve]) -> Band:
+    """One curve of several."""
+    tables = [{step: pair for step, *pair in zip(c.steps, c.seconds, c.values, strict=True)} for c in curves]
+    shared = sorted(set.intersection(*(set(table) for table in tables)))
+    seconds = tuple(fmean(table[step][0] for table in tables) for step in shared)
+    values = [[table[step][1] for table in tables] for step in shared]
+    deviation = tuple(stdev(row) if len(row) > 1 else 0.0 for row in values)
+    return Band(tuple(shared), seconds, tuple(map(fmean, values)), deviation)

@@ -1,0 +1,59 @@
+"""A baseline without learning of features, in the spirit of the chapter's beginning: filters written by hand, as Viola
+and Jones's and the edge detectors of figure 5-5 are, and a linear classifier on what they say."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnnlab.models.layers import stack
+
+Shape = tuple[int, int, int]  # depth, height, width
+
+
+def sobel() -> Tensor:
+    """(4, 3, 3): edges down, across and along both diagonals (Sobel & Feldman 1968)."""
+    down = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
+    slant = torch.tensor([[0.0, 1, 2], [-1, 0, 1], [-2, -1, 0]])
+    return torch.stack((down, down.t(), slant, slant.flip(1))) / 8
+
+
+def haar(size: int) -> Tensor:
+    """(5, size, size): Viola and Jones's (2001) differences between rectangles: two side by side, two above each other,
+    three each way, and four as on a chessboard. `size` is a multiple of 4."""
+    at = (torch.arange(size) + 0.5) / size
+    edge = torch.where(at < 0.5, 1.0, -1.0)
+    line = torch.where((at - 0.5).abs() < 0.25, 1.0, -1.0)
+    flat = torch.ones(size)
+    pairs = ((flat, edge), (edge, flat), (flat, line), (line, flat), (edge, edge))
+    return torch.stack([torch.outer(a, b) for a, b in pairs]) / size**2
+
+
+class FixedFilters(nn.Module):
+    """(N, depth, H, W) -> (N, features): every channel under every filter, what is above zero and what is below apart,
+    each averaged over `cells` x `cells` parts of the picture, beside the channels' own averages."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        for name, bank in (("sobel", sobel()), ("haar_4", haar(4)), ("haar_8", haar(8))):
+            self.register_buffer(name, bank.unsqueeze(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, depth, height, width = x.shape
+        grey = x.reshape(n * depth, 1, height, width)
+        maps = [grey]
+        for _, bank in self.named_buffers():
+            answer = F.conv2d(grey, bank.to(x.dtype), padding=bank.shape[-1] // 2)
+            maps += [answer.relu(), (-answer).relu()]
+        return torch.cat([F.adaptive_avg_pool2d(one, self.cells).reshape(n, -1) for one in maps], 1)
+
+
+def fixed_filters(shape: Shape, classes: int, *, cells: int) -> nn.Sequential:
+    """(N, *shape) pictures -> (N, classes) logits: 29 hand-written averages a channel and cell, brought to mean 0 and
+    variance 1 over the training set, and a linear classifier, the only part that learns. Raises ValueError for more
+    cells than pixels."""
+    if not 1 <= cells <= min(shape[1:]):
+        raise ValueError(f"cells must be between 1 and the picture's {min(shape[1:])} pixels, not {cells}")
+    filters = FixedFilters(cells)
+    features = shape[0] * (1 + 2 * sum(len(bank) for bank in filters.buffers())) * cells**2
+    return stack(filters=filters, norm=nn.BatchNorm1d(features, affine=False), output=nn.Linear(features, classes))
