@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated
 
 import typer
@@ -34,6 +35,8 @@ Examples:
   cnnlab train model=mnist_mlp epochs=5 optim.lr=0.002
   cnnlab train experiment=mnist_cnn_best  a recipe that was measured
   cnnlab train -m seed=1,2,3              a sweep, one run each
+  cnnlab train -m model=cifar_cnn,cifar_bn --compare   figure 5-17
+  cnnlab train model=cifar_bn augment.preview=true     see its pipeline
   cnnlab train resume=last                go on with an interrupted run
   cnnlab train init=last                  a new run from a run's weights
   cnnlab train dataset=folder dataset.root=photos    your own pictures
@@ -52,6 +55,7 @@ Examples:
 Keys:
   checkpoint=result|last|best|STEP   split=test|validation|train
   mistakes=N  batch_size=N  device=auto|cpu|cuda  outputs=DIR
+  single_batches=N    also what single batches of N pictures would have shown
 """
 PREDICT_HELP = """Classify pictures of your own by a run.
 
@@ -112,7 +116,11 @@ Keys:
 
 def group_help() -> str:
     """Every configuration group with its options, a line each."""
-    rows = [f"  {group + '=':<12}{' | '.join(options)}" for group, options in config.groups().items()]
+    rows = [
+        row
+        for group, options in config.groups().items()
+        for row in wrap(" | ".join(options), 76, initial_indent=f"  {group + '=':<12}", subsequent_indent=" " * 14)
+    ]
     return "\b\nGroups, and what each can be:\n" + "\n".join(rows)
 
 
@@ -128,6 +136,7 @@ PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
 Multirun = Annotated[
     bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
 ]
+Compare = Annotated[bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")]
 Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
 ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -159,6 +168,7 @@ def path_word(word: str) -> str:
 def train(
     overrides: Overrides = None,
     multirun: Multirun = False,
+    compare: Compare = False,
     cfg: Cfg = "",
     config_dir: ConfigDir = "",
     debug: Debug = False,
@@ -166,7 +176,12 @@ def train(
     names, rest = split(overrides)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
-    config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
+    if compare and not multirun:
+        raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
+    sweep = config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
+    if compare and sweep:
+        outputs = [word for word in rest if word.startswith("outputs=")]
+        config.launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
 
 
 @app.command(name="eval", help=EVAL_HELP)

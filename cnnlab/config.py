@@ -49,9 +49,11 @@ def entry(config: Any) -> Any:
         raise Escape from error
 
 
-def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = "") -> None:
-    """Compose configs/`task`.yaml with overrides and run the task; `cfg` (job, hydra or all) prints instead.
-    Raises UsageError, one line, for a configuration that cannot be, and whatever the task raises."""
+def launch(
+    task: str, overrides: list[str], *, multirun: bool = False, cfg: str = "", config_dir: str = ""
+) -> Path | None:
+    """Compose configs/`task`.yaml with overrides and run the task; `cfg` (job, hydra or all) prints instead. Returns a
+    sweep's folder. Raises UsageError, one line, for a configuration that cannot be, and whatever the task raises."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -73,6 +75,7 @@ def launch(task: str, overrides: list[str], *, multirun: bool = False, cfg: str 
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
             if sweep:
                 sweep.conclude()
+        return sweep.folder if sweep else None
     except Escape as escape:
         if sweep and isinstance(escape.__cause__, Stopped):
             raise sweep.stopped(escape.__cause__.signal) from None

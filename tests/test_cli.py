@@ -14,7 +14,10 @@ def test_help_has_examples_and_every_groups_options(cnnlab: Cnnlab, monkeypatch:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = cnnlab("train", "-h")
     assert code == 0 and "cnnlab train -m seed=1,2,3" in out
-    for line in ("model=      digits_cnn | mnist_cnn | mnist_mlp", "dataset=    cifar10 | digits | folder | mnist"):
+    for line in (
+        "model=      cifar_bn | cifar_cnn | digits_cnn | fixed_filters | mnist_cnn",
+        "dataset=    cifar10 | digits | folder | mnist",
+    ):
         assert line in out
     assert all(len(line) <= 80 for line in out.splitlines())
     for verb in ("eval", "predict"):

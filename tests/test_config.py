@@ -20,11 +20,14 @@ SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cif
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
-    config = compose("train", [f"{group}={option}"])
+    colour = ["dataset=cifar10"] if group == "augment" else []
+    config = compose("train", [f"{group}={option}", *colour])
     settings = call(Settings, config, "")
     made, shape = parts.pipelines(settings.augment), SHAPES[settings.dataset["name"]]
-    model = parts.build_model(settings.model, parts.input_shape(made.eval, shape), 10)
-    assert model(torch.zeros(2, *shape)).shape == (2, 10)
+    parts.check_shapes(made, shape)
+    seen = parts.input_shape(made.eval, shape)
+    model = parts.build_model(settings.model, seen, 10)
+    assert model(torch.zeros(2, *seen)).shape == (2, 10)
     spec = dict(settings.optim)
     call(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
     spec = dict(settings.schedule)
@@ -117,20 +120,24 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
         (["modle=mnist_cnn"], "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys"),
         (
             ["model=mnist_cn"],
-            "model 'mnist_cn' is not one of digits_cnn, mnist_cnn, mnist_mlp; did you mean mnist_cnn?",
+            "model 'mnist_cn' is not one of cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp; "
+            "did you mean mnist_cnn?",
         ),
         (["experiment=x"], "experiment 'x' is not one of mnist_cnn_best, mnist_cnn_chapter, mnist_mlp"),
         (["mnist_cnn"], "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`"),
         (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
         (["~optim.lr"], "optim.lr is missing; it must be a number"),
         (["+optim.foo=1"], "unknown key optim.foo; optim takes lr, betas, eps, weight_decay"),
-        (["+model._target_=os.system"], "unknown key model._target_; model takes filters, extent, hidden, dropout"),
+        (
+            ["+model._target_=os.system"],
+            "unknown key model._target_; model takes filters, extent, pool, hidden, dropout, batch_norm, output",
+        ),
         (["device=gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["--cfg", "bogus"], "--cfg takes job, hydra or all, and no -m beside it, not 'bogus'"),
         (["clip_norm=inf"], "clip_norm must be above 0, not inf"),
         (["model.hidden=[0]"], "model: hidden must be at least 1, not 0"),
         (["early_stop_epochs=0"], "early_stop_epochs must be at least 1, not 0"),
-        (["augment.train=null"], "augment takes train and eval, each a mapping of operations, not train, eval"),
+        (["augment.train=null"], "augment.train must be a mapping, not None"),
         (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["dataset.root=[1]"], "dataset.root must be a text or null, not [1]"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),

@@ -81,7 +81,9 @@ def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> 
     import torch
     from torch import nn
 
-    from cnnlab.data.augment import OPS, Draws, Op, Pipeline
+    from cnnlab.data.augment import OPS, Pipeline
+    from cnnlab.data.draws import Draws
+    from cnnlab.data.op import Op
     from cnnlab.models import MODELS
     from cnnlab.models.layers import stack
     from cnnlab.tasks.parts import build_model
@@ -93,9 +95,10 @@ def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> 
     (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "linear" in block]
     model = build_model(yaml.safe_load(text)["model"], (1, 28, 28), 10)
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
-    monkeypatch.setitem(OPS, "flip", scope["flip"])
-    pictures = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
-    always = Pipeline({"flip": {"probability": 1.0}}, "augment.train")(pictures, Draws(0, 0, torch.arange(2)))
-    assert torch.equal(always, pictures.flip(3) / 255)
-    never = Pipeline({"flip": {"probability": 0.0}}, "augment.train")(pictures, Draws(0, 0, torch.arange(2)))
+    monkeypatch.setitem(OPS, "gamma", scope["gamma"])
+    pictures, draws = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), Draws(0, 0, torch.arange(2))
+    power = 1.5 ** (2 * draws.uniform("gamma", 1) - 1)
+    always = Pipeline({"gamma": {"most": 1.5}}, "augment.train")(pictures, draws)
+    torch.testing.assert_close(always, (pictures / 255) ** power.view(2, 1, 1, 1))
+    never = Pipeline({"gamma": {"most": 1.5, "probability": 0.0}}, "augment.train")(pictures, draws)
     assert torch.equal(never, pictures / 255)

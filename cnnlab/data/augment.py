@@ -18,7 +18,7 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import call, pick
 from cnnlab.data import colours, mixing, moves
 from cnnlab.data.draws import Draws
-from cnnlab.data.op import Mix, Op, as_float
+from cnnlab.data.op import Mix, Op, as_float, either
 
 OPS: dict[str, Callable[..., Op | Mix]] = {
     "affine": moves.affine,
@@ -65,10 +65,10 @@ class Step:
         return draws.uniform(self.name, self.op.numbers)
 
     def chosen(self, draws: Draws) -> Tensor | None:
-        """(N, 1, 1, 1), which pictures it is done to; None for all."""
+        """(N,) of which pictures it is done to; None for all."""
         if self.probability is None:
             return None
-        return draws.uniform(f"{self.name}.probability", 1).view(-1, 1, 1, 1) < self.probability
+        return draws.uniform(f"{self.name}.probability", 1).flatten() < self.probability
 
 
 class Pipeline:
@@ -116,7 +116,7 @@ class Pipeline:
             assert isinstance(one.op, Mix)
             mixed, share = one.op.apply(x, x.roll(1, 0), one.numbers(x, draws))
             if (chosen := one.chosen(draws)) is not None:
-                mixed, share = torch.where(chosen, mixed, x), torch.where(chosen.flatten(), share, 1)
+                mixed, share = either(chosen, mixed, x), torch.where(chosen, share, 1)
             x, targets = mixed, torch.lerp(targets.roll(1, 0), targets, share.unsqueeze(1))
         return x, targets
 
@@ -124,8 +124,11 @@ class Pipeline:
 def step(name: str, keys: Mapping[str, Any] | None, where: str) -> Step:
     """An operation by its name and keys; `probability` is a key of each. Raises UsageError."""
     builder, path = pick(OPS, name, where), f"{where}.{name}"
-    own = {key: value for key, value in (keys or {}).items() if key != "probability"}
-    op, probability = call(builder, own, path), (keys or {}).get("probability")
+    given = {} if keys is None else keys
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{path} must be a mapping of its keys, not {given!r}")
+    own = {key: value for key, value in given.items() if key != "probability"}
+    op, probability = call(builder, own, path), given.get("probability")
     if probability is None:
         return Step(name, op, None)
     if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability <= 1:
@@ -144,4 +147,4 @@ def done(one: Step, x: Tensor, draws: Draws | None) -> Tensor:
     if chosen is None:
         return one.op.apply(x, one.numbers(x, draws))
     # An operation may overwrite what it is given.
-    return torch.where(chosen, one.op.apply(x if one.op.moves else x.clone(), one.numbers(x, draws)), x)
+    return either(chosen, one.op.apply(x if one.op.moves else x.clone(), one.numbers(x, draws)), x)

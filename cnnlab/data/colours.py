@@ -15,7 +15,7 @@ from cnnlab.data.op import Op
 
 def normalize(*, mean: list[float], std: list[float]) -> Op:
     """(x - mean) / std, a number each for every channel, in units of the full range 0..1."""
-    if len(mean) != len(std) or min(std) <= 0:
+    if len(mean) != len(std) or not all(one > 0 for one in std):
         raise ValueError(f"mean and std must be of one length, std above 0, not {mean} and {std}")
 
     @cache
@@ -36,6 +36,7 @@ def whiten() -> Op:
     for values of 0 to 255: the floor, of a grey level's 1 / sqrt(n), makes a flat picture zeros."""
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
+        x = x.sub_(x[:, :1, :1, :1].clone())  # first: the mean of many equal values is not always that value
         x = x.sub_(x.mean((1, 2, 3), keepdim=True))
         count = x[0].numel()
         deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt_()
@@ -51,7 +52,7 @@ def between(low: float, high: float, u: Tensor) -> Tensor:
 
 def brightness(*, levels: float) -> Op:
     """A number between -`levels` and `levels` of 255 added to each picture."""
-    if levels < 0:
+    if not levels >= 0:
         raise ValueError(f"levels must be at least 0, not {levels}")
     return Op(1, lambda x, u: x.add_(between(-levels / 255, levels / 255, u)))
 

@@ -6,13 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnlab.data.op import Op, as_levels
+from cnnlab.data.op import Op, as_levels, either
 
 
 def windows(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
     """From (N, C, H, W) pictures the (N, C, *size) cuts whose upper left corners are at (N,) rows and columns."""
-    cuts = x.unfold(2, size[0], 1).unfold(3, size[1], 1)
-    return cuts[torch.arange(len(x), device=x.device), :, top, left]
+    n, channels, height, width = x.shape
+    planes = torch.arange(n * channels, device=x.device).view(n, channels, 1)
+    rows = planes * height + top.view(-1, 1, 1) + torch.arange(size[0], device=x.device)
+    # Each row of a cut is a piece of the pictures' memory: copied whole, it takes a third of the time.
+    pieces = x.flatten().unfold(0, size[1], 1)
+    return pieces.index_select(0, (rows * width + left.view(-1, 1, 1)).flatten()).view(n, channels, *size)
 
 
 def fitting(x: Tensor, size: int) -> None:
@@ -42,8 +46,7 @@ def crop(*, size: int, padding: int, mode: Literal["zeros", "reflect"]) -> Op:
         elif padding:
             x = reflected(x, padding)
         fitting(x, size)
-        room = torch.tensor([x.shape[2] - size + 1, x.shape[3] - size + 1], device=x.device)
-        top, left = (u * room).long().unbind(1)
+        top, left = ((u[:, dim - 2] * (x.shape[dim] - size + 1)).long() for dim in (2, 3))
         return windows(x, top, left, (size, size))
 
     return Op(2, apply, moves=True, optional=False)
@@ -130,12 +133,12 @@ def transpose() -> Op:
 def alternating_flip() -> Op:
     """Each picture mirrored left to right in every other epoch, half of them in the first: in two epochs the network
     sees both sides of all (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
-    return Op(1, lambda x, u: torch.where(u.view(-1, 1, 1, 1) < 0.5, x.flip(3), x), moves=True, alternating=True)
+    return Op(1, lambda x, u: either(u[:, 0] < 0.5, x.flip(3), x), moves=True, alternating=True)
 
 
 def cutout(*, size: int, fill: float) -> Op:
-    """A square of `size` pixels around any pixel, cut off at the edges, set to `fill` in every channel (DeVries & Taylor
-    2017, whose fill is the mean); 0 is black and 1 white, rounded to one of 256 levels."""
+    """A square of `size` pixels around any pixel, cut off at the edges, set to `fill` in every channel (DeVries &
+    Taylor 2017, whose fill is the mean); 0 is black and 1 white, rounded to one of 256 levels."""
     positive("size", size)
     if not 0 <= fill <= 1:
         raise ValueError(f"fill must be between 0 and 1, not {fill}")
@@ -155,7 +158,7 @@ def cutout(*, size: int, fill: float) -> Op:
 def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
     """Each picture turned by up to `degrees`, made larger or smaller by a factor of up to 1 + `scale`, sheared by up
     to `shear` (a slope) and moved by up to `px` pixels each way, all uniform; bilinear, zeros come in."""
-    if min(degrees, scale, shear, px) < 0:
+    if not all(most >= 0 for most in (degrees, scale, shear, px)):
         raise ValueError("degrees, scale, shear and px must be at least 0")
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
@@ -187,7 +190,7 @@ def randaugment(*, num_ops: int, magnitude: int) -> Op:
         done = []
         with torch.random.fork_rng(devices=[]):
             for picture, seed in zip(levels, seeds, strict=True):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reseed the GPU's for good
                 done.append(transform(picture))
         changed = torch.stack(done)
         return changed if x.dtype == torch.uint8 else changed.float().div_(255)

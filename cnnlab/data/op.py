@@ -29,6 +29,13 @@ class Mix:
     apply: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+def either(chosen: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """The pictures of `x` where (N,) `chosen` is true, else those of `other`, copied whole: `torch.where` goes pixel by
+    pixel, and takes a CPU four times as long."""
+    at = torch.arange(len(x), device=x.device) + len(x) * ~chosen
+    return torch.cat((x, other)).index_select(0, at)
+
+
 def as_float(x: Tensor) -> Tensor:
     """uint8 pictures as float32 in [0, 1]; float ones as they are."""
     return x.float().div_(255) if x.dtype == torch.uint8 else x

@@ -28,7 +28,7 @@ class FractionalMaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = None if self.training else x.new_full((x.shape[0], x.shape[1], 2), 0.5)
-        return F.fractional_max_pool2d(x, 2, output_ratio=self.ratio, _random_samples=fixed)
+        return F.fractional_max_pool2d(x, 2, output_ratio=(self.ratio, self.ratio), _random_samples=fixed)
 
 
 class Pool(NamedTuple):

@@ -60,7 +60,7 @@ def run(config: parts.Config, overrides: list[str]) -> float:
         except NotHere:
             if not m.brief:
                 raise
-            print(f"{s.model['name']:<14}its data are not here; `cnnlab train model={s.model['name']}` fetches them")
+            print(f"{s.model['name']:<14}data not here; `cnnlab train model={s.model['name']}` fetches them")
             return float("nan")
         folder = new_folder(parts.outputs_folder(s.outputs) / "bench", s.name)
         found = explored(training, m, top, folder) | {"environment": environment(training.device)}

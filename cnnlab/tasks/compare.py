@@ -20,6 +20,8 @@ from cnnlab.tasks import parts
 from cnnlab.tasks.groups import METRICS, Group, differences, grouped, named, read, said
 from cnnlab.viz.figures import Line, curves_figure
 
+MARGIN = 16  # letters before a table's first column
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -164,7 +166,7 @@ def report(groups: list[Group], different: dict[str, list[Any]], found: dict[str
     for row in found["paired"]:
         print(pair_line(row | {key: short[row[key]] for key in ("first", "second")}))
     for metric in ("validation_accuracy", "train_accuracy"):
-        print_crossings(metric, names, groups, s, width)
+        print_crossings(metric, groups, s)
     print("\nThey differ in:" if different else "\nTheir settings are the same.")
     for key, values in different.items():
         print(f"  {key:28} {'  '.join(plain(said(value)) for value in values)}")
@@ -176,21 +178,21 @@ def pair_line(row: dict[str, Any]) -> str:
         return f"{row['second']} against {row['first']}: no paired test, {row['missing']}"
     gain, low, high = (100 * share for share in (row["difference"], *row["interval_95"]))
     return (
-        f"{row['second']} against {row['first']}, on the same {row['pictures']:,} test pictures:\n"
-        f"  {gain:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), p = {row['p']:.2g}"
+        f"{row['second']} against {row['first']},\n  same {row['pictures']:,} test pictures: "
+        f"{gain:+.2f} points (95 % {low:+.2f} to {high:+.2f}), p = {row['p']:.2g}"
     )
 
 
-def print_crossings(metric: str, names: list[str], groups: list[Group], s: Settings, width: int) -> None:
-    """Steps and time to each threshold, a line a group."""
+def print_crossings(metric: str, groups: list[Group], s: Settings) -> None:
+    """Steps and time to each threshold, a line a group, below its name where that is long."""
     if not s.thresholds or not any(metric in group.bands for group in groups):
         return
-    about = f"accuracy of {METRICS[metric][1]}: steps and time to"
-    print(f"\n{about}")
-    print(" " * width + "".join(f"{threshold:>16.4g}" for threshold in s.thresholds))
-    for name, group in zip(names, groups, strict=True):
+    print(f"\naccuracy of {METRICS[metric][1]}: steps and time to")
+    print(" " * MARGIN + "".join(f"{threshold:>16.4g}" for threshold in s.thresholds))
+    for group in groups:
         cells = [reached(group.crossings(metric, t, s.consecutive), len(group.runs)) for t in s.thresholds]
-        print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
+        name = group.label if len(group.label) < MARGIN else f"{group.label}\n{'':{MARGIN}}"
+        print(f"{name:{MARGIN}}" + "".join(f"{cell:>16}" for cell in cells))
 
 
 def reached(crossings: list[Crossing], runs: int) -> str:

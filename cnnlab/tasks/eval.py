@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cnnlab.core.device import describe, environment, pick_device, threads
-from cnnlab.core.errors import CnnlabError
+from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
@@ -17,9 +18,11 @@ from cnnlab.core.text import plain
 from cnnlab.data.batches import in_order
 from cnnlab.data.pictures import PictureSet, by_name, some
 from cnnlab.engine.evaluate import answers
-from cnnlab.engine.metrics import scores
+from cnnlab.engine.metrics import scores, single_batches
 from cnnlab.tasks import parts
 from cnnlab.viz.figures import captioned_sheet, confusion_figure, label, reliability_figure
+
+DRAWS = 1_000  # single batches that are tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Settings:
     device: str
     batch_size: int | None
     mistakes: int
+    single_batches: int | None
     json: bool
     outputs: str
 
@@ -52,6 +56,8 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     with threads(trained.config.get("threads")):  # as it was trained: their number shows in the last bits
         logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
     found = scores(logits, labels, trained.classes)
+    if s.single_batches is not None:
+        found["single_batches"] = in_single_batches(logits, labels, s.single_batches)
     about = {
         "run": str(trained.folder),
         "step": trained.step,
@@ -68,6 +74,18 @@ def run(config: parts.Config, overrides: list[str]) -> float:
         print(table(found, f"{about['dataset']} {s.split}"))
         print(f"\nnumbers, logits and figures: {folder}")
     return found["accuracy"]
+
+
+def in_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, float]:
+    """What a score of one shuffled batch, as the chapter's published scripts take it, would have been. Raises
+    UsageError for a batch larger than the split."""
+    try:
+        rng = torch.Generator().manual_seed(0)
+        return {"size": size, "draws": DRAWS} | single_batches(
+            logits.argmax(1) == labels, size=size, draws=DRAWS, rng=rng
+        )
+    except ValueError as error:
+        raise UsageError(f"single_batches: {error}") from error
 
 
 def split_of(trained: parts.Trained, split: str) -> PictureSet:
@@ -153,9 +171,15 @@ def table(found: dict[str, Any], name: str) -> str:
     rows = [
         f"\n{name}: accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['pictures']:,}; "
         f"95 % interval {low:.2%} to {high:.2%})",
-        f"loss {found['loss']:.4f}, expected calibration error {found['calibration']['error']:.2%}\n",
+        f"loss {found['loss']:.4f}, expected calibration error {found['calibration']['error']:.2%}",
         f"{'class':<20}{'pictures':>10}{'precision':>12}{'recall':>10}{'F1':>10}",
     ]
+    if single := found.get("single_batches"):
+        rows[1] += (
+            f"\n{single['draws']:,} single batches of {single['size']}: mean {single['mean']:.2%}, deviation "
+            f"{single['deviation']:.2%}, best {single['best']:.2%}"
+        )
+    rows[1] += "\n"
     for name, row in found["classes"].items():
         numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
         rows.append(f"{plain(name)[:19]:<20}{row['pictures']:>10,}{numbers}")

@@ -1,131 +1,186 @@
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor
-from torchvision import transforms
 
 from cnnlab.core.errors import UsageError
-from cnnlab.data.augment import Draws, Pipeline, affine, mix, mix_tensor, shift, signed
+from cnnlab.data.augment import OPS, Pipeline, step
+from cnnlab.data.draws import Draws
+from cnnlab.data.op import Op
 from cnnlab.data.sources import digits
 
+Spec = dict[str, dict[str, Any]]
 PICTURES = digits("train", root=None).images[:40]
-NORMALIZE = {"normalize": {"mean": [0.3], "std": [0.4]}}
+NORMALIZE: Spec = {"normalize": {"mean": [0.3], "std": [0.4]}}
+SPECS: Spec = {
+    "affine": {"degrees": 10, "scale": 0.1, "shear": 0.1, "px": 2},
+    "alternating_flip": {},
+    "brightness": {"levels": 63},
+    "center_crop": {"size": 13},
+    "contrast": {"lower": 0.2, "upper": 1.8},
+    "crop": {"size": 16, "padding": 4, "mode": "reflect"},
+    "cutmix": {"alpha": 1.0},
+    "cutout": {"size": 7, "fill": 0.5},
+    "flip_left_right": {},
+    "flip_up_down": {},
+    "hue": {"turns": 0.1},
+    "mixup": {"alpha": 0.4},
+    "normalize": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
+    "randaugment": {"num_ops": 2, "magnitude": 9},
+    "saturation": {"lower": 0.2, "upper": 1.8},
+    "shift": {"px": 2},
+    "transpose": {},
+    "views": {"size": 12, "grid": 2, "mirror": True},
+    "whiten": {},
+}
+SINGLE = {name: one.op for name in SPECS if isinstance((one := step(name, SPECS[name], "augment.train")).op, Op)}
+TRAINED = {name: keys for name, keys in SPECS.items() if name in SINGLE and name != "views"}
 
 
-def test_the_hash_is_splitmix64() -> None:
-    # The first outputs of SplitMix64 from the state 0, as published with its reference code.
-    state, expected = 0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    for value in expected:
-        state = state + 0x9E3779B97F4A7C15 & (1 << 64) - 1
-        assert mix(state) == value
-        assert mix_tensor(torch.tensor(signed(state))).item() == signed(value)
+def noise(count: int = 24) -> Tensor:
+    """(count, 3, 16, 16) uint8."""
+    return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
 
 
-def test_draws_depend_on_the_picture_alone_and_not_on_its_batch() -> None:
-    index = torch.tensor([5, 17, 3, 99])
-    whole = Draws(1, 2, index).uniform("shift", 3)
-    for i in range(4):
-        assert torch.equal(Draws(1, 2, index[i : i + 1]).uniform("shift", 3)[0], whole[i])
-    assert torch.equal(Draws(1, 2, index.flip(0)).uniform("shift", 3), whole.flip(0))
+def test_every_operation_is_tested_here() -> None:
+    assert list(SPECS) == list(OPS)
 
 
-@pytest.mark.parametrize("other", [(2, 2, "shift"), (1, 3, "shift"), (1, 2, "affine")])
-def test_draws_change_with_seed_epoch_and_operation(other: tuple[int, int, str]) -> None:
-    index = torch.arange(5000)
-    ours, theirs = Draws(1, 2, index).uniform("shift", 2), Draws(other[0], other[1], index).uniform(other[2], 2)
-    assert abs(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1]) < 0.05
+@pytest.mark.parametrize("name", SINGLE)
+def test_an_operation_on_a_batch_is_the_operation_on_each_picture(name: str) -> None:
+    op, x = SINGLE[name], noise()
+    u = torch.rand(24, op.numbers, generator=torch.Generator().manual_seed(1))
+    whole = op.apply(x.float() / 255, u)
+    alone = torch.cat([op.apply(x[n : n + 1].float() / 255, u[n : n + 1]) for n in range(24)])
+    torch.testing.assert_close(whole, alone, rtol=0, atol=0 if op.moves else 1e-5)
+    assert len(whole) == 24 * op.views
+    if op.moves:  # on uint8 as well, bit for bit
+        assert torch.equal(op.apply(x, u).float() / 255, whole)
 
 
-def test_draws_are_uniform_and_independent() -> None:
-    u = Draws(7, 0, torch.arange(50_000)).uniform("x", 3).double()
-    assert u.min() >= 0 and u.max() < 1
-    for column in u.T:
-        assert stats.kstest(column.numpy(), "uniform").pvalue > 1e-3
-    off_diagonal = torch.corrcoef(u.T) - torch.eye(3)
-    assert off_diagonal.abs().max() < 0.02
-    assert abs(np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1]) < 0.02
+@pytest.mark.parametrize("name", [name for name, op in SINGLE.items() if op.optional])
+def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_at_all(name: str) -> None:
+    x, draws = noise(60), Draws(1, 0, torch.arange(60))
+    whole, some, none, every = (
+        Pipeline({name: SPECS[name] | keys}, "augment.train")(x, draws)
+        for keys in ({}, {"probability": 0.5}, {"probability": 0}, {"probability": 1})
+    )
+    same = (some == x.float() / 255).flatten(1).all(1)
+    assert torch.equal(none, x.float() / 255) and torch.equal(every, whole)
+    assert 15 < same.sum() < 52  # what is changed may come out as it was
+    assert torch.equal(some[~same], whole[~same])
 
 
-def test_normalize_is_torchvisions() -> None:
-    ours = Pipeline(NORMALIZE, "augment.eval")(PICTURES)
-    theirs = transforms.Normalize([0.3], [0.4])(PICTURES.float() / 255)
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("name", SPECS)
+def test_the_data_set_is_never_overwritten_nor_what_comes_out_a_view_of_it(name: str) -> None:
+    x, draws = noise(), Draws(1, 0, torch.arange(24))
+    before, pipeline = x.clone(), Pipeline({name: SPECS[name]}, "augment.train")
+    pipeline(x, draws).add_(1)
+    assert torch.equal(x, before)
 
 
-def test_shift_moves_by_whole_pixels_and_fills_with_zero() -> None:
-    x = PICTURES[:9].float() / 255
-    u = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 0.999])] * 2)
-    moved = shift(px=1).apply(x, u)
-    for n, (down, across) in enumerate(u.mul(3).long().sub(1).tolist()):
-        expected = torch.zeros(8, 8)
-        for i in range(8):
-            for j in range(8):
-                if 0 <= i + down < 8 and 0 <= j + across < 8:
-                    expected[i, j] = x[n, 0, i + down, j + across]
-        assert torch.equal(moved[n, 0], expected)
+@pytest.mark.parametrize("name", [name for name in SPECS if name != "randaugment"])
+def test_no_operation_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the device called meta, which has no values, none can be read back; and once the first batch has brought
+    the constants there, none is sent: `torch.tensor` would wait until it is."""
+    keys = SPECS[name] | ({"probability": 0.5} if name not in SINGLE or SINGLE[name].optional else {})
+    pipeline, x = Pipeline({name: keys}, "augment.train"), noise().to("meta")
+    draws = Draws(1, 0, torch.arange(24, device="meta"))
+    for late in (False, True):
+        if late:
+            monkeypatch.setattr(torch, "tensor", None)
+        pictures = pipeline(x, draws)
+        mixed, _ = pipeline.mixed(pictures, draws.index, 10, draws)
+        assert mixed.device.type == "meta" and mixed.dtype == torch.float32
 
 
-def numbers(turn: float = 0, grow: float = 0, lean: float = 0, down: float = 0, across: float = 0) -> Tensor:
-    """Uniform numbers that make `affine` take these shares of its limits."""
-    return (torch.tensor([[turn, grow, lean, down, across]]) + 1) / 2
+def test_the_same_seed_gives_the_same_pictures_whatever_the_batch() -> None:
+    pipeline, index, x = Pipeline(TRAINED, "augment.train"), torch.arange(24), noise()
+    whole = pipeline(x, Draws(1, 0, index))
+    parts = [pipeline(x[i : i + 7], Draws(1, 0, index[i : i + 7])) for i in range(0, 24, 7)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+    order = index.flip(0)
+    torch.testing.assert_close(pipeline(x[order], Draws(1, 0, order)), whole[order], rtol=0, atol=1e-5)
+    for other in (Draws(1, 1, index), Draws(2, 0, index)):
+        assert not torch.equal(pipeline(x, other), whole)
 
 
-def test_affine_at_rest_turned_by_a_quarter_and_moved() -> None:
-    x = PICTURES[:1].float() / 255
-    op = affine(degrees=90.0, scale=1.0, shear=0.5, px=2.0)
-    torch.testing.assert_close(op.apply(x, numbers()), x, rtol=0, atol=1e-5)
-    torch.testing.assert_close(op.apply(x, numbers(turn=1)), x.rot90(1, (2, 3)), rtol=0, atol=1e-4)
-    moved = op.apply(x, numbers(down=1, across=-0.5))
-    torch.testing.assert_close(moved[..., :6, 1:], x[..., 2:, :-1], rtol=0, atol=1e-5)
-
-
-def test_affine_scales_like_torchvision() -> None:
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.functional import affine as theirs
-
-    x = PICTURES[:1].float() / 255
-    ours = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(x, numbers(grow=-1))
-    expected = theirs(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("op", [{"shift": {"px": 2}}, {"affine": {"degrees": 9, "scale": 0.1, "shear": 0.1, "px": 1}}])
-def test_the_same_seed_gives_the_same_pictures_whatever_the_batch(op: dict[str, dict[str, float]]) -> None:
-    pipeline, index = Pipeline(op | NORMALIZE, "augment.train"), torch.arange(40)
-    whole = pipeline(PICTURES, Draws(1, 0, index))
-    parts = [pipeline(PICTURES[i : i + 7], Draws(1, 0, index[i : i + 7])) for i in range(0, 40, 7)]
-    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
-    assert not torch.equal(pipeline(PICTURES, Draws(1, 1, index)), whole)
+@pytest.mark.parametrize("last", [NORMALIZE, {"whiten": {}}])
+def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
+    draws, shifted = Draws(1, 0, torch.arange(40)), {"shift": {"px": 2}}
+    ours, theirs = (Pipeline(spec, "augment.train")(PICTURES, draws) for spec in (last | shifted, shifted | last))
+    assert torch.equal(ours, theirs)
+    both = Pipeline({"normalize": SPECS["normalize"], "whiten": {}, "hue": {"turns": 0}}, "augment.train")
+    assert [one.name for one in both.ops] == ["hue", "whiten", "normalize"]
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"shft": {"px": 1}}, "augment.train 'shft' is not one of affine, normalize, shift; did you mean shift?"),
+        ({"shft": {"px": 1}}, "augment.train 'shft' is not one of affine, "),
         ({"shift": {"pixels": 1}}, "unknown key augment.train.shift.pixels; augment.train.shift takes px"),
         ({"shift": {"px": -1}}, "augment.train.shift: px must be at least 0, not -1"),
+        ({"shift": 2}, "augment.train.shift must be a mapping of its keys, not 2"),
+        ({"flip_left_right": False}, "augment.train.flip_left_right must be a mapping of its keys, not False"),
         ({"normalize": {"mean": [0.1], "std": [0.0]}}, "augment.train.normalize: mean and std must be of one length"),
+        ({"brightness": {"levels": float("nan")}}, "augment.train.brightness: levels must be at least 0, not nan"),
+        (
+            {"contrast": {"lower": 2.0, "upper": 1.0}},
+            "augment.train.contrast: lower and upper must be at least 0, lower",
+        ),
+        ({"hue": {"turns": 0.6}}, "augment.train.hue: turns must be between 0 and 0.5, not 0.6"),
+        ({"mixup": {"alpha": 0}}, "augment.train.mixup: alpha must be above 0, not 0"),
+        (
+            {"crop": SPECS["crop"] | {"mode": "edge"}},
+            "augment.train.crop.mode must be one of zeros, reflect, not 'edge'",
+        ),
+        (
+            {"crop": SPECS["crop"] | {"probability": 0.5}},
+            "augment.train.crop changes the size of a picture, so it is done",
+        ),
+        ({"randaugment": {"num_ops": 1, "magnitude": 31}}, "augment.train.randaugment: magnitude must be at least 0"),
     ],
 )
-def test_a_pipeline_that_cannot_be_is_one_line(spec: dict[str, dict[str, float]], message: str) -> None:
+def test_a_pipeline_that_cannot_be_is_one_line(spec: Spec, message: str) -> None:
     with pytest.raises(UsageError) as error:
         Pipeline(spec, "augment.train")
-    assert str(error.value).startswith(message)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_normalize_comes_last_wherever_it_stands() -> None:
-    draws, shifted = Draws(1, 0, torch.arange(40)), {"shift": {"px": 2}}
-    ours, theirs = (
-        Pipeline(spec, "augment.train")(PICTURES, draws) for spec in (NORMALIZE | shifted, shifted | NORMALIZE)
-    )
-    assert torch.equal(ours, theirs)
+def test_a_misspelt_operation_is_told_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"; did you mean flip_left_right\?$"):
+        Pipeline({"flip_leftright": {}}, "augment.train")
 
 
-def test_random_operations_need_draws_and_channels_must_match() -> None:
-    with pytest.raises(ValueError, match="shift is random"):
-        Pipeline({"shift": {"px": 1}}, "augment.eval")(PICTURES)
+@pytest.mark.parametrize("probability", [-0.1, 1.01, float("nan"), "half", True, [0.5]])
+def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
+    with pytest.raises(UsageError, match=r"^augment.train.shift.probability must be between 0 and 1, not "):
+        Pipeline({"shift": {"px": 1, "probability": probability}}, "augment.train")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"crop": {"size": 9, "padding": 0, "mode": "zeros"}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        ({"center_crop": {"size": 9}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        ({"views": {"size": 9, "grid": 1, "mirror": False}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        ({"crop": {"size": 8, "padding": 8, "mode": "reflect"}}, "padding must be below the pictures' 8 pixels"),
+        ({"hue": SPECS["hue"]}, "hue takes colour pictures, of 3 channels, and these have 1"),
+        ({"saturation": SPECS["saturation"]}, "saturation takes colour pictures, of 3 channels, and these have 1"),
+        ({"normalize": SPECS["normalize"]}, "normalize has 3 channels, the pictures 1"),
+    ],
+)
+def test_pictures_that_an_operation_cannot_take_are_refused(spec: Spec, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Pipeline(spec, "augment.train")(PICTURES, Draws(1, 0, torch.arange(40)))
+
+
+def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
+    for spec in ({"shift": {"px": 1}}, {"flip_left_right": {"probability": 0.5}}, {"alternating_flip": {}}):
+        with pytest.raises(ValueError, match=f"{next(iter(spec))} is random: it has no place in augment.eval"):
+            Pipeline(spec, "augment.eval")(PICTURES)
     with pytest.raises(ValueError, match="pictures must be uint8"):
         Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
-    with pytest.raises(ValueError, match="normalize has 3 channels, the pictures 1"):
-        Pipeline({"normalize": {"mean": [0.1] * 3, "std": [1.0] * 3}}, "augment.eval")(PICTURES)
+    with pytest.raises(ValueError, match="transpose takes square pictures, not 8x7"):
+        Pipeline({"transpose": {}}, "augment.eval")(PICTURES[..., :7])

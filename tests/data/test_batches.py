@@ -48,3 +48,14 @@ def test_in_order_is_the_data_sets_order_to_the_last_picture() -> None:
     assert torch.equal(torch.cat([labels for _, labels in found]), DATA.labels)
     assert torch.equal(torch.cat([pictures for pictures, _ in found]), DATA.images.float() / 255)
     assert len(found[-1][1]) == 37
+
+
+def test_mixed_batches_come_with_shares_and_can_be_entered_anywhere_too() -> None:
+    mixing = Pipeline({"mixup": {"alpha": 0.4}, "cutmix": {"alpha": 1.0}}, "augment.train")
+    batches = TrainingBatches(DATA, mixing, batch_size=100, seed=2)
+    whole, ((late, late_shares),) = list(batches.epoch(0)), batches.epoch(0, start=len(batches) - 1)
+    pictures, shares = whole[-1]
+    assert torch.equal(late, pictures) and torch.equal(late_shares, shares)
+    torch.testing.assert_close(shares.sum(1), torch.ones(100))
+    mean = torch.cat([shares for _, shares in whole]).sum(0) - DATA.labels[batches.order(0)].bincount()
+    assert mean.abs().max() < 1e-2 * len(DATA)  # each label is given about as much as it has pictures

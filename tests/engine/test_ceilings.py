@@ -2,14 +2,24 @@ import torch
 from torch import nn
 
 from cnnlab.engine import ceilings
-from cnnlab.models.mnist import cnn
+from cnnlab.models.chapter import cnn
 
 CPU = torch.device("cpu")
 
 
 def test_operations_are_those_of_the_layers() -> None:
     """Two for each weight and place; backward once more for the weights and, but in the first layer, for the input."""
-    model = cnn((1, 28, 28), 10, filters=[32, 64], extent=5, hidden=[1024], dropout=0.5)
+    model = cnn(
+        (1, 28, 28),
+        10,
+        pool="max",
+        batch_norm=None,
+        output="linear",
+        filters=[32, 64],
+        extent=5,
+        hidden=[1024],
+        dropout=0.5,
+    )
     layers = [25 * 32 * 28 * 28, 25 * 32 * 64 * 14 * 14, 7 * 7 * 64 * 1024, 1024 * 10]
     forward, both = ceilings.operations(model, torch.zeros(3, 1, 28, 28), torch.zeros(3, dtype=torch.int64))
     assert forward == 2 * sum(layers)

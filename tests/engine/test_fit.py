@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnlab.engine.fit import Meter, NotFinite, Report
 from cnnlab.engine.fit import fit as fit_by
 from cnnlab.engine.optim import Average, adam, restore, sgd, state_tensors
-from cnnlab.models.mnist import cnn, mlp
+from cnnlab.models.chapter import cnn, mlp
 
 PLAIN = {"average": None, "label_smoothing": 0.0, "clip_norm": None, "autocast": None, "log_every": 1000}
 ADAM = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
@@ -51,7 +51,9 @@ class Same(Made):
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return cnn((1, 8, 8), 10, filters=[4, 4], extent=3, hidden=[16], dropout=0.5)
+    return cnn(
+        (1, 8, 8), 10, pool="max", batch_norm=None, output="linear", filters=[4, 4], extent=3, hidden=[16], dropout=0.5
+    )
 
 
 def run(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, hypergeom, ttest_1samp
 from sklearn import metrics as sk
 
-from cnnlab.engine.metrics import BINS, brief, calibration, confusion, per_class, scores, wilson
+from cnnlab.engine.metrics import BINS, brief, calibration, confusion, paired, per_class, scores, single_batches, wilson
 
 RNG = torch.Generator().manual_seed(0)
 LABELS = torch.randint(5, (400,), generator=RNG)
@@ -66,3 +66,40 @@ def test_all_scores_agree_with_each_other() -> None:
     assert found["interval_95"][0] < found["accuracy"] < found["interval_95"][1]
     assert [row["pictures"] for row in found["classes"].values()] == [sum(row) for row in found["confusion"]]
     assert found["classes"]["f"] == {"pictures": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+
+
+def test_single_batches_spread_as_the_hypergeometric_distribution_says() -> None:
+    hits = torch.zeros(10_000, dtype=torch.bool)
+    hits[:8700] = True
+    found = single_batches(hits, size=128, draws=2000, rng=torch.Generator().manual_seed(0))
+    exact = hypergeom(10_000, 8_700, 128)
+    assert found["mean"] == pytest.approx(0.87, abs=4 * exact.std() / 128 / 2000**0.5)
+    assert found["deviation"] == pytest.approx(exact.std() / 128, rel=0.06)
+    assert exact.ppf(0.99) / 128 < found["best"] <= 1
+    whole = single_batches(hits[:100], size=100, draws=3, rng=torch.Generator().manual_seed(0))
+    assert whole == {"mean": 1.0, "deviation": 0.0, "best": 1.0}
+    with pytest.raises(ValueError, match="between 1 and 100 pictures, not 128"):
+        single_batches(hits[:100], size=128, draws=1, rng=torch.Generator())
+
+
+def test_two_networks_are_paired_by_mcnemars_exact_test() -> None:
+    first = torch.rand(1, 500, generator=RNG) < 0.8
+    second = first ^ (torch.rand(1, 500, generator=RNG) < 0.1)
+    better, worse = int((second & ~first).sum()), int((first & ~second).sum())
+    found = paired(first, second)
+    assert found["difference"] == pytest.approx((better - worse) / 500)
+    assert found["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
+    low, high = found["interval_95"]
+    assert low < found["difference"] < high
+    assert paired(first, first) == {"difference": 0.0, "interval_95": (0.0, 0.0), "p": 1.0}
+    with pytest.raises(ValueError, match="500 pictures cannot be paired with 400"):
+        paired(first, second[:, :400])
+
+
+def test_groups_of_seeds_are_paired_picture_by_picture() -> None:
+    first, second = torch.rand(3, 4000, generator=RNG) < 0.8, torch.rand(2, 4000, generator=RNG) < 0.82
+    gain = second.double().mean(0) - first.double().mean(0)
+    found, oracle = paired(first, second), ttest_1samp(gain.numpy(), 0)
+    assert found["difference"] == pytest.approx(float(gain.mean()))
+    assert found["p"] == pytest.approx(oracle.pvalue, rel=0.02)  # the normal distribution for Student's
+    assert found["interval_95"] == pytest.approx(oracle.confidence_interval(0.95), abs=1e-4)

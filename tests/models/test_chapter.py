@@ -1,9 +1,14 @@
 import pytest
 import torch
-from cnnlab.models.mnist import cnn, mlp
 from torch import nn
 
-MNIST_CNN = {"filters": [32, 64], "extent": 5, "hidden": [1024], "dropout": 0.5}
+from cnnlab.models.chapter import cnn, mlp
+from cnnlab.models.layers import POOLS
+
+PLAIN = {"pool": "max", "batch_norm": None, "output": "linear"}
+MNIST_CNN = PLAIN | {"filters": [32, 64], "extent": 5, "hidden": [1024], "dropout": 0.5}
+CIFAR_CNN = PLAIN | {"filters": [64, 64], "extent": 5, "hidden": [384, 192], "dropout": 0.5}
+CIFAR_BN = CIFAR_CNN | {"dropout": 0.0, "batch_norm": {"decay": 0.9, "eps": 1e-3}}
 
 
 def parameters(model: nn.Module) -> int:
@@ -22,6 +27,35 @@ def test_mnist_cnn_is_the_chapters() -> None:
 def test_mnist_mlp_is_two_hidden_layers_of_256() -> None:
     model = mlp((1, 28, 28), 10, hidden=[256, 256], dropout=0.0)
     assert parameters(model) == 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+
+
+def test_the_networks_for_cifar10_are_the_chapters() -> None:
+    plain, normed = (cnn((3, 24, 24), 10, **keys) for keys in (CIFAR_CNN, CIFAR_BN))
+    weights = 25 * 3 * 64 + 64 + 25 * 64 * 64 + 64 + 6 * 6 * 64 * 384 + 384 + 384 * 192 + 192 + 192 * 10 + 10
+    assert parameters(plain) == weights
+    assert parameters(normed) == weights + 2 * (64 + 64 + 384 + 192)  # gamma and beta
+    assert not any(isinstance(module, nn.Dropout) for module in normed.modules())
+    for model in (plain, normed):
+        assert model(torch.zeros(2, 3, 24, 24)).shape == (2, 10)
+        assert model(torch.zeros(2, 3, 24, 24)).min() < 0 or not model.output.weight.any()
+
+
+def test_as_listed_puts_batch_normalisation_and_the_nonlinearity_on_the_logits() -> None:
+    model = cnn((3, 24, 24), 10, **CIFAR_BN | {"output": "as_listed"})
+    assert [name for name, _ in model.output.named_children()] == ["linear", "norm", "relu"]
+    assert model(torch.randn(9, 3, 24, 24)).min() == 0
+    assert [
+        name for name, _ in cnn((3, 24, 24), 10, **CIFAR_CNN | {"output": "as_listed"}).output.named_children()
+    ] == [
+        "linear",
+        "relu",
+    ]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_every_way_of_pooling_makes_a_network(pool: str) -> None:
+    for size in (8, 24, 27):
+        assert cnn((3, size, size), 10, **CIFAR_BN | {"pool": pool})(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 24, 24), (2, 5, 31), (1, 29, 30)])

@@ -3,7 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.models.layers import convolution, fully_connected, initialize, stack
+from cnnlab.core.errors import UsageError
+from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, fully_connected, initialize, stack
+
+NORM = {"decay": 0.9, "eps": 1e-3}
 
 
 def tied(filters: torch.Tensor, size: int) -> torch.Tensor:
@@ -41,28 +44,96 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
     torch.testing.assert_close(filters.grad.flatten(), summed[1:])
 
 
-def test_pooling_before_the_relu_changes_nothing() -> None:
+@pytest.mark.parametrize(("pool", "theirs"), [("max", nn.MaxPool2d(2)), ("overlapping", nn.MaxPool2d(3, 2, 1))])
+def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -> None:
     """The chapter has the ReLU first: the same output and the same gradients, to the last bit."""
-    ours = convolution(2, 5, 3)
-    theirs = nn.Sequential(ours.conv, nn.ReLU(), nn.MaxPool2d(2))
+    ours = convolution(2, 5, 3, pool, NORM)
+    chapters = nn.Sequential(ours.conv, ours.norm, nn.ReLU(), theirs)
     x = torch.randn(3, 2, 9, 8)
     gradients = []
-    for network in (ours, theirs):
+    for network in (ours, chapters):
         ours.zero_grad()
         y = network(x)
         y.square().sum().backward()
-        gradients.append((y, ours.conv.weight.grad, ours.conv.bias.grad))
+        gradients.append((y, ours.conv.weight.grad, ours.norm.weight.grad))
     for mine, other in zip(*gradients, strict=True):
         assert torch.equal(mine, other)
 
 
 @pytest.mark.parametrize("extent", [1, 3, 5, 7])
-def test_padding_keeps_the_size_and_pooling_halves_it(extent: int) -> None:
-    assert convolution(3, 4, extent)(torch.zeros(2, 3, 28, 27)).shape == (2, 4, 14, 13)
+@pytest.mark.parametrize("pool", POOLS)
+def test_padding_keeps_the_size_and_pooling_makes_it_what_the_table_says(extent: int, pool: str) -> None:
+    size = POOLS[pool].size
+    shape = convolution(3, 4, extent, pool, None)(torch.zeros(2, 3, 28, 27)).shape
+    assert shape == (2, 4, size(28), size(27))
+    assert size(24) == (16 if pool == "fractional" else 12)
+
+
+def test_average_pooling_follows_the_relu_and_a_stride_replaces_pooling() -> None:
+    average, strided = convolution(2, 5, 3, "average", None), convolution(2, 5, 3, "strided", None)
+    x = torch.randn(3, 2, 8, 8)
+    torch.testing.assert_close(average(x), F.avg_pool2d(F.relu(average.conv(x)), 2))
+    torch.testing.assert_close(
+        strided(x), F.relu(F.conv2d(x, strided.conv.weight, strided.conv.bias, padding=1))[:, :, ::2, ::2]
+    )
+
+
+def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or_two() -> None:
+    """Graham 2014, section 2: a_1 = 1, ..., increments of one or two, pooling regions [a_i, a_i + 1]."""
+    pool, x = FractionalMaxPool(), torch.arange(144.0).view(1, 1, 12, 12)
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(20):
+        y = pool(x)[0, 0]
+        rows, columns = (y[:, 0] // 12 - 1).long(), y[0].remainder(12).long() - 1  # where each region begins
+        for begins in (rows, columns):
+            assert begins[0] == 0 and begins[-1] == 10 and set(begins.diff().tolist()) <= {1, 2}
+        assert torch.equal(y, (rows[:, None] + 1) * 12.0 + columns[None] + 1)
+        seen.add(tuple(rows.tolist()))
+    assert len(seen) > 1
+    pool.eval()
+    assert torch.equal(pool(x), pool(x))
+
+
+@pytest.mark.parametrize(
+    "layer", [convolution(2, 5, 3, "average", NORM), fully_connected(12, 5, 0, NORM, as_listed=False)]
+)
+def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
+    """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps 1e-3, gamma, beta;
+    running moments by decay 0.9, torch's variance n/(n-1) times the chapter's; those are used when it is judged."""
+    layer = layer.double().train()
+    norm, first = layer.norm, layer[0]
+    torch.manual_seed(0)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    mean, variance = torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    for _ in range(3):
+        x = (
+            torch.randn(6, 2, 4, 4, dtype=torch.float64)
+            if isinstance(first, nn.Conv2d)
+            else torch.randn(6, 12).double()
+        )
+        logits = first(x)
+        axes = tuple(axis for axis in range(logits.ndim) if axis != 1)
+        n = logits.numel() // 5
+        batch_mean, batch_variance = logits.mean(axes), logits.var(axes, correction=0)
+        mean, variance = 0.9 * mean + 0.1 * batch_mean, 0.9 * variance + 0.1 * batch_variance * n / (n - 1)
+        shape = [1, 5, *[1] * (logits.ndim - 2)]
+
+        def normed(m: torch.Tensor, v: torch.Tensor, z: torch.Tensor, shape: list[int] = shape) -> torch.Tensor:
+            m, v, gamma, beta = (t.view(shape) for t in (m, v, norm.weight, norm.bias))
+            return gamma * (z - m) / (v + 1e-3).sqrt() + beta
+
+        torch.testing.assert_close(norm(logits), normed(batch_mean, batch_variance, logits))
+        torch.testing.assert_close(norm.running_mean, mean)
+        torch.testing.assert_close(norm.running_var, variance)
+    layer.eval()
+    torch.testing.assert_close(norm(logits), normed(mean, variance, logits))
+    assert [type(module).__name__ for module in layer][:3][1].startswith("BatchNorm"), "before the nonlinearity"
 
 
 def test_weights_begin_as_the_chapter_says() -> None:
-    model = stack(conv=convolution(8, 200, 5), fc=fully_connected(300, 400, 0.5))
+    model = stack(conv=convolution(8, 200, 5, "max", NORM), fc=fully_connected(300, 400, 0.5, None, as_listed=False))
     initialize(model, torch.Generator().manual_seed(1))
     for weight, bias, fan_in in (
         (model.conv.conv.weight, model.conv.conv.bias, 8 * 25),
@@ -70,14 +141,27 @@ def test_weights_begin_as_the_chapter_says() -> None:
     ):
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)
         assert abs(weight.mean().item()) < 1e-3 and not bias.any()
-    again = stack(conv=convolution(8, 200, 5), fc=fully_connected(300, 400, 0.5))
+    again = stack(conv=convolution(8, 200, 5, "max", NORM), fc=fully_connected(300, 400, 0.5, None, as_listed=False))
     initialize(again, torch.Generator().manual_seed(1))
     assert torch.equal(again.fc.linear.weight, model.fc.linear.weight)
 
 
+def test_as_listed_biases_of_the_fully_connected_layers_begin_as_their_weights() -> None:
+    layer = fully_connected(300, 4000, 0.0, None, as_listed=True)
+    initialize(layer, torch.Generator().manual_seed(1))
+    assert layer.linear.bias.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.05)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="extent must be odd"):
-        convolution(1, 1, 4)
+        convolution(1, 1, 4, "max", None)
+    with pytest.raises(ValueError, match=r"pool 'maks' is not one of .*did you mean max"):
+        convolution(1, 1, 3, "maks", None)
     for dropout in (1.0, -0.1):
         with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
-            fully_connected(1, 1, dropout)
+            fully_connected(1, 1, dropout, None, as_listed=False)
+    for norm in ({"decay": 1.0, "eps": 1e-3}, {"decay": 0.9, "eps": 0.0}):
+        with pytest.raises(ValueError, match="batch_norm wants decay"):
+            convolution(1, 1, 3, "max", norm)
+    with pytest.raises(UsageError, match=r"unknown key model\.batch_norm\.momentum"):
+        convolution(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})

@@ -43,7 +43,7 @@ def test_every_model_has_a_line_and_nothing_is_fetched(
     assert (code, err) == (0, "") and max(map(len, out.splitlines())) <= 80
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert set(groups()["model"]) <= set(lines)
-    assert "its data are not here; `cnnlab train model=mnist_cnn` fetches them" in lines["mnist_cnn"]
+    assert "data not here; `cnnlab train model=mnist_cnn` fetches them" in lines["mnist_cnn"]
     assert lines["digits_cnn"].endswith("%") and out.count("products of matrices") == 1
     code, _, err = cnnlab("bench", "seconds=0.05", "optim.lr=-1")
     assert code == 2 and err == "cnnlab: optim: lr must be above 0, not -1\n"

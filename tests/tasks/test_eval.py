@@ -41,6 +41,16 @@ def test_every_number_follows_from_the_saved_logits(cnnlab: Cnnlab, run: Path) -
     assert {"environment", "run", "step", "dataset", "split"} <= found.keys()
 
 
+def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(cnnlab: Cnnlab, run: Path) -> None:
+    code, out, _ = cnnlab("eval", "single_batches=128")
+    assert code == 0 and "1,000 single batches of 128: mean " in out
+    found = json.loads((written(run) / "scores.json").read_text())
+    single = found["single_batches"]
+    assert single["mean"] == pytest.approx(found["accuracy"], abs=0.01) and single["best"] > found["accuracy"]
+    code, _, err = cnnlab("eval", "single_batches=361")
+    assert code == 2 and "single_batches: a batch must hold between 1 and 360 pictures, not 361" in err
+
+
 def test_pictures_lie_beside_the_numbers_they_show(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval", "mistakes=3")[0] == 0
     figures = written(run) / "figures"

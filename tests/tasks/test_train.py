@@ -17,8 +17,11 @@ from cnnlab.core.files import write_json
 from cnnlab.core.lock import Lock
 from cnnlab.core.run import read_lines
 from cnnlab.core.runs import run_state
-from cnnlab.data.augment import Draws, Pipeline
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.draws import Draws
+from cnnlab.engine.metrics import brief
 from cnnlab.engine.optim import Guard
+from cnnlab.tasks.parts import read_answers
 from tests.conftest import TINY, Cnnlab
 
 
@@ -31,7 +34,7 @@ def test_a_run_leaves_all_that_it_should(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir() if not path.name.startswith("events")}
     assert names == {
         "checkpoints", "config.yaml", "environment.json", "filters", "metrics.jsonl", "overrides.yaml", "result.json",
-        "state.json",
+        "state.json", "test.safetensors",
     }  # fmt: skip
     assert run_state(tiny_run) == "finished"
     assert yaml.safe_load((tiny_run / "overrides.yaml").read_text()) == TINY
@@ -137,7 +140,9 @@ def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
     def poisoned(self: Pipeline, pictures: Tensor, draws: Draws | None = None) -> Tensor:
         x = forward(self, pictures, draws)
         seen[0] += draws is not None
-        return x * torch.nan if draws is not None and seen[0] == step + 1 else x  # the first is drawn to be shown
+        return (
+            x * torch.nan if draws is not None and seen[0] == step + 2 else x
+        )  # two are drawn before: to see their size, and to be shown
 
     monkeypatch.setattr(Pipeline, "__call__", poisoned)
     code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
@@ -201,3 +206,19 @@ def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> No
     code, _, err = cnnlab("train", "-m", "epochs=0", "seed=1,2")
     assert code == 2 and "epochs must be at least 1" in err
     assert not [path for path in here.rglob("*") if path.is_file() or path.name.endswith("_sweep")]
+
+
+def test_validation_comes_as_often_as_asked_and_after_the_last_step(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", *TINY, "epochs=3", "validate_every=20")
+    assert code == 0, err
+    run = only_run(here)
+    steps = [row["step"] for row in read_lines(run / "metrics.jsonl") if "validation/accuracy" in row]
+    assert steps == [20, 40, 60, 75]
+
+
+def test_the_answers_that_were_scored_are_kept(here: Path, cnnlab: Cnnlab) -> None:
+    assert cnnlab("train", *TINY)[0] == 0
+    run = only_run(here)
+    logits, labels = read_answers(run / "test.safetensors")
+    found = json.loads((run / "result.json").read_text())["test"]
+    assert found == pytest.approx(brief(logits, labels)) and len(labels) == 360

@@ -42,6 +42,12 @@ def test_the_seed_alone_decides() -> None:
         ["clip_norm=1.0", "label_smoothing=0.1", "augment=affine", "channels_last=true", "schedule=constant"],
         ["deterministic=true", "schedule=piecewise_linear", "schedule.epochs=[0,1,2]", "log_every=7"],
         ["precision=bfloat16"],
+        ["model.batch_norm={decay: 0.9, eps: 0.001}", "ema_decay=0.9", "model.pool=fractional"],
+        [
+            "+augment.train.mixup.alpha=0.4",
+            "+augment.train.cutmix={alpha: 1.0, probability: 0.5}",
+            "label_smoothing=0.1",
+        ],
     ],
 )
 def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
@@ -88,6 +94,8 @@ def test_the_average_is_what_is_scored() -> None:
         ("name=a/b", "name must be usable in a folder's name, not 'a/b'"),
         ("precision=float8", "precision must be one of float32, bfloat16, not 'float8'"),
         ("dataset.validation=5000", "dataset.validation must be between 1 and 1436, or a share below 1, not 5000"),
+        ("validate_every=30", "validate_every must be a multiple of log_every=50"),
+        ("model.pool=min", "model: pool 'min' is not one of average, fractional, max, overlapping, strided"),
         ("model.extent=4", "model: extent must be odd, so that padding keeps the size, not 4"),
         ("schedule.peak=2", "schedule: peak must be between 0 and 1, not 2"),
     ],

@@ -1,13 +1,15 @@
 import numpy as np
 import torch
 
-from cnnlab.models.mnist import cnn, mlp
+from cnnlab.models.chapter import cnn, mlp
 from cnnlab.viz.filters import filter_sheet, first_weights, picture_sheet
 
 
 def test_the_first_layer_is_found_in_either_kind_of_network() -> None:
     shape = (1, 8, 8)
-    convolution = cnn(shape, 10, filters=[4], extent=3, hidden=[5], dropout=0.0)
+    convolution = cnn(
+        shape, 10, pool="max", batch_norm=None, output="linear", filters=[4], extent=3, hidden=[5], dropout=0.0
+    )
     assert first_weights(convolution, shape) is convolution.conv_1.conv.weight
     connected = mlp(shape, 10, hidden=[6], dropout=0.0)
     assert first_weights(connected, shape).shape == (6, 1, 8, 8)

@@ -1,0 +1,136 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab.engine.metrics import wilson
+from cnnlab.tasks.parts import read_answers
+from tests.conftest import TINY, Cnnlab
+
+ARMS = "{decay: 0.9, eps: 0.001},null"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two arms of two seeds each, compared by the same command."""
+    import os
+
+    from cnnlab import config
+
+    root, before = tmp_path_factory.mktemp("sweep"), Path.cwd()
+    os.chdir(root)
+    try:
+        config.launch(
+            "train", [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"], multirun=True
+        )
+    finally:
+        os.chdir(before)
+    return next((root / "outputs" / "train").glob("*_sweep"))
+
+
+def rows(run: str, key: str) -> list[tuple[int, float, float]]:
+    """(step, seconds, value), as anybody reads them from metrics.jsonl."""
+    lines = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["elapsed_s"], line[key]) for line in lines if key in line]
+
+
+def test_its_numbers_are_those_of_metrics_and_logits(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    code, out, err = cnnlab("compare", str(sweep), "thresholds=[0.2,0.99]", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    first, second = found["groups"]
+    assert [len(group["runs"]) for group in (first, second)] == [2, 2]
+    assert first["seeds"] == [1, 2] and "batch_norm.decay=0.9" in first["label"]
+    assert found["differ"] == {"model.batch_norm.decay": [0.9, None], "model.batch_norm.eps": [0.001, None]}
+    answers = {}
+    for group in (first, second):
+        table = [rows(run, "validation/accuracy") for run in group["runs"]]
+        assert group["curves"]["validation_accuracy"]["mean"] == pytest.approx(
+            [sum(row[2] for row in at) / 2 for at in zip(*table, strict=True)]
+        )
+        reached = []
+        for run in table:
+            hits = [row[2] >= 0.2 for row in run]
+            at = next((i for i in range(len(hits) - 2) if all(hits[i : i + 3])), None)
+            reached += [{"step": run[at][0], "seconds": run[at][1]}] if at is not None else []
+        assert group["reached"]["validation_accuracy"]["0.2"] == reached
+        tested = [read_answers(Path(run) / "test.safetensors") for run in group["runs"]]
+        answers[group["label"]] = torch.stack([logits.argmax(1) == labels for logits, labels in tested]).double()
+        assert group["test"] == pytest.approx(answers[group["label"]].mean(1).tolist())
+        assert group["test_interval_95"] == [list(wilson(int(row.sum()), 360)) for row in answers[group["label"]]]
+    (pair,) = found["paired"]
+    assert pair["difference"] == pytest.approx(
+        float((answers[pair["second"]].mean(0) - answers[pair["first"]].mean(0)).mean())
+    )
+    assert pair["pictures"] == 360 and pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
+    folder = Path(found["folder"])
+    assert json.loads((folder / "figures" / "compare.json").read_text())["groups"] == found["groups"]
+    assert (folder / "figures" / "compare.png").stat().st_size > 10_000
+    assert len(list(folder.glob("curves/*/events.out.tfevents.*"))) == 2
+
+
+def test_seeds_are_one_group_and_patterns_name_runs(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep, here / "outputs" / "train" / sweep.name)
+    for words in ([f"{sweep.name}/[0-3]"], ["*_sweep"], [f"outputs/train/*_sweep/{n}" for n in (0, 1, 2, 3, 0)]):
+        code, out, err = cnnlab("compare", *words)
+        assert code == 0, err
+        assert out.startswith("cnnlab compare: 4 runs in 2 groups")
+        assert max(map(len, out.splitlines()[:-1])) <= 80
+    code, out, err = cnnlab("compare", f"{sweep.name}/0", f"{sweep.name}/1")
+    assert "2 runs in 1 group" in out and "Their settings are the same." in out
+
+
+def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    from scipy.stats import binomtest
+
+    _, out, _ = cnnlab("compare", f"{sweep}/0", f"{sweep}/2", "--json")
+    hits = [
+        torch.eq(*(t if t.ndim == 1 else t.argmax(1) for t in read_answers(sweep / n / "test.safetensors")))
+        for n in "02"
+    ]
+    better, worse = int((hits[1] & ~hits[0]).sum()), int((hits[0] & ~hits[1]).sum())
+    assert json.loads(out)["paired"][0]["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
+
+
+def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    bare = here / "bare"
+    shutil.copytree(sweep / "0", bare)
+    (bare / "metrics.jsonl").write_text("")
+    code, _, err = cnnlab("compare", str(sweep / "1"), str(bare))
+    assert code == 2 and "these runs share no metric" in err and f"{bare} has none" in err and err.count("\n") == 1
+
+
+def test_a_run_without_its_answers_is_compared_but_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "gone")
+    (here / "gone" / "test.safetensors").unlink()
+    code, out, _ = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
+    assert code == 0 and "no paired test" in out
+    (here / "gone" / "test.safetensors").write_bytes(b"no answers")
+    code, _, err = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
+    assert code == 1 and "does not hold logits and labels" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "compare takes runs"),
+        (["nothing_*"], "no run matches nothing_*"),
+        (["nothing"], "no run nothing"),
+        (["last", "thresholds=[1.5]"], "thresholds must be above 0 and at most 1"),
+        (["last", "treshold=[0.5]"], "unknown key treshold; did you mean thresholds?"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], message: str, here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("compare", *words)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_sweep_is_compared_by_its_own_command(here: Path, cnnlab: Cnnlab) -> None:
+    """As the chapter's figure 5-17 is: `cnnlab train -m model=cifar_cnn,cifar_bn --compare`."""
+    code, out, err = cnnlab("train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=kept")
+    assert code == 0, err
+    assert "cnnlab compare: 2 runs in 2 groups" in out and len(list((here / "kept" / "compare").iterdir())) == 1
+    code, _, err = cnnlab("train", *TINY, "--compare")
+    assert code == 2 and "it goes with -m" in err
