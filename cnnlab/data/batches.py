@@ -38,11 +38,10 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from the one numbered `start`."""
         order = self.order(epoch).to(self.pictures.labels.device)
-        batches = order.split(self.batch_size)[start:]
-        for index, (images, labels) in zip(batches, self.pictures.stream(batches), strict=True):
-            draws = Draws(self.seed, epoch, index)
-            x = self.pipeline(images, draws)
-            yield self.pipeline.mixed(x, labels, len(self.pictures.classes), draws)
+        batches, draws = order.split(self.batch_size)[start:], Draws(self.seed, epoch, order)
+        for number, (images, labels) in enumerate(self.pictures.stream(batches), start):
+            mine = draws.batch(number * self.batch_size, self.batch_size)
+            yield self.pipeline.mixed(self.pipeline(images, mine), labels, len(self.pictures.classes), mine)
 
 
 def in_order(pictures: PictureSet, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, not on the order in which they are asked for."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,19 +30,37 @@ def mix_tensor(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Draws:
-    """Uniform numbers for the (N,) pictures of a batch, each a hash of (seed, epoch, picture's index, operation)."""
+    """Uniform numbers for (N,) pictures, each a hash of (seed, epoch, picture's index, operation). They are made once
+    for all that `index` holds; `batch` hands out those of a part of it."""
 
     seed: int
     epoch: int
     index: Tensor
+    start: int = 0
+    end: int | None = None
+    made: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def batch(self, start: int, count: int) -> "Draws":
+        """The draws of `count` pictures from the one at `start` on."""
+        return replace(self, start=start, end=start + count)
 
     def uniform(self, op: str, count: int) -> Tensor:
         """(N, count) float32 in [0, 1), in steps of 2^-24."""
-        key = mix(mix(mix(self.seed & MASK64) + self.epoch & MASK64) + zlib.crc32(op.encode()) & MASK64)
-        number = torch.arange(count, device=self.index.device) * signed(0x9E3779B97F4A7C15)
-        z = mix_tensor(mix_tensor(self.index.unsqueeze(1) + signed(key)) + number)
-        return ((z >> 40) & ((1 << 24) - 1)).float() * 2.0**-24
+        if (op, count) not in self.made:
+            self.made[op, count] = hashed(self.seed, self.epoch, self.index, op, count)
+        return self.made[op, count][self.start : self.end]
 
     def alternating(self, op: str) -> Tensor:
         """(N, 1): drawn once for a run, and half a turn further at each epoch: below 0.5 every other time."""
-        return (Draws(self.seed, 0, self.index).uniform(op, 1) + 0.5 * (self.epoch % 2)) % 1
+        if (op, 0) not in self.made:
+            turned = hashed(self.seed, 0, self.index, op, 1) + 0.5 * (self.epoch % 2)
+            self.made[op, 0] = turned % 1
+        return self.made[op, 0][self.start : self.end]
+
+
+def hashed(seed: int, epoch: int, index: Tensor, op: str, count: int) -> Tensor:
+    """(N,) indices -> (N, count) float32 in [0, 1)."""
+    key = mix(mix(mix(seed & MASK64) + epoch & MASK64) + zlib.crc32(op.encode()) & MASK64)
+    number = torch.arange(count, device=index.device) * signed(0x9E3779B97F4A7C15)
+    z = mix_tensor(mix_tensor(index.unsqueeze(1) + signed(key)) + number)
+    return ((z >> 40) & ((1 << 24) - 1)).float() * 2.0**-24

@@ -82,7 +82,7 @@ class Pictures:
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for index in batches:
-            yield self.images[index], self.labels[index]
+            yield self.images.index_select(0, index), self.labels[index]
 
 
 def hold_out(pictures: S, *, count: float, seed: int) -> tuple[S, S]:
