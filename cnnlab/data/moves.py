@@ -1,5 +1,6 @@
 """Operations that move pixels, or replace them: each picture of a batch by numbers of its own."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -33,18 +34,26 @@ def positive(key: str, value: int) -> int:
     return value
 
 
-def crop(*, size: int, padding: int, mode: Literal["zeros", "reflect"]) -> Op:
+Border = Literal["zeros", "reflect"]
+
+
+def bordered(padding: int, mode: Border) -> Callable[[Tensor], Tensor]:
+    """(N, C, H, W) -> (N, C, H + 2 padding, W + 2 padding). Raises ValueError for a negative padding."""
+    if padding < 0:
+        raise ValueError(f"padding must be at least 0, not {padding}")
+    if padding and mode == "reflect":
+        return lambda x: reflected(x, padding)
+    return lambda x: F.pad(x, (padding,) * 4) if padding else x
+
+
+def crop(*, size: int, padding: int, mode: Border) -> Op:
     """A square of `size` pixels from anywhere in each picture, all places equally likely, after `padding` pixels of
     zeros, or of the picture mirrored, are put around it. torchvision's RandomCrop."""
     positive("size", size)
-    if padding < 0:
-        raise ValueError(f"padding must be at least 0, not {padding}")
+    border = bordered(padding, mode)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        if padding and mode == "zeros":
-            x = F.pad(x, (padding,) * 4)
-        elif padding:
-            x = reflected(x, padding)
+        x = border(x)
         fitting(x, size)
         top, left = ((u[:, dim - 2] * (x.shape[dim] - size + 1)).long() for dim in (2, 3))
         return windows(x, top, left, (size, size))
@@ -75,14 +84,16 @@ def center_crop(*, size: int) -> Op:
     return Op(0, apply, moves=True, optional=False)
 
 
-def views(*, size: int, grid: int, mirror: bool) -> Op:
+def views(*, size: int, padding: int, mode: Border, grid: int, mirror: bool) -> Op:
     """Every picture `grid` x `grid` times (twice that where mirrored too), as squares of `size` pixels at even
-    distances, a picture's views side by side: (N, C, H, W) -> (N * views, C, size, size). To be judged by the mean of
-    the probabilities (Krizhevsky et al. 2012, section 4.1)."""
+    distances, after a border as `crop` has it, a picture's views side by side: (N, C, H, W) -> (N * views, C, size,
+    size). To be judged by the mean of the probabilities (Krizhevsky et al. 2012, section 4.1)."""
     positive("size", size)
     positive("grid", grid)
+    border = bordered(padding, mode)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
+        x = border(x)
         fitting(x, size)
         tops, lefts = (places(pixels - size, grid) for pixels in x.shape[2:])
         cuts = torch.stack([x[:, :, t : t + size, s : s + size] for t in tops for s in lefts], 1)

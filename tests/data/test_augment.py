@@ -31,7 +31,7 @@ SPECS: Spec = {
     "saturation": {"lower": 0.2, "upper": 1.8},
     "shift": {"px": 2},
     "transpose": {},
-    "views": {"size": 12, "grid": 2, "mirror": True},
+    "views": {"size": 12, "padding": 1, "mode": "reflect", "grid": 2, "mirror": True},
     "whiten": {},
 }
 SINGLE = {name: one.op for name in SPECS if isinstance((one := step(name, SPECS[name], "augment.train")).op, Op)}
@@ -164,7 +164,10 @@ def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
     [
         ({"crop": {"size": 9, "padding": 0, "mode": "zeros"}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
         ({"center_crop": {"size": 9}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
-        ({"views": {"size": 9, "grid": 1, "mirror": False}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        (
+            {"views": {"size": 9, "padding": 0, "mode": "zeros", "grid": 1, "mirror": False}},
+            "a crop of 9 pixels does not fit into pictures of 8x8",
+        ),
         ({"crop": {"size": 8, "padding": 8, "mode": "reflect"}}, "padding must be below the pictures' 8 pixels"),
         ({"hue": SPECS["hue"]}, "hue takes colour pictures, of 3 channels, and these have 1"),
         ({"saturation": SPECS["saturation"]}, "saturation takes colour pictures, of 3 channels, and these have 1"),

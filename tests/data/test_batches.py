@@ -59,3 +59,19 @@ def test_mixed_batches_come_with_shares_and_can_be_entered_anywhere_too() -> Non
     torch.testing.assert_close(shares.sum(1), torch.ones(100))
     mean = torch.cat([shares for _, shares in whole]).sum(0) - DATA.labels[batches.order(0)].bincount()
     assert mean.abs().max() < 1e-2 * len(DATA)  # each label is given about as much as it has pictures
+
+
+def test_a_picture_is_changed_alike_whatever_the_batch_size() -> None:
+    numbered = Pictures(DATA.images, torch.arange(len(DATA)), DATA.classes)
+    pipeline = Pipeline({"shift": {"px": 2}, "brightness": {"levels": 63}, "alternating_flip": {}}, "augment.train")
+    for epoch in (4, 5):
+        small, large = (
+            {
+                int(n): x
+                for xs, ns in TrainingBatches(numbered, pipeline, batch_size=size, seed=3).epoch(epoch, start=1)
+                for x, n in zip(xs, ns, strict=True)
+            }
+            for size in (33, 100)
+        )
+        shared = small.keys() & large.keys()
+        assert len(shared) > 1000 and all(torch.equal(small[n], large[n]) for n in shared)

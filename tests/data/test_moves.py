@@ -65,16 +65,16 @@ def test_the_central_crop_is_torchvisions_and_goes_up_and_left_of_an_odd_middle(
 
 
 def test_views_are_torchvisions_five_crops_and_four_between_side_by_side_and_mirrored(pictures: Tensor) -> None:
-    found = views(size=24, grid=3, mirror=True).apply(pictures, NONE)
+    found = views(size=24, padding=0, mode="zeros", grid=3, mirror=True).apply(pictures, NONE)
     of_one = found.view(len(pictures), 18, 3, 24, 24)
     for ours, one in zip((0, 2, 6, 8, 4), theirs.five_crop(pictures, [24, 24]), strict=True):
         assert torch.equal(of_one[:, ours], one)
     for number, (top, left) in enumerate((t, s) for t in (0, 4, 8) for s in (0, 3, 6)):
         assert torch.equal(of_one[:, number], theirs.crop(pictures, top, left, 24, 24))
     assert torch.equal(of_one[:, 9:], theirs.hflip(of_one[:, :9]))
-    alone = views(size=24, grid=1, mirror=False)
+    alone = views(size=24, padding=0, mode="zeros", grid=1, mirror=False)
     assert torch.equal(alone.apply(pictures, NONE), theirs.center_crop(pictures, [24, 24]))
-    assert (alone.views, views(size=24, grid=3, mirror=True).views) == (1, 18)
+    assert (alone.views, views(size=24, padding=0, mode="zeros", grid=3, mirror=True).views) == (1, 18)
 
 
 @pytest.mark.parametrize("name", ["flip_left_right", "flip_up_down", "transpose"])

@@ -42,7 +42,10 @@ def test_what_cannot_be_previewed_is_one_line(here: Path, cnnlab: Cnnlab) -> Non
             "augment.train makes pictures of 1x6x6, augment.eval of 1x8x8",
         ),
         (["+augment.eval.flip_left_right.probability=0.5"], "augment.eval.flip_left_right is random"),
-        (["+augment.train.views={size: 8, grid: 2, mirror: false}"], "augment.train.views would give a label several"),
+        (
+            ["+augment.train.views={size: 8, padding: 0, mode: zeros, grid: 2, mirror: false}"],
+            "augment.train.views would give a label several",
+        ),
     ):
         for flag in ([], ["augment.preview=true"]):
             code, _, err = cnnlab("train", *words, *flag)
