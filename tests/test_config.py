@@ -210,3 +210,17 @@ def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> 
 def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
     with pytest.raises(Exception, match=r"optim\.lrr"):
         cnnlab("train", "optim.lrr=1", "--debug")
+
+
+def test_every_arm_of_the_cifar10_study_composes() -> None:
+    """What scripts/reproduce_cifar gives to `cnnlab train`; each differs from the chapter's two in one thing."""
+    path = str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce_cifar")
+    script = SourceFileLoader("reproduce_cifar", path).load_module()
+    base = {name: compose("train", script.ARMS[name].split()) for name in ("cnn", "bn")}
+    for arm, words in (script.ARMS | script.OTHERS).items():
+        config = compose("train", words.split())
+        call(Settings, config, "")
+        if arm in script.ARMS:
+            ours, theirs = parts.flat(config), parts.flat(base[arm.split("_")[0]])
+            different = {key.partition(".")[0] for key in ours if ours[key] != theirs.get(key)}
+            assert len(different) == (arm not in base), f"{arm} differs in {different}"

@@ -37,8 +37,8 @@ from cnnlab.viz.filters import filter_sheet, first_weights, picture_sheet
 SNAPSHOTS = 10  # times in a run that pictures of filters and histograms of weights go to TensorBoard
 # What runs are not compared by, in TensorBoard's table of hyper-parameters.
 NOT_TUNED = (
-    *("augment.eval.", "dataset.light_on_dark", "dataset.mean", "dataset.root", "dataset.std"),
-    *("device", "eval_batch_size", "init", "log_every", "outputs", "resume", "save_every_minutes"),
+    *("augment.eval.", "augment.preview", "dataset.light_on_dark", "dataset.mean", "dataset.root", "dataset.std"),
+    *("device", "eval_batch_size", "init", "log_every", "outputs", "resume", "save_every_minutes", "validate_every"),
 )
 
 
