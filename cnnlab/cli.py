@@ -179,7 +179,7 @@ def train(
     if compare and not multirun:
         raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
     sweep = config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
-    if compare and sweep:
+    if compare and sweep and sweep.exists():
         outputs = [word for word in rest if word.startswith("outputs=")]
         config.launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
 

@@ -91,6 +91,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
+def check_folder_name(name: str) -> None:
+    """Raises ValueError for what cannot stand in a folder's name."""
+    if "/" in name or not name.strip(".") or not name.isprintable() or len(name) > 100:
+        raise ValueError(f"name must be usable in a folder's name, not {name!r}")
+
+
 def new_folder(parent: Path, name: str) -> Path:
     """`parent`/<date>_<time>_<name>, made so that no two runs can share one."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

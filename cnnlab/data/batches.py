@@ -47,5 +47,5 @@ class TrainingBatches:
 def in_order(pictures: PictureSet, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
     """Every picture once, in the data set's order, its views side by side; the last batch may be smaller."""
     order = torch.arange(len(pictures), device=pictures.labels.device)
-    for images, labels in pictures.stream(order.split(batch_size)):
+    for images, labels in pictures.stream(order.split(max(1, batch_size // pipeline.views))):
         yield pipeline(images), labels

@@ -6,12 +6,40 @@ from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
+class Point:
+    """A metric's value after a step, and the seconds of training by then."""
+
+    step: int
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
 class Curve:
     """A metric's values, in the order of the steps after which they were taken, and the seconds of training by then."""
 
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
     values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> "Curve":
+        return cls(tuple(p.step for p in points), tuple(p.seconds for p in points), tuple(p.value for p in points))
+
+
+def windows(points: Sequence[Point], steps: int) -> list[Point]:
+    """Means over the steps since the point before, joined until each is of at least `steps`; what is left at the end
+    is of fewer, and dropped unless there is nothing else."""
+    joined: list[Point] = []
+    begin = before = 0
+    total = 0.0
+    for point in points:
+        total += point.value * (point.step - before)
+        before = point.step
+        if point.step - begin >= steps:
+            joined.append(Point(point.step, point.seconds, total / (point.step - begin)))
+            begin, total = point.step, 0.0
+    return joined or list(points[-1:])
 
 
 @dataclass(frozen=True)

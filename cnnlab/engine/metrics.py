@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
+DRAWS = 1_000  # single batches that are tried
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -107,5 +108,5 @@ def paired(first: Tensor, second: Tensor) -> dict[str, Any]:
         better, worse = int((gain > 0).sum()), int((gain < 0).sum())
         p = min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5))) if better + worse else 1.0
     else:
-        p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else 1.0
+        p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0)
     return {"difference": mean, "interval_95": (mean - Z95 * error, mean + Z95 * error), "p": p}

@@ -50,8 +50,8 @@ class FixedFilters(nn.Module):
 
 def fixed_filters(shape: Shape, classes: int, *, cells: int) -> nn.Sequential:
     """(N, *shape) pictures -> (N, classes) logits: 29 hand-written averages a channel and cell, brought to mean 0 and
-    variance 1 over the training set, and a linear classifier, the only part that learns. Raises ValueError for more
-    cells than pixels."""
+    variance 1 by their batch (by running moments when it is judged), and a linear classifier, the only part that
+    learns. Raises ValueError for more cells than pixels."""
     if not 1 <= cells <= min(shape[1:]):
         raise ValueError(f"cells must be between 1 and the picture's {min(shape[1:])} pixels, not {cells}")
     filters = FixedFilters(cells)

@@ -18,11 +18,9 @@ from cnnlab.core.text import plain
 from cnnlab.data.batches import in_order
 from cnnlab.data.pictures import PictureSet, by_name, some
 from cnnlab.engine.evaluate import answers
-from cnnlab.engine.metrics import scores, single_batches
+from cnnlab.engine.metrics import DRAWS, scores, single_batches
 from cnnlab.tasks import parts
 from cnnlab.viz.figures import captioned_sheet, confusion_figure, label, reliability_figure
-
-DRAWS = 1_000  # single batches that are tried
 
 
 @dataclass(frozen=True, kw_only=True)

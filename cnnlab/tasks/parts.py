@@ -57,6 +57,15 @@ def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
     return hold_out(load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
 
 
+def completed(config: Config) -> Config:
+    """A run's configuration with what was no key yet when the run was made, as it was then."""
+    model = config.get("model", {})
+    if "filters" in model:
+        model = {"pool": "max", "batch_norm": None, "output": "linear"} | model
+    since = {"init": None, "validate_every": None}
+    return since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
+
+
 @dataclass(frozen=True)
 class Pipelines:
     """How pictures become a network's input, to train and to be judged."""
@@ -71,7 +80,7 @@ class AugmentSettings:
 
     train: dict[str, Any]
     eval: dict[str, Any]
-    preview: bool = False  # runs of before it was a key have none
+    preview: bool
 
 
 def pipelines(augment: Config) -> Pipelines:
@@ -220,7 +229,11 @@ def load_run(
         if which == "result" and checkpoints.read_record(path)["config"].get("result") == "best":
             path = checkpoints.find(saved, "best")
         groups, record = checkpoints.load(path, str(device), ("model", "average"))
-        config, shape, weights = record["config"], tuple(record["shape"]), groups.get("average") or groups["model"]
+        config, shape, weights = (
+            completed(record["config"]),
+            tuple(record["shape"]),
+            groups.get("average") or groups["model"],
+        )
         model = unfilled(config["model"], config["augment"], record)
         check_tensors(model, weights)
         model.load_state_dict(weights, assign=True)

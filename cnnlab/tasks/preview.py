@@ -29,31 +29,37 @@ def preview(settings: Settings) -> float:
     pictures = some(train, index)
     draws = Draws(settings.seed, 0, torch.tensor(index))
     labels, classes = train.labels[: len(index)].cpu(), len(train.classes)
-    strips = [("as they are", pictures)]
+    strips = [strip("as they are", pictures, {})]
     for name, keys in spec["train"].items():
         always = {key: value for key, value in (keys or {}).items() if key != "probability"}
         alone = Pipeline({name: always}, "augment.train")
-        strips.append((caption(name, keys), alone.mixed(alone(pictures, draws), labels, classes, draws)[0]))
+        changed, _ = alone.mixed(alone(pictures, draws), labels, classes, draws)
+        strips.append(strip(caption(name, keys), changed, {name: keys}))
     whole, _ = made.train.mixed(made.train(pictures, draws), labels, classes, draws)
-    judged = made.eval(pictures).unflatten(0, (len(index), -1))[:, 0]
-    strips += [("all of augment.train, in this epoch", whole), ("augment.eval", judged)]
-    shown = [(what, as_pixels(x, stretch=what.startswith(("all", "augment", *LAST)))) for what, x in strips]
+    strips.append(strip("all of augment.train, as in the first epoch", whole, spec["train"]))
+    judged = made.eval(pictures).unflatten(0, (len(index), -1))
+    several = f", the first of {judged.shape[1]} views" if judged.shape[1] > 1 else ""
+    strips.append(strip(f"augment.eval{several}", judged[:, 0], spec["eval"]))
     folder = new_folder(parts.outputs_folder(settings.outputs) / "preview", settings.name)
     title = f"What augment.train does to {settings.dataset['name']}, each operation alone, then all"
-    save_png(folder / "augment.png", strips_figure(shown, title))
+    save_png(folder / "augment.png", strips_figure(strips, title))
     write_json(folder / "augment.json", {"augment": spec, "seed": settings.seed, "pictures": index})
     print(f"cnnlab train: augment.preview=true, nothing is trained\n{folder / 'augment.png'}", flush=True)
     return 0.0
 
 
 def caption(name: str, keys: dict[str, Any] | None) -> str:
-    """`contrast lower=0.2 upper=1.8`"""
-    return " ".join([name, *(f"{key}={value}" for key, value in (keys or {}).items())])
+    """`contrast lower=0.2 upper=1.8 (probability 0.5, here 1)`"""
+    words = [f"{key}={value}" for key, value in (keys or {}).items() if key != "probability"]
+    probability = (keys or {}).get("probability")
+    return " ".join([name, *words, *([f"(probability {probability}, here 1)"] if probability is not None else [])])
 
 
-def as_pixels(x: Tensor, *, stretch: bool) -> np.ndarray:
-    """(N, C, H, W) -> (N, H, W, C) uint8. What is no longer in 0..1 is cut off, or all pictures are stretched alike."""
+def strip(what: str, x: Tensor, spec: dict[str, Any]) -> tuple[str, np.ndarray]:
+    """(N, C, H, W) -> a caption and (N, H, W, C) uint8. What is no longer in 0..1 is cut off; pictures that were
+    whitened or normalized are all stretched alike to their range."""
+    stretched = any(name in LAST for name in spec)
     if x.dtype != torch.uint8:
-        low, high = (x.min(), x.max()) if stretch else (torch.tensor(0.0), torch.tensor(1.0))
+        low, high = (x.min(), x.max()) if stretched else (torch.tensor(0.0), torch.tensor(1.0))
         x = ((x - low) / (high - low).clamp(min=1e-12) * 255).round().clamp(0, 255).to(torch.uint8)
-    return np.asarray(x.permute(0, 2, 3, 1).cpu())
+    return what + (" (stretched to be seen)" if stretched else ""), np.asarray(x.permute(0, 2, 3, 1).cpu())

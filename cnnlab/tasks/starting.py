@@ -88,7 +88,7 @@ def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Se
     said. Raises CnnlabError where none can be read, or the checkpoint does not describe itself."""
     groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    own = {"init": None, "save_every_minutes": settings.save_every_minutes, **record["config"]}
+    own = {"save_every_minutes": settings.save_every_minutes, **parts.completed(record["config"])}
     path = checkpoint.path_at(folder / "checkpoints", record["step"])
     try:
         own |= {key: getattr(settings, key) for key in given} | {"resume": None}
@@ -111,6 +111,8 @@ def finished(folder: Path, settings: Settings, record: dict[str, Any]) -> float 
     """The validation accuracy of a run that has come to its end, said with its scores; None where there is more."""
     if run_state(folder) != "finished" or settings.epochs > record["config"]["epochs"]:
         return None
+    if not (folder / "test.safetensors").exists():
+        return None  # the run is scored again
     try:
         result = read_json(folder / "result.json")
         scores = {split: float(result[split]["accuracy"]) for split in ("validation", "test")}

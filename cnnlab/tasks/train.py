@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.device import describe, environment, threads
-from cnnlab.core.errors import CnnlabError, Stopped, Unwritable
+from cnnlab.core.errors import CnnlabError, Stopped, Unwritable, UsageError
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.run import Run, read_lines
@@ -46,6 +46,10 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     """Train, score and write it all down; returns the validation accuracy, for sweepers."""
     settings = call(Settings, config, "")
     if settings.augment.get("preview"):
+        if settings.resume is not None:
+            raise UsageError(
+                "augment.preview shows what would be trained, and resume= names what has been: one of them"
+            )
         return preview(settings)
     if settings.resume is not None:
         return resume(settings, overrides)
@@ -155,7 +159,8 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
             if report.due:
                 run.elapsed_s += report.seconds
                 log(run, report)
-            if validate := training.validates(report):
+            validate = training.validates(report)
+            if validate:
                 validation = training.score(training.validation)
                 run.scalars("validation", validation, report.step)
                 if validation["accuracy"] > best:
@@ -163,16 +168,16 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
             if report.epoch_ended:
                 snapshot(run, training, report)
             late = pause is not None and monotonic() - saved_at > 60 * pause
-            if validate or report.epoch_ended or late:
+            if saved := validate or report.epoch_ended or late:
                 save(run, training, report.step, validation if validate else None)
                 saved_at = monotonic()
             progress.show(line(report, training, validation, short=progress.live), keep=report.epoch_ended)
-            if patience is not None and report.epoch_ended and report.epoch - best_epoch >= patience:
+            if patience is not None and validate and report.epoch - best_epoch >= patience:
                 progress.end()
                 print(f"stopped early: no better validation accuracy in {patience} epochs")
                 break
             if signals.asked:
-                stop(run, training, report, signals.asked)
+                stop(run, training, report, signals.asked, saved=saved)
     finally:
         progress.end()
 
@@ -185,11 +190,11 @@ def best_so_far(run: Run, epoch_steps: int) -> tuple[float, int]:
     return best, -epoch
 
 
-def stop(run: Run, training: Training, report: Report, signal: int) -> None:
+def stop(run: Run, training: Training, report: Report, signal: int, *, saved: bool) -> None:
     """Save where the run stands, and raise Stopped with how to go on; after the last step there is nothing to stop."""
     if report.step == training.steps:
         return
-    if not report.epoch_ended:
+    if not saved:
         save(run, training, report.step, None)
     raise Stopped(f"stopped after step {report.step:,}; `{resume_command(run.folder)}` goes on", signal)
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cnnlab.core.checkpoint import Groups
 from cnnlab.core.device import pick_device
+from cnnlab.core.errors import UsageError
+from cnnlab.core.files import check_folder_name
 from cnnlab.core.schema import build
 from cnnlab.data.batches import TrainingBatches, in_order
 from cnnlab.data.pictures import PictureSet
@@ -75,8 +77,7 @@ class Settings:
             raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-        if "/" in self.name or not self.name.strip(".") or not self.name.isprintable() or len(self.name) > 100:
-            raise ValueError(f"name must be usable in a folder's name, not {self.name!r}")
+        check_folder_name(self.name)
 
 
 @dataclass
@@ -140,6 +141,8 @@ def assemble(settings: Settings) -> Training:
     model = parts.build_model(settings.model, shape, len(train.classes))
     initialize(model, torch.Generator().manual_seed(settings.seed))
     model = parts.placed(model, device, channels_last=settings.channels_last)
+    if batches.batch_size < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise UsageError("batch_size must be at least 2 with batch normalisation: one picture has no moments")
     average = Average(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build(OPTIMIZERS, settings.optim, "optim", model.parameters())
     steps = settings.epochs * len(batches)

@@ -144,7 +144,7 @@ def curves_figure(panels: Sequence[tuple[str, Sequence[Line]]], title: str) -> n
             axes.set_axisbelow(True)
     grid[-1][0].set_xlabel("minibatches")
     grid[-1][1].set_xlabel(f"{unit} of training")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title.replace("$", r"\$"), fontsize=12)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
     return rendered(figure)

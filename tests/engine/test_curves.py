@@ -2,7 +2,7 @@ import statistics
 
 import pytest
 
-from cnnlab.engine.curves import Crossing, Curve, band, crossed
+from cnnlab.engine.curves import Crossing, Curve, Point, band, crossed, windows
 
 
 def curve(*values: float, every: int = 10) -> Curve:
@@ -36,3 +36,16 @@ def test_a_band_is_the_mean_and_deviation_at_the_steps_that_all_have() -> None:
     assert found.mean == (2.0, 2.25, 5.0)
     assert found.deviation == pytest.approx([statistics.stdev(pair) for pair in ((1, 3), (2, 2.5), (3, 7))])
     assert band([one]).deviation == (0.0, 0.0, 0.0)
+
+
+def test_windows_that_an_epochs_end_cut_short_are_joined_and_weighted() -> None:
+    """As the loop reports in epochs of 7 steps, every 3: means of 3, 3, 1, then of 2, 3, 2 steps."""
+    values = {3: 1.0, 6: 2.0, 7: 8.0, 9: 5.0, 12: 3.0, 14: 4.0}
+    found = windows([Point(step, step / 2, value) for step, value in values.items()], 3)
+    assert [(p.step, p.seconds, p.value) for p in found] == [
+        (3, 1.5, 1.0),
+        (6, 3.0, 2.0),
+        (9, 4.5, 6.0),
+        (12, 6.0, 3.0),
+    ]
+    assert windows([Point(2, 1.0, 7.0)], 3) == [Point(2, 1.0, 7.0)]

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from cnnlab.engine.metrics import wilson
-from cnnlab.tasks.parts import read_answers
+from cnnlab.tasks.groups import One
+from cnnlab.tasks.parts import read_answers, write_answers
 from tests.conftest import TINY, Cnnlab
 
 ARMS = "{decay: 0.9, eps: 0.001},null"
@@ -94,22 +96,112 @@ def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnla
     assert json.loads(out)["paired"][0]["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
 
 
-def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_runs_that_have_logged_nothing_are_left_out_or_refused(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     bare = here / "bare"
     shutil.copytree(sweep / "0", bare)
     (bare / "metrics.jsonl").write_text("")
-    code, _, err = cnnlab("compare", str(sweep / "1"), str(bare))
-    assert code == 2 and "these runs share no metric" in err and f"{bare} has none" in err and err.count("\n") == 1
+    code, out, err = cnnlab("compare", str(sweep / "1"), str(bare))
+    assert code == 0 and out.startswith("cnnlab compare: 1 run in 1 group")
+    assert err == f"left out, nothing logged yet: {bare}\n"
+    code, _, err = cnnlab("compare", str(bare))
+    assert code == 2 and "nothing to compare" in err and err.count("\n") == 1
+
+
+def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    for number, key in (("0", "validation"), ("2", "train")):
+        shutil.copytree(sweep / number, here / number)
+        lines = (here / number / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (here / number / "metrics.jsonl").write_text("".join(line for line in lines if f"{key}/loss" in line))
+    code, _, err = cnnlab("compare", "0", "2")
+    assert code == 2 and "these runs share no metric: 0 has validation_loss" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("result.json", "{}"),
+        ("result.json", '{"test": null, "validation": {"accuracy": "x"}}'),
+        ("metrics.jsonl", '{"step": 25, "elapsed_s": null, "train/loss": null}\n{"step": 50, "train/loss": NaN}\n'),
+    ],
+)
+def test_damaged_numbers_are_left_out(file: str, text: str, sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    for number in "01":
+        shutil.copytree(sweep / number, here / number)
+    damaged = here / "0" / file
+    damaged.write_text(damaged.read_text() + text if file == "metrics.jsonl" else text)
+    code, out, err = cnnlab("compare", "0", "1", "--json")
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["groups"][0]["test"]) == (2 if file == "metrics.jsonl" else 1)
+
+
+def test_a_run_without_settings_is_named(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "0")
+    for text in ("{}", "[1", "model: 3"):
+        (here / "0" / "config.yaml").write_text(text)
+        code, _, err = cnnlab("compare", "0")
+        assert code == 1 and err == "cnnlab: 0/config.yaml cannot be read: nothing says what that run is\n"
 
 
 def test_a_run_without_its_answers_is_compared_but_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "gone")
     (here / "gone" / "test.safetensors").unlink()
     code, out, _ = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
-    assert code == 0 and "no paired test" in out
+    assert code == 0 and "no paired test: " in out and "gone is not finished, or has no test.safetensors" in out
+    code, out, _ = cnnlab("train", f"resume={here / 'gone'}")
+    assert code == 0 and (here / "gone" / "test.safetensors").exists(), "it is scored again"
     (here / "gone" / "test.safetensors").write_bytes(b"no answers")
     code, _, err = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
     assert code == 1 and "does not hold logits and labels" in err and err.count("\n") == 1
+
+
+def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "other")
+    logits, labels = read_answers(here / "other" / "test.safetensors")
+    write_answers(here / "other" / "test.safetensors", logits, labels.flip(0))
+    code, out, _ = cnnlab("compare", str(here / "other"), str(sweep / "2"))
+    assert code == 0 and "no paired test: they were scored on different test pictures" in out
+
+
+def test_a_run_that_went_on_has_no_score_until_it_is_finished(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "0")
+    state = json.loads((here / "0" / "state.json").read_text())
+    (here / "0" / "state.json").write_text(json.dumps(state | {"state": "interrupted"}))
+    _, out, _ = cnnlab("compare", "0", "--json")
+    (arm,) = json.loads(out)["groups"]
+    assert arm["finished"] == [False] and arm["test"] == [] == arm["validation"]
+    assert " 0/1 " in cnnlab("compare", "0")[1]
+
+
+def test_a_run_is_compared_once_however_it_is_spelt(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "0")
+    words = ("0", "./0", str(here / "0"), str(here / "[0]"))
+    assert cnnlab("compare", *words)[1].startswith("cnnlab compare: 1 run in 1 group")
+
+
+def test_a_run_of_before_a_key_was_there_is_the_same_as_one_since(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    for number in "23":
+        shutil.copytree(sweep / number, here / number)
+    path = here / "2" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["validate_every"], config["model"]["pool"], config["model"]["batch_norm"], config["augment"]["preview"]
+    path.write_text(yaml.safe_dump(config))
+    assert cnnlab("compare", "2", "3")[1].startswith("cnnlab compare: 2 runs in 1 group")
+
+
+def test_folders_of_pictures_are_told_apart_by_their_root(sweep: Path) -> None:
+    def settings(name: str, root: str) -> dict[str, object]:
+        return One(sweep, {"dataset": {"name": name, "root": root}, "model": {}}, {}).settings
+
+    assert settings("folder", "a") != settings("folder", "b")
+    assert settings("cifar10", "a") == settings("cifar10", "b")
+
+
+def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+    shutil.copytree(sweep / "0", here / "0")
+    path = here / "0" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"name": "cost$x_$"}))
+    code, out, err = cnnlab("compare", "0")
+    assert (code, err) == (0, "") and "cost$x_$" in out
 
 
 @pytest.mark.parametrize(
@@ -119,6 +211,8 @@ def test_a_run_without_its_answers_is_compared_but_not_paired(sweep: Path, here:
         (["nothing_*"], "no run matches nothing_*"),
         (["nothing"], "no run nothing"),
         (["last", "thresholds=[1.5]"], "thresholds must be above 0 and at most 1"),
+        (["last", "name=a/b"], "name must be usable in a folder's name, not 'a/b'"),
+        ([""], "compare takes runs"),
         (["last", "treshold=[0.5]"], "unknown key treshold; did you mean thresholds?"),
     ],
 )

@@ -35,10 +35,12 @@ def test_data_settings_and_source_settings_are_told_apart() -> None:
 
 def test_pipelines_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
-        parts.pipelines({"train": {}, "eval": {"shift": {"px": 1}}})
+        parts.pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
     with pytest.raises(UsageError, match=r"augment.eval is missing"):
-        parts.pipelines({"train": {}})
-    made = parts.pipelines({"train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}})
+        parts.pipelines({"preview": False, "train": {}})
+    made = parts.pipelines(
+        {"preview": False, "train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}}
+    )
     with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the pictures 1"):
         parts.input_shape(made.eval, (1, 8, 8))
 

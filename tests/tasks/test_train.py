@@ -222,3 +222,59 @@ def test_the_answers_that_were_scored_are_kept(here: Path, cnnlab: Cnnlab) -> No
     logits, labels = read_answers(run / "test.safetensors")
     found = json.loads((run / "result.json").read_text())["test"]
     assert found == pytest.approx(brief(logits, labels)) and len(labels) == 360
+
+
+def test_early_stopping_waits_for_validations_that_are_rare(here: Path, cnnlab: Cnnlab) -> None:
+    words = ["epochs=20", "early_stop_epochs=2", "validate_every=40", "log_every=10", "optim.lr=1e-9"]
+    code, out, err = cnnlab("train", *TINY, *words)
+    assert code == 0 and "stopped early" in out, err
+    steps = [row["step"] for row in read_lines(only_run(here) / "metrics.jsonl") if "validation/accuracy" in row]
+    assert steps == [40, 80]
+
+
+def test_a_stop_at_a_validated_step_keeps_the_score(
+    here: Path, cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard_step, steps = Guard.step, [0]
+
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == 30:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Guard, "step", counted)
+    assert cnnlab("train", *TINY, "validate_every=30", "log_every=10")[0] == 143
+    path = checkpoint.find(only_run(here) / "checkpoints", "last")
+    record = checkpoint.read_record(path)
+    assert record["step"] == 30 and record["validation"] is not None
+
+
+def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
+    tiny_run: Path, here: Path, cnnlab: Cnnlab
+) -> None:
+    old = Path(shutil.copytree(tiny_run, here / "outputs" / "train" / "old"))
+    path = checkpoint.find(old / "checkpoints", "last")
+    groups, record = checkpoint.load(path)
+    config = record["config"]
+    del config["validate_every"], config["augment"]["preview"]
+    for key in ("pool", "batch_norm", "output"):
+        del config["model"][key]
+    checkpoint.save(path, groups, record)
+    code, out, err = cnnlab("eval", "old", "--json")
+    assert (
+        code == 0 and json.loads(out)["accuracy"] == json.loads((old / "result.json").read_text())["test"]["accuracy"]
+    )
+    (old / "test.safetensors").unlink()
+    code, out, err = cnnlab("train", "resume=old")
+    assert code == 0, err
+
+
+def test_a_preview_of_a_run_that_is_gone_on_with_is_refused(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", "resume=last", "augment.preview=true")
+    assert code == 2 and "one of them" in err and err.count("\n") == 1
+
+
+def test_one_picture_has_no_moments(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", "batch_size=1", "model.batch_norm={decay: 0.9, eps: 0.001}")
+    assert code == 2 and "batch_size must be at least 2" in err and not (here / "outputs").exists()
