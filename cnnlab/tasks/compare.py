@@ -151,12 +151,16 @@ def follow(folder: Path, arm: Arm) -> None:
 
 def title(arms: list[Arm]) -> str:
     """What the figure shows: how far each came."""
-    last = [
-        f"{arm.label} {1 - one.mean[-1]:.1%} after {one.steps[-1]:,}"
-        for arm in arms
-        if (one := arm.bands.get("validation_accuracy")) and one.steps
-    ]
-    text = "Validation error: " + ", ".join(last) + " minibatches" if last else "Training"
+    bands = {arm.label: arm.bands["validation_accuracy"] for arm in arms if "validation_accuracy" in arm.bands}
+    last = {label: (f"{1 - one.mean[-1]:.1%}", f"{one.steps[-1]:,}") for label, one in bands.items() if one.steps}
+    steps = {step for _, step in last.values()}
+    if len(steps) == 1:
+        text = f"Validation error after {steps.pop()} minibatches: "
+        text += ", ".join(f"{label} {error}" for label, (error, _) in last.items())
+    else:
+        text = "Validation error: " + ", ".join(
+            f"{label} {error} after {step}" for label, (error, step) in last.items()
+        )
     return "\n".join(wrap(text, 100, max_lines=3, placeholder=" …"))
 
 
