@@ -21,7 +21,7 @@ def test_groups_options_and_keys_are_offered() -> None:
 
 def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
     assert completions("train", "optim.l") == ["optim.lr=", "optim.lr=0.001"]
-    assert completions("train", "exper")[:2] == ["experiment=", "experiment=mnist_cnn_best"]
+    assert completions("train", "exper")[:2] == ["experiment=", "experiment=cifar10_bn_best"]
     assert completions("eval", "sp") == ["split=", "split=test"]
 
 
@@ -30,7 +30,7 @@ def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
     ("words", "at", "answer"),
     [
         ("cnnlab train model = mn", 4, "mnist_cnn mnist_mlp"),
-        ("cnnlab train model =", 3, "digits_cnn mnist_cnn mnist_mlp"),
+        ("cnnlab train model =", 3, "cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp"),
         ("cnnlab train optim = sgd model = mnist_m", 7, "mnist_mlp"),
         ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_mlp"),
         ("cnnlab train mod", 2, None),

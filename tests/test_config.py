@@ -125,7 +125,10 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
             "model 'mnist_cn' is not one of cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp; "
             "did you mean mnist_cnn?",
         ),
-        (["experiment=x"], "experiment 'x' is not one of mnist_cnn_best, mnist_cnn_chapter, mnist_mlp"),
+        (
+            ["experiment=x"],
+            "experiment 'x' is not one of cifar10_bn_best, mnist_cnn_best, mnist_cnn_chapter, mnist_mlp",
+        ),
         (["mnist_cnn"], "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`"),
         (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
         (["~optim.lr"], "optim.lr is missing; it must be a number"),
