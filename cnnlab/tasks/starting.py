@@ -85,13 +85,13 @@ def taken(folder: Path) -> Lock:
 
 def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Settings, Saved]:
     """A run's own settings but for what may change, and its newest whole checkpoint; where that is not the last, it is
-    said. Raises CnnlabError where none can be read, or the checkpoint does not describe itself."""
+    said. Raises CnnlabError where none can be read, or the checkpoint does not describe itself, UsageError where what
+    changes does not go with the rest."""
     groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    own = {"save_every_minutes": settings.save_every_minutes, **parts.completed(record["config"])}
+    own = {"resume": None, "save_every_minutes": settings.save_every_minutes, **parts.completed(record["config"])}
     path = checkpoint.path_at(folder / "checkpoints", record["step"])
     try:
-        own |= {key: getattr(settings, key) for key in given} | {"resume": None}
         mine, saved = call(Settings, own, ""), Saved(path, groups, record)
         parts.data_settings(mine.dataset)
         check_spec(SOURCES, parts.source_settings(mine.dataset), "dataset")
@@ -104,7 +104,8 @@ def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Se
         raise parts.misfit(path, error) from error
     if fallen_back:
         print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
-    return mine, saved
+    changed = {key: getattr(settings, key) for key in given if key != "resume"}
+    return call(Settings, own | changed, ""), saved
 
 
 def finished(folder: Path, settings: Settings, record: dict[str, Any]) -> float | None:

@@ -248,6 +248,8 @@ def test_a_stop_at_a_validated_step_keeps_the_score(
     path = checkpoint.find(only_run(here) / "checkpoints", "last")
     record = checkpoint.read_record(path)
     assert record["step"] == 30 and record["validation"] is not None
+    code, _, err = cnnlab("train", "resume=last", "log_every=7")
+    assert code == 2 and err == "cnnlab: validate_every must be a multiple of log_every=7\n"
 
 
 def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
