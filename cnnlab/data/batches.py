@@ -9,9 +9,8 @@ from cnnlab.data.augment import Pipeline
 from cnnlab.data.draws import Draws
 from cnnlab.data.pictures import PictureSet
 
-Batch = tuple[
-    Tensor, Tensor
-]  # (N, C, H, W) float pictures; (N,) labels, or (N, classes) shares where pictures are mixed
+# (N, C, H, W) float pictures; (N,) labels, or (N, classes) shares where pictures are mixed
+Batch = tuple[Tensor, Tensor]
 
 
 class TrainingBatches:

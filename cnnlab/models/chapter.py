@@ -8,9 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from cnnlab.models.layers import Norm, convolution, fully_connected, pool_named, stack
-
-Shape = tuple[int, int, int]  # depth, height, width
+from cnnlab.models.layers import Norm, Shape, convolution, fully_connected, pool_named, stack
 
 
 def mlp(shape: Shape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:

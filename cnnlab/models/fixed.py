@@ -5,9 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnlab.models.layers import stack
-
-Shape = tuple[int, int, int]  # depth, height, width
+from cnnlab.models.layers import Shape, stack
 
 
 def sobel() -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cnnlab.core.errors import not_one_of
 from cnnlab.core.schema import check
 
+Shape = tuple[int, int, int]  # depth, height, width
 Norm = Mapping[str, float] | None  # batch normalisation's {"decay": ..., "eps": ...}, or none
 
 
@@ -85,10 +86,11 @@ def convolution(depth: int, filters: int, extent: int, pool: str, norm: Norm) ->
     if filters < 1:
         raise ValueError(f"filters must be at least 1, not {filters}")
     how = pool_named(pool)
-    stride = 1 if how.module else 2
-    conv = nn.Conv2d(depth, filters, extent, stride, padding=extent // 2)
-    after = [("relu", nn.ReLU(inplace=True)), *([("pool", how.module())] if how.module else [])]
-    return stack(conv=conv, **batch_norm(nn.BatchNorm2d, filters, norm), **dict(after[::-1] if how.maximum else after))
+    conv = nn.Conv2d(depth, filters, extent, stride=1 if how.module else 2, padding=extent // 2)
+    relu = {"relu": nn.ReLU(inplace=True)}
+    smaller = {"pool": how.module()} if how.module else {}
+    after = smaller | relu if how.maximum else relu | smaller
+    return stack(conv=conv, **batch_norm(nn.BatchNorm2d, filters, norm), **after)
 
 
 def fully_connected(inputs: int, outputs: int, dropout: float, norm: Norm, *, as_listed: bool) -> nn.Sequential:

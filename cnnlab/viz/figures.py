@@ -135,7 +135,8 @@ def curves_figure(panels: Sequence[tuple[str, Sequence[Line]]], title: str) -> n
         for (color, stroke), line in zip(STROKES * len(lines), lines, strict=False):
             mean, deviation = np.asarray(line.mean), np.asarray(line.deviation)
             for axes, x in zip(row, (np.asarray(line.steps), np.asarray(line.seconds) / length), strict=True):
-                axes.plot(x, mean, color=color, linestyle=stroke, linewidth=1.6, label=label(line.label, 36))
+                alone = "o" if len(mean) == 1 else None  # a line through one point is not seen
+                axes.plot(x, mean, color=color, linestyle=stroke, marker=alone, label=label(line.label, 36))
                 if deviation.any():
                     axes.fill_between(x, mean - deviation, mean + deviation, color=color, alpha=0.2, linewidth=0)
         row[0].set_ylabel(what)

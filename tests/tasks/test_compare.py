@@ -7,7 +7,6 @@ import torch
 import yaml
 
 from cnnlab.engine.metrics import wilson
-from cnnlab.tasks.groups import One
 from cnnlab.tasks.parts import read_answers, write_answers
 from tests.conftest import TINY, Cnnlab
 
@@ -186,14 +185,6 @@ def test_a_run_of_before_a_key_was_there_is_the_same_as_one_since(sweep: Path, h
     del config["validate_every"], config["model"]["pool"], config["model"]["batch_norm"], config["augment"]["preview"]
     path.write_text(yaml.safe_dump(config))
     assert cnnlab("compare", "2", "3")[1].startswith("cnnlab compare: 2 runs in 1 group")
-
-
-def test_folders_of_pictures_are_told_apart_by_their_root(sweep: Path) -> None:
-    def settings(name: str, root: str) -> dict[str, object]:
-        return One(sweep, {"dataset": {"name": name, "root": root}, "model": {}}, {}).settings
-
-    assert settings("folder", "a") != settings("folder", "b")
-    assert settings("cifar10", "a") == settings("cifar10", "b")
 
 
 def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:

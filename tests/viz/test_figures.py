@@ -1,6 +1,6 @@
 import numpy as np
 
-from cnnlab.viz.figures import captioned_sheet, confusion_figure, reliability_figure
+from cnnlab.viz.figures import Line, captioned_sheet, confusion_figure, curves_figure, reliability_figure
 
 
 def distinct(image: np.ndarray) -> int:
@@ -31,3 +31,15 @@ def test_a_mistake_is_orange_and_what_is_right_is_blue() -> None:
 def test_two_hundred_classes_fit() -> None:
     figure = confusion_figure(np.eye(200, dtype=int), [f"class {k}" for k in range(200)], "all right")
     assert max(figure.shape[:2]) < 1600
+
+
+def test_a_line_of_one_point_is_seen() -> None:
+    """After a run of one epoch there is one validation: its panel was empty."""
+
+    def blue(lines: list[Line]) -> int:
+        picture = curves_figure([("error", lines)], "a title").astype(int)
+        return int((abs(picture - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
+
+    without = blue([Line("one", (), (), (), ())])  # its stroke in the legend
+    assert blue([Line("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
+    assert blue([Line("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400
