@@ -6,7 +6,7 @@ given uniform numbers that depend on (seed, epoch, picture, operation) alone, so
 order matters; mixup and cutmix, which make one picture of two of a batch, are the exception.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +98,18 @@ class Pipeline:
         not uint8."""
         if pictures.dtype != torch.uint8:
             raise ValueError(f"pictures must be uint8, 0 to 255, not {pictures.dtype}")
-        x = pictures
-        for one in self.ops:
-            if one.random and draws is None:
-                raise ValueError(f"{one.name} is random: it has no place in augment.eval")
-            x = done(one, x, draws)
-        return as_float(x)
+        return as_float(through(self.ops, pictures, draws))
+
+    def shown(self, pictures: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures -> (N, C, H', W') in 0..1 as they are before `whiten` and `normalize`; of several
+        views the middle one. Nothing in the pipeline may be random."""
+        x = as_float(through([one for one in self.ops if one.name not in LAST], pictures, None))
+        middle = max((one.op.middle for one in self.ops if isinstance(one.op, Op)), default=0)
+        return x.unflatten(0, (-1, self.views))[:, middle]
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """What `shown` gives -> what the network is given; gradients flow through it."""
+        return through([one for one in self.ops if one.name in LAST], x.clone(), None)
 
     def mixed(self, x: Tensor, labels: Tensor, classes: int, draws: Draws) -> tuple[Tensor, Tensor]:
         """Pictures that are through the pipeline, and their (N,) labels -> pictures made of two, and (N, classes)
@@ -136,6 +142,15 @@ def step(name: str, keys: Mapping[str, Any] | None, where: str) -> Step:
     if isinstance(op, Op) and not op.optional:
         raise UsageError(f"{path} changes the size of a picture, so it is done to all: it takes no probability")
     return Step(name, op, probability)
+
+
+def through(steps: Sequence[Step], x: Tensor, draws: Draws | None) -> Tensor:
+    """A batch through operations in order. Raises ValueError for a random one without draws."""
+    for one in steps:
+        if one.random and draws is None:
+            raise ValueError(f"{one.name} is random: it has no place in augment.eval")
+        x = done(one, x, draws)
+    return x
 
 
 def done(one: Step, x: Tensor, draws: Draws | None) -> Tensor:

@@ -20,7 +20,8 @@ def normalize(*, mean: list[float], std: list[float]) -> Op:
 
     @cache
     def constants(device: torch.device) -> list[Tensor]:
-        return [torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std)]
+        with torch.inference_mode(False):  # they are kept, and a gradient may flow past them later
+            return [torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std)]
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[1] != len(mean):
@@ -40,7 +41,7 @@ def whiten() -> Op:
         x = x.sub_(x.mean((1, 2, 3), keepdim=True))
         count = x[0].numel()
         deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt_()
-        return x.div_(deviation.clamp_(min=1 / (255 * count**0.5)))
+        return x / deviation.clamp(min=1 / (255 * count**0.5))  # not in place: the deviation's gradient needs x
 
     return Op(0, apply)
 

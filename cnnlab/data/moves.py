@@ -100,7 +100,8 @@ def views(*, size: int, padding: int, mode: Border, grid: int, mirror: bool) -> 
         cuts = torch.cat((cuts, cuts.flip(4)), 1) if mirror else cuts
         return cuts.flatten(0, 1)
 
-    return Op(0, apply, moves=True, optional=False, views=grid * grid * (2 if mirror else 1))
+    count = grid * grid * (2 if mirror else 1)
+    return Op(0, apply, moves=True, optional=False, views=count, middle=grid * grid // 2)
 
 
 def places(room: int, grid: int) -> list[int]:

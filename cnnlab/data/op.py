@@ -18,6 +18,7 @@ class Op:
     optional: bool = True  # can be left out for some pictures of a batch: keeps the shape
     alternating: bool = False  # its one number is not drawn anew but turns by a half each epoch
     views: int = 1  # pictures that each becomes
+    middle: int = 0  # and which of them is the least moved
 
 
 @dataclass(frozen=True)

@@ -187,3 +187,28 @@ def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
         Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
     with pytest.raises(ValueError, match="transpose takes square pictures, not 8x7"):
         Pipeline({"transpose": {}}, "augment.eval")(PICTURES[..., :7])
+
+
+@pytest.mark.parametrize("name", ["normalize", "whiten"])
+@pytest.mark.parametrize(
+    "moved", [{}, {"center_crop": {"size": 6}}, {"views": SPECS["views"] | {"size": 6, "grid": 3}}]
+)
+def test_what_is_shown_standardized_is_what_the_network_is_given(name: str, moved: Spec) -> None:
+    pipeline = Pipeline({**moved, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval")
+    shown = pipeline.shown(PICTURES)
+    assert shown.min() >= 0 and shown.max() <= 1
+    whole = pipeline(PICTURES).unflatten(0, (len(PICTURES), -1))
+    middle = 4 if "views" in moved else 0
+    torch.testing.assert_close(pipeline.standardized(shown), whole[:, middle])
+    if "views" in moved:
+        torch.testing.assert_close(shown, PICTURES[..., 1:7, 1:7] / 255)
+
+
+@pytest.mark.parametrize("name", ["normalize", "whiten"])
+def test_gradients_flow_through_what_standardizes_even_after_use_without(name: str) -> None:
+    pipeline = Pipeline({"whiten": {}} if name == "whiten" else NORMALIZE, "augment.eval")
+    with torch.inference_mode():
+        pipeline(PICTURES)
+    x = pipeline.shown(PICTURES[:2]).double().requires_grad_()
+    weights = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: (pipeline.standardized(x) * weights).sum(), x)
