@@ -1,6 +1,8 @@
 """A baseline without learning of features, in the spirit of the chapter's beginning: filters written by hand, as Viola
 and Jones's and the edge detectors of figure 5-5 are, and a linear classifier on what they say."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,3 +57,29 @@ def fixed_filters(shape: Shape, classes: int, *, cells: int) -> nn.Sequential:
     filters = FixedFilters(cells)
     features = shape[0] * (1 + 2 * sum(len(bank) for bank in filters.buffers())) * cells**2
     return stack(filters=filters, norm=nn.BatchNorm1d(features, affine=False), output=nn.Linear(features, classes))
+
+
+def line(direction: str) -> tuple[Tensor, bool]:
+    """(1, 3, 3): a light line between darker sides, as the detectors of figure 5-6 find one; sums to 0."""
+    upright = torch.tensor([[-1.0, 2, -1]] * 3)
+    slant = torch.tensor([[-1.0, -1, 2], [-1, 2, -1], [2, -1, -1]])
+    return {"vertical": upright, "horizontal": upright.t(), "diagonal": slant}[direction].unsqueeze(0), True
+
+
+# Filters by name: (K, e, e) weights, and whether each is looked for (lines) or their joint strength is (edges).
+HAND: dict[str, Callable[[], tuple[Tensor, bool]]] = {
+    "vertical": lambda: line("vertical"),
+    "horizontal": lambda: line("horizontal"),
+    "diagonal": lambda: line("diagonal"),
+    "sobel": lambda: (sobel()[[1, 0]], False),
+}
+
+
+def toy() -> Tensor:
+    """(24, 24) in 0..1: white lines on black, upright, level and slanted, in the spirit of the chapter's figure 5-5."""
+    picture = torch.zeros(24, 24)
+    picture[3:21, 4] = picture[3, 4:14] = picture[12, 4:12] = picture[20, 4:14] = 1
+    for i in range(9):
+        picture[4 + i, 22 - i] = 1
+    picture[14:21, 20] = 1
+    return picture

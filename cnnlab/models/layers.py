@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -107,6 +108,22 @@ def fully_connected(inputs: int, outputs: int, dropout: float, norm: Norm, *, as
 
 class DrawnBias(nn.Linear):
     """A fully connected layer whose biases begin as its weights do, not at zero, as in the chapter's `layer`."""
+
+
+@torch.no_grad()
+def randomized(model: nn.Module, rng: torch.Generator, pictures: Tensor) -> nn.Module:
+    """A copy of a network that has learned nothing: weights as `initialize` draws them, batch normalisations that shift
+    and scale nothing, their moments those of (N, C, H, W) `pictures`."""
+    copy = deepcopy(model)
+    norms = [one for one in copy.modules() if isinstance(one, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for norm in norms:
+        norm.reset_parameters()
+        norm.momentum = None  # the moments are the plain mean over all that it sees: one batch
+    initialize(copy, rng)
+    for norm in norms:
+        norm.train()
+    copy(pictures)
+    return copy.eval()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnnlab.models.fixed import FixedFilters, fixed_filters, haar, sobel
+from cnnlab.models.fixed import HAND, FixedFilters, fixed_filters, haar, sobel, toy
 
 
 def test_filters_find_what_they_are_written_for_and_say_nothing_of_flat_pictures() -> None:
@@ -36,3 +36,23 @@ def test_features_are_averages_of_what_is_above_and_below_zero() -> None:
 def test_more_cells_than_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="cells must be between 1 and the picture's 8 pixels, not 9"):
         fixed_filters((1, 8, 8), 10, cells=9)
+
+
+@pytest.mark.parametrize(("name", "other"), [("vertical", "horizontal"), ("horizontal", "vertical")])
+def test_a_line_is_found_by_its_own_filter_alone(name: str, other: str) -> None:
+    picture = torch.zeros(1, 1, 7, 7)
+    picture[..., 3] = 1
+    picture = picture if name == "vertical" else picture.mT
+    (own, lines), (cross, _) = HAND[name](), HAND[other]()
+    assert lines and float(own.sum()) == 0
+    answer = F.conv2d(picture, own.unsqueeze(1))[0, 0]
+    assert float(answer.max()) == float(own.clamp(min=0).sum()), "the best that there is"
+    assert not F.conv2d(picture, cross.unsqueeze(1)).any()
+
+
+def test_the_toy_picture_has_a_line_of_each_kind() -> None:
+    picture = toy().view(1, 1, 24, 24)
+    assert set(picture.unique().tolist()) == {0, 1}
+    for name in ("vertical", "horizontal", "diagonal"):
+        bank, _ = HAND[name]()
+        assert float(F.conv2d(picture, bank.unsqueeze(1)).max()) == float(bank.clamp(min=0).sum()), name

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, fully_connected, initialize, stack
+from cnnlab.models.chapter import cnn
+from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, fully_connected, initialize, randomized, stack
 
 NORM = {"decay": 0.9, "eps": 1e-3}
 
@@ -165,3 +166,23 @@ def test_what_cannot_be_is_refused() -> None:
             convolution(1, 1, 3, "max", norm)
     with pytest.raises(UsageError, match=r"unknown key model\.batch_norm\.momentum"):
         convolution(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})
+
+
+def test_a_randomized_network_is_a_fresh_one_whose_moments_are_the_pictures() -> None:
+    norm = {"decay": 0.9, "eps": 1e-3}
+    model = cnn(
+        (1, 8, 8), 4, filters=[3], extent=3, pool="max", hidden=[5], dropout=0.0, batch_norm=norm, output="linear"
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pictures = torch.randn(64, 1, 8, 8)
+    fresh = randomized(model.eval(), torch.Generator().manual_seed(1), pictures)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    initialize(model, torch.Generator().manual_seed(1))
+    assert torch.equal(fresh.conv_1.conv.weight, model.conv_1.conv.weight) and not fresh.training
+    assert torch.equal(fresh.conv_1.norm.weight, torch.ones(3))
+    maps = fresh.conv_1.conv(pictures)
+    torch.testing.assert_close(fresh.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fresh.conv_1.norm.running_var, maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
