@@ -1,6 +1,6 @@
 """Numbers -> pictures for a slide: (H, W, 3) uint8, colour-blind-safe, titled by what they show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ def reliability_figure(calibration: dict[str, Any], title: str) -> np.ndarray:
     )
     top.plot([0, 1], [0, 1], "--", color=ORANGE, label="perfectly calibrated")
     top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    top.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     top.set_title(title, fontsize=11)
     below.bar(edges, count, width, align="edge", color=GREY, edgecolor="white")
     below.set(xlabel="confidence", ylabel="pictures", yscale="symlog", ylim=(0, None))
@@ -167,4 +167,25 @@ def strips_figure(strips: Sequence[tuple[str, np.ndarray]], title: str) -> np.nd
         axes.set(xlim=(-0.5, widest - 0.5))
         axes.set_axis_off()
         axes.set_title(label(caption, 90), fontsize=8, loc="left", pad=2)
+    return rendered(figure)
+
+
+def changes_figure(
+    rows: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]]]], title: str
+) -> np.ndarray:
+    """Rows of (their name, panels); a panel is (what is on its x axis, {layer: (amounts, distances)})."""
+    figure = Figure(figsize=(10, 0.9 + 3.4 * len(rows)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, sharey=True)
+    for line, (name, panels) in zip(grid, rows, strict=True):
+        for axes, (unit, layers) in zip(line, panels, strict=True):
+            for (color, stroke), (layer, (x, y)) in zip(STROKES * len(layers), layers.items(), strict=False):
+                axes.plot(x, y, color=color, linestyle=stroke, marker=".", markersize=4, label=label(layer, 24))
+            axes.axhline(1, color=GREY, linewidth=0.8)
+            axes.grid(color="#DDDDDD", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.set(xlabel=unit, ylim=(0, None))
+        line[0].set_ylabel(f"{label(name, 40)}\nchange (1: another picture)")
+        handles, labels = line[0].get_legend_handles_labels()
+        line[-1].legend(handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    figure.suptitle(title.replace("$", r"\$"), fontsize=12)
     return rendered(figure)

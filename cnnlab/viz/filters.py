@@ -20,14 +20,18 @@ def first_weights(model: nn.Module, shape: tuple[int, int, int]) -> Tensor | Non
     return None
 
 
+def scaled(weights: Tensor) -> np.ndarray:
+    """(C, e, e) weights of one filter -> (e, e, C) uint8, zero at mid-grey, by its own largest magnitude; C of 3 is
+    colour, others are averaged to one."""
+    kept = weights.detach().float().cpu()
+    kept = kept if len(kept) == 3 else kept.mean(0, keepdim=True)
+    top = kept.abs().max().clamp(min=1e-12)
+    return ((kept / top + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
 def filter_sheet(weights: Tensor, most: int = 64) -> np.ndarray:
-    """(K, C, e, e) weights -> one uint8 sheet of the first `most`: each filter scaled by its own largest magnitude,
-    zero at mid-grey. Three channels are shown as colour, others averaged to grey."""
-    kept = weights.detach().float().cpu()[:most]
-    if kept.shape[1] != 3:
-        kept = kept.mean(1, keepdim=True)
-    top = kept.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    pixels = ((kept / top + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    """(K, C, e, e) weights -> one uint8 sheet of the first `most`, each as `scaled` has it."""
+    pixels = np.stack([scaled(one) for one in weights[:most]])
     return tile(pixels, math.ceil(math.sqrt(len(pixels))), zoom=max(1, 40 // pixels.shape[1]), gap=3, background=255)
 
 

@@ -1,0 +1,56 @@
+"""How much a network's layers change as what they are shown moves, turns, or darkens."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def shifted(pictures: Tensor, pixels: int) -> list[Tensor]:
+    """(N, C, H, W) in 0..1 -> the same moved right, down, left and up; what comes in repeats the edge."""
+    if not pixels:
+        return [pictures]
+    height, width = pictures.shape[2:]
+    wide = F.pad(pictures, (pixels,) * 4, mode="replicate")
+    corners = ((pixels, 0), (0, pixels), (pixels, 2 * pixels), (2 * pixels, pixels))
+    return [wide[..., top : top + height, left : left + width] for top, left in corners]
+
+
+def rotated(pictures: Tensor, degrees: float) -> list[Tensor]:
+    """The same turned either way about the centre, bilinear; what comes in repeats the edge."""
+    turned = []
+    for angle in (degrees, -degrees) if degrees else (0.0,):
+        a = torch.tensor(angle * torch.pi / 180)
+        matrix = torch.stack((torch.stack((a.cos(), -a.sin())), torch.stack((a.sin(), a.cos()))))
+        matrix = torch.cat((matrix, torch.zeros(2, 1)), 1).to(pictures)
+        grid = F.affine_grid(matrix.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
+        turned.append(F.grid_sample(pictures, grid, padding_mode="border", align_corners=False))
+    return turned
+
+
+def darkened(pictures: Tensor, share: float) -> list[Tensor]:
+    """The same with every pixel taken towards black by a share, 0..1."""
+    return [pictures * (1 - share)]
+
+
+CHANGES: dict[str, Callable[[Tensor, float], list[Tensor]]] = {
+    "shift": lambda x, amount: shifted(x, int(amount)),
+    "rotation": rotated,
+    "darkening": darkened,
+}
+UNITS = {"shift": "pixels", "rotation": "degrees", "darkening": "share of the light taken away"}
+
+
+def distance(before: Tensor, after: Tensor) -> float:
+    """The mean over pictures of the Euclidean distance between (N, ...) outputs, over that between each picture's and
+    the next one's of `before`: 0 where nothing changed, 1 where a picture's output moved as far as another picture is.
+    0, too, of a layer that says the same of every picture."""
+    a, b = before.flatten(1).double(), after.flatten(1).double()
+    apart = float((a - a.roll(1, 0)).norm(dim=1).mean())
+    return float((a - b).norm(dim=1).mean()) / apart if apart else 0.0
+
+
+def unchanged(before: Tensor, after: Tensor, tolerance: float = 0.05) -> float:
+    """The share of outputs that stayed within `tolerance` of their layer's largest magnitude."""
+    return float(((before - after).abs() <= tolerance * before.abs().max()).double().mean())
