@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
+LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
 PATHS = ("dataset.root", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
 TRAIN_HELP = """Train a network to a scored run.
 
@@ -114,6 +115,35 @@ Keys:
 """
 
 
+VISUALIZE_HELP = """Look inside a run: the last one, or the one named.
+
+\b
+Examples:
+  cnnlab visualize                        everything, and report.html
+  cnnlab visualize filters last layer=conv_2
+  cnnlab visualize saliency photo.jpg     a picture of your own
+  cnnlab visualize saliency indices=3,17 target=cat
+  cnnlab visualize dream features last
+  cnnlab visualize invariance RUN against=ANOTHER
+  cnnlab visualize features filters=vertical,horizontal,sobel     no run
+
+\b
+What there is:
+  filters     the first layer's, and their way through the training
+  features    pictures on their way through the layers
+  exciting    the test pictures that excite each channel most
+  saliency    which pixels an answer depends on, by five methods
+  dream       the input that excites a class or channel most
+  invariance  what a shift, a turn, or darkness changes
+
+\b
+Keys:
+  run=RUN  checkpoint=result|last|best|STEP  split=test|validation|train
+  indices=[N,...]  pictures=[FILE,...]  seed=N  device=...  outputs=DIR
+  and each one's own, bare where it is named alone: `--cfg job` shows all
+"""
+
+
 def group_help() -> str:
     """Every configuration group with its options, a line each."""
     rows = [
@@ -131,6 +161,7 @@ def words(value: str | None = None) -> typer.models.ArgumentInfo:
 
 Overrides = Annotated[list[str] | None, words()]
 RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
+VisualizeWords = Annotated[list[str] | None, words("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")]
 RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
 PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
 Multirun = Annotated[
@@ -201,6 +232,39 @@ def compare(given: RunsWords = None, json: Json = False, cfg: Cfg = "", debug: D
     names, rest = split(given)
     named = [f"runs=[{','.join(map(literal, names))}]"] if names else []
     config.launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
+
+
+@app.command(help=VISUALIZE_HELP)
+def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    own = config.plain_defaults("visualize")
+    what = [name for name in names if isinstance(own.get(name), dict)]
+    files = [name for name in names if Path(name).is_file()]
+    runs = [name for name in names if name not in (*what, *files)]
+    if len(runs) > 1:
+        raise UsageError(f"visualize looks at one run, not {', '.join(runs)}")
+    words = [
+        *([f"what=[{','.join(what)}]"] if what else []),
+        *(f"run={literal(name)}" for name in runs),
+        *([f"pictures=[{','.join(map(literal, files))}]"] if files else []),
+        *(bare(word, what[0] if len(what) == 1 else "", own) for word in rest),
+        *(["json=true"] if json else []),
+    ]
+    config.launch("visualize", words, cfg=cfg)
+
+
+def bare(word: str, group: str, own: dict[str, Any]) -> str:
+    """A visualizer's own `key=a,b` as Hydra has it, `group.key=[a,b]`: where it is named alone its keys go without its
+    name, and lists without brackets."""
+    key, equals, value = word.partition("=")
+    path = f"{group}.{key}" if group and key in own[group] else key
+    outer, _, inner = path.partition(".")
+    default = own.get(outer, {}).get(inner) if inner and isinstance(own.get(outer), dict) else own.get(path)
+    several = isinstance(default, list) or path in LISTS
+    if several and value not in ("", "null") and not value.startswith("["):
+        quoted = path != "pictures" or value[:1] in ("'", '"')
+        value = f"[{value if quoted else ','.join(map(literal, value.split(',')))}]"
+    return f"{path}{equals}{value}"
 
 
 @app.command(help=PREDICT_HELP)

@@ -13,7 +13,7 @@ from cnnlab.sweep import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
-TASKS = ("bench", "compare", "eval", "lr_find", "predict", "train")
+TASKS = ("bench", "compare", "eval", "lr_find", "predict", "train", "visualize")
 # cnnlab makes its own run folders and writes its own logs.
 QUIET = (
     "hydra.run.dir=.",
@@ -156,6 +156,14 @@ def one_line(task: str, error: BaseException | None) -> str:
         near, verb = nearest(found[1], keys(task)), task.replace("_", "-")
         return f"unknown key {found[1]}{near or ';'} `cnnlab {verb} --cfg job` shows all keys"
     return re.sub(r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())).strip()
+
+
+def plain_defaults(task: str) -> dict[str, Any]:
+    """configs/`task`.yaml as it stands, for a task that has no groups; without Hydra."""
+    from yaml import safe_load
+
+    found: dict[str, Any] = safe_load((CONFIGS / f"{task}.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 def groups() -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """`cnnlab eval`: a run scored by its own configuration, in numbers and pictures."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,41 +111,42 @@ def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) 
 
 
 def draw(
-    folder: Path,
-    trained: parts.Trained,
-    pictures: PictureSet,
-    found: dict[str, Any],
-    logits: Tensor,
-    s: Settings,
+    folder: Path, trained: parts.Trained, pictures: PictureSet, found: dict[str, Any], logits: Tensor, s: Settings
 ) -> None:
-    """Confusion matrix, reliability diagram and the most confident mistakes, as PNG and in TensorBoard."""
+    """The figures, as PNG and in TensorBoard, and the summary."""
     run = Run(folder)
+    for name, image, numbers, _ in figures(pictures, trained.classes, found, logits, s.split, s.mistakes):
+        run.figure(name, image, trained.step, numbers)
+    summary = {
+        "accuracy": found["accuracy"],
+        "loss": found["loss"],
+        "calibration_error": found["calibration"]["error"],
+    }
+    run.scalars(s.split, summary, trained.step)
+    run.close()
+
+
+def figures(
+    pictures: PictureSet, classes: tuple[str, ...], found: dict[str, Any], logits: Tensor, split: str, mistakes: int
+) -> Iterator[tuple[str, np.ndarray, Any, str]]:
+    """Confusion matrix, reliability diagram and the most confident mistakes: (name, picture, numbers, title)."""
     wrong = found["pictures"] - found["correct"]
-    title = f"{wrong:,} of {found['pictures']:,} {s.split} pictures are mistaken"
-    figure = confusion_figure(found["confusion"], trained.classes, title)
-    run.figure("confusion", figure, trained.step, {"classes": trained.classes, "confusion": found["confusion"]})
+    title = f"{wrong:,} of {found['pictures']:,} {split} pictures are mistaken"
+    confusion = {"classes": classes, "confusion": found["confusion"]}
+    yield "confusion", confusion_figure(found["confusion"], classes, title), confusion, title
     calibration = found["calibration"]
     title = f"Confidence is off by {calibration['error']:.2%} on average"
-    run.figure("reliability", reliability_figure(calibration, title), trained.step, calibration)
-    rows = worst(logits, pictures.labels.cpu(), trained.classes, s.mistakes)
+    yield "reliability", reliability_figure(calibration, title), calibration, title
+    rows = worst(logits, pictures.labels.cpu(), classes, mistakes)
     if rows:
         shown = some(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
         captions = [
             f"{label(row['predicted'])}? {row['probability']:.1%}\nis {label(row['true'])}, #{row['index']}"
             for row in rows
         ]
-        title = (
-            f"The {len(rows)} most confident of {wrong:,} mistakes" if len(rows) < wrong else f"All {wrong} mistakes"
-        )
-        sheet = captioned_sheet(np.asarray(shown), captions, title)
-        run.figure("mistakes", sheet, trained.step, rows)
-    summary = {
-        "accuracy": found["accuracy"],
-        "loss": found["loss"],
-        "calibration_error": calibration["error"],
-    }
-    run.scalars(s.split, summary, trained.step)
-    run.close()
+        few = len(rows) < wrong
+        title = f"The {len(rows)} most confident of {wrong:,} mistakes" if few else f"All {wrong} mistakes"
+        yield "mistakes", captioned_sheet(np.asarray(shown), captions, title), rows, title
 
 
 def worst(logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int) -> list[dict[str, Any]]:

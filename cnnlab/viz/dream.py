@@ -18,13 +18,13 @@ def dream(
     steps: int,
     lr: float,
     jitter: int,
-    smoothness: float,
+    smoothness: Tensor,
     seed: int,
 ) -> Tensor:
     """N pictures of `size` (N, C, H, W), in 0..1, each of which makes its own score large.
 
     A picture is the sigmoid of a sum of grids, each twice as fine as the one before, so that coarse shapes move as
-    easily as single pixels; Adam climbs; in each step it is moved by up to `jitter` pixels either way, and
+    easily as single pixels; Adam climbs; in each step it is moved by up to `jitter` pixels either way, and (N,)
     `smoothness` times its total variation a pixel is taken off its score. Pictures do not depend on their neighbours.
     Raises ValueError where a score becomes not finite.
     """

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,7 @@ from cnnlab.models.layers import stack
 from cnnlab.viz.dream import dream, lenient, pyramid, variation
 
 CPU = torch.device("cpu")
-CLIMB = {"steps": 60, "lr": 0.1, "jitter": 0, "smoothness": 0.0, "seed": 0}
+CLIMB = {"steps": 60, "lr": 0.1, "jitter": 0, "smoothness": torch.tensor(0.0), "seed": 0}
 
 
 def test_it_finds_the_best_picture_of_a_score_whose_best_is_known() -> None:
@@ -21,7 +23,7 @@ def test_it_finds_the_best_picture_of_a_score_whose_best_is_known() -> None:
 def test_a_picture_does_not_depend_on_its_neighbours_and_repeats_by_its_seed() -> None:
     weights = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(4))
 
-    def made(which: list[int], **other: float) -> Tensor:
+    def made(which: list[int], **other: Any) -> Tensor:
         w = weights[which]
         return dream(
             lambda x: (x * w).tanh().sum((1, 2, 3)), (len(which), 1, 6, 6), CPU, **CLIMB | {"jitter": 1} | other
@@ -30,7 +32,7 @@ def test_a_picture_does_not_depend_on_its_neighbours_and_repeats_by_its_seed() -
     assert torch.equal(made([0, 1, 2]), made([0, 1, 2]))
     torch.testing.assert_close(made([0, 1, 2])[1:2], made([1]), rtol=1e-4, atol=1e-5)
     assert not torch.equal(made([0]), made([0], seed=1))
-    assert variation(made([0], smoothness=50.0)) < variation(made([0]))
+    assert variation(made([0], smoothness=torch.tensor(50.0))) < variation(made([0]))
 
 
 def test_a_score_that_breaks_is_said_to() -> None:

@@ -1,0 +1,140 @@
+"""`visualize invariance`: the chapter's "local invariance" of max pooling, measured."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.core.errors import UsageError
+from cnnlab.core.taps import out_of_place, outputs
+from cnnlab.data.op import as_levels
+from cnnlab.data.pictures import some
+from cnnlab.models.layers import FractionalMaxPool
+from cnnlab.tasks import parts
+from cnnlab.tasks.looking import Look
+from cnnlab.viz.figures import changes_figure
+from cnnlab.viz.invariance import CHANGES, UNITS, distance, unchanged
+
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, FractionalMaxPool)
+Found = dict[str, dict[str, dict[str, list[float]]]]  # of each change, of each layer, measures by amount
+
+
+def invariance(
+    look: Look,
+    *,
+    count: int,
+    shifts: list[int],
+    rotations: list[float],
+    darkening: list[float],
+    against: str | None,
+) -> None:
+    """How far each layer moves when its pictures do, before and after each pooling; beside it another run."""
+    amounts: dict[str, Sequence[float]] = {"shift": shifts, "rotation": rotations, "darkening": darkening}
+    if count < 2 or min(map(len, amounts.values())) < 1 or any(a < 0 for one in amounts.values() for a in one):
+        raise UsageError("invariance: count at least 2, and of each change at least one amount, none below 0")
+    if max(darkening) > 1 or max(shifts) >= min(look.trained.shape[1:]):
+        raise UsageError("invariance: no darkening above 1, and no shift beyond the picture")
+    index = torch.randperm(len(look.pictures), generator=look.rng())[:count].tolist()
+    pixels, labels = some(look.pictures, index), look.pictures.labels[index].cpu()
+    found = {run_name(look.trained): measured(look.trained, pixels, labels, amounts, look)}
+    if against is not None:
+        other = rival(look, against)
+        found[run_name(other)] = measured(other, pixels, labels, amounts, look)
+    rows = [
+        (name, [(f"{change}, {UNITS[change]}", lines(one[change], amounts[change])) for change in CHANGES])
+        for name, one in found.items()
+    ]
+    title = told(next(iter(found.values())), shifts)
+    numbers = {"pictures": index, "amounts": amounts, "runs": found}
+    text = (
+        "The distance between a layer's outputs before and after the change, over that between two different pictures. "
+        "Shifts are the mean of four ways, rotations of two."
+    )
+    look.show("invariance", changes_figure(rows, title), numbers, f"{title}. {text}")
+
+
+def run_name(trained: parts.Trained) -> str:
+    return str(trained.config.get("name", trained.config["model"]["name"]))
+
+
+def rival(look: Look, against: str) -> parts.Trained:
+    """Another run, that takes the same pictures. Raises UsageError where it does not."""
+    other = parts.load_run(against, device=look.device, outputs=look.settings.outputs)
+    if (other.shape, other.classes) != (look.trained.shape, look.classes):
+        raise UsageError(f"invariance.against: {against} takes other pictures or knows other classes")
+    out_of_place(other.model)
+    return other
+
+
+def taps(trained: parts.Trained) -> dict[str, tuple[str, bool]]:
+    """{what is drawn: (a module's name, whether what goes in is meant)}: both sides of each pooling, blocks without
+    one, and the output."""
+    found: dict[str, tuple[str, bool]] = {}
+    for name, child in trained.model.named_children():
+        pools = [inner for inner, m in child.named_modules(prefix=name) if isinstance(m, POOLS)]
+        for pool in pools:
+            found |= {f"{name} before pooling": (pool, True), f"{name} after pooling": (pool, False)}
+        if not pools and not isinstance(child, (nn.Flatten, nn.Dropout, nn.ReLU)):
+            found[name] = (name, False)
+    return found
+
+
+def answers(trained: parts.Trained, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """(N, C, H, W) uint8 -> {what is drawn: outputs}, all but the last after a ReLU; and the predictions."""
+    wanted, entering = taps(trained), dict[str, Tensor]()
+    pipeline = trained.preprocess
+    given = pipeline.standardized(pipeline.shown(pixels))
+    modules = dict(trained.model.named_modules())
+    handles = [
+        modules[name].register_forward_hook(lambda m, inputs, out, label=label: entering.__setitem__(label, inputs[0]))
+        for label, (name, before) in wanted.items()
+        if before
+    ]
+    names = list(dict.fromkeys(name for name, _ in wanted.values()))
+    leaving = outputs(trained.model, given, names)
+    for handle in handles:
+        handle.remove()
+    *_, last = wanted
+    seen = {label: entering[label] if before else leaving[name] for label, (name, before) in wanted.items()}
+    return {label: out if label == last else out.relu() for label, out in seen.items()}, seen[last].argmax(1)
+
+
+@torch.inference_mode()
+def measured(
+    trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], look: Look
+) -> Found:
+    """Every change at every amount: how far each layer moves, the share of its outputs that stay, and the accuracy."""
+    floats = pixels.float() / 255
+    base, first = answers(trained, pixels)
+    found: Found = {}
+    for change, make in CHANGES.items():
+        rows: dict[str, dict[str, list[float]]] = {name: {"distance": [], "unchanged": []} for name in base}
+        scores: dict[str, list[float]] = {"accuracy": [], "same_prediction": []}
+        for amount in amounts[change]:
+            after = [answers(trained, as_levels(one)) for one in make(floats, amount)]
+            for name, before in base.items():
+                for measure, of in (("distance", distance), ("unchanged", unchanged)):
+                    rows[name][measure].append(fmean(of(before, outs[name]) for outs, _ in after))
+            scores["accuracy"].append(fmean(float((said.cpu() == labels).double().mean()) for _, said in after))
+            scores["same_prediction"].append(fmean(float((said == first).double().mean()) for _, said in after))
+        found[change] = {**rows, "all": scores}
+    return found
+
+
+def lines(layers: dict[str, dict[str, list[float]]], amounts: Sequence[float]) -> dict[str, Any]:
+    return {name: (amounts, one["distance"]) for name, one in layers.items() if name != "all"}
+
+
+def told(found: Found, shifts: Sequence[int]) -> str:
+    """What the smallest shift does on both sides of the first pooling, or to the output."""
+    small = min((i for i, amount in enumerate(shifts) if amount), key=lambda i: shifts[i], default=0)
+    layers, pixels = found["shift"], f"{shifts[small]} pixel{'s' * (shifts[small] != 1)}"
+    before = [name for name in layers if name.endswith("before pooling")]
+    if before:
+        after = before[0].replace("before", "after")
+        one, two = (layers[name]["distance"][small] for name in (before[0], after))
+        return f"A shift of {pixels} moves {before[0]} by {one:.2f}, and after it by {two:.2f}, of another picture"
+    last = [name for name in layers if name != "all"][-1]
+    return f"A shift of {pixels} moves {last} by {layers[last]['distance'][small]:.2f} of another picture"

@@ -1,0 +1,208 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnlab.cli import bare
+from cnnlab.config import compose, plain_defaults
+from cnnlab.core.files import write_json
+from cnnlab.core.schema import check
+from cnnlab.core.taps import outputs
+from cnnlab.data.sources import digits
+from cnnlab.models.receptive import fields
+from cnnlab.tasks import parts
+from cnnlab.tasks.visualizers import VISUALIZERS
+from tests.conftest import TINY, Cnnlab
+
+
+@pytest.fixture
+def run(tiny_run: Path, here: Path) -> Path:
+    """A copy of the tiny run that may be written to, below outputs."""
+    return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
+
+
+def found(cnnlab: Cnnlab, *words: str) -> dict[str, Any]:
+    code, out, err = cnnlab("visualize", *words, "--json")
+    assert (code, err) == (0, ""), err
+    return dict(json.loads(out))
+
+
+def refused(cnnlab: Cnnlab, *words: str) -> str:
+    code, _, err = cnnlab("visualize", *words)
+    assert code == 2 and err.startswith("cnnlab: ") and len(err.splitlines()) == 1, (code, err)
+    return err
+
+
+def test_without_further_words_there_is_everything_and_a_page_of_it(cnnlab: Cnnlab, run: Path) -> None:
+    code, out, err = cnnlab("visualize", "dream.steps=10")
+    assert (code, err) == (0, ""), err
+    (folder,) = (run / "visualize").iterdir()
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert {name.split("_")[0] for name in figures} >= {*VISUALIZERS, "confusion", "curves", "mistakes", "reliability"}
+    for name in figures:
+        assert json.loads((folder / "figures" / f"{name}.json").read_text())
+        image = np.asarray(Image.open(folder / "figures" / f"{name}.png"))
+        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, f"{name} shows nothing"
+    page = (folder / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == len(figures) and "Not here" not in page
+    assert f"{folder.name}/report.html" in out and all(f"{one}.png" in out for one in ("invariance", "saliency_2"))
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    assert json.loads((folder / "environment.json").read_text())["seed"] == 0
+    recorded = json.loads((run / "result.json").read_text())["test"]["accuracy"]
+    assert f"test accuracy {recorded:.2%}" in page
+
+
+def test_the_same_seed_finds_the_same_and_changes_nothing_of_the_run(cnnlab: Cnnlab, run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    one, two = (found(cnnlab, "saliency", "dream", "seed=3", "dream.steps=5") for _ in range(2))
+    assert one["figures"] == two["figures"] and one["folder"] != two["folder"]
+    assert all(path.read_bytes() == blob for path, blob in before.items())
+
+
+def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(cnnlab: Cnnlab, run: Path) -> None:
+    numbers = found(cnnlab, "exciting", "layer=conv_2")["figures"]["exciting_conv_2"]
+    trained, pictures = parts.load_run(str(run)), digits("test", root=None)
+    maps = outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
+    for row in numbers["channels"]:
+        every = maps[:, row["channel"]].amax((1, 2))
+        for rank, one in enumerate(row["pictures"]):
+            assert one["value"] == pytest.approx(float(every.sort(descending=True).values[rank]), rel=1e-5)
+            assert float(maps[one["index"], row["channel"], one["row"], one["column"]]) == pytest.approx(one["value"])
+            assert one["class"] == str(int(pictures.labels[one["index"]]))
+    assert fields(trained.model, (1, 8, 8))["conv_2"].size == (10, 10)
+
+
+def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: Path) -> None:
+    numbers = found(cnnlab, "saliency", "count=1")["figures"]["saliency_0"]
+    said = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
+    assert len(numbers["maps"]) == 2 and said in numbers["maps"], "the first picture is a mistake"
+    for maps in numbers["maps"].values():
+        assert maps["integrated"]["completeness_error"] <= 0.01
+        assert all(-1 <= (one["similarity_to_randomized"] or 0) <= 1 for one in maps.values())
+    asked = found(cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam")["figures"]
+    assert [list(one["maps"]) for one in asked.values()] == [["3"], ["3"]]
+    assert asked["saliency_1"]["picture"] == "test #5"
+
+
+def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(cnnlab: Cnnlab, run: Path, here: Path) -> None:
+    Image.new("RGB", (40, 30), "white").save("my, picture=1.png")
+    for words in (["my, picture=1.png"], ["pictures='my, picture=1.png'"]):
+        numbers = found(cnnlab, "saliency", *words, "methods=gradient")["figures"]["saliency_0"]
+        assert numbers["picture"] == "my, picture=1.png" and numbers["changes"][0] == "made grey"
+    code, out, _ = cnnlab("visualize", "features", "my, picture=1.png")
+    assert code == 0 and "made grey, inverted, 40x30 resized to 8x8" in out
+
+
+def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
+    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"]["features_by_hand_0"]
+    assert {name: one["found"] > 5 for name, one in numbers.items()} == {
+        "vertical": True,
+        "horizontal": True,
+        "sobel": True,
+    }
+    Image.new("L", (300, 20), 90).save("flat.png")
+    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"]["features_by_hand_0"]
+    assert all(one["found"] == 0 for one in flat.values()), "nor does the border count as an edge"
+    assert "did you mean sobel" in refused(cnnlab, "features", "filters=sobl")
+    assert "go with features" in refused(cnnlab, "dream", "features.filters=[sobel]")
+
+
+def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
+    assert cnnlab("train", *TINY, "model.pool=strided", "name=strided", "epochs=1")[0] == 0
+    other = next(path for path in run.parent.iterdir() if path.name.endswith("strided"))
+    words = ("invariance", str(run), f"against={other}", "shifts=0,1", "rotations=0", "darkening=0,0.5", "count=20")
+    numbers = found(cnnlab, *words)["figures"]["invariance"]
+    assert list(numbers["runs"]) == ["digits_cnn", "strided"]
+    ours, theirs = numbers["runs"].values()
+    assert {"conv_1 before pooling", "conv_1 after pooling"} <= set(ours["shift"]) and "conv_1" in theirs["shift"]
+    for one in (ours, theirs):
+        for layer, measures in one["shift"].items():
+            if layer != "all":
+                assert measures["distance"][0] == 0 and measures["unchanged"][0] == 1
+        assert one["rotation"]["all"]["same_prediction"] == [1.0]
+    trained, pictures = parts.load_run(str(run)), digits("test", root=None)
+    index = torch.tensor(numbers["pictures"])
+    right = (trained(pictures.images[index]).argmax(1) == pictures.labels[index]).double().mean()
+    assert ours["shift"]["all"]["accuracy"][0] == pytest.approx(float(right))
+
+
+def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path) -> None:
+    assert cnnlab("train", "model=mnist_mlp", "dataset=digits", "model.hidden=[6]", "epochs=1", "threads=1")[0] == 0
+    assert "no layer of this network has maps" in refused(cnnlab, "exciting")
+    code, out, _ = cnnlab("visualize", "invariance.count=5", "dream.steps=2", "saliency.count=1")
+    assert code == 0 and "no exciting: no layer of this network has maps" in out
+    (page,) = here.glob("outputs/train/*/visualize/*/report.html")
+    text = page.read_text()
+    assert "Not here: no layer of this network has maps" in text and "the network has no convolution" in text
+
+
+def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Path) -> None:
+    assert "did you mean conv_2?" in refused(cnnlab, "exciting", "layer=conv2")
+    assert "features.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
+        cnnlab, "features", "layers=nothing"
+    )
+    assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in refused(cnnlab, "filters", "layer=fc_1")
+    assert "saliency.target 'cat' is not one of 0, 1" in refused(cnnlab, "saliency", "target=cat")
+    assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "features", "indices=360")
+    assert "dream.units: conv_1 has 0 to 3, and no 4" in refused(cnnlab, "dream", "layer=conv_1", "units=4")
+    assert "did you mean occlusion?" in refused(cnnlab, "saliency", "methods=oclusion")
+    assert "did you mean saliency?" in refused(cnnlab, "what=[salience]")
+    assert "no run salience" in refused(cnnlab, "salience")
+    assert "looks at one run, not a, b" in refused(cnnlab, "a", "b")
+    assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(cnnlab, "saliency", "layer=fc_1")
+    code, _, err = cnnlab("visualize", "features", "indices=0", "checkpoint=7")
+    assert code != 0 and "7" in err and len(err.splitlines()) == 1
+    Path("text.png").write_text("no picture")
+    code, _, err = cnnlab("visualize", "saliency", "text.png")
+    assert code == 1 and "text.png is not a picture that can be read" in err
+
+
+def test_a_run_without_its_filters_or_with_damaged_ones_says_so(cnnlab: Cnnlab, run: Path) -> None:
+    first = sorted((run / "filters").iterdir())[0]
+    first.write_bytes(b"not an array")
+    code, _, err = cnnlab("visualize", "filters")
+    assert code == 1 and f"{first.name} does not hold filters" in err
+    shutil.rmtree(run / "filters")
+    code, out, _ = cnnlab("visualize", "filters")
+    assert code == 0 and "holds fewer than two epochs' filters" in out
+
+
+def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
+    """A class that is a script, a run's name in mathematics: on the page they are text."""
+    bad = "<img src=x onerror=alert(1)> $x^2$"
+    rng = np.random.default_rng(0)
+    for name in (bad, "b & c"):
+        (here / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(here / "photos" / name / f"{i}.png")
+    words = ["model=cifar_cnn", "dataset=folder", "dataset.root=photos", "dataset.size=16", "augment=none", *TINY]
+    assert cnnlab("train", *words, "threads=1", "batch_size=8", "dataset.workers=0")[0] == 0
+    code, _, err = cnnlab("visualize", "invariance.count=4", "invariance.shifts=[0,1]", "dream.steps=2")
+    assert (code, err) == (0, "")
+    (page,) = here.glob("outputs/train/*/visualize/*/report.html")
+    text = page.read_text()
+    assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
+    own = plain_defaults("visualize")
+    assert bare("layer=conv_2", "dream", own) == "dream.layer=conv_2"
+    assert bare("filters=sobel,vertical", "features", own) == "features.filters=[sobel,vertical]"
+    assert bare("units=3", "dream", own) == "dream.units=[3]" and bare("indices=3,5", "", own) == "indices=[3,5]"
+    assert bare("seed=3", "dream", own) == "seed=3" and bare("layer=a", "", own) == "layer=a"
+    assert bare("layers=null", "features", own) == "features.layers=null"
+    assert bare("pictures=a b.png", "saliency", own) == "pictures=['a b.png']"
+    for name, builder in VISUALIZERS.items():
+        check(builder, compose("visualize", [])[name], name)
+
+
+def test_a_run_from_before_the_record_had_everything_is_still_looked_at(cnnlab: Cnnlab, run: Path) -> None:
+    (run / "test.safetensors").unlink()
+    write_json(run / "result.json", {})
+    code, out, err = cnnlab("visualize", "dream.steps=2", "invariance.count=4")
+    assert (code, err) == (0, "") and "report.html" in out
