@@ -176,9 +176,11 @@ def changes_figure(
     """Rows of (their name, panels); a panel is (what is on its x axis, {layer: (amounts, distances)})."""
     figure = Figure(figsize=(10, 0.9 + 3.4 * len(rows)), dpi=110, layout="constrained")
     grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, sharey=True)
+    names = list(dict.fromkeys(layer for _, panels in rows for _, layers in panels for layer in layers))
     for line, (name, panels) in zip(grid, rows, strict=True):
         for axes, (unit, layers) in zip(line, panels, strict=True):
-            for (color, stroke), (layer, (x, y)) in zip(STROKES * len(layers), layers.items(), strict=False):
+            for layer, (x, y) in layers.items():
+                color, stroke = STROKES[names.index(layer) % len(STROKES)]  # the same in every row
                 axes.plot(x, y, color=color, linestyle=stroke, marker=".", markersize=4, label=label(layer, 24))
             axes.axhline(1, color=GREY, linewidth=0.8)
             axes.grid(color="#DDDDDD", linewidth=0.6)
