@@ -29,7 +29,8 @@ def choices(verb: str) -> dict[str, list[str]]:
     the files alone, since composing takes too long."""
     top = read(config.CONFIGS / f"{verb.replace('-', '_')}.yaml")
     defaults = top.pop("defaults", [])
-    chosen = {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()}
+    named = [entry for entry in defaults if isinstance(entry, dict)]
+    chosen = {k: v for entry in named for k, v in entry.items() if not k.startswith("optional ")}
     known: dict[str, list[str]] = {}
     for other in (entry for entry in defaults if isinstance(entry, str) and entry != "_self_"):
         known |= choices(other)

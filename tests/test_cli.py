@@ -15,7 +15,7 @@ def test_help_has_examples_and_every_groups_options(cnnlab: Cnnlab, monkeypatch:
     code, out, _ = cnnlab("train", "-h")
     assert code == 0 and "cnnlab train -m seed=1,2,3" in out
     for line in (
-        "model=      cifar_bn | cifar_cnn | digits_cnn | fixed_filters | mnist_cnn",
+        "model=      alexnet | cifar_bn | cifar_cnn | digits_cnn | fixed_filters |",
         "dataset=    cifar10 | digits | folder | mnist",
     ):
         assert line in out

@@ -30,7 +30,11 @@ def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
     ("words", "at", "answer"),
     [
         ("cnnlab train model = mn", 4, "mnist_cnn mnist_mlp"),
-        ("cnnlab train model =", 3, "cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp"),
+        (
+            "cnnlab train model =",
+            3,
+            "alexnet cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp vgg16 vgg19",
+        ),
         ("cnnlab train optim = sgd model = mnist_m", 7, "mnist_mlp"),
         ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_mlp"),
         ("cnnlab train mod", 2, None),

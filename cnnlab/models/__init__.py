@@ -7,12 +7,16 @@ from torch import nn
 
 from cnnlab.models.chapter import cnn, mlp
 from cnnlab.models.fixed import fixed_filters
+from cnnlab.models.zoo import alexnet, vgg
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": alexnet,
     "cifar_bn": cnn,
     "cifar_cnn": cnn,
     "digits_cnn": cnn,
     "fixed_filters": fixed_filters,
     "mnist_cnn": cnn,
     "mnist_mlp": mlp,
+    "vgg16": vgg,
+    "vgg19": vgg,
 }
