@@ -12,7 +12,7 @@ import typer
 from cnnlab import completion, config
 from cnnlab.core.errors import CnnlabError, UsageError, told
 from cnnlab.core.files import exists
-from cnnlab.core.text import literal
+from cnnlab.core.text import literal, plain
 
 app = typer.Typer(
     name="cnnlab",
@@ -26,7 +26,7 @@ app = typer.Typer(
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
-PATHS = ("dataset.root", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
+PATHS = ("dataset.root", "drawing", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
 TRAIN_HELP = """Train a network to a scored run.
 
 \b
@@ -141,6 +141,27 @@ Keys:
   run=RUN  checkpoint=result|last|best|STEP  split=test|validation|train
   indices=[N,...]  pictures=[FILE,...]  seed=N  device=...  outputs=DIR
   and each one's own, bare where it is named alone: `--cfg job` shows all
+"""
+
+
+DESCRIBE_HELP = """Describe a network's layers: volumes, parameters, work, memory.
+
+\b
+Examples:
+  cnnlab describe model=mnist_cnn
+  cnnlab describe last                    the newest run's network
+  cnnlab describe model=vgg16 drawing=vgg16.svg
+  cnnlab describe model=mnist_cnn layer=conv_1.conv   its formulas
+  cnnlab describe conv w=5 h=5 d=3 e=3 s=2 p=1 k=2    of any layer
+  cnnlab describe pool w=28 h=28 d=32 e=3 s=2
+  cnnlab describe growth                  figure 5-3: picture and JSON
+
+\b
+Keys: those of `cnnlab train` (of a run: batch_size), and
+  layer=NAME   formulas=true   drawing=FILE (.svg and .png)
+  growth.sizes=[N,...]  growth.depth=N  growth.extent=N  growth.units=N
+Nothing is loaded, downloaded or allocated; without drawing= nothing is
+written, but by growth.
 """
 
 
@@ -295,6 +316,20 @@ def lr_find(overrides: Overrides = None, cfg: Cfg = "", debug: Debug = False) ->
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
     config.launch("lr_find", rest, cfg=cfg)
+
+
+@app.command(help=DESCRIBE_HELP)
+def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    if len(names) > 1:
+        raise UsageError(f"describe takes one of conv, pool, growth or a run, not {', '.join(map(plain, names))}")
+    if names and names[0] in config.groups()["model"] and not exists(Path(names[0])):
+        raise UsageError(f"{names[0]!r} is not a run; for a network say model={names[0]}")
+    what = next((name for name in names if name in ("conv", "pool", "growth")), None)
+    if what in ("conv", "pool"):
+        rest = [word if word[0] in "+~" else f"+shape.{word}" for word in rest]
+    named = [f"what={what}" if what else f"run={literal(name)}" for name in names]
+    config.launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
 @app.command()

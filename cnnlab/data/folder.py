@@ -162,6 +162,14 @@ class Files:
             yield images.to(device, non_blocking=True), self.labels[index]
 
 
+def check_shape(size: int, depth: int) -> None:
+    """Raises ValueError for pictures that cannot be."""
+    if size < 1:
+        raise ValueError(f"size must be at least 1, not {size}")
+    if depth not in (1, 3):
+        raise ValueError(f"depth must be 1 (grey) or 3 (colour), not {depth}")
+
+
 def folder(
     split: Split, *, root: str | None, size: int, depth: int, test: float, test_seed: int, workers: int,
     skip_broken: bool, max_pixels: int, max_pictures: int,
@@ -169,11 +177,10 @@ def folder(
     """The pictures below `root`, by class: see `listing`. What has no folder of its own is drawn from the training
     pictures, `test` of them (a number, or a share below 1) by `test_seed`. Raises CnnlabError with every picture that
     cannot be decoded, unless `skip_broken`; UsageError for a root or a number that cannot be."""
-    for key, value, least in (("size", size, 1), ("workers", workers, 0), ("max_pixels", max_pixels, 1)):
+    for key, value, least in (("workers", workers, 0), ("max_pixels", max_pixels, 1)):
         if value < least:
             raise ValueError(f"{key} must be at least {least}, not {value}")
-    if depth not in (1, 3):
-        raise ValueError(f"depth must be 1 (grey) or 3 (colour), not {depth}")
+    check_shape(size, depth)
     found = listing(root, max_pictures)
     decoder = Decoder(size, depth, max_pixels)
     found = found.without(broken(found, decoder, workers), skip=skip_broken)

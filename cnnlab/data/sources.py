@@ -8,7 +8,7 @@ import os
 import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +22,8 @@ from torch import Tensor
 from cnnlab.core.download import Damaged, fetch
 from cnnlab.core.errors import CnnlabError, NotHere, Unwritable, reason
 from cnnlab.core.files import write_whole
-from cnnlab.data.folder import folder
+from cnnlab.data.folder import check_shape, folder
+from cnnlab.data.listing import listing
 from cnnlab.data.pictures import Pictures, PictureSet, Split
 
 DIGITS_TEST = 360  # the last fifth of scikit-learn's 1,797, in the file's order
@@ -184,3 +185,20 @@ SOURCES: dict[str, Callable[..., PictureSet]] = {
     "folder": folder,
     "mnist": mnist,
 }
+SHAPES = {  # (depth, height, width), and how many classes
+    "cifar10": ((3, 32, 32), len(CIFAR10_CLASSES)),
+    "digits": ((1, 8, 8), len(TEN_DIGITS)),
+    "mnist": ((1, 28, 28), len(TEN_DIGITS)),
+}
+IMAGENET_CLASSES = 1000
+
+
+def facts(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
+    """(depth, height, width) and the number of classes of a data set, no picture of which is read or fetched; a folder
+    that is not named has as many classes as ImageNet. `spec`: its source's keys. Raises ValueError, or UsageError for
+    a folder without classes."""
+    if name in SHAPES:
+        return SHAPES[name]
+    check_shape(spec["size"], spec["depth"])
+    classes = len(listing(spec["root"], spec["max_pictures"]).classes) if spec["root"] else IMAGENET_CLASSES
+    return (spec["depth"], spec["size"], spec["size"]), classes

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from cnnlab.core.errors import CnnlabError
 from cnnlab.data import sources
 from cnnlab.data.pictures import Split
-from cnnlab.data.sources import ArraysOnly, cifar10, cifar_batch, data_root, digits, idx, mnist
+from cnnlab.data.sources import SHAPES, SOURCES, ArraysOnly, cifar10, cifar_batch, data_root, digits, facts, idx, mnist
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -189,3 +189,13 @@ def test_the_mean_and_deviation_in_the_configuration_are_the_datas(real_data: Pa
     pixels = sources.SOURCES[name]("train", root=str(real_data)).images.double() / 255
     assert config["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-4)
     assert config["std"] == pytest.approx(pixels.std((0, 2, 3)).tolist(), abs=1e-4)
+
+
+def test_shapes_are_known_without_the_data(real_data: Path) -> None:
+    for name in SHAPES:
+        there = SOURCES[name]("test", root=str(real_data))
+        assert facts(name, {}) == ((*there.images.shape[1:],), len(there.classes))
+    spec = {"size": 20, "depth": 1, "root": None, "max_pictures": 9}
+    assert facts("folder", spec) == ((1, 20, 20), 1000)
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        facts("folder", spec | {"size": 0})

@@ -1,0 +1,62 @@
+"""`cnnlab describe growth`: how many parameters a layer has, by the picture's size, as figure 5-3 has it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnlab.core.files import new_folder, write_json
+from cnnlab.core.image import save_png
+from cnnlab.viz.growth import growth_figure
+
+CHAPTER = ((28, 1), (200, 3))  # pixels across and depth, of its two examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """The keys of `growth`."""
+
+    sizes: list[int]
+    depth: int
+    extent: int
+    units: int
+
+    def __post_init__(self) -> None:
+        for key, least in (("depth", self.depth), ("extent", self.extent), ("units", self.units)):
+            if least < 1:
+                raise ValueError(f"{key} must be at least 1, not {least}")
+        if not self.sizes or min(self.sizes) < self.extent:
+            raise ValueError(
+                f"sizes must be some, each at least the filters' extent of {self.extent}, not {self.sizes}"
+            )
+
+    @property
+    def full(self) -> list[int]:
+        """Parameters of a fully connected layer on the picture, for each size."""
+        return [self.units * (n * n * self.depth + 1) for n in self.sizes]
+
+    @property
+    def shared(self) -> list[int]:
+        """And of a convolutional one, whose filters are the same everywhere."""
+        return [self.units * (self.extent**2 * self.depth + 1)] * len(self.sizes)
+
+
+def told(g: Growth, outputs: Path, stem: Path | None, *, as_json: bool) -> None:
+    """Print the numbers, and draw them with a JSON file beside: at `stem`, or below `outputs`."""
+    place = stem or new_folder(outputs / "describe", "growth") / "growth"
+    times = g.full[-1] / g.shared[-1]
+    title = f"At {g.sizes[-1]} pixels a fully connected layer has {times:,.0f} times the parameters"
+    save_png(place.with_name(f"{place.name}.png"), growth_figure(g.sizes, g.full, g.shared, title))
+    found = {"sizes": g.sizes, "fully_connected": g.full, "convolutional": g.shared, "depth": g.depth,
+             "extent": g.extent, "units": g.units}  # fmt: skip
+    write_json(place.with_name(f"{place.name}.json"), found)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(rows(g, place)), flush=True)
+
+
+def rows(g: Growth, place: Path) -> list[str]:
+    head = f"parameters of a layer on square pictures of depth {g.depth}: {g.units} fully connected neurons,"
+    lines = [head, f"or {g.units} filters of {g.extent}x{g.extent}x{g.depth}", ""]
+    lines.append(f"{'pixels':>7}{'weights of a neuron':>21}{'fully connected':>18}{'convolutional':>16}")
+    for n, full, shared in zip(g.sizes, g.full, g.shared, strict=True):
+        lines.append(f"{n:>7}{n * n * g.depth:>21,}{full:>18,}{shared:>16,}")
+    both = " and ".join(f"{n * n * d:,} weights a neuron at {n}x{n}x{d}" for n, d in CHAPTER)
+    return [*lines, "", f"the chapter's: {both}", f"picture: {place}.png, numbers: {place}.json"]
