@@ -326,6 +326,8 @@ def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
     if names and names[0] in config.groups()["model"] and not exists(Path(names[0])):
         raise UsageError(f"{names[0]!r} is not a run; for a network say model={names[0]}")
     what = next((name for name in names if name in ("conv", "pool", "growth")), None)
+    if what is None and (letters := [word for word in rest if re.match("[whdespk]=", word)]):
+        raise UsageError(f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool")
     if what in ("conv", "pool"):
         rest = [word if word[0] in "+~" else f"+shape.{word}" for word in rest]
     named = [f"what={what}" if what else f"run={literal(name)}" for name in names]

@@ -1,7 +1,6 @@
 """The formulas of "Full Description of the Convolutional Layer" and "Max Pooling" with numbers put in. The chapter's
 round up; PyTorch rounds down, and lets go of what is left over."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -64,47 +63,78 @@ def rounding(sides: tuple[Side, Side]) -> Iterator[str]:
     yield f"no filter reaches the last {' and '.join(lost)}" if lost else "what the floor leaves out is padding alone"
 
 
-def convolution(sides: tuple[Side, Side], d: int, k: int) -> Iterator[str]:
-    """The lines of a convolutional layer; `sides` are width and height."""
-    for letter, value in (("d", d), ("k", k)):
+@dataclass(frozen=True)
+class Answer:
+    """A layer's formulas with numbers put in, line by line, and the numbers for programs. Sizes are (w, h, depth)."""
+
+    lines: list[str]
+    numbers: dict[str, Any]
+
+
+def at_least_one(**values: int) -> None:
+    for letter, value in values.items():
         if value < 1:
             raise ValueError(f"{letter} must be at least 1, not {value}")
-    across, down = sides
-    square = across.extent == down.extent
-    filters, numbers = ("e^2", f"{across.extent}^2") if square else ("e_w e_h", f"{across.extent} * {down.extent}")
-    weights = k * d * across.extent * down.extent
-    out = across.down, down.down
-    yield f"convolution: {across.pixels}x{down.pixels}x{d} -> {out[0]}x{out[1]}x{k}"
-    yield from (f"  {side.formula(padded=True)}" for side in sides)
-    yield f"  d_out = k = {k}"
-    yield f"  weights = k d_in {filters} = {k} * {d} * {numbers} = {weights:,}; biases = k = {k:,}"
-    yield f"  multiply-adds = w_out h_out * weights = {out[0]} * {out[1]} * {weights:,} = {math.prod(out) * weights:,}"
-    yield from (f"  {line}" for line in rounding(sides))
 
 
-def pooling(sides: tuple[Side, Side], d: int, *, padded: bool = False) -> Iterator[str]:
-    """The lines of a pooling layer."""
-    if d < 1:
-        raise ValueError(f"d must be at least 1, not {d}")
-    across, down = sides
-    yield f"pooling: {across.pixels}x{down.pixels}x{d} -> {across.down}x{down.down}x{d}"
-    yield from (f"  {side.formula(padded=padded)}" for side in sides)
-    yield "  no parameters"
-    yield from (f"  {line}" for line in rounding(sides))
+def volumes(sides: tuple[Side, Side], d: int, k: int) -> dict[str, Any]:
+    return {
+        "input": [*(side.pixels for side in sides), d],
+        "output": [*(side.down for side in sides), k],
+        "output_chapter": [*(side.up for side in sides), k],
+        "left_over": [side.left_over for side in sides],
+    }
 
 
-def conv(*, w: int, h: int, d: int, e: int, s: int, p: int, k: int) -> list[str]:
+def times(volume: list[int]) -> str:
+    return "x".join(map(str, volume))
+
+
+def convolution(sides: tuple[Side, Side], d: int, k: int) -> Answer:
+    """Of k filters over a depth of d; `sides` are width and height."""
+    at_least_one(d=d, k=k)
+    across, down = (side.extent for side in sides)
+    filters, put_in = ("e^2", f"{across}^2") if across == down else ("e_w e_h", f"{across} * {down}")
+    found = volumes(sides, d, k)
+    weights, (w, h, _) = k * d * across * down, found["output"]
+    work = w * h * weights
+    lines = [
+        f"convolution: {times(found['input'])} -> {times(found['output'])}",
+        *(f"  {side.formula(padded=True)}" for side in sides),
+        f"  d_out = k = {k}",
+        f"  weights = k d_in {filters} = {k} * {d} * {put_in} = {weights:,}; biases = k = {k:,}",
+        f"  multiply-adds = w_out h_out * weights = {w} * {h} * {weights:,} = {work:,}",
+        f"  FLOPs = 2 * multiply-adds = {2 * work:,}",
+        *(f"  {line}" for line in rounding(sides)),
+    ]
+    return Answer(lines, found | {"weights": weights, "biases": k, "multiply_adds": work, "flops": 2 * work})
+
+
+def pooling(sides: tuple[Side, Side], d: int, *, padded: bool = False) -> Answer:
+    """Over a depth of d; `padded`: with zeros around, which the chapter's pooling does not have."""
+    at_least_one(d=d)
+    found = volumes(sides, d, d)
+    lines = [
+        f"pooling: {times(found['input'])} -> {times(found['output'])}",
+        *(f"  {side.formula(padded=padded)}" for side in sides),
+        "  no parameters",
+        *(f"  {line}" for line in rounding(sides)),
+    ]
+    return Answer(lines, found)
+
+
+def conv(*, w: int, h: int, d: int, e: int, s: int, p: int, k: int) -> Answer:
     """The chapter's letters: an input of w x h x d with zero padding p, k filters of e x e x d at stride s. Raises
     ValueError where there is no such layer."""
-    return list(convolution((Side("w", w, e, s, p), Side("h", h, e, s, p)), d, k))
+    return convolution((Side("w", w, e, s, p), Side("h", h, e, s, p)), d, k)
 
 
-def pool(*, w: int, h: int, d: int, e: int, s: int) -> list[str]:
+def pool(*, w: int, h: int, d: int, e: int, s: int) -> Answer:
     """Pooling of e x e at stride s over w x h x d. Raises ValueError where there is no such layer."""
-    return list(pooling((Side("w", w, e, s, 0), Side("h", h, e, s, 0)), d))
+    return pooling((Side("w", w, e, s, 0), Side("h", h, e, s, 0)), d)
 
 
-SHAPES: dict[str, Callable[..., list[str]]] = {"conv": conv, "pool": pool}
+SHAPES: dict[str, Callable[..., Answer]] = {"conv": conv, "pool": pool}
 
 
 def sides(layer: Layer) -> tuple[Side, Side] | None:
@@ -120,14 +150,14 @@ def of_layer(layer: Layer) -> list[str]:
     """The formulas of a layer with its numbers, or that there are none."""
     found = sides(layer)
     if found and layer.weights:
-        return list(convolution(found, layer.input[0], layer.output[0]))
+        return convolution(found, layer.input[0], layer.output[0]).lines
     if found:
-        return list(pooling(found, layer.input[0], padded=any(side.padding for side in found)))
+        return pooling(found, layer.input[0], padded=any(side.padding for side in found)).lines
     if layer.kind == "fully connected":
         inputs, units = layer.input[0], layer.output[0]
         return [
             f"fully connected: {inputs:,} -> {units:,}",
             f"  weights = inputs * units = {inputs:,} * {units:,} = {layer.weights:,}; biases = {layer.biases:,}",
-            f"  multiply-adds = weights = {layer.multiply_adds:,}",
+            f"  multiply-adds = weights = {layer.multiply_adds:,}; FLOPs = 2 * multiply-adds = {layer.flops:,}",
         ]
     return [f"{layer.kind}: the chapter has no formulas for it"]

@@ -61,8 +61,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     own = {key: config.pop(key) for key in Asked.__annotations__ if key in config}
     a = call(Asked, own, "")
     if a.what in formulas.SHAPES:
-        lines = call(formulas.SHAPES[a.what], a.shape, a.what)
-        print(json.dumps({"formulas": lines}, indent=1) if a.json else "\n".join(folded(lines)))
+        answer = call(formulas.SHAPES[a.what], a.shape, a.what)
+        print(json.dumps(answer.numbers, indent=1) if a.json else "\n".join(folded(answer.lines)))
     elif a.what == "growth":
         g = call(growth.Growth, a.growth, "growth")
         growth.told(g, parts.outputs_folder(config["outputs"]), stem(a.drawing), as_json=a.json)
@@ -71,6 +71,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
 
 
 def network(a: Asked, config: parts.Config, overrides: list[str]) -> None:
+    place = stem(a.drawing)
     subject = of_run(a.run, config, overrides) if a.run else of_settings(call(Settings, config, ""))
     try:
         layers = anatomy(subject.model, subject.shape)
@@ -82,7 +83,7 @@ def network(a: Asked, config: parts.Config, overrides: list[str]) -> None:
         print(json.dumps(as_numbers(subject, layers), indent=1))
     else:
         print("\n".join(formula_rows(layers) if a.layer is not None else report(subject, layers, a)), flush=True)
-    if place := stem(a.drawing):
+    if place:
         draw(subject, layers, place)
         if not a.json:
             print(f"drawing: {place}.svg, {place}.png")
@@ -90,6 +91,8 @@ def network(a: Asked, config: parts.Config, overrides: list[str]) -> None:
 
 def of_settings(s: Settings) -> Subject:
     """The network that a training would have. Raises UsageError."""
+    if s.resume is not None or s.init is not None:
+        raise UsageError("resume and init are of a training; for a run's network, `cnnlab describe RUN`")
     spec, name = parts.source_settings(s.dataset), plain(str(s.dataset.get("name")))
     parts.data_settings(s.dataset)
     check_spec(SOURCES, spec, "dataset")
@@ -129,7 +132,7 @@ def found_run(name: str, outputs: str) -> Path:
     try:
         return find_run(name, parts.outputs_folder(outputs))
     except UsageError as error:
-        raise UsageError(plain(str(error)) + nearest(name, WORDS)) from error
+        raise UsageError(plain(str(error)) + ("" if name in WORDS else nearest(name, WORDS))) from error
 
 
 def copies(optim: parts.Config) -> int:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.image import save_png
@@ -46,9 +47,10 @@ def told(g: Growth, outputs: Path, stem: Path | None, *, as_json: bool) -> None:
     times = g.full[-1] / g.shared[-1]
     title = f"At {g.sizes[-1]} pixels a fully connected layer has {times:,.0f} times the parameters"
     save_png(place.with_name(f"{place.name}.png"), growth_figure(g.sizes, g.full, g.shared, title))
-    found = {"sizes": g.sizes, "fully_connected": g.full, "convolutional": g.shared, "depth": g.depth,
+    found: dict[str, Any] = {"sizes": g.sizes, "fully_connected": g.full, "convolutional": g.shared, "depth": g.depth,
              "extent": g.extent, "units": g.units}  # fmt: skip
     write_json(place.with_name(f"{place.name}.json"), found)
+    found["picture"] = f"{place}.png"
     print(json.dumps(found, indent=1) if as_json else "\n".join(rows(g, place)), flush=True)
 
 
@@ -58,5 +60,5 @@ def rows(g: Growth, place: Path) -> list[str]:
     lines.append(f"{'pixels':>7}{'weights of a neuron':>21}{'fully connected':>18}{'convolutional':>16}")
     for n, full, shared in zip(g.sizes, g.full, g.shared, strict=True):
         lines.append(f"{n:>7}{n * n * g.depth:>21,}{full:>18,}{shared:>16,}")
-    both = " and ".join(f"{n * n * d:,} weights a neuron at {n}x{n}x{d}" for n, d in CHAPTER)
-    return [*lines, "", f"the chapter's: {both}", f"picture: {place}.png, numbers: {place}.json"]
+    both = ", ".join(f"{n * n * d:,} at {n}x{n}x{d}" for n, d in CHAPTER)
+    return [*lines, "", f"the chapter's neurons have {both}", "", f"picture: {place}.png", f"numbers: {place}.json"]

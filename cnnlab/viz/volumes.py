@@ -115,9 +115,9 @@ def layout(volumes: Sequence[Volume], title: str) -> Drawing:
             colours = GREYS if number == 0 else ORANGES if volume.height == volume.width == 1 else BLUES
             middle = x + wide(volume, size) / 2
             corner = (middle - (size[0] + size[2]) / 2, floor)
-            boxes.append(Box(faces(corner, size, colours), captions(volume), (middle, floor + LINE / 2)))
+            boxes.append(Box(faces(corner, size, colours), captions(volume), (middle, floor + LINE)))
             x += wide(volume, size) + GAP
-        right, floor = max(right, x - GAP), floor + LINE * (1 + max(len(captions(volume)) for _, volume, _ in row))
+        right, floor = max(right, x - GAP), floor + LINE * (0.5 + max(len(captions(volume)) for _, volume, _ in row))
     return Drawing(right + MARGIN, floor + 2 * LINE + MARGIN, heading, tuple(boxes), NOTE)
 
 

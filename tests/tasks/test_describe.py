@@ -1,0 +1,129 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnlab.config import groups
+from tests.conftest import Cnnlab
+
+CONV = ["w=5", "h=5", "d=3", "e=3", "s=2", "p=1", "k=2"]
+
+
+@pytest.mark.parametrize("name", groups()["model"])
+def test_every_model_in_eighty_columns_and_without_a_trace(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No data are there, and none are fetched."""
+    monkeypatch.setenv("CNNLAB_DATA", str(here / "empty"))
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")
+    code, out, err = cnnlab("describe", f"model={name}", "formulas=true")
+    assert (code, err) == (0, "") and not list(here.iterdir())
+    assert max(map(len, out.splitlines())) <= 80 and all(word in out for word in ("sees", "FLOPs", "biggest"))
+    assert ("VGGNet takes about 90 MB" in out) == name.startswith("vgg")
+
+
+def test_vgg_16_in_numbers(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("describe", "model=vgg16", "--json")
+    found = json.loads(out)
+    sums, layers = found["totals"], {layer["name"]: layer for layer in found["layers"]}
+    assert code == 0 and found["input"] == [3, 224, 224]
+    assert (sums["parameters"], sums["multiply_adds"]) == (138_357_544, 15_470_264_320)
+    assert sums["flops"] == 2 * sums["multiply_adds"] == sum(layer["flops"] for layer in layers.values())
+    # Each map of the paper's table once, 4 bytes a number: convolutions, poolings, units; and dropout's two outputs.
+    maps = 2 * 64 * 224**2 + 64 * 112**2 + 2 * 128 * 112**2 + 128 * 56**2 + 3 * 256 * 56**2 + 256 * 28**2
+    maps += 3 * 512 * 28**2 + 512 * 14**2 + 3 * 512 * 14**2 + 512 * 7**2 + 2 * 4096 + 1000
+    assert sums["forward_bytes"] == 4 * (maps + 2 * 4096) and 60e6 < sums["forward_bytes"] < 61e6
+    assert layers["conv1_2"]["receptive_field"] == [5, 5] and layers["pool5"]["receptive_field"] == [212, 212]
+    assert sums["kept_bytes"] == sum(layer["kept_bytes"] for layer in layers.values())
+
+
+def test_a_run_is_described_as_it_trained(cnnlab: Cnnlab, tiny_run: Path, here: Path) -> None:
+    code, out, err = cnnlab("describe", str(tiny_run), "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "") and found["layers"][0]["output"] == [4, 8, 8]
+    code, out, _ = cnnlab("describe", str(tiny_run), "batch_size=7")
+    assert code == 0 and "for a batch of 7:" in out and f"{found['totals']['parameters']:,}: " in out
+    code, _, err = cnnlab("describe", str(tiny_run), "model=mnist_cnn")
+    assert code == 2 and err.startswith("cnnlab: a run has its own model: with it describe takes layer, formulas")
+    assert not list(here.iterdir())
+
+
+def test_the_data_decide_the_size_and_the_pipeline_what_is_seen(cnnlab: Cnnlab, here: Path) -> None:
+    for words, size in (
+        (["model=cifar_bn"], [3, 24, 24]),
+        (["model=vgg16", "dataset=cifar10"], [3, 32, 32]),
+        (["model=mnist_cnn", "dataset=folder", "dataset.size=40"], [3, 40, 40]),
+    ):
+        assert json.loads(cnnlab("describe", *words, "--json")[1])["input"] == size
+
+
+def test_a_folder_says_how_many_classes_there_are(cnnlab: Cnnlab, here: Path) -> None:
+    for name in ("a", "b", "c"):
+        (here / "photos" / name).mkdir(parents=True)
+        (here / "photos" / name / "1.png").write_bytes(b"never read")
+    own = cnnlab("describe", "model=alexnet", "dataset.root=photos")[1]
+    assert "224x224x3, 3 classes\n" in own
+    assert "1,000 classes as ImageNet (no dataset.root)" in cnnlab("describe", "model=alexnet")[1]
+
+
+def test_the_example_of_figures_5_11_and_5_12(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("describe", "conv", *CONV)
+    assert (code, err) == (0, "") and out.startswith("convolution: 5x5x3 -> 3x3x2\n")
+    assert json.loads(cnnlab("describe", "conv", *CONV, "--json")[1])["output"] == [3, 3, 2]
+    assert "no filter reaches the last row" in cnnlab("describe", "pool", "w=4", "h=5", "d=1", "e=2", "s=2")[1]
+    assert not list(here.iterdir())
+
+
+def test_one_layers_formulas_and_where_the_ceiling_differs(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("describe", "model=alexnet", "layer=conv1")
+    assert code == 0 and out.startswith("conv1, convolution: 224x224x3 -> 55x55x64")
+    assert "PyTorch rounds down: 55x55 where the chapter has 56x56" in out
+    assert "* conv1: the chapter rounds up, to 56x56" in cnnlab("describe", "model=alexnet")[1]
+
+
+def test_growth_is_drawn_and_says_where(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("describe", "growth", "growth.sizes=[28,200]")
+    (folder,) = (here / "outputs" / "describe").iterdir()
+    assert (code, err) == (0, "") and f"{folder.name}/growth.png" in out and "120,000 at 200x200x3" in out
+    found = json.loads((folder / "growth.json").read_text())
+    assert found["fully_connected"] == [64 * (28 * 28 * 3 + 1), 64 * (120_000 + 1)]
+    assert found["convolutional"] == [64 * 76] * 2 and (folder / "growth.png").stat().st_size > 5000
+    assert cnnlab("describe", "growth", "drawing=mine.png", "--json")[0] == 0 and (here / "mine.png").exists()
+
+
+def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("describe", "model=cifar_bn", "drawing=it is.svg")
+    assert code == 0 and out.endswith("drawing: it is.svg, it is.png\n")
+    assert sorted(path.name for path in here.iterdir()) == ["it is.png", "it is.svg"]
+    assert "12x12x64" in (here / "it is.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mnist_cnn"], "'mnist_cnn' is not a run; for a network say model=mnist_cnn"),
+        (["model=mnist_cn"], "model 'mnist_cn' is not one of alexnet, "),
+        (["lst"], "no run lst; `cnnlab runs` lists what there is; did you mean last?"),
+        (["<b>\x1b[1m"], "no run <b>\\x1b[1m; `cnnlab runs` lists what there is"),
+        (["a", "b\x1b"], "describe takes one of conv, pool, growth or a run, not a, b\\x1b"),
+        (["model=mnist_cnn", "layer=conv_1.cov"], "layer 'conv_1.cov' is not one of conv_1.conv, conv_1.pool, "),
+        (["formula=true"], "unknown key formula; did you mean formulas? `cnnlab describe --cfg job` shows all keys"),
+        (["cov", *CONV], "w=5 is of one layer: `cnnlab describe conv w=5 ...`, or pool"),
+        (["conv", "x=5"], "unknown key conv.x; conv takes w, h, d, e, s, p, k"),
+        (["pool", "w=5"], "pool.h is missing; it must be a whole number"),
+        (["growth", "growth.extent=0"], "growth: extent must be at least 1, not 0"),
+        (["model=vgg16", "dataset.size=16"], "model: nothing is left of 16x16 pixels before fc6"),
+        (["model=vgg16", "dataset.depth=2"], "dataset: depth must be 1 (grey) or 3 (colour), not 2"),
+        (["resume=last"], "resume and init are of a training"),
+        (["drawing=."], "drawing=. is a folder; name a file in it"),
+    ],
+)
+def test_a_slip_is_one_line(cnnlab: Cnnlab, here: Path, words: list[str], message: str) -> None:
+    code, out, err = cnnlab("describe", *words)
+    assert (code, out) == (2, "") and err.startswith(f"cnnlab: {message}") and len(err.splitlines()) == 1
+    assert not list(here.iterdir())
+
+
+def test_a_drawing_that_cannot_be_written_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("describe", "drawing=nowhere/x.svg")
+    assert code == 1 and err == "cnnlab: cannot write nowhere/x.svg: No such file or directory\n"
