@@ -54,6 +54,9 @@ def run(config: parts.Config, overrides: list[str]) -> float:
         table_head(head)
     else:
         print(head, flush=True)
+    if m.brief and s.dataset["name"] == "folder" and not s.dataset.get("root"):
+        print(f"{s.model['name']:<14}needs your pictures: cnnlab bench model={s.model['name']} dataset.root=FOLDER")
+        return float("nan")
     with threads(s.threads):
         try:
             training = assemble(s)
