@@ -55,7 +55,7 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     else:
         print(head, flush=True)
     if m.brief and s.dataset["name"] == "folder" and not s.dataset.get("root"):
-        print(f"{s.model['name']:<14}needs your pictures: cnnlab bench model={s.model['name']} dataset.root=FOLDER")
+        print(f"{s.model['name']:<14}needs your pictures: cnnlab bench model={s.model['name']} dataset.root=DIR")
         return float("nan")
     with threads(s.threads):
         try:

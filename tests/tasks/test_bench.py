@@ -44,7 +44,7 @@ def test_every_model_has_a_line_and_nothing_is_fetched(
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert set(groups()["model"]) <= set(lines)
     assert "data not here; `cnnlab train model=mnist_cnn` fetches them" in lines["mnist_cnn"]
-    assert lines["vgg16"].split(maxsplit=1)[1] == "needs your pictures: cnnlab bench model=vgg16 dataset.root=FOLDER"
+    assert lines["vgg16"].split(maxsplit=1)[1] == "needs your pictures: cnnlab bench model=vgg16 dataset.root=DIR"
     assert lines["digits_cnn"].endswith("%") and out.count("products of matrices") == 1
     code, _, err = cnnlab("bench", "seconds=0.05", "optim.lr=-1")
     assert code == 2 and err == "cnnlab: optim: lr must be above 0, not -1\n"
