@@ -53,12 +53,13 @@ def test_every_link_leads_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path) -> None:
+def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the tour that need no data beyond the digits, on the default network made to learn for less long."""
     from PIL import Image
 
     from cnnlab.data.sources import digits
 
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")  # `bench` sets it; so that later tests are without it again
     for label in "01":
         for i in range(100):
             path = here / "photos" / label / f"{i}.png"
