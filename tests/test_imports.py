@@ -15,6 +15,7 @@ LAYER = {
     "sweep": 3,
     "config": 4,
     "completion": 5,
+    "manual": 0,
     "__version__": 0,
     "cli": 6,
     "__init__": 7,

@@ -19,6 +19,7 @@ from cnnlab.data.pictures import PictureSet, Split, hold_out
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.evaluate import over_views
 from cnnlab.models import MODELS
+from cnnlab.models.chapter import cnn
 
 Config = dict[str, Any]
 
@@ -60,7 +61,7 @@ def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
 def completed(config: Config) -> Config:
     """A run's configuration with what was no key yet when the run was made, as it was then."""
     model = config.get("model", {})
-    if "filters" in model:
+    if MODELS.get(str(model.get("name"))) is cnn:
         model = {"pool": "max", "batch_norm": None, "output": "linear"} | model
     since = {"init": None, "validate_every": None}
     return since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}

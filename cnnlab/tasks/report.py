@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
+import torch
+
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import read_json, write_text
 from cnnlab.engine.metrics import scores
+from cnnlab.models.anatomy import Layer, anatomy
 from cnnlab.tasks import parts
 from cnnlab.tasks.compare import panel, shared_metrics
 from cnnlab.tasks.compare import title as curves_title
 from cnnlab.tasks.eval import figures
 from cnnlab.tasks.groups import grouped, read
+from cnnlab.tasks.layer_tables import filters, memory, times, volumes
 from cnnlab.tasks.looking import Look, Shown
 from cnnlab.tasks.visualizers import VISUALIZERS
 from cnnlab.viz.figures import curves_figure
 from cnnlab.viz.page import Picture, Section, Table, page
+from cnnlab.viz.volumes import volumes_svg
 
 MISTAKES = 18
 TITLES = {
@@ -33,10 +38,30 @@ def report(look: Look, folder: Path) -> Path:
         f"{config['model']['name']} on {config['dataset']['name']}, step {trained.step:,}, seed {config.get('seed')}",
         str(trained.folder),
     ]
-    sections = [training(look), scored(look), *looks(look)]
+    sections = [architecture(look), training(look), scored(look), *looks(look)]
     path = folder / "report.html"
     write_text(path, page(f"{config.get('name', trained.folder.name)}: a look inside", facts, sections))
     return path
+
+
+def architecture(look: Look) -> Section:
+    """The volumes as a drawing, and what each layer has and costs."""
+    shape = look.sizes_in
+    with torch.device("meta"):  # as it trains; the network that is looked at overwrites nothing
+        layers = anatomy(parts.build_model(look.trained.config["model"], shape, len(look.classes)), shape)
+    rows = [layer_row(one) for one in layers]
+    head = ["layer", "output", "filters", "weights", "biases", "multiply-adds", "memory forward", "sees, pixels"]
+    parameters, work = sum(one.parameters for one in layers), sum(one.multiply_adds for one in layers)
+    text = f"{parameters:,} parameters, {work:,} multiply-adds a picture. Volumes are width x height x depth."
+    drawing = volumes_svg(volumes(layers, shape), "")
+    return Section("Architecture", text, Table(head, rows), drawing)
+
+
+def layer_row(one: Layer) -> list[str]:
+    """What a layer is, has and costs; nothing stands where there is nothing."""
+    counts = [f"{n:,}" if n else "" for n in (one.weights, one.biases, one.multiply_adds)]
+    held = memory(one.forward.picture) if one.forward.picture else ""
+    return [one.name, times(one.output), filters(one), *counts, held, times((1, *one.field.size)).removesuffix("x1")]
 
 
 def training(look: Look) -> Section:

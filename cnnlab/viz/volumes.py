@@ -108,7 +108,7 @@ def layout(volumes: Sequence[Volume], title: str) -> Drawing:
         raise ValueError("there are no volumes to draw")
     heading = tuple(wrap(plain(title), int((WIDE - 2 * MARGIN) / LETTER)))
     boxes, floor = list[Box](), float(MARGIN + LINE * len(heading))
-    right = LETTER * max(len(NOTE), *map(len, heading))
+    right = LETTER * max(map(len, (NOTE, *heading)))
     for row in in_rows(volumes):
         floor, x = floor + GAP + max(tall + slant for _, _, (_, tall, slant) in row), float(MARGIN)
         for number, volume, size in row:

@@ -53,6 +53,8 @@ def test_without_further_words_there_is_everything_and_a_page_of_it(cnnlab: Cnnl
     assert f"{folder.name}/report.html" in out and all(f"{one}.png" in out for one in ("invariance", "saliency_2"))
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     assert json.loads((folder / "environment.json").read_text())["seed"] == 0
+    described = json.loads(cnnlab("describe", str(run), "--json")[1])["totals"]
+    assert f"{described['parameters']:,} parameters, {described['multiply_adds']:,} multiply-adds" in page
     recorded = json.loads((run / "result.json").read_text())["test"]["accuracy"]
     assert f"test accuracy {recorded:.2%}" in page
 

@@ -1,0 +1,135 @@
+"""What `cnnlab VERB -h` says."""
+
+TRAIN = """Train a network to a scored run.
+
+\b
+Examples:
+  cnnlab train                            digits that come with it: seconds
+  cnnlab train model=mnist_cnn            the chapter's network on MNIST
+  cnnlab train model=mnist_mlp epochs=5 optim.lr=0.002
+  cnnlab train experiment=mnist_cnn_best  a recipe that was measured
+  cnnlab train -m seed=1,2,3              a sweep, one run each
+  cnnlab train -m model=cifar_cnn,cifar_bn --compare   figure 5-17
+  cnnlab train model=cifar_bn augment.preview=true     see its pipeline
+  cnnlab train resume=last                go on with an interrupted run
+  cnnlab train init=last                  a new run from a run's weights
+  cnnlab train dataset=folder dataset.root=photos    your own pictures
+  cnnlab train model=mnist_cnn --cfg job  show all keys; run nothing
+"""
+
+EVAL = """Score a run: the last one, or the one named.
+
+\b
+Examples:
+  cnnlab eval
+  cnnlab eval outputs/train/2026-11-24_10-00-00_mnist_cnn
+  cnnlab eval last split=validation checkpoint=best
+  cnnlab eval --json
+
+\b
+Keys:
+  checkpoint=result|last|best|STEP   split=test|validation|train
+  mistakes=N  batch_size=N  device=auto|cpu|cuda  outputs=DIR
+  single_batches=N    also what single batches of N pictures would have shown
+"""
+
+PREDICT = """Classify pictures of your own by a run.
+
+\b
+Examples:
+  cnnlab predict digit.png
+  cnnlab predict photos/*.jpg run=outputs/train/2026-11-24_10-00-00_mnist_cnn
+  cnnlab predict digit.png --format csv
+
+\b
+Keys:
+  run=RUN  checkpoint=result|last|best|STEP  top=N  device=...  outputs=DIR
+"""
+
+BENCH = """Measure this machine, and how much of it a training reaches.
+
+\b
+Examples:
+  cnnlab bench                            every model, a line each
+  cnnlab bench model=mnist_cnn            one, and where its time goes
+  cnnlab bench model=mnist_cnn batch_sizes=[32,64,128,256]
+  cnnlab bench model=mnist_cnn --profile  also a trace, for ui.perfetto.dev
+
+\b
+Keys: those of `cnnlab train`, and
+  seconds=S   batch_sizes=[N,...]
+"""
+
+COMPARE = """Put runs side by side: curves, time to a threshold, scores.
+
+\b
+Examples:
+  cnnlab compare outputs/train/*_cifar_cnn outputs/train/*_cifar_bn
+  cnnlab compare outputs/train/2026-11-24_10-00-00_sweep
+  cnnlab compare RUN RUN thresholds=[0.9,0.95] --json
+
+\b
+Keys:
+  thresholds=[...]   consecutive=N   name=NAME   outputs=DIR
+"""
+
+VISUALIZE = """Look inside a run: the last one, or the one named.
+
+\b
+Examples:
+  cnnlab visualize                        everything, and report.html
+  cnnlab visualize filters last layer=conv_2
+  cnnlab visualize saliency photo.jpg     a picture of your own
+  cnnlab visualize saliency indices=3,17 target=cat
+  cnnlab visualize dream features last
+  cnnlab visualize invariance RUN against=ANOTHER
+  cnnlab visualize features filters=vertical,horizontal,sobel     no run
+
+\b
+What there is:
+  filters     the first layer's, and their way through the training
+  features    pictures on their way through the layers
+  exciting    the test pictures that excite each channel most
+  saliency    which pixels an answer depends on, by five methods
+  dream       the input that excites a class or channel most
+  invariance  what a shift, a turn, or darkness changes
+
+\b
+Keys:
+  run=RUN  checkpoint=result|last|best|STEP  split=test|validation|train
+  indices=[N,...]  pictures=[FILE,...]  seed=N  device=...  outputs=DIR
+  and each one's own, bare where it is named alone: `--cfg job` shows all
+"""
+
+DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.
+
+\b
+Examples:
+  cnnlab describe model=mnist_cnn
+  cnnlab describe last                    the newest run's network
+  cnnlab describe model=vgg16 drawing=vgg16.svg
+  cnnlab describe model=mnist_cnn layer=conv_1.conv   its formulas
+  cnnlab describe conv w=5 h=5 d=3 e=3 s=2 p=1 k=2    of any layer
+  cnnlab describe pool w=28 h=28 d=32 e=3 s=2
+  cnnlab describe growth                  figure 5-3: picture and JSON
+
+\b
+Keys: those of `cnnlab train` (of a run: batch_size), and
+  layer=NAME   formulas=true   drawing=FILE (.svg and .png)
+  growth.sizes=[N,...]  growth.depth=N  growth.extent=N  growth.units=N
+Nothing is loaded, downloaded or allocated; without drawing= nothing is
+written, but by growth.
+"""
+
+LR_FIND = """Find a learning rate: let it rise from step to step.
+
+\b
+Examples:
+  cnnlab lr-find
+  cnnlab lr-find model=mnist_cnn
+  cnnlab lr-find model=mnist_mlp optim=sgd lowest=1e-4 highest=100
+
+\b
+Keys: those of `cnnlab train`, and
+  lowest=LR   highest=LR   steps=N   smoothing=0..1
+"""
