@@ -76,12 +76,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure that was made: its name, (H, W, 3) uint8, and what it shows, in a sentence or two."""
+    """A figure that was made: its name, (H, W, 3) uint8, its title, how it is to be read, and its numbers."""
 
     name: str
     image: np.ndarray
-    text: str
     numbers: Any
+    title: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,10 @@ class Look:
     def rng(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed)
 
-    def show(self, name: str, image: np.ndarray, numbers: Any, text: str) -> None:
+    def show(self, name: str, image: np.ndarray, numbers: Any, title: str, note: str = "") -> None:
         """A figure to the run's folder and TensorBoard, its numbers beside it."""
         self.board.figure(name, image, self.trained.step, numbers)
-        self.shown.append(Shown(name, image, text, numbers))
+        self.shown.append(Shown(name, image, numbers, title, note))
 
     def missing(self, name: str, why: str) -> None:
         """A figure that there cannot be, and why: the page says it in its place."""

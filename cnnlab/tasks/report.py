@@ -71,7 +71,7 @@ def training(look: Look) -> Section:
         image = curves_figure([panel(arms, metric) for metric in shared_metrics(arms)], curves_title(arms))
     except CnnlabError as error:
         return Section("Training", absent=[str(error)])
-    look.show("curves", image, {metric: vars(band) for metric, band in arms[0].bands.items()}, "The training's course.")
+    look.show("curves", image, {metric: vars(band) for metric, band in arms[0].bands.items()}, curves_title(arms))
     return Section("Training", pictures=[Picture(image, "By step and by time.")])
 
 
@@ -115,7 +115,7 @@ def looks(look: Look) -> list[Section]:
     return [
         Section(
             TITLES[name],
-            pictures=[Picture(one.image, one.text) for one in mine(name)],
+            pictures=[Picture(one.image, f"{one.title}. {one.note}") for one in mine(name)],
             absent=[why for figure, why in look.absent if figure.split("_")[0] == name],
         )
         for name in VISUALIZERS

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from cnnlab.core.device import describe, environment, pick_device, threads
@@ -10,11 +11,14 @@ from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call, check
 from cnnlab.core.taps import out_of_place
+from cnnlab.core.text import plain
 from cnnlab.tasks import parts
-from cnnlab.tasks.looking import Look, NothingToShow, Settings
+from cnnlab.tasks.looking import Look, NothingToShow, Settings, Shown
 from cnnlab.tasks.report import report
 from cnnlab.tasks.visualizers import VISUALIZERS
 from cnnlab.tasks.visualizers.features import by_hand
+
+NAME = 26  # columns of a figure's name
 
 
 def run(config: parts.Config, overrides: list[str]) -> None:
@@ -36,7 +40,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     folder = new_folder(trained.folder / "visualize", names[0] if len(names) == 1 else "all" if not s.what else "some")
     look = Look(trained, s, device, Run(folder))
     if not s.json:
-        print(f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {describe(device)}", flush=True)
+        print(f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {describe(device)}")
+        print(f"{look.board.figures}\n", flush=True)
     try:
         with threads(trained.config.get("threads")):
             for name in names:
@@ -59,8 +64,12 @@ def made(look: Look, name: str) -> None:
             raise
         look.missing(name, str(error))
     if not look.settings.json:
-        for shown in look.shown[before:]:
-            print(f"\n{shown.text.split('. ')[0]}\n  {look.board.figures / shown.name}.png", flush=True)
+        print("\n".join(line for shown in look.shown[before:] for line in lines(shown)), flush=True)
+
+
+def lines(shown: Shown) -> list[str]:
+    """A figure's file, and what it says, for a terminal of 80 columns."""
+    return wrap(f"{shown.name + '.png':<{NAME}}{plain(shown.title)}", 80, subsequent_indent=" " * NAME)
 
 
 def alone(s: Settings) -> None:
@@ -74,7 +83,7 @@ def alone(s: Settings) -> None:
     if s.json:
         print(json.dumps({"folder": str(folder), "figures": {one.name: one.numbers for one in shown}}))
     else:
-        print("\n".join(f"{one.text}\n  {board.figures / one.name}.png" for one in shown))
+        print("\n".join([f"{board.figures}\n", *(line for one in shown for line in lines(one))]))
 
 
 def tell(look: Look, folder: Path, page: Path | None) -> None:
@@ -85,7 +94,6 @@ def tell(look: Look, folder: Path, page: Path | None) -> None:
         print(json.dumps({"folder": str(folder), "figures": figures, "absent": absent, "page": page and str(page)}))
         return
     for name, why in look.absent:
-        print(f"\nno {name}: {why}")
-    print(f"\nfigures, with their numbers as JSON: {folder / 'figures'}")
+        print(f"no {name}: {why}")
     if page:
-        print(f"all on one page: {page}")
+        print(f"\nall on one page: {page}")

@@ -97,7 +97,7 @@ def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(cnnlab: Cnnlab, r
         numbers = found(cnnlab, "saliency", *words, "methods=gradient")["figures"]["saliency_0"]
         assert numbers["picture"] == "my, picture=1.png" and numbers["changes"][0] == "made grey"
     code, out, _ = cnnlab("visualize", "features", "my, picture=1.png")
-    assert code == 0 and "made grey, inverted, 40x30 resized to 8x8" in out
+    assert code == 0 and "made grey, inverted, 40x30 resized to 8x8" in " ".join(out.split())
 
 
 def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:

@@ -99,9 +99,7 @@ def draw(look: Look, pictures: Tensor, found: dict[str, Any]) -> None:
         "sees in it."
     )
     rows = [cells[i : i + ACROSS] for i in range(0, len(cells), ACROSS)]
-    look.show(
-        f"dream_{name.replace('.', '_')}", cells_figure(rows, title, note=note, inches=1.3), found, f"{title}. {note}"
-    )
+    look.show(f"dream_{name.replace('.', '_')}", cells_figure(rows, title, note=note, inches=1.3), found, title, note)
 
 
 def excitement(out: Tensor, units: Sequence[int]) -> Tensor:

@@ -39,7 +39,7 @@ def exciting(look: Look, *, layer: str | None, channels: int, best: int) -> None
         f"picture is. {silent}."
     )
     figure = cells_figure(cells, title, row_labels=labels, note=note, inches=0.8)
-    look.show(f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, f"{title}. {note}")
+    look.show(f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note)
 
 
 def channel(look: Look, peaks: Peaks, k: int, most: int) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def one(look: Look, subject: Subject, names: list[str], channels: int, number: i
     note = "Light is high, black is zero, each map to its own largest; #: the channel. Those with the highest mean."
     about = {"picture": subject.name, "probabilities": look.likely(answer), "layers": numbers}
     figure = cells_figure(rows, title, row_labels=labels, note=note, inches=0.72)
-    look.show(f"features_{number}", figure, about, f"{title}. {note}")
+    look.show(f"features_{number}", figure, about, title, note)
 
 
 def of_maps(maps: Tensor, most: int) -> list[Cell]:
@@ -110,4 +110,4 @@ def drawn(board: Run, number: int, name: str, grey: Tensor, names: list[str], ma
     heads = ["the picture", "a filter", "its answer", f"black: at least {match:g} of the best possible"]
     image = cells_figure(rows, title, row_labels=labels, column_labels=heads, inches=1.5)
     board.figure(f"features_by_hand_{number}", image, 0, {"picture": name, "match": match, "filters": numbers})
-    return Shown(f"features_by_hand_{number}", image, f"{title}.", numbers)
+    return Shown(f"features_by_hand_{number}", image, numbers, title)

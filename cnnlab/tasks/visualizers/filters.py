@@ -70,7 +70,7 @@ def sheet(look: Look, name: str, weights: Tensor, most: int) -> None:
         note += f" Shown: the first {len(labels)} filters, the first {len(rows[0])} of {weights.shape[1]} channels."
     figure = cells_figure(rows, title, row_labels=labels, note=note, inches=0.62 if not labels else 0.42)
     safe = name.replace(".", "_")
-    look.show(f"filters_{safe}", figure, numbers, f"{title}. {note}")
+    look.show(f"filters_{safe}", figure, numbers, title, note)
 
 
 def found_in(weights: Tensor) -> list[bool]:
@@ -138,5 +138,6 @@ def strip(look: Look, epochs: int) -> None:
         "filters_training",
         cells_figure(rows, title, row_labels=labels, inches=0.55),
         numbers,
-        f"{title}. 'like': the filters' mean cosine to their beginning.",
+        title,
+        "Like: the mean cosine of filters to their beginning.",
     )

@@ -52,7 +52,7 @@ def invariance(
         "The distance between a layer's outputs before and after the change, over that between two different pictures. "
         "Shifts are the mean of four ways, rotations of two."
     )
-    look.show("invariance", changes_figure(rows, title), numbers, f"{title}. {text}")
+    look.show("invariance", changes_figure(rows, title), numbers, title, text)
 
 
 def run_name(trained: parts.Trained) -> str:

@@ -113,7 +113,7 @@ def draw(
     ])  # fmt: skip
     figure = cells_figure(rows, title, row_labels=labels, column_labels=heads, note=note, inches=1.15)
     about: dict[str, Any] = {"picture": subject.name, "changes": list(subject.changes), "maps": numbers}
-    look.show(f"saliency_{number}", figure, about | {"probabilities": look.likely(answer)}, f"{title}. {note}")
+    look.show(f"saliency_{number}", figure, about | {"probabilities": look.likely(answer)}, title, note)
 
 
 def cell(one: Map, caption: str) -> Cell:
