@@ -26,6 +26,7 @@ app = typer.Typer(
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
+NAMES = ("saliency.target",)
 PATHS = ("dataset.root", "drawing", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
 
 
@@ -124,7 +125,7 @@ def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", d
     names, rest = split(given)
     own = config.plain_defaults("visualize")
     what = [name for name in names if isinstance(own.get(name), dict)]
-    files = [name for name in names if Path(name).is_file()]
+    files = [name for name in names if exists(Path(name)) and Path(name).is_file()]
     runs = [name for name in names if name not in (*what, *files)]
     if len(runs) > 1:
         raise UsageError(f"visualize looks at one run, not {', '.join(runs)}")
@@ -147,9 +148,16 @@ def bare(word: str, group: str, own: dict[str, Any]) -> str:
     default = own.get(outer, {}).get(inner) if inner and isinstance(own.get(outer), dict) else own.get(path)
     several = isinstance(default, list) or path in LISTS
     if several and value not in ("", "null") and not value.startswith("["):
-        quoted = path != "pictures" or value[:1] in ("'", '"')
-        value = f"[{value if quoted else ','.join(map(literal, value.split(',')))}]"
+        parts = [value] if value[0] in ("'", '"') else value.split(",")
+        value = f"[{','.join(map(quoted, parts))}]"
+    elif path in NAMES:
+        value = quoted(value)
     return f"{path}{equals}{value}"
+
+
+def quoted(value: str) -> str:
+    """A name with more than letters and digits in it, as Hydra takes it for itself; a number stays one."""
+    return value if re.fullmatch(r"[\w.-]*|null|'.*|\".*", value, re.ASCII) else literal(value)
 
 
 @app.command(help=manual.PREDICT)
@@ -193,7 +201,8 @@ def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
     if what is None and (letters := [word for word in rest if re.match("[whdespk]=", word)]):
         raise UsageError(f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool")
     if what in ("conv", "pool"):
-        rest = [word if word[0] in "+~" else f"+shape.{word}" for word in rest]
+        others = ("+", "~", "json=", "outputs=", "drawing=")
+        rest = [word if word.startswith(others) else f"+shape.{word}" for word in rest]
     named = [f"what={what}" if what else f"run={literal(name)}" for name in names]
     config.launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 

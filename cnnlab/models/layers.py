@@ -114,12 +114,14 @@ class DrawnBias(nn.Linear):
 def randomized(model: nn.Module, rng: torch.Generator, pictures: Tensor) -> nn.Module:
     """A copy of a network that has learned nothing: weights as `initialize` draws them, batch normalisations that shift
     and scale nothing, their moments those of (N, C, H, W) `pictures`."""
-    copy = deepcopy(model)
+    device = next(model.parameters()).device
+    copy = deepcopy(model).cpu()  # where the generator is
     norms = [one for one in copy.modules() if isinstance(one, (nn.BatchNorm1d, nn.BatchNorm2d))]
     for norm in norms:
         norm.reset_parameters()
         norm.momentum = None  # the moments are the plain mean over all that it sees: one batch
     initialize(copy, rng)
+    copy.to(device)
     for norm in norms:
         norm.train()
     copy(pictures)

@@ -1,7 +1,7 @@
 """What the visualizers look at, and where what they find goes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.image import read_picture
-from cnnlab.core.run import Run
 from cnnlab.core.taps import layer, outputs
 from cnnlab.core.text import plain
 from cnnlab.data.pictures import PictureSet, some
 from cnnlab.tasks import parts
+from cnnlab.tasks.album import Album
 from cnnlab.tasks.eval import split_of
 from cnnlab.tasks.predict import fitted
 from cnnlab.viz.peaks import Peaks
@@ -55,6 +55,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.indices == []:
+            raise ValueError("indices is empty; null draws some by the seed")
         if self.indices is not None and self.pictures:
             raise ValueError("indices are of the data set, pictures are files of your own: one of them")
 
@@ -75,17 +77,6 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure that was made: its name, (H, W, 3) uint8, its title, how it is to be read, and its numbers."""
-
-    name: str
-    image: np.ndarray
-    numbers: Any
-    title: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Survey:
     """Every picture of the split through the network, one view each: (N, K) logits, and each layer's peaks."""
 
@@ -95,14 +86,12 @@ class Survey:
 
 @dataclass
 class Look:
-    """A trained run, the pictures, and the folder that figures go to."""
+    """A trained run, its pictures, and the album that figures go to."""
 
     trained: parts.Trained
     settings: Settings
     device: torch.device
-    board: Run
-    shown: list[Shown] = field(default_factory=list)
-    absent: list[tuple[str, str]] = field(default_factory=list)
+    album: Album
 
     @property
     def model(self) -> nn.Module:
@@ -116,17 +105,13 @@ class Look:
     def pictures(self) -> PictureSet:
         return split_of(self.trained, self.settings.split).to(self.device)
 
+    @property
+    def at_once(self) -> int:
+        """Pictures that go through the network together."""
+        return self.settings.batch_size or int(self.trained.config["eval_batch_size"])
+
     def rng(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed)
-
-    def show(self, name: str, image: np.ndarray, numbers: Any, title: str, note: str = "") -> None:
-        """A figure to the run's folder and TensorBoard, its numbers beside it."""
-        self.board.figure(name, image, self.trained.step, numbers)
-        self.shown.append(Shown(name, image, numbers, title, note))
-
-    def missing(self, name: str, why: str) -> None:
-        """A figure that there cannot be, and why: the page says it in its place."""
-        self.absent.append((name, why))
 
     @property
     def sizes_in(self) -> tuple[int, int, int]:
@@ -179,7 +164,7 @@ class Look:
     @property
     def last_maps(self) -> str | None:
         """The last layer whose output is maps of more than one place."""
-        with_maps = [name for name in self.blocks if len(self.sizes[name]) == 3]
+        with_maps = [name for name in self.blocks if len(self.sizes[name]) == 3 and max(self.sizes[name][1:]) > 1]
         return with_maps[-1] if with_maps else None
 
     def checked(self, name: str, where: str) -> str:
@@ -194,13 +179,12 @@ class Look:
         names = list(dict.fromkeys([*self.blocks, *(n for n in wanted if n in self.sizes)]))
         peaks, logits = {name: Peaks(KEPT) for name in names}, []
         order = torch.arange(len(self.pictures), device=self.pictures.labels.device)
-        size = self.settings.batch_size or self.trained.config["eval_batch_size"]
         with torch.inference_mode():
-            for pixels, _ in self.pictures.stream(order.split(size)):
+            for pixels, _ in self.pictures.stream(order.split(self.at_once)):
                 found = outputs(self.model, self.given(pixels), names)
                 for name in names:
                     peaks[name].add(found[name])
-                logits.append(found[names[-1]] if self.blocks[-1] == names[-1] else found[self.blocks[-1]])
+                logits.append(found[self.blocks[-1]])
         return Survey(torch.cat(logits).float().cpu(), peaks)
 
     @property
@@ -222,9 +206,9 @@ class Look:
         if indices is None:
             probability, predicted = self.survey.logits.softmax(1).max(1)
             firm = torch.where(predicted != labels, probability, -1.0)
-            mistakes = firm.argsort(descending=True)[: int((firm > 0).sum())].tolist()
+            mistakes = firm.argsort(descending=True, stable=True)[: int((firm > 0).sum())][: -(-count // 3)].tolist()
             drawn = torch.randperm(n, generator=self.rng()).tolist()
-            indices = [*mistakes[: -(-count // 3)], *(i for i in drawn if i not in mistakes)][:count]
+            indices = [*mistakes, *(i for i in drawn[: 2 * count] if i not in mistakes)][:count]
         if wrong := [i for i in indices if not 0 <= i < n]:
             raise UsageError(f"indices: {self.settings.split} has pictures 0 to {n - 1:,}, and no {wrong[0]}")
         pixels = some(self.pictures, indices).cpu()

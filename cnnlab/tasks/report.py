@@ -9,12 +9,13 @@ from cnnlab.core.files import read_json, write_text
 from cnnlab.engine.metrics import scores
 from cnnlab.models.anatomy import Layer, anatomy
 from cnnlab.tasks import parts
+from cnnlab.tasks.album import Shown
 from cnnlab.tasks.compare import panel, shared_metrics
 from cnnlab.tasks.compare import title as curves_title
 from cnnlab.tasks.eval import figures
 from cnnlab.tasks.groups import grouped, read
 from cnnlab.tasks.layer_tables import filters, memory, times, volumes
-from cnnlab.tasks.looking import Look, Shown
+from cnnlab.tasks.looking import Look
 from cnnlab.tasks.visualizers import VISUALIZERS
 from cnnlab.viz.figures import curves_figure
 from cnnlab.viz.page import Picture, Section, Table, page
@@ -31,7 +32,7 @@ TITLES = {
 }
 
 
-def report(look: Look, folder: Path) -> Path:
+def report(look: Look) -> Path:
     """Everything that was found of a run as one file that a browser opens without a network; returns its path."""
     trained, config = look.trained, look.trained.config
     facts = [
@@ -39,7 +40,7 @@ def report(look: Look, folder: Path) -> Path:
         str(trained.folder),
     ]
     sections = [architecture(look), training(look), scored(look), *looks(look)]
-    path = folder / "report.html"
+    path = look.album.folder / "report.html"
     write_text(path, page(f"{config.get('name', trained.folder.name)}: a look inside", facts, sections))
     return path
 
@@ -71,7 +72,7 @@ def training(look: Look) -> Section:
         image = curves_figure([panel(arms, metric) for metric in shared_metrics(arms)], curves_title(arms))
     except CnnlabError as error:
         return Section("Training", absent=[str(error)])
-    look.show("curves", image, {metric: vars(band) for metric, band in arms[0].bands.items()}, curves_title(arms))
+    look.album.show("curves", image, {metric: vars(band) for metric, band in arms[0].bands.items()}, curves_title(arms))
     return Section("Training", pictures=[Picture(image, "By step and by time.")])
 
 
@@ -80,7 +81,10 @@ def scored(look: Look) -> Section:
     set where it is finished and they are asked for; else those that the visualizers saw, of one view each."""
     s, answers = look.settings, look.trained.folder / "test.safetensors"
     own = s.split == "test" and str(s.checkpoint) == "result" and answers.exists() and finished(look)
-    logits, labels = parts.read_answers(answers) if own else (look.survey.logits, look.pictures.labels.cpu())
+    labels = look.pictures.labels.cpu()
+    logits, answered = parts.read_answers(answers) if own else (look.survey.logits, labels)
+    if own and not torch.equal(answered, labels):  # the user's pictures have changed since
+        own, logits = False, look.survey.logits
     found = scores(logits, labels, look.classes)
     low, high = found["interval_95"]
     text = (
@@ -95,7 +99,7 @@ def scored(look: Look) -> Section:
     ]
     pictures = []
     for name, image, numbers, title in figures(look.pictures, look.classes, found, logits, s.split, MISTAKES):
-        look.show(name, image, numbers, title)
+        look.album.show(name, image, numbers, title)
         pictures.append(Picture(image, f"{title}."))
     return Section("Scores", text, Table(["class", "pictures", "precision", "recall", "F1"], rows), pictures=pictures)
 
@@ -110,13 +114,13 @@ def looks(look: Look) -> list[Section]:
     """A section a visualizer: its figures, or why there are none."""
 
     def mine(name: str) -> list[Shown]:
-        return [one for one in look.shown if one.name.split("_")[0] == name]
+        return [one for one in look.album.shown if one.name.split("_")[0] == name]
 
     return [
         Section(
             TITLES[name],
             pictures=[Picture(one.image, f"{one.title}. {one.note}") for one in mine(name)],
-            absent=[why for figure, why in look.absent if figure.split("_")[0] == name],
+            absent=[why for figure, why in look.album.absent if figure.split("_")[0] == name],
         )
         for name in VISUALIZERS
     ]

@@ -1,19 +1,19 @@
 """`cnnlab visualize`: what a run has learned, in pictures, each with its numbers, and all on one page."""
 
 import json
+import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 from cnnlab.core.device import describe, environment, pick_device, threads
 from cnnlab.core.errors import UsageError, not_one_of
-from cnnlab.core.files import new_folder, write_json
-from cnnlab.core.run import Run
+from cnnlab.core.files import write_json
 from cnnlab.core.schema import call, check
 from cnnlab.core.taps import out_of_place
 from cnnlab.core.text import plain
 from cnnlab.tasks import parts
-from cnnlab.tasks.looking import Look, NothingToShow, Settings, Shown
+from cnnlab.tasks.album import Album
+from cnnlab.tasks.looking import Look, NothingToShow, Settings
 from cnnlab.tasks.report import report
 from cnnlab.tasks.visualizers import VISUALIZERS
 from cnnlab.tasks.visualizers.features import by_hand
@@ -37,63 +37,67 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     )
     out_of_place(trained.model)
     names = s.what or list(VISUALIZERS)
-    folder = new_folder(trained.folder / "visualize", names[0] if len(names) == 1 else "all" if not s.what else "some")
-    look = Look(trained, s, device, Run(folder))
+    name = names[0] if len(names) == 1 else "some" if s.what else "all"
+    look = Look(trained, s, device, Album(trained.folder / "visualize", name, trained.step))
     if not s.json:
-        print(f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {describe(device)}")
-        print(f"{look.board.figures}\n", flush=True)
+        print(f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {describe(device)}", flush=True)
     try:
         with threads(trained.config.get("threads")):
             for name in names:
                 made(look, name)
-        page = report(look, folder) if not s.what else None
+        page = report(look) if not s.what else None
+        write_json(look.album.folder / "environment.json", environment(device) | {"seed": s.seed, "step": trained.step})
     finally:
-        look.board.close()
-    write_json(folder / "environment.json", environment(device) | {"seed": s.seed, "step": trained.step})
-    tell(look, folder, page)
+        look.album.close()
+    conclude(s, look.album, page)
     return None
 
 
 def made(look: Look, name: str) -> None:
     """One visualizer's figures, told of as they come; what cannot be is an error only where nothing else was asked."""
-    before = len(look.shown)
+    before = len(look.album.shown)
     try:
         VISUALIZERS[name](look, **getattr(look.settings, name))
     except NothingToShow as error:
         if len(look.settings.what) == 1:
             raise
-        look.missing(name, str(error))
+        look.album.missing(name, str(error))
     if not look.settings.json:
-        print("\n".join(line for shown in look.shown[before:] for line in lines(shown)), flush=True)
+        tell(look.album, before)
 
 
-def lines(shown: Shown) -> list[str]:
-    """A figure's file, and what it says, for a terminal of 80 columns."""
-    return wrap(f"{shown.name + '.png':<{NAME}}{plain(shown.title)}", 80, subsequent_indent=" " * NAME)
+def tell(album: Album, before: int) -> None:
+    """The figures after the first `before`, each with what it says, for a terminal of 80 columns; the folder first."""
+    if album.shown and not before:
+        print(f"{album.board.figures}\n")
+    for one in album.shown[before:]:
+        print("\n".join(wrap(f"{one.name + '.png':<{NAME}}{plain(one.title)}", 80, subsequent_indent=" " * NAME)))
+    sys.stdout.flush()
 
 
 def alone(s: Settings) -> None:
     """Filters written by hand over a picture: no run has a part in it."""
     if s.what not in ([], ["features"]):
         raise UsageError(f"filters written by hand go with features, not with {', '.join(s.what)}")
-    folder = new_folder(parts.outputs_folder(s.outputs) / "visualize", "by_hand")
-    board = Run(folder)
-    shown = by_hand(s.features["filters"], s.pictures, s.features["match"], board)
-    board.close()
+    album = Album(parts.outputs_folder(s.outputs) / "visualize", "by_hand", 0)
+    try:
+        by_hand(s.features["filters"], s.pictures, s.features["match"], album)
+    finally:
+        album.close()
+    if not s.json:
+        tell(album, 0)
+    conclude(s, album, None)
+
+
+def conclude(s: Settings, album: Album, page: Path | None) -> None:
+    """What there was not, and where the page is; or all as JSON."""
     if s.json:
-        print(json.dumps({"folder": str(folder), "figures": {one.name: one.numbers for one in shown}}))
-    else:
-        print("\n".join([f"{board.figures}\n", *(line for one in shown for line in lines(one))]))
-
-
-def tell(look: Look, folder: Path, page: Path | None) -> None:
-    """What there was not, and where everything is."""
-    absent: list[Any] = [{"figure": name, "why": why} for name, why in look.absent]
-    if look.settings.json:
-        figures = {one.name: one.numbers for one in look.shown}
-        print(json.dumps({"folder": str(folder), "figures": figures, "absent": absent, "page": page and str(page)}))
+        figures = {one.name: one.numbers for one in album.shown}
+        absent = [{"figure": name, "why": why} for name, why in album.absent]
+        place = page and str(page)
+        print(json.dumps({"folder": str(album.folder), "figures": figures, "absent": absent, "page": place}))
         return
-    for name, why in look.absent:
+    for name, why in album.absent:
         print(f"no {name}: {why}")
     if page:
         print(f"\nall on one page: {page}")

@@ -78,7 +78,7 @@ def folded(text: str, letters: int, most: int) -> list[str]:
     lines = [line for part in text.split("\n") for line in wrap(plain(part), letters)]
     if len(lines) > most:
         lines = [*lines[: most - 1], lines[most - 1][: letters - 1] + "…"]
-    return [line.replace("$", r"\$") for line in lines]
+    return lines
 
 
 def write(
@@ -94,7 +94,8 @@ def write(
 ) -> None:
     """Lines of text from (x, y) down, in inches."""
     for number, line in enumerate(lines):
-        axes.text(x, y + number * step, line, ha=align, va="top", fontsize=size, color=color)
+        text = line.replace("$", r"\$")  # a dollar sign is one, and begins no mathematics
+        axes.text(x, y + number * step, text, ha=align, va="top", fontsize=size, color=color)
 
 
 def draw(axes: Axes, cell: Cell, x: float, y: float, inches: float) -> None:

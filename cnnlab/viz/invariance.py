@@ -22,8 +22,8 @@ def rotated(pictures: Tensor, degrees: float) -> list[Tensor]:
     turned = []
     for angle in (degrees, -degrees) if degrees else (0.0,):
         a = torch.tensor(angle * torch.pi / 180)
-        matrix = torch.stack((torch.stack((a.cos(), -a.sin())), torch.stack((a.sin(), a.cos()))))
-        matrix = torch.cat((matrix, torch.zeros(2, 1)), 1).to(pictures)
+        tall = pictures.shape[2] / pictures.shape[3]  # the grid is as wide as it is high, whatever the picture
+        matrix = torch.tensor([[a.cos(), -a.sin() * tall, 0], [a.sin() / tall, a.cos(), 0]]).to(pictures)
         grid = F.affine_grid(matrix.expand(len(pictures), 2, 3), list(pictures.shape), align_corners=False)
         turned.append(F.grid_sample(pictures, grid, padding_mode="border", align_corners=False))
     return turned
@@ -46,11 +46,11 @@ def distance(before: Tensor, after: Tensor) -> float:
     """The mean over pictures of the Euclidean distance between (N, ...) outputs, over that between each picture's and
     the next one's of `before`: 0 where nothing changed, 1 where a picture's output moved as far as another picture is.
     0, too, of a layer that says the same of every picture."""
-    a, b = before.flatten(1).double(), after.flatten(1).double()
+    a, b = (out.flatten(1).cpu().double() for out in (before, after))
     apart = float((a - a.roll(1, 0)).norm(dim=1).mean())
     return float((a - b).norm(dim=1).mean()) / apart if apart else 0.0
 
 
 def unchanged(before: Tensor, after: Tensor, tolerance: float = 0.05) -> float:
     """The share of outputs that stayed within `tolerance` of their layer's largest magnitude."""
-    return float(((before - after).abs() <= tolerance * before.abs().max()).double().mean())
+    return float(((before - after).abs() <= tolerance * before.abs().max()).float().mean())

@@ -9,7 +9,6 @@ from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occ
 from torch import Tensor, nn
 
 MOST_STEPS = 4096  # of the integral's sum; more change nothing but the time
-AT_ONCE = 256  # pictures through the network together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,7 @@ class Query:
     window: int  # pixels across that occlusion covers
     stride: int  # and between its places
     seed: int
+    at_once: int  # pictures through the network together
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def smoothgrad(q: Query) -> Map:
     rng = torch.Generator().manual_seed(q.seed)
     deviation = q.noise * float(q.x.max() - q.x.min())
     noisy = q.x + deviation * torch.randn(q.samples, *q.x.shape[1:], generator=rng).to(q.x.device)
-    slopes = [Saliency(q.model).attribute(watched(part), target=q.target, abs=False) for part in noisy.split(AT_ONCE)]
+    slopes = [Saliency(q.model).attribute(watched(part), target=q.target, abs=False) for part in noisy.split(q.at_once)]
     return unsigned(torch.cat(slopes).mean(0, keepdim=True).abs().amax(1), "the logit does not change with any pixel")
 
 
@@ -61,11 +61,11 @@ def integrated(q: Query) -> Map:
     that holds to `tolerance`; `about` says what was reached."""
     method, steps = IntegratedGradients(q.model), 32
     with torch.inference_mode():
-        total = float((q.model(q.x) - q.model(q.baseline))[0, q.target].double())
+        total = float((q.model(q.x) - q.model(q.baseline))[0, q.target])
     while True:
         parts, delta = method.attribute(
             q.x, q.baseline, target=q.target, n_steps=steps, method="riemann_middle",
-            internal_batch_size=AT_ONCE, return_convergence_delta=True,
+            internal_batch_size=q.at_once, return_convergence_delta=True,
         )  # fmt: skip
         error = abs(float(delta[0])) / max(abs(total), 1e-12)
         if error <= q.tolerance or steps >= MOST_STEPS:
@@ -81,7 +81,7 @@ def occlusion(q: Query) -> Map:
     channels = q.x.shape[1]
     fall = Occlusion(q.model).attribute(
         q.x, sliding_window_shapes=(channels, q.window, q.window), strides=(channels, q.stride, q.stride),
-        target=q.target, baselines=q.baseline, perturbations_per_eval=AT_ONCE,
+        target=q.target, baselines=q.baseline, perturbations_per_eval=q.at_once,
     )  # fmt: skip
     return signed(fall.mean(1), "no square that was covered changed the logit", {})
 
@@ -112,7 +112,7 @@ def watched(x: Tensor) -> Tensor:
 
 def numbers(values: Tensor) -> np.ndarray:
     """(1, H, W) -> (H, W)."""
-    return values[0].detach().double().cpu().numpy()
+    return values[0].detach().cpu().double().numpy()
 
 
 def unsigned(values: Tensor, why: str) -> Map:

@@ -10,9 +10,9 @@ DRAWS = 20_000  # filters of noise that one is held against
 
 def structure(filters: Tensor) -> Tensor:
     """(K, C, h, w) -> (K,) in 0..1: how alike, or how opposite, weights next to each other are: the mean product of
-    neighbours over the mean square (Moran's I about zero, Moran 1950), across and down, the larger in magnitude. Near 0
-    for white noise, near 1 for one shade, for stripes and for a chessboard; 0 where all weights are. Raises ValueError
-    for filters of one pixel, which have no neighbours."""
+    neighbours over the mean square (Moran's I about zero, Moran 1950), across and down, the larger in magnitude. 1 for
+    stripes and for a chessboard; 0 where all weights are; for white noise the larger the fewer the weights (`noise`).
+    Raises ValueError for filters of one pixel, which have no neighbours."""
     height, width = filters.shape[2:]
     if height * width < 2:
         raise ValueError(f"filters of {height}x{width} have no neighbouring weights to compare")
@@ -26,8 +26,9 @@ def structure(filters: Tensor) -> Tensor:
 @cache
 def noise(depth: int, height: int, width: int) -> Tensor:
     """(DRAWS,) sorted structure of filters whose weights are independent normal numbers, as untrained ones are."""
-    drawn = torch.randn(DRAWS, depth, height, width, generator=torch.Generator().manual_seed(0))
-    return structure(drawn).sort().values
+    rng, at_once = torch.Generator().manual_seed(0), max(1, min(DRAWS, 10**7 // (depth * height * width)))
+    sizes = [min(at_once, DRAWS - begin) for begin in range(0, DRAWS, at_once)]
+    return torch.cat([structure(torch.randn(n, depth, height, width, generator=rng)) for n in sizes]).sort().values
 
 
 def noise_probability(filters: Tensor) -> Tensor:

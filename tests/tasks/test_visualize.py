@@ -7,16 +7,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cnnlab.cli import bare
 from cnnlab.config import compose, plain_defaults
+from cnnlab.core import checkpoint
 from cnnlab.core.files import write_json
 from cnnlab.core.schema import check
 from cnnlab.core.taps import outputs
 from cnnlab.data.sources import digits
-from cnnlab.models.receptive import fields
+from cnnlab.models.receptive import Field, fields
 from cnnlab.tasks import parts
 from cnnlab.tasks.visualizers import VISUALIZERS
+from cnnlab.tasks.visualizers.dreams import dreams, excitement
+from cnnlab.tasks.visualizers.exciting import cell
+from cnnlab.tasks.visualizers.features import of_maps
+from cnnlab.tasks.visualizers.invariance import told
+from cnnlab.viz.invariance import distance, shifted
 from tests.conftest import TINY, Cnnlab
 
 
@@ -79,6 +86,15 @@ def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(cnnlab:
     assert fields(trained.model, (1, 8, 8))["conv_2"].size == (10, 10)
 
 
+def test_all_but_what_the_unit_sees_is_dimmed() -> None:
+    rows, columns = ((0, 2), (2, 5), (4, 6)), ((0, 3), (1, 4))
+    picture = np.full((6, 4, 3), 200, np.uint8)
+    shown = cell(picture, {"value": 1.5, "class": "cat", "row": 1, "column": 0}, Field(rows, columns, rows, columns))
+    bright = (shown.image == 200).all(-1)
+    assert bright[2:5, 0:3].all() and bright.sum() == 9 and shown.caption == "1.5\ncat"
+    assert set(shown.image[~bright].ravel()) == {146}, "three quarters of the way from 200 to 128"
+
+
 def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: Path) -> None:
     numbers = found(cnnlab, "saliency", "count=1")["figures"]["saliency_0"]
     said = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
@@ -91,6 +107,33 @@ def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: P
     assert asked["saliency_1"]["picture"] == "test #5"
 
 
+@pytest.mark.parametrize("baseline", ["black", "mean"])
+def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_named(
+    cnnlab: Cnnlab, run: Path, baseline: str
+) -> None:
+    words = ("saliency", "count=1", f"baseline={baseline}", "methods=integrated,gradient")
+    numbers = found(cnnlab, *words)["figures"]["saliency_0"]
+    trained, pictures = parts.load_run(str(run)), digits("test", root=None)
+    index = int(numbers["picture"].removeprefix("test #"))
+    given = trained.preprocess(pictures.images[index : index + 1])
+    nothing = trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)) if baseline == "black" else given * 0
+    change = (trained.model(given) - trained.model(nothing))[0]
+    assert len(numbers["maps"]) == 2
+    for name, maps in numbers["maps"].items():
+        assert maps["integrated"]["logit_difference"] == pytest.approx(float(change[int(name)]), rel=1e-3)
+        assert maps["gradient"]["similarity_to_randomized"] < 0.95, "beside a network that has learned nothing"
+
+
+def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(cnnlab: Cnnlab, run: Path) -> None:
+    numbers = found(cnnlab, "features", "channels=2")["figures"]["features_0"]
+    trained, pictures = parts.load_run(str(run)), digits("test", root=None)
+    probability, said = trained(pictures.images).max(1)
+    wrong = torch.where(said != pictures.labels, probability, -1.0)
+    assert numbers["picture"] == f"test #{int(wrong.argmax())}"
+    maps = torch.stack([torch.full((2, 2), value) for value in (1.0, 3.0, 2.0)])
+    assert [one.caption for one in of_maps(maps, 2)] == ["#1", "#2"]
+
+
 def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(cnnlab: Cnnlab, run: Path, here: Path) -> None:
     Image.new("RGB", (40, 30), "white").save("my, picture=1.png")
     for words in (["my, picture=1.png"], ["pictures='my, picture=1.png'"]):
@@ -101,14 +144,14 @@ def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(cnnlab: Cnnlab, r
 
 
 def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
-    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"]["features_by_hand_0"]
+    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"]["features_by_hand_0"]["filters"]
     assert {name: one["found"] > 5 for name, one in numbers.items()} == {
         "vertical": True,
         "horizontal": True,
         "sobel": True,
     }
-    Image.new("L", (300, 20), 90).save("flat.png")
-    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"]["features_by_hand_0"]
+    Image.new("L", (300, 20), 255).save("flat.png")
+    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"]["features_by_hand_0"]["filters"]
     assert all(one["found"] == 0 for one in flat.values()), "nor does the border count as an edge"
     assert "did you mean sobel" in refused(cnnlab, "features", "filters=sobl")
     assert "go with features" in refused(cnnlab, "dream", "features.filters=[sobel]")
@@ -121,6 +164,9 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
     numbers = found(cnnlab, *words)["figures"]["invariance"]
     assert list(numbers["runs"]) == ["digits_cnn", "strided"]
     ours, theirs = numbers["runs"].values()
+    assert found(cnnlab, *words[:2], f"against={run}", "count=4", "shifts=1")["figures"]["invariance"][
+        "runs"
+    ].keys() == {"digits_cnn", str(run)}, "of the same name, both are there"
     assert {"conv_1 before pooling", "conv_1 after pooling"} <= set(ours["shift"]) and "conv_1" in theirs["shift"]
     for one in (ours, theirs):
         for layer, measures in one["shift"].items():
@@ -129,6 +175,15 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
         assert one["rotation"]["all"]["same_prediction"] == [1.0]
     trained, pictures = parts.load_run(str(run)), digits("test", root=None)
     index = torch.tensor(numbers["pictures"])
+    before = outputs(trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"])
+    apart = []
+    for moved in shifted(pictures.images[index].float() / 255, 1):
+        again = (moved * 255).round().to(torch.uint8)
+        after = outputs(trained.model, trained.preprocess(again), ["conv_1.conv"])["conv_1.conv"].relu()
+        apart.append(distance(before["conv_1.conv"].relu(), after))
+    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(sum(apart) / 4, rel=1e-4)
+    one, two = (ours["shift"][f"conv_1 {side} pooling"]["distance"][1] for side in ("before", "after"))
+    assert one != two and f"before pooling by {one:.2f}, and after it by {two:.2f}" in told(ours, [0, 1])
     right = (trained(pictures.images[index]).argmax(1) == pictures.labels[index]).double().mean()
     assert ours["shift"]["all"]["accuracy"][0] == pytest.approx(float(right))
 
@@ -174,9 +229,69 @@ def test_a_run_without_its_filters_or_with_damaged_ones_says_so(cnnlab: Cnnlab, 
     assert code == 0 and "holds fewer than two epochs' filters" in out
 
 
+def test_dead_filters_are_told_and_the_training_is_held_against_its_beginning(cnnlab: Cnnlab, run: Path) -> None:
+    """A run whose first filter is made silent: nothing in, and a bias below zero."""
+    (path,) = [one for one in (run / "checkpoints").glob("*.safetensors") if "50" in one.name]
+    groups, record = checkpoint.load(path, "cpu", ("model",))
+    groups["model"]["conv_1.conv.weight"][0], groups["model"]["conv_1.conv.bias"][0] = 0, -1
+    checkpoint.save(path, groups, record)
+    figures = found(cnnlab, "filters")["figures"]
+    assert figures["filters_conv_1_conv"]["dead"] == [True, False, False, False]
+    assert figures["filters_conv_1_conv"]["structured"][0] is False
+    like = figures["filters_training"]["cosine_to_beginning"]
+    first, last = (torch.from_numpy(np.load(run / "filters" / f"{n:05d}.npy")).flatten(1) for n in (0, 2))
+    assert like["0"] == pytest.approx(1) and like["2"] == pytest.approx(
+        float(torch.nn.functional.cosine_similarity(first, last).mean()), rel=1e-5
+    )
+
+
+def test_dreams_ask_the_middle_unit_and_pay_for_roughness(cnnlab: Cnnlab, run: Path, monkeypatch: Any) -> None:
+    out = torch.arange(2 * 3 * 5 * 4.0).view(2, 3, 5, 4)
+    assert excitement(out, [2, 0]).tolist() == [out[0, 2, 2, 2], out[1, 0, 2, 2]]
+    assert excitement(out[..., 0, 0], [1, 1]).tolist() == [out[0, 1, 0, 0], out[1, 1, 0, 0]]
+    costs: list[torch.Tensor] = []
+    dream = dreams.dream
+    monkeypatch.setattr(dreams, "dream", lambda *a, **k: costs.append(k["smoothness"]) or dream(*a, **k))
+    numbers = found(cnnlab, "dream", "layer=conv_2", "steps=2", "smoothness=0.5")["figures"]["dream_conv_2"]
+    assert costs[0].tolist() == pytest.approx([max(best, 1e-3) / 2 for best in numbers["best_real"]])
+
+
+def test_the_page_has_the_scores_of_what_is_looked_at(cnnlab: Cnnlab, run: Path) -> None:
+    """Of an earlier checkpoint, or where the labels have changed since, not those that the run ended with."""
+    quick = ("dream.steps=1", "invariance.count=3", "saliency.count=1")
+    saved = load_file(run / "test.safetensors")
+    saved["logits"] = saved["logits"].roll(1, 0)
+    save_file(saved, run / "test.safetensors")
+    final = accuracy(cnnlab, run, *quick)
+    mine = float((saved["logits"].argmax(1) == saved["labels"]).double().mean())
+    assert final == pytest.approx(mine), "the run's own answers"
+    write_json(run / "result.json", {"step": 7})
+    other = accuracy(cnnlab, run, *quick)
+    trained, pictures = parts.load_run(str(run)), digits("test", root=None)
+    real = float((trained(pictures.images).argmax(1) == pictures.labels).float().mean())
+    assert other == pytest.approx(real) and other != final
+    write_json(run / "result.json", {"step": trained.step})
+    save_file(saved | {"labels": saved["labels"].roll(5)}, run / "test.safetensors")
+    assert accuracy(cnnlab, run, *quick) == pytest.approx(real), "other pictures than it was scored on"
+
+
+def accuracy(cnnlab: Cnnlab, run: Path, *words: str) -> float:
+    """What the page's confusion matrix says."""
+    counts = np.asarray(found(cnnlab, *words)["figures"]["confusion"]["confusion"])
+    return float(np.trace(counts) / counts.sum())
+
+
+def test_what_is_refused_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
+    assert "indices is empty" in refused(cnnlab, "features", "indices=[]")
+    assert "dream.units is empty" in refused(cnnlab, "dream", "units=[]")
+    assert "no run" in refused(cnnlab, "x" * 300)
+    refused(cnnlab, "exciting", "layer=conv2")
+    assert not (run / "visualize").exists()
+
+
 def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
     """A class that is a script, a run's name in mathematics: on the page they are text."""
-    bad = "<img src=x onerror=alert(1)> $x^2$"
+    bad = "<img src=x onerror=alert(1)> a$b^$c"
     rng = np.random.default_rng(0)
     for name in (bad, "b & c"):
         (here / "photos" / name).mkdir(parents=True)

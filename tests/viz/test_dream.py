@@ -56,3 +56,16 @@ def test_a_silent_unit_can_be_woken_and_what_it_says_stays_exact() -> None:
     passed = torch.where(layer.linear(x) > 0, 1.0, 0.1)
     torch.testing.assert_close(slope, passed @ layer.linear.weight)
     assert not layer.relu._forward_hooks
+
+
+def test_jitter_moves_the_picture_both_ways() -> None:
+    seen: list[Tensor] = []
+
+    def score(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return x.sum((1, 2, 3))
+
+    still = dream(score, (1, 1, 6, 6), CPU, **CLIMB | {"lr": 1e-12, "jitter": 1, "steps": 40})
+    places = {(d, a): still.roll((d, a), (2, 3)) for d in (-1, 0, 1) for a in (-1, 0, 1)}
+    found = {place for x in seen for place, moved in places.items() if torch.allclose(x, moved, atol=1e-6)}
+    assert found == set(places)

@@ -25,6 +25,13 @@ def test_a_quarter_turn_is_exact_and_none_changes_nothing() -> None:
     torch.testing.assert_close(darkened(X, 0.75)[0], X / 4)
 
 
+def test_a_turn_keeps_lengths_on_a_picture_that_is_not_square() -> None:
+    line = torch.zeros(1, 1, 21, 41)
+    line[..., 10, 10:31] = 1
+    for turned in rotated(line, 90):
+        assert abs(float(turned[..., 20].sum()) - 21) < 0.5 and float(turned[..., :18].sum()) < 0.5
+
+
 def test_one_is_as_far_as_another_picture() -> None:
     a = torch.randn(5, 4, 3, 3)
     assert distance(a, a) == 0 and distance(a, a.roll(1, 0)) == pytest.approx(1)

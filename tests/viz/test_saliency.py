@@ -31,6 +31,7 @@ def query(**other: Any) -> Query:
         "window": 3,
         "stride": 1,
         "seed": 0,
+        "at_once": 50,
     }
     return Query(**(given | asked | other))
 
@@ -52,6 +53,11 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 def test_smoothgrad_without_noise_is_the_gradient_and_repeats_by_its_seed() -> None:
     q = query()
     np.testing.assert_allclose(smoothgrad(replace(q, noise=0.0)).values, gradient(q).values, rtol=1e-9)
+    noise = torch.randn(16, 2, 10, 10, generator=torch.Generator().manual_seed(0))  # as float32 draws it
+    noisy = (q.x + 0.1 * float(q.x.max() - q.x.min()) * noise).requires_grad_()
+    (slopes,) = torch.autograd.grad(q.model(noisy)[:, q.target].sum(), noisy)
+    np.testing.assert_allclose(smoothgrad(q).values, slopes.mean(0).abs().amax(0).numpy(), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(smoothgrad(replace(q, at_once=3)).values, smoothgrad(q).values, rtol=1e-9)
     assert np.array_equal(smoothgrad(q).values, smoothgrad(q).values)
     assert not np.array_equal(smoothgrad(q).values, smoothgrad(replace(q, seed=1)).values)
 

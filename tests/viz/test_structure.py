@@ -42,3 +42,25 @@ def test_noise_is_seldom_taken_for_structure() -> None:
         assert abs(float((p <= level).double().mean()) - level) < 4 * (level * (1 - level) / 4000) ** 0.5
     assert sum(structured(part).any().item() for part in noise.split(40)) <= 15  # 5 % of 100, expected
     assert torch.equal(structured(noise[:9] * 1000), structured(noise[:9])), "scale does not matter"
+
+
+def test_the_p_value_counts_noise_that_is_at_least_as_smooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    null = torch.tensor([0.1, 0.2, 0.2, 0.7], dtype=torch.float64)
+    monkeypatch.setattr("cnnlab.viz.structure.noise", lambda *shape: null)
+    monkeypatch.setattr("cnnlab.viz.structure.DRAWS", 4)
+    monkeypatch.setattr(
+        "cnnlab.viz.structure.structure", lambda filters: torch.tensor([0.05, 0.2, 0.9], dtype=torch.float64)
+    )
+    assert noise_probability(torch.zeros(3, 1, 3, 3)).tolist() == pytest.approx([1.0, 4 / 5, 1 / 5])
+
+
+def test_what_stands_out_is_as_benjamini_and_hochberg_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest p below its line takes all smaller ones with it, even those above their own."""
+    p = torch.tensor([0.049, 0.9, 0.04, 0.045])
+    monkeypatch.setattr("cnnlab.viz.structure.noise_probability", lambda filters: p)
+    assert structured(torch.zeros(4, 1, 3, 3), rate=0.07).tolist() == [True, False, True, True]
+    assert structured(torch.zeros(4, 1, 3, 3), rate=0.05).tolist() == [False] * 4
+    from scipy.stats import false_discovery_control
+
+    for rate in (0.05, 0.06, 0.07, 0.2):
+        assert structured(torch.zeros(4, 1, 3, 3), rate=rate).tolist() == (false_discovery_control(p) <= rate).tolist()

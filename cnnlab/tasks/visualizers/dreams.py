@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError, not_one_of
 from cnnlab.core.taps import layer as layer_of
@@ -49,6 +49,8 @@ def chosen(look: Look, name: str, units: list[int | str] | None, most: int) -> l
     if units is None:
         return list(range(min(count, most)))
     classes = look.classes if name == look.blocks[-1] else ()
+    if not units:
+        raise UsageError("dream.units is empty; null takes the first `most`")
     numbers = []
     for unit in units:
         if str(unit) in classes:
@@ -73,7 +75,7 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
     best = [float(peaks.value[0, k]) for k in units]
     cost = smoothness * torch.tensor(best, device=look.device).clamp(min=1e-3)
     try:
-        with dreams.lenient(layer_of(look.model, name)):
+        with dreams.lenient(waking(look.model, name)):
             made = dreams.dream(score, (len(units), depth, height, width), look.device, smoothness=cost, **climb)
     except ValueError as error:
         raise UsageError(f"dream: {error}") from error
@@ -81,6 +83,12 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
         reached = score(made).tolist()
     found = {"layer": name, "units": list(units), "reached": reached, "best_real": best, "smoothness": smoothness}
     draw(look, cut(look, name, (made * 255).round().byte().permute(0, 2, 3, 1).cpu()), found | climb)
+
+
+def waking(model: nn.Module, name: str) -> nn.Module:
+    """Where a silent unit is let know what would wake it: its layer, or, where no ReLU is in that, the network."""
+    layer = layer_of(model, name)
+    return layer if any(isinstance(one, nn.ReLU) for one in layer.modules()) else model
 
 
 def draw(look: Look, pictures: Tensor, found: dict[str, Any]) -> None:
@@ -99,7 +107,9 @@ def draw(look: Look, pictures: Tensor, found: dict[str, Any]) -> None:
         "sees in it."
     )
     rows = [cells[i : i + ACROSS] for i in range(0, len(cells), ACROSS)]
-    look.show(f"dream_{name.replace('.', '_')}", cells_figure(rows, title, note=note, inches=1.3), found, title, note)
+    look.album.show(
+        f"dream_{name.replace('.', '_')}", cells_figure(rows, title, note=note, inches=1.3), found, title, note
+    )
 
 
 def excitement(out: Tensor, units: Sequence[int]) -> Tensor:

@@ -30,16 +30,15 @@ def exciting(look: Look, *, layer: str | None, channels: int, best: int) -> None
     if not alive:
         raise NothingToShow(f"no channel of {name} is above zero for any picture")
     labels = [f"#{row['channel']}\n{told(row)}" for row in alive]
-    cells = [[cell(look, one, field) for one in row["pictures"]] for row in alive]
+    every = [one for row in alive for one in row["pictures"]]
+    seen = iter(look.visible(some(look.pictures, [one["index"] for one in every])))
+    cells = [[cell(next(seen), one, field) for one in row["pictures"]] for row in alive]
     dead, total = sum(not row["pictures"] for row in rows), len(rows)
     title = f"What excites {name}: the first {len(alive)} of {total} channels, the best of {look.survey_size} pictures"
     silent = f"{dead} of {total} channels are above zero for no picture" if dead else "No channel is dead"
-    note = (
-        f"In full light: the {field.size[0]}x{field.size[1]} pixels that the unit sees. Below: its value, and what the "
-        f"picture is. {silent}."
-    )
+    note = f"In full light: what the unit sees of the picture. Below: its value, and what the picture is. {silent}."
     figure = cells_figure(cells, title, row_labels=labels, note=note, inches=0.8)
-    look.show(f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note)
+    look.album.show(f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note)
 
 
 def channel(look: Look, peaks: Peaks, k: int, most: int) -> dict[str, Any]:
@@ -60,9 +59,8 @@ def told(row: dict[str, Any]) -> str:
     return f"{count} of {len(row['pictures'])} are {name}"
 
 
-def cell(look: Look, one: dict[str, Any], field: Field) -> Cell:
-    """A picture in which only what the unit sees has its full light."""
-    picture = look.visible(some(look.pictures, [one["index"]]))[0]
+def cell(picture: np.ndarray, one: dict[str, Any], field: Field) -> Cell:
+    """An (H, W, C) uint8 picture in which only what the unit sees has its full light."""
     height, width = picture.shape[:2]
     top, bottom, left, right = field.window(one["row"], one["column"], height, width)
     mask = np.full((height, width, 1), DIMMED)

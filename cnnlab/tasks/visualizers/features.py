@@ -12,10 +12,10 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError, not_one_of
 from cnnlab.core.image import read_picture
-from cnnlab.core.run import Run
 from cnnlab.core.taps import outputs
 from cnnlab.models.fixed import HAND, toy
-from cnnlab.tasks.looking import Look, Shown, Subject
+from cnnlab.tasks.album import Album
+from cnnlab.tasks.looking import Look, Subject
 from cnnlab.viz.cells import Cell, cells_figure
 from cnnlab.viz.figures import GREY
 
@@ -48,10 +48,13 @@ def one(look: Look, subject: Subject, names: list[str], channels: int, number: i
     answer = look.answer(subject.pixels)
     said = look.said(subject, answer)
     title = f"{subject.title} on its way through the network: {said}"
-    note = "Light is high, black is zero, each map to its own largest; #: the channel. Those with the highest mean."
+    note = (
+        "Black is zero, light is high, or, where some are below zero, blue and red; each map to its own largest. "
+        "#: the channel, those with the highest mean first."
+    )
     about = {"picture": subject.name, "probabilities": look.likely(answer), "layers": numbers}
     figure = cells_figure(rows, title, row_labels=labels, note=note, inches=0.72)
-    look.show(f"features_{number}", figure, about, title, note)
+    look.album.show(f"features_{number}", figure, about, title, note)
 
 
 def of_maps(maps: Tensor, most: int) -> list[Cell]:
@@ -69,7 +72,7 @@ def of_units(values: Tensor) -> Cell:
     return Cell(padded, kind="signed" if bool((values < 0).any()) else "heat")
 
 
-def by_hand(names: list[str], pictures: list[str], match: float, board: Run) -> list[Shown]:
+def by_hand(names: list[str], pictures: list[str], match: float, album: Album) -> None:
     """Hand-written filters over a toy picture, or over files: what each answers at every place, and where it found what
     it looks for. Raises UsageError for a filter that there is not."""
     if unknown := [name for name in names if name not in HAND]:
@@ -77,7 +80,8 @@ def by_hand(names: list[str], pictures: list[str], match: float, board: Run) -> 
     if not 0 < match <= 1:
         raise UsageError(f"features.match must be above 0 and at most 1, not {match}")
     named = [(Path(name).name, shrunk(name)) for name in pictures] or [("a toy picture", toy())]
-    return [drawn(board, number, name, grey, names, match) for number, (name, grey) in enumerate(named)]
+    for number, (name, grey) in enumerate(named):
+        drawn(album, number, name, grey, names, match)
 
 
 def shrunk(name: str) -> Tensor:
@@ -87,7 +91,7 @@ def shrunk(name: str) -> Tensor:
     return torch.from_numpy(np.array(image)).float() / 255
 
 
-def drawn(board: Run, number: int, name: str, grey: Tensor, names: list[str], match: float) -> Shown:
+def drawn(album: Album, number: int, name: str, grey: Tensor, names: list[str], match: float) -> None:
     picture = (grey * 255).round().byte().unsqueeze(2).numpy()
     rows, labels, numbers = [], [], {}
     for which in names:
@@ -109,5 +113,5 @@ def drawn(board: Run, number: int, name: str, grey: Tensor, names: list[str], ma
     title = f"{name}: filters written by hand find lines and edges"
     heads = ["the picture", "a filter", "its answer", f"black: at least {match:g} of the best possible"]
     image = cells_figure(rows, title, row_labels=labels, column_labels=heads, inches=1.5)
-    board.figure(f"features_by_hand_{number}", image, 0, {"picture": name, "match": match, "filters": numbers})
-    return Shown(f"features_by_hand_{number}", image, numbers, title)
+    about = {"picture": name, "match": match, "filters": numbers}
+    album.show(f"features_by_hand_{number}", image, about, title)

@@ -12,7 +12,7 @@ from cnnlab.tasks.looking import Look, NothingToShow
 from cnnlab.viz.cells import Cell, cells_figure
 from cnnlab.viz.figures import GREY, ORANGE
 from cnnlab.viz.filters import first_weights, scaled
-from cnnlab.viz.structure import noise_probability, structure, structured
+from cnnlab.viz.structure import noise, noise_probability, structure, structured
 
 ACROSS = 12  # cells in a row
 STRIP = 14  # filters of which the strip through the training shows the course
@@ -58,8 +58,8 @@ def sheet(look: Look, name: str, weights: Tensor, most: int) -> None:
     searched = f"{len(look.pictures):,} {look.settings.split} pictures"
     title = f"{name}: {sum(good)} of {len(weights)} filters stand out from noise, {sum(dead)} never fire"
     note = (
-        "Number: how alike neighbouring weights are, near 0 for noise, at most 1. Grey frame: not told from noise (5 % "
-        f"false discoveries). Orange frame: above zero for none of {searched}."
+        f"Number: how alike neighbouring weights are, at most 1{of_noise(weights)}. Grey frame: not told from noise (5 "
+        f"% false discoveries). Orange frame: above zero for none of {searched}."
     )
     numbers = {
         "layer": name, "structure": score.tolist(), "structured": good, "dead": dead, "searched": searched,
@@ -70,7 +70,12 @@ def sheet(look: Look, name: str, weights: Tensor, most: int) -> None:
         note += f" Shown: the first {len(labels)} filters, the first {len(rows[0])} of {weights.shape[1]} channels."
     figure = cells_figure(rows, title, row_labels=labels, note=note, inches=0.62 if not labels else 0.42)
     safe = name.replace(".", "_")
-    look.show(f"filters_{safe}", figure, numbers, title, note)
+    look.album.show(f"filters_{safe}", figure, numbers, title, note)
+
+
+def of_noise(weights: Tensor) -> str:
+    """What half of all filters of noise stay below, in words; nothing for filters of one pixel."""
+    return f", {noise(*weights.shape[1:]).median():.2f} for half of all noise" if weights[0, 0].numel() > 1 else ""
 
 
 def found_in(weights: Tensor) -> list[bool]:
@@ -116,7 +121,7 @@ def strip(look: Look, epochs: int) -> None:
     """The first layer's filters from before the first step to the last epoch; says so where a run kept none."""
     stages = kept(look.trained.folder)
     if len(stages) < 2:
-        look.missing("filters_training", f"{look.trained.folder}/filters holds fewer than two epochs' filters")
+        look.album.missing("filters_training", f"{look.trained.folder}/filters holds fewer than two epochs' filters")
         return
     every = list(stages)
     # Early epochs change most: spaced evenly in the root of the epoch.
@@ -134,7 +139,7 @@ def strip(look: Look, epochs: int) -> None:
         f"{every[-1]} epoch{'s' * (every[-1] != 1)}"
     )
     numbers = {"structured": counts, "of": total, "cosine_to_beginning": like}
-    look.show(
+    look.album.show(
         "filters_training",
         cells_figure(rows, title, row_labels=labels, inches=0.55),
         numbers,

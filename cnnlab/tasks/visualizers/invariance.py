@@ -1,6 +1,8 @@
 """`visualize invariance`: the chapter's "local invariance" of max pooling, measured."""
 
 from collections.abc import Mapping, Sequence
+from math import fsum
+from operator import mul
 from statistics import fmean
 from typing import Any
 
@@ -9,11 +11,12 @@ from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.taps import out_of_place, outputs
+from cnnlab.core.text import plain
 from cnnlab.data.op import as_levels
 from cnnlab.data.pictures import some
 from cnnlab.models.layers import FractionalMaxPool
 from cnnlab.tasks import parts
-from cnnlab.tasks.looking import Look
+from cnnlab.tasks.looking import Look, NothingToShow
 from cnnlab.viz.figures import changes_figure
 from cnnlab.viz.invariance import CHANGES, UNITS, distance, unchanged
 
@@ -36,12 +39,15 @@ def invariance(
         raise UsageError("invariance: count at least 2, and of each change at least one amount, none below 0")
     if max(darkening) > 1 or max(shifts) >= min(look.trained.shape[1:]):
         raise UsageError("invariance: no darkening above 1, and no shift beyond the picture")
+    if len(look.pictures) < 2:
+        raise NothingToShow(f"{look.settings.split} has one picture: nothing says how far apart others are")
     index = torch.randperm(len(look.pictures), generator=look.rng())[:count].tolist()
     pixels, labels = some(look.pictures, index), look.pictures.labels[index].cpu()
     found = {run_name(look.trained): measured(look.trained, pixels, labels, amounts, look)}
     if against is not None:
         other = rival(look, against)
-        found[run_name(other)] = measured(other, pixels, labels, amounts, look)
+        name = run_name(other)
+        found[name if name not in found else plain(str(other.folder))] = measured(other, pixels, labels, amounts, look)
     rows = [
         (name, [(f"{change}, {UNITS[change]}", lines(one[change], amounts[change])) for change in CHANGES])
         for name, one in found.items()
@@ -52,7 +58,7 @@ def invariance(
         "The distance between a layer's outputs before and after the change, over that between two different pictures. "
         "Shifts are the mean of four ways, rotations of two."
     )
-    look.show("invariance", changes_figure(rows, title), numbers, title, text)
+    look.album.show("invariance", changes_figure(rows, title), numbers, title, text)
 
 
 def run_name(trained: parts.Trained) -> str:
@@ -105,22 +111,53 @@ def answers(trained: parts.Trained, pixels: Tensor) -> tuple[dict[str, Tensor], 
 def measured(
     trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], look: Look
 ) -> Found:
-    """Every change at every amount: how far each layer moves, the share of its outputs that stay, and the accuracy."""
+    """Every change at every amount: how far each layer moves, the share of its outputs that stay, and the accuracy; the
+    mean of as many pictures at once as go through the network together."""
+    chunks = list(zip(pixels.split(look.at_once), labels.split(look.at_once), strict=True))
+    share = [len(part) / len(pixels) for part, _ in chunks]
+    ones = [moved(trained, *chunk, amounts) for chunk in chunks]
+    return {
+        change: {
+            name: {
+                measure: [
+                    fsum(map(mul, share, column))
+                    for column in zip(*(o[change][name][measure] for o in ones), strict=True)
+                ]
+                for measure in measures
+            }
+            for name, measures in layers.items()
+        }
+        for change, layers in ones[0].items()
+    }
+
+
+def moved(trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]]) -> Found:
+    """`measured` for pictures that all go through the network at once; each changed copy of them by itself."""
     floats = pixels.float() / 255
     base, first = answers(trained, pixels)
     found: Found = {}
     for change, make in CHANGES.items():
         rows: dict[str, dict[str, list[float]]] = {name: {"distance": [], "unchanged": []} for name in base}
-        scores: dict[str, list[float]] = {"accuracy": [], "same_prediction": []}
+        rows["all"] = {"accuracy": [], "same_prediction": []}
         for amount in amounts[change]:
-            after = [answers(trained, as_levels(one)) for one in make(floats, amount)]
-            for name, before in base.items():
-                for measure, of in (("distance", distance), ("unchanged", unchanged)):
-                    rows[name][measure].append(fmean(of(before, outs[name]) for outs, _ in after))
-            scores["accuracy"].append(fmean(float((said.cpu() == labels).double().mean()) for _, said in after))
-            scores["same_prediction"].append(fmean(float((said == first).double().mean()) for _, said in after))
-        found[change] = {**rows, "all": scores}
+            copies = [beside(base, first, labels, *answers(trained, as_levels(one))) for one in make(floats, amount)]
+            for name, measures in rows.items():
+                for measure, values in measures.items():
+                    values.append(fmean(copy[name][measure] for copy in copies))
+        found[change] = rows
     return found
+
+
+def beside(
+    base: dict[str, Tensor], first: Tensor, labels: Tensor, after: dict[str, Tensor], said: Tensor
+) -> dict[str, dict[str, float]]:
+    """One changed copy's outputs and predictions beside those of the pictures as they are."""
+    found = {
+        name: {"distance": distance(out, after[name]), "unchanged": unchanged(out, after[name])}
+        for name, out in base.items()
+    }
+    right, same = (said.cpu() == labels), (said == first)
+    return found | {"all": {"accuracy": float(right.float().mean()), "same_prediction": float(same.float().mean())}}
 
 
 def lines(layers: dict[str, dict[str, list[float]]], amounts: Sequence[float]) -> dict[str, Any]:

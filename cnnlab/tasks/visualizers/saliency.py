@@ -12,11 +12,11 @@ from cnnlab.core.taps import layer as layer_of
 from cnnlab.data.pictures import some
 from cnnlab.models.layers import randomized
 from cnnlab.tasks import parts
-from cnnlab.tasks.looking import Look, Subject
+from cnnlab.tasks.looking import Look, NothingToShow, Subject
 from cnnlab.viz.cells import Cell, cells_figure
 from cnnlab.viz.saliency import METHODS, Map, Query, similarity
 
-BATCH = 256  # pictures whose moments a randomized network's batch normalisation takes
+BATCH = 256  # pictures at most whose moments a randomized network's batch normalisation takes, and at once
 
 
 def saliency(
@@ -51,8 +51,11 @@ def saliency(
     ask = partial(
         Query, baseline=nothing(look, baseline), cam_layer=layer_of(look.model, name) if name else None,
         samples=samples, noise=noise, tolerance=tolerance, window=window, stride=stride, seed=look.settings.seed,
+        at_once=min(BATCH, look.at_once),
     )  # fmt: skip
-    sample = torch.randperm(len(look.pictures), generator=look.rng())[:BATCH].tolist()
+    if len(look.pictures) < 2:
+        raise NothingToShow(f"{look.settings.split} has one picture: a network drawn anew has no moments of others")
+    sample = torch.randperm(len(look.pictures), generator=look.rng())[: min(BATCH, look.at_once)].tolist()
     other = randomized(look.model, look.rng(), look.given(some(look.pictures, sample)))
     for number, subject in enumerate(look.subjects(count)):
         answer = look.answer(subject.pixels)
@@ -113,7 +116,7 @@ def draw(
     ])  # fmt: skip
     figure = cells_figure(rows, title, row_labels=labels, column_labels=heads, note=note, inches=1.15)
     about: dict[str, Any] = {"picture": subject.name, "changes": list(subject.changes), "maps": numbers}
-    look.show(f"saliency_{number}", figure, about | {"probabilities": look.likely(answer)}, title, note)
+    look.album.show(f"saliency_{number}", figure, about | {"probabilities": look.likely(answer)}, title, note)
 
 
 def cell(one: Map, caption: str) -> Cell:
