@@ -75,7 +75,7 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
     best = [float(peaks.value[0, k]) for k in units]
     cost = smoothness * torch.tensor(best, device=look.device).clamp(min=1e-3)
     try:
-        with dreams.lenient(waking(look.model, name)):
+        with dreams.lenient(waking(look, name)):
             made = dreams.dream(score, (len(units), depth, height, width), look.device, smoothness=cost, **climb)
     except ValueError as error:
         raise UsageError(f"dream: {error}") from error
@@ -85,10 +85,12 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
     draw(look, cut(look, name, (made * 255).round().byte().permute(0, 2, 3, 1).cpu()), found | climb)
 
 
-def waking(model: nn.Module, name: str) -> nn.Module:
-    """Where a silent unit is let know what would wake it: its layer, or, where no ReLU is in that, the network."""
-    layer = layer_of(model, name)
-    return layer if any(isinstance(one, nn.ReLU) for one in layer.modules()) else model
+def waking(look: Look, name: str) -> nn.Module:
+    """Where a silent unit is let know what would wake it: its layer, or, where the ReLU stands before that, the whole
+    network. The output is never silent."""
+    layer = layer_of(look.model, name)
+    own = name == look.blocks[-1] or any(isinstance(one, nn.ReLU) for one in layer.modules())
+    return layer if own else look.model
 
 
 def draw(look: Look, pictures: Tensor, found: dict[str, Any]) -> None:
