@@ -323,3 +323,14 @@ def test_a_run_from_before_the_record_had_everything_is_still_looked_at(cnnlab: 
     write_json(run / "result.json", {})
     code, out, err = cnnlab("visualize", "dream.steps=2", "invariance.count=4")
     assert (code, err) == (0, "") and "report.html" in out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_finds_what_a_cpu_finds(cnnlab: Cnnlab, run: Path) -> None:
+    quick = ("dream.steps=5", "invariance.count=10", "saliency.count=1")
+    one, two = (found(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda"))
+    assert one.keys() == two.keys() and one["saliency_0"]["picture"] == two["saliency_0"]["picture"]
+    for a, b in zip(one["exciting_conv_2"]["channels"], two["exciting_conv_2"]["channels"], strict=True):
+        for x, y in zip(a["pictures"], b["pictures"], strict=True):
+            assert x["value"] == pytest.approx(y["value"], rel=1e-3, abs=1e-4)
