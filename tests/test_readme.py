@@ -61,16 +61,17 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")  # `bench` sets it; so that later tests are without it again
     for label in "01":
-        for i in range(100):
+        for i in range(40):
             path = here / "photos" / label / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (80, 70), 2 * i).save(path)
+            Image.new("L", (80, 70), 5 * i).save(path)
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
     elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches")  # other data, or in tests of their own
     quick = [words for words in OURS if not any(part in word for word in words for part in elsewhere)]
     assert len(quick) >= 8
     shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"]}
+    monkeypatch.setattr("cnnlab.engine.ceilings.SECONDS", 0.02)
     for words in quick:
         code, out, err = cnnlab(*words, *shorter.get(words[0], []))
         assert code == 0 and out, f"{' '.join(words)}: {err}"
