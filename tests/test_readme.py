@@ -59,12 +59,13 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
 
     from cnnlab.data.sources import digits
 
+    monkeypatch.setenv("CNNLAB_DATA", str(here))  # `bench` passes over what is not there
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")  # `bench` sets it; so that later tests are without it again
     for label in "01":
-        for i in range(40):
+        for i in range(80):
             path = here / "photos" / label / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (80, 70), 5 * i).save(path)
+            Image.new("L", (80, 70), 3 * i).save(path)
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
     elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches")  # other data, or in tests of their own
