@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cnnlab import completion, config, manual
-from cnnlab.core.errors import CnnlabError, UsageError, told
+from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
 from cnnlab.core.files import exists
 from cnnlab.core.text import literal, plain
 
@@ -128,7 +128,13 @@ def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", d
     files = [name for name in names if exists(Path(name)) and Path(name).is_file()]
     runs = [name for name in names if name not in (*what, *files)]
     if len(runs) > 1:
-        raise UsageError(f"visualize looks at one run, not {', '.join(runs)}")
+        strangers = [name for name in runs if not exists(Path(name))]
+        if strangers:
+            kinds = [key for key, value in own.items() if isinstance(value, dict)]
+            raise UsageError(
+                f"{not_one_of('visualizer', plain(strangers[0]), kinds)}; nor is it a file, or a run's folder"
+            )
+        raise UsageError(f"visualize looks at one run, not {', '.join(map(plain, runs))}")
     words = [
         *([f"what=[{','.join(what)}]"] if what else []),
         *(f"run={literal(name)}" for name in runs),

@@ -84,6 +84,8 @@ def launch(
         raise escape.__cause__ or escape from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(one_line(task, error)) from error
+    except ValueError as error:  # OmegaConf's
+        raise UsageError(f"what is in a list goes by numbers: {one_line(task, error)}") from error
     except YAMLError as error:
         raise UsageError(" ".join(str(error).split())) from error
     finally:

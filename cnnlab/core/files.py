@@ -106,6 +106,8 @@ def new_folder(parent: Path, name: str) -> Path:
             parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
         except FileExistsError:
+            if not parent.is_dir():
+                raise CnnlabError(f"cannot make a run's folder in {parent}: it is not a folder") from None
             continue
         except OSError as error:
             raise CnnlabError(f"cannot make a run's folder in {parent}: {error.strerror}") from error

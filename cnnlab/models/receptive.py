@@ -102,7 +102,7 @@ def fractional(module: nn.Module, axis: Axis, which: int, outputs: int) -> Axis:
     """As it is judged: regions of two, where torch's `generate_intervals` puts them for its sample of 0.5, in float32;
     the last at the end."""
     room = len(axis.whole) - 2
-    alpha = torch.tensor(room / max(1, outputs - 1), dtype=torch.float32)
+    alpha = torch.tensor(room / max(1, outputs - 1), dtype=torch.float32, device="cpu")  # whatever the default is
     begins = [int((i + 0.5) * alpha) - int(0.5 * alpha) for i in range(outputs - 1)] + [room]
     return axis.through([(begin, begin + 2) for begin in begins], max(1, math.ceil(alpha)))
 

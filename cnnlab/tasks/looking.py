@@ -202,7 +202,7 @@ class Look:
         if self.settings.pictures:
             return [self.own(name) for name in self.settings.pictures]
         labels, n = self.pictures.labels.cpu(), len(self.pictures)
-        indices = self.settings.indices
+        indices = None if self.settings.indices is None else list(dict.fromkeys(self.settings.indices))
         if indices is None:
             probability, predicted = self.survey.logits.softmax(1).max(1)
             firm = torch.where(predicted != labels, probability, -1.0)

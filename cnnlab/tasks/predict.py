@@ -83,7 +83,8 @@ def fitted(image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bo
         changes.append("inverted")
         image, shade = ImageOps.invert(image), 255 - shade
     if image.size != (width, height):
-        changes.append(f"{image.width}x{image.height} resized to {width}x{height}")
+        how = ("padded, " if light_on_dark else "its centre ") if image.width * height != image.height * width else ""
+        changes.append(f"{image.width}x{image.height} {how}resized to {width}x{height}")
         fill = shade if depth == 1 else (shade,) * 3
         # Shrinking averages the pixels that fall together, so that nothing is invented at the strokes' edges.
         method = Image.Resampling.BOX if min(image.size) > max(width, height) else Image.Resampling.BICUBIC

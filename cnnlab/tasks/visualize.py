@@ -32,6 +32,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         check(builder, getattr(s, name), name)
     if s.features["filters"]:
         return alone(s)
+    if s.pictures and s.what and not {"features", "saliency"} & set(s.what):
+        raise UsageError(f"pictures are for features and saliency; {s.what[0]} looks at the data set's")
     trained = parts.load_run(
         s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs
     )
@@ -79,6 +81,10 @@ def alone(s: Settings) -> None:
     """Filters written by hand over a picture: no run has a part in it."""
     if s.what not in ([], ["features"]):
         raise UsageError(f"filters written by hand go with features, not with {', '.join(s.what)}")
+    if s.run != "last":
+        raise UsageError(
+            f"filters written by hand are over pictures, no run has a part in it: leave out {plain(s.run)}"
+        )
     album = Album(parts.outputs_folder(s.outputs) / "visualize", "by_hand", 0)
     try:
         by_hand(s.features["filters"], s.pictures, s.features["match"], album)

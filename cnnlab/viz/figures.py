@@ -1,5 +1,6 @@
 """Numbers -> pictures for a slide: (H, W, 3) uint8, colour-blind-safe, titled by what they show."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 
 from cnnlab.core.text import plain
 
+# Letters that the font has not are drawn as boxes, and need no lines of matplotlib's on the terminal.
+warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # of Okabe & Ito's palette
 # Okabe & Ito's others, darkest first, each with a stroke of its own for those who see no colours.
 STROKES = ((BLUE, "-"), (ORANGE, "--"), ("#009E73", "-."), ("#000000", ":"), ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
@@ -185,9 +188,11 @@ def changes_figure(
             axes.axhline(1, color=GREY, linewidth=0.8)
             axes.grid(color="#DDDDDD", linewidth=0.6)
             axes.set_axisbelow(True)
-            axes.set(xlabel=unit, ylim=(0, None))
+            axes.set_xlabel(unit)
         line[0].set_ylabel(f"{label(name, 40)}\nchange (1: another picture)")
         handles, labels = line[0].get_legend_handles_labels()
         line[-1].legend(handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylim(bottom=0)  # last: until then the shared axis grows with what is drawn
     figure.suptitle(title.replace("$", r"\$"), fontsize=12)
     return rendered(figure)

@@ -58,3 +58,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CnnlabError, match=r"cannot make a run's folder in .*file"):
         new_folder(tmp_path / "file" / "sub", "x")
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(CnnlabError, match="runs: it is not a folder"):
+        new_folder(tmp_path / "runs", "a")

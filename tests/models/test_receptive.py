@@ -152,3 +152,10 @@ def test_no_memory_is_taken() -> None:
     with torch.device("meta"):
         model = stack(a=nn.Conv2d(3, 10**6, 1001, padding=500), b=nn.Flatten(), c=nn.Linear(10**12, 10**6))
     assert fields(model, (3, 1000, 1000))["a"].size == (1001, 1001)
+
+
+def test_fields_are_the_same_wherever_tensors_are_made() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), FractionalMaxPool(), nn.Conv2d(2, 2, 3))
+    expected = fields(model, (1, 20, 17))
+    with torch.device("meta"):
+        assert fields(model, (1, 20, 17)) == expected

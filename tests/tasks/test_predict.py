@@ -67,7 +67,7 @@ def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: 
 def test_digits_are_padded_and_photographs_cut() -> None:
     wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
     padded, changes = fitted(wide, (3, 8, 8), light_on_dark=True)
-    assert changes == ["40x20 resized to 8x8"] and len(padded[0, 0].unique()) == 1
+    assert changes == ["40x20 padded, resized to 8x8"] and len(padded[0, 0].unique()) == 1
     cut, _ = fitted(wide, (3, 8, 8), light_on_dark=False)
     assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8 and len(cut[0, 0].unique()) == 8
 

@@ -143,7 +143,7 @@ def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(cnnlab: Cnnlab, r
         numbers = found(cnnlab, "saliency", *words, "methods=gradient")["figures"]["saliency_0"]
         assert numbers["picture"] == "my, picture=1.png" and numbers["changes"][0] == "made grey"
     code, out, _ = cnnlab("visualize", "features", "my, picture=1.png")
-    assert code == 0 and "made grey, inverted, 40x30 resized to 8x8" in " ".join(out.split())
+    assert code == 0 and "made grey, inverted, 40x30 padded, resized to 8x8" in " ".join(out.split())
 
 
 def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
@@ -213,7 +213,12 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "did you mean occlusion?" in refused(cnnlab, "saliency", "methods=oclusion")
     assert "did you mean saliency?" in refused(cnnlab, "what=[salience]")
     assert "no run salience" in refused(cnnlab, "salience")
-    assert "looks at one run, not a, b" in refused(cnnlab, "a", "b")
+    assert "visualizer 'drem' is not one of dream, " in refused(cnnlab, "drem", str(run))
+    assert "looks at one run" in refused(cnnlab, str(run), str(run.parent))
+    assert "nor is it a file" in refused(cnnlab, "features", str(run), "nothere.png")
+    assert "pictures are for features and saliency" in refused(cnnlab, "dream", "pictures=a.png")
+    assert "leave out" in refused(cnnlab, "features", str(run), "filters=sobel")
+    assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(cnnlab, "saliency", "layer=fc_1")
     code, _, err = cnnlab("visualize", "features", "indices=0", "checkpoint=7")
     assert code != 0 and "7" in err and len(err.splitlines()) == 1

@@ -15,6 +15,7 @@ from cnnlab.viz import dream as dreams
 from cnnlab.viz.cells import Cell, cells_figure
 
 ACROSS = 5
+PART = 12  # of what a unit sees: more it is not moved by
 
 
 def dream(
@@ -61,7 +62,7 @@ def chosen(look: Look, name: str, units: list[int | str] | None, most: int) -> l
             raise UsageError(not_one_of("dream.units", str(unit), classes))
         else:
             raise UsageError(f"dream.units: {name} has 0 to {count - 1:,}, and no {unit}")
-    return numbers
+    return list(dict.fromkeys(numbers))
 
 
 def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: dict[str, Any]) -> None:
@@ -73,6 +74,9 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
 
     peaks = look.survey.peaks[name]
     best = [float(peaks.value[0, k]) for k in units]
+    # A move by a large part of what the unit sees would average a small filter's best picture away.
+    sees = min(fields(look.model, look.sizes_in)[name].size)
+    climb = climb | {"jitter": min(climb["jitter"], sees // PART)}
     cost = smoothness * torch.tensor(best, device=look.device).clamp(min=1e-3)
     try:
         with dreams.lenient(waking(look, name)):

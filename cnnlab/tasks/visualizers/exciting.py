@@ -34,8 +34,9 @@ def exciting(look: Look, *, layer: str | None, channels: int, best: int) -> None
     seen = iter(look.visible(some(look.pictures, [one["index"] for one in every])))
     cells = [[cell(next(seen), one, field) for one in row["pictures"]] for row in alive]
     dead, total = sum(not row["pictures"] for row in rows), len(rows)
-    title = f"What excites {name}: the first {len(alive)} of {total} channels, the best of {look.survey_size} pictures"
-    silent = f"{dead} of {total} channels are above zero for no picture" if dead else "No channel is dead"
+    kind = "channel" if len(look.sizes[name]) == 3 else "unit"
+    title = f"What excites {name}: the first {len(alive)} of {total} {kind}s, the best of {look.survey_size} pictures"
+    silent = f"{dead} of {total} {kind}s are above zero for no picture" if dead else f"No {kind} is dead"
     note = f"In full light: what the unit sees of the picture. Below: its value, and what the picture is. {silent}."
     figure = cells_figure(cells, title, row_labels=labels, note=note, inches=0.8)
     look.album.show(f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note)

@@ -50,7 +50,7 @@ def one(look: Look, subject: Subject, names: list[str], channels: int, number: i
     title = f"{subject.title} on its way through the network: {said}"
     note = (
         "Black is zero, light is high, or, where some are below zero, blue and red; each map to its own largest. "
-        "#: the channel, those with the highest mean first."
+        "#: the channel, those with the highest mean first. At work: channels that are above zero somewhere, or units."
     )
     about = {"picture": subject.name, "probabilities": look.likely(answer), "layers": numbers}
     figure = cells_figure(rows, title, row_labels=labels, note=note, inches=0.72)
@@ -110,8 +110,10 @@ def drawn(album: Album, number: int, name: str, grey: Tensor, names: list[str], 
         ])  # fmt: skip
         labels.append(f"{which}\nfound at {int(places.sum()):,} places")
         numbers[which] = {"found": int(places.sum()), "largest": float(strongest.max()), "filters": bank.tolist()}
-    title = f"{name}: filters written by hand find lines and edges"
+    title = f"{name}: found at so many places: " + ", ".join(f"{k} {one['found']:,}" for k, one in numbers.items())
+    faint = not any(one["found"] for one in numbers.values())
+    note = "Nothing answers so strongly; a smaller features.match finds fainter ones." if faint else ""
     heads = ["the picture", "a filter", "its answer", f"black: at least {match:g} of the best possible"]
-    image = cells_figure(rows, title, row_labels=labels, column_labels=heads, inches=1.5)
+    image = cells_figure(rows, title, row_labels=labels, column_labels=heads, inches=1.5, note=note)
     about = {"picture": name, "match": match, "filters": numbers}
     album.show(f"features_by_hand_{number}", image, about, title)

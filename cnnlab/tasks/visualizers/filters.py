@@ -139,10 +139,6 @@ def strip(look: Look, epochs: int) -> None:
         f"{every[-1]} epoch{'s' * (every[-1] != 1)}"
     )
     numbers = {"structured": counts, "of": total, "cosine_to_beginning": like}
-    look.album.show(
-        "filters_training",
-        cells_figure(rows, title, row_labels=labels, inches=0.55),
-        numbers,
-        title,
-        "Like: the mean cosine of filters to their beginning.",
-    )
+    note = f"The first {len(rows[0])} of {total} filters. Like: the mean cosine of all to their beginning."
+    figure = cells_figure(rows, title, row_labels=labels, inches=0.55, note=note)
+    look.album.show("filters_training", figure, numbers, title, note)

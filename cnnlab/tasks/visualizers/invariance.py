@@ -80,6 +80,10 @@ def taps(trained: parts.Trained) -> dict[str, tuple[str, bool]]:
     found: dict[str, tuple[str, bool]] = {}
     for name, child in trained.model.named_children():
         pools = [inner for inner, m in child.named_modules(prefix=name) if isinstance(m, POOLS)]
+        if pools == [name] and found:  # what goes into it is the block before
+            before, _ = found.popitem()
+            found |= {f"{before} before pooling": (name, True), f"{before} after pooling": (name, False)}
+            continue
         for pool in pools:
             found |= {f"{name} before pooling": (pool, True), f"{name} after pooling": (pool, False)}
         if not pools and not isinstance(child, (nn.Flatten, nn.Dropout, nn.ReLU)):

@@ -55,6 +55,10 @@ def saliency(
     )  # fmt: skip
     if len(look.pictures) < 2:
         raise NothingToShow(f"{look.settings.split} has one picture: a network drawn anew has no moments of others")
+    conditions = (
+        f"Against a {named(look, baseline)} picture; occlusion by {window}x{window} pixels every {stride}; SmoothGrad "
+        f"of {samples} pictures, noise {noise:g} of the range."
+    )
     sample = torch.randperm(len(look.pictures), generator=look.rng())[: min(BATCH, look.at_once)].tolist()
     other = randomized(look.model, look.rng(), look.given(some(look.pictures, sample)))
     for number, subject in enumerate(look.subjects(count)):
@@ -66,13 +70,19 @@ def saliency(
             query = ask(model=look.model, x=x, target=k)
             elsewhere = replace(query, model=other, cam_layer=layer_of(other, name) if name else None)
             found[k] = [(method, METHODS[method](query), METHODS[method](elsewhere)) for method in methods]
-        draw(look, number, subject, answer, found)
+        draw(look, number, subject, answer, found, conditions)
+
+
+def named(look: Look, baseline: str | None) -> str:
+    """The baseline that is meant: for light strokes on dark the dark."""
+    if baseline is not None:
+        return baseline
+    return "black" if parts.data_settings(look.trained.config["dataset"]).light_on_dark else "mean"
 
 
 def nothing(look: Look, baseline: str | None) -> Tensor:
     """What the network is given of the picture that says nothing. Raises UsageError for another word."""
-    if baseline is None:
-        baseline = "black" if parts.data_settings(look.trained.config["dataset"]).light_on_dark else "mean"
+    baseline = named(look, baseline)
     black = look.given(torch.zeros(1, *look.trained.shape, dtype=torch.uint8))
     choices = {"black": black, "mean": torch.zeros_like(black)}
     if baseline not in choices:
@@ -90,7 +100,12 @@ def classes_asked(look: Look, target: str | int | None, subject: Subject, predic
 
 
 def draw(
-    look: Look, number: int, subject: Subject, answer: Tensor, found: dict[int, list[tuple[str, Map, Map]]]
+    look: Look,
+    number: int,
+    subject: Subject,
+    answer: Tensor,
+    found: dict[int, list[tuple[str, Map, Map]]],
+    conditions: str,
 ) -> None:
     """The figure of one picture, and why a map of it is blank."""
     shown = Cell(look.visible(subject.pixels.unsqueeze(0))[0])
@@ -110,6 +125,7 @@ def draw(
     heads = ["the picture", *(method for method, _, _ in next(iter(found.values())))]
     title = f"{subject.title}: {look.said(subject, answer)}"
     note = " ".join([
+        conditions,
         "Red speaks for the class, blue against it; black to light is magnitude. 'alike': rank correlation with the "
         "map above it; near 1, that map says nothing of what was learned.",
         *(f"{one}." for one in blank),
