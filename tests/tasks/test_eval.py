@@ -12,12 +12,6 @@ from cnnlab.tasks.eval import worst
 from tests.conftest import Cnnlab
 
 
-@pytest.fixture
-def run(tiny_run: Path, here: Path) -> Path:
-    """A copy of the tiny run that may be written to, below outputs."""
-    return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
-
-
 def written(run: Path) -> Path:
     (folder,) = (run / "eval").iterdir()
     return folder

@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,6 @@ from safetensors.torch import load_file
 from cnnlab.data.sources import digits
 from cnnlab.tasks.predict import fitted
 from tests.conftest import Cnnlab
-
-
-@pytest.fixture
-def run(tiny_run: Path, here: Path) -> Path:
-    return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
 
 
 def saved(index: int, path: Path) -> Image.Image:
