@@ -146,7 +146,9 @@ def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
 
 
 @pytest.mark.usefixtures("no_other")
-@pytest.mark.parametrize("blob", [b"", b"no gzip", gzip.compress(b"other digits"), gzip.compress(bytes(1000))[:-9]])
+@pytest.mark.parametrize(
+    "blob", [b"", b"no gzip", gzip.compress(b"other digits", mtime=0), gzip.compress(bytes(1000), mtime=0)[:-9]]
+)
 def test_an_archive_of_mnists_that_is_none_is_named(tmp_path: Path, served: Path, blob: bytes) -> None:
     (served / "t10k-images-idx3-ubyte.gz").write_bytes(blob)
     with pytest.raises(CnnlabError, match="MNIST cannot be downloaded") as error:
@@ -159,7 +161,7 @@ def test_an_archive_of_mnists_that_is_none_is_named(tmp_path: Path, served: Path
 def test_mnist_is_downloaded(real_data: Path, tmp_path: Path, served: Path) -> None:
     for name in sources.MNIST_MD5:
         blob = (real_data / "MNIST" / "raw" / name).read_bytes()
-        (served / f"{name}.gz").write_bytes(gzip.compress(blob, 1))
+        (served / f"{name}.gz").write_bytes(gzip.compress(blob, 1, mtime=0))
     for split in ("train", "test"):
         ours, theirs = (mnist(split, root=str(root)) for root in (tmp_path, real_data))  # type: ignore[arg-type]
         assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
