@@ -87,6 +87,7 @@ def test_a_stopped_sweep_says_how_to_go_on(forks: Forks, here: Path) -> None:
     assert code == 0 and "going on after step" in log and states(sweep_in(here)) == ["finished"] * 2, log
 
 
+@pytest.mark.slow
 def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
     words = [*SHORT, "threads=1", "seed=1,2"]
@@ -119,7 +120,8 @@ def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(forks: Forks, here:
     assert "cnnlab: the sweep was stopped" in log and "Traceback" not in log, log
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
     """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: each run is saved, and no process is left."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
