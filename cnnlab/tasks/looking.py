@@ -15,6 +15,7 @@ from cnnlab.core.image import read_picture
 from cnnlab.core.taps import layer, outputs
 from cnnlab.core.text import plain
 from cnnlab.data.pictures import PictureSet, some
+from cnnlab.models.receptive import Field, fields
 from cnnlab.tasks import parts
 from cnnlab.tasks.album import Album
 from cnnlab.tasks.eval import split_of
@@ -140,20 +141,16 @@ class Look:
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each layer's output for one picture, in the order in which they come: of every named module that
-        gives one tensor."""
-        found: dict[str, tuple[int, ...]] = {}
-
-        def hook(name: str) -> Any:
-            return lambda module, given, out: found.__setitem__(name, tuple(out.shape[1:]))
-
-        handles = [m.register_forward_hook(hook(name)) for name, m in self.model.named_modules() if name]
-        blank = torch.zeros(1, *self.trained.shape, dtype=torch.uint8)
+        """The shape of every named layer's output for one picture."""
+        names = [name for name, _ in self.model.named_modules() if name]
         with torch.inference_mode():
-            self.model(self.given(blank))
-        for handle in handles:
-            handle.remove()
-        return found
+            found = outputs(self.model, self.given(torch.zeros(1, *self.trained.shape, dtype=torch.uint8)), names)
+        return {name: tuple(out.shape[1:]) for name, out in found.items()}
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """What each layer's units see of the picture that the network is given."""
+        return fields(self.model, self.sizes_in)
 
     @property
     def blocks(self) -> list[str]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from cnnlab.core.errors import UsageError, not_one_of
 from cnnlab.core.taps import layer as layer_of
 from cnnlab.core.taps import outputs
-from cnnlab.models.receptive import fields
 from cnnlab.tasks.looking import Look
 from cnnlab.viz import dream as dreams
 from cnnlab.viz.cells import Cell, cells_figure
@@ -75,7 +74,7 @@ def one(look: Look, name: str, units: Sequence[int], smoothness: float, climb: d
     peaks = look.survey.peaks[name]
     best = [float(peaks.value[0, k]) for k in units]
     # A move by a large part of what the unit sees would average a small filter's best picture away.
-    sees = min(fields(look.model, look.sizes_in)[name].size)
+    sees = min(look.fields[name].size)
     climb = climb | {"jitter": min(climb["jitter"], sees // PART)}
     cost = smoothness * torch.tensor(best, device=look.device).clamp(min=1e-3)
     try:
@@ -131,6 +130,6 @@ def cut(look: Look, name: str, pictures: Tensor) -> Tensor:
         return pictures
     _, rows, columns = look.sizes[name]
     height, width = pictures.shape[1:3]
-    field = fields(look.model, look.sizes_in)[name]
+    field = look.fields[name]
     top, bottom, left, right = field.window(rows // 2, columns // 2, height, width)
     return pictures[:, top:bottom, left:right]

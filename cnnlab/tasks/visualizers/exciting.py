@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.pictures import some
-from cnnlab.models.receptive import Field, fields
+from cnnlab.models.receptive import Field
 from cnnlab.tasks.looking import KEPT, Look, NothingToShow
 from cnnlab.viz.cells import Cell, cells_figure
 from cnnlab.viz.peaks import Peaks
@@ -24,7 +24,7 @@ def exciting(look: Look, *, layer: str | None, channels: int, best: int) -> None
         raise NothingToShow("no layer of this network has maps; name another, e.g. exciting.layer=fc_1")
     if name not in look.survey.peaks:
         raise UsageError(f"exciting.layer: {name} gives no maps or units of its own")
-    peaks, field = look.survey.peaks[name], fields(look.model, look.sizes_in)[name]
+    peaks, field = look.survey.peaks[name], look.fields[name]
     rows = [channel(look, peaks, k, best) for k in range(peaks.value.shape[1])]
     alive = [row for row in rows if row["pictures"]][:channels]
     if not alive:
