@@ -4,7 +4,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cnnlab.viz.growth import growth_figure
 from cnnlab.viz.volumes import LETTER, LINE, Volume, layout, texts, volumes_figure, volumes_svg
 
 MANY = [Volume(f"block_{n}.convolution", 2**n, 300 // n, 224 // n) for n in range(1, 12)] * 4
@@ -72,7 +71,3 @@ def test_larger_sides_are_drawn_larger() -> None:
 def test_nothing_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="no volumes"):
         layout([], "t")
-
-
-def test_growth_is_a_picture() -> None:
-    assert growth_figure([8, 16], [100, 400], [10, 10], "t").shape[-1] == 3
