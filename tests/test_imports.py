@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cnnlab"
 LAYER = {
     "core": 0,
-    **dict.fromkeys(("models", "data", "style", "viz", "engine"), 1),
+    **dict.fromkeys(("models", "data", "projection", "style", "viz", "engine"), 1),
     "tasks": 2,
     "sweep": 3,
     "config": 4,

@@ -1,0 +1,54 @@
+"""Nearest neighbours, exactly: all distances, a block of rows at a time, on the points' device."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+BLOCK = 2**24  # numbers that a block of distances has at most
+
+
+def blocks(rows: Tensor, columns: int) -> list[Tensor]:
+    """Indices in parts, such that a part's distances to so many points fit a block."""
+    return list(rows.split(max(1, BLOCK // max(1, columns))))
+
+
+def squares(x: Tensor, among: Tensor) -> Tensor:
+    """(N, D) and (M, D) -> (N, M) squared Euclidean distances, by |a|^2 - 2ab + |b|^2: small ones have few digits."""
+    products = torch.addmm(among.square().sum(1), x, among.T, alpha=-2)
+    return products.add_(x.square().sum(1, keepdim=True)).clamp_min_(0)
+
+
+def nearest(x: Tensor, k: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(N, D) points -> (N, k) squared distances to the nearest `among` (M, D), in rising order, and (N, k) which they
+    are. Without `among`: to the nearest of the others. Raises ValueError where there are not k."""
+    others = x if among is None else among
+    most = len(others) - (among is None)
+    if not 0 < k <= most:
+        raise ValueError(f"{k} neighbours of {most} points")
+    middle = others.mean(0)
+    x, others = x - middle, others - middle
+    found = []
+    for rows in blocks(torch.arange(len(x), device=x.device), len(others)):
+        d = squares(x[rows], others)
+        if among is None:
+            d[torch.arange(len(rows), device=x.device), rows] = torch.inf
+        found.append(d.topk(k, largest=False))
+    return torch.cat([d for d, _ in found]), torch.cat([index for _, index in found])
+
+
+@dataclass
+class Points:
+    """(N, D) points, and the neighbours of each among the others, as many as were asked for at most so far."""
+
+    x: Tensor
+    known: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def near(self, k: int) -> tuple[Tensor, Tensor]:
+        """(N, k) squared distances and indices, nearest first."""
+        if self.known is None or self.known[0].shape[1] < k:
+            self.known = nearest(self.x, k)
+        return self.known[0][:, :k], self.known[1][:, :k]

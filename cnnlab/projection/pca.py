@@ -1,0 +1,26 @@
+"""Principal components (Pearson 1901), exactly and with signs that do not depend on the points' order."""
+
+import torch
+from torch import Tensor
+
+from cnnlab.projection.neighbours import Points
+from cnnlab.projection.tsne import Report
+
+
+def components(x: Tensor, count: int) -> tuple[Tensor, list[float]]:
+    """(N, D) points -> (N, count) coordinates on the first axes, zeros on those that D has not; and the share of the
+    variance that is along each."""
+    centred = x.double() - x.double().mean(0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred)
+    axes = vectors.flip(1)[:, :count]
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # the largest loading is positive
+    missing = count - axes.shape[1]
+    share = (values.flip(0)[:count].clamp_min(0) / values.sum().clamp_min(1e-300)).tolist()
+    found = torch.nn.functional.pad(centred @ axes, (0, missing))
+    return found.to(x.dtype), share + [0.0] * missing
+
+
+def pca(points: Points, begin: Tensor, noise: Tensor, report: Report | None) -> tuple[Tensor, dict[str, float]]:
+    """(N, D) points -> (N, 2) on the first two axes, and the share of the variance that they have."""
+    y, share = components(points.x, 2)
+    return y, {"variance": sum(share)}

@@ -1,0 +1,85 @@
+"""What pushes a map's points apart: sums over all pairs, exactly or through a mesh.
+
+With d = |y_i - y_j|^2 both give F_i = sum_j (y_i - y_j) / (1 + d)^2 and Z = sum_{i != j} 1 / (1 + d), of which
+t-SNE's repulsion is F / Z. F is minus half the slope of the potential phi(y) = sum_j 1 / (1 + |y - y_j|^2): the mesh takes phi by
+smooth particle-mesh summation (Essmann et al. 1995, with this kernel for theirs): charges are spread by cubic
+B-splines, convolved with the kernel by FFT, and phi and its slope read off the same splines. One forward and one
+inverse FFT a step, where FIt-SNE (Linderman et al. 2019) takes four of each.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from cnnlab.projection.neighbours import blocks
+
+SPACING = 0.4  # of the mesh's lines; the kernel is 1 wide. What it costs in exactness: docs/maps.md
+LINES = 4096  # at most, a side, half of them for what would else wrap round; a wider map has wider spacing
+FEW = 1500  # points for which all pairs are as quick
+
+
+def repulsion(y: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 2) -> (N, 2) F and the scalar Z."""
+    return exact(y) if len(y) <= FEW else mesh(y)
+
+
+def exact(y: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs, by blocks."""
+    F, Z = torch.empty_like(y), torch.zeros((), dtype=torch.float64, device=y.device)
+    for rows in blocks(torch.arange(len(y), device=y.device), 2 * len(y)):
+        q = 1 / (1 + (y[rows].unsqueeze(1) - y).square().sum(2))
+        Z += q.sum(dtype=torch.float64)
+        q *= q
+        F[rows] = q.sum(1, keepdim=True) * y[rows] - q @ y
+    return F, Z - len(y)
+
+
+def mesh(y: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
+    """By FFT: error and time in docs/maps.md."""
+    low = y.min(0).values
+    span = float((y.max(0).values - low).max())
+    spacing = max(spacing, span / (LINES // 2 - 5))
+    side = smooth(2 * (int(span / spacing) + 5))
+    u = (y - low) / spacing + 1
+    corner = u.floor()
+    (wx, sx), (wy, sy) = (splines(t) for t in (u - corner).unbind(1))
+    first = ((corner[:, 0] - 1) * side + corner[:, 1] - 1).long()
+    steps = torch.arange(4, device=y.device)
+    nodes = first.unsqueeze(1) + (steps.unsqueeze(1) * side + steps).flatten()
+    spread = (wx.unsqueeze(2) * wy.unsqueeze(1)).flatten()
+    charge = torch.zeros(side * side, dtype=y.dtype, device=y.device).index_add_(0, nodes.flatten(), spread)
+    transformed = torch.fft.rfft2(charge.view(side, side)) * kernel(side, spacing, y.dtype, y.device)
+    phi = torch.fft.irfft2(transformed, s=(side, side)).flatten()[nodes].view(-1, 4, 4)
+    along = (phi * wy.unsqueeze(1)).sum(2)
+    across = (phi * sy.unsqueeze(1)).sum(2)
+    slope = torch.stack([(along * sx).sum(1), (across * wx).sum(1)], 1)
+    return slope * (-0.5 / spacing), (along * wx).sum(dtype=torch.float64) - len(y)
+
+
+def splines(t: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) places between two lines, 0..1 -> (N, 4) cubic B-splines of the four lines around, and their slopes."""
+    s = 1 - t
+    values = [s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6]
+    slopes = [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, -(3 * s**2 - 4 * s) / 2, t**2 / 2]
+    return torch.stack(values, 1), torch.stack(slopes, 1)
+
+
+@lru_cache(maxsize=4)
+def kernel(side: int, spacing: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The transform of 1 / (1 + |y|^2) on a (side, side) mesh, divided by what spreading and reading do to it."""
+    line = torch.arange(side, dtype=torch.float64, device=device)
+    y = torch.minimum(line, side - line) * spacing
+    # A spline's samples are 1/6, 4/6, 1/6, whose transform this is; once to spread, once to read.
+    b = ((2 + torch.cos(2 * math.pi / side * line)) / 3) ** -2
+    found = torch.fft.rfft2(1 / (1 + y.unsqueeze(1) ** 2 + y**2)) * b.unsqueeze(1) * b[: side // 2 + 1]
+    return found.to(torch.complex64 if dtype == torch.float32 else torch.complex128)
+
+
+def smooth(least: int) -> int:
+    """The next even number from `least` on with no prime factor above 5: FFTs like them."""
+    n = least + least % 2
+    while 60 ** n.bit_length() % n:  # its primes are those of 60, and no power of them is higher
+        n += 2
+    return n
