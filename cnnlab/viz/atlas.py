@@ -1,0 +1,57 @@
+"""Many small pictures on few large sheets, for a page or for TensorBoard's projector."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+
+def atlas(pictures: np.ndarray, tile: int, side: int) -> list[np.ndarray]:
+    """(N, H, W, C) uint8, C 1 or 3 -> sheets of at most (side, side), without the last axis where C is 1: the pictures
+    as squares in rows, neither side above `tile` and none enlarged. Every sheet but the last is full, and all are as
+    wide as the first. Raises ValueError where not even one square fits a sheet."""
+    squares = squared(pictures, tile)
+    columns = side // squares.shape[1]
+    if columns == 0:
+        raise ValueError(f"no square of {squares.shape[1]} pixels fits a sheet of {side}")
+    each = columns * columns
+    return [laid(squares[at : at + each], min(columns, len(squares))) for at in range(0, len(squares), each)]
+
+
+def sprite(pictures: np.ndarray, side: int = 4096) -> tuple[np.ndarray, int]:
+    """All the pictures in rows of ceil(sqrt(N)) on the one sheet that TensorBoard's projector reads, of at most
+    (side, side), and how wide each is there."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    squares = squared(pictures, side // columns)
+    return laid(squares, columns), squares.shape[1]
+
+
+def squared(pictures: np.ndarray, tile: int) -> np.ndarray:
+    """(N, H, W, C) uint8 -> (N, S, S, C), S the longer side but at most `tile`; shrunk with antialiasing, and white
+    beside what is not square."""
+    n, height, width, channels = pictures.shape
+    longest = max(height, width)
+    square = min(longest, tile)
+    high, wide = (max(1, round(length * square / longest)) for length in (height, width))
+    top, left = (square - high) // 2, (square - wide) // 2
+    squares = np.full((n, square, square, channels), 255, np.uint8)
+    squares[:, top : top + high, left : left + wide] = (
+        pictures if square == longest else [shrunk(picture, high, wide) for picture in pictures]
+    )
+    return squares
+
+
+def shrunk(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, C) uint8 -> (height, width, C)."""
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).reshape(height, width, -1)
+
+
+def laid(squares: np.ndarray, columns: int) -> np.ndarray:
+    """(N, S, S, C) -> (rows * S, columns * S, C), or without its last axis where C is 1; white where none is left."""
+    n, square, _, channels = squares.shape
+    rows = math.ceil(n / columns)
+    spare = np.full((rows * columns - n, square, square, channels), 255, np.uint8)
+    grid = np.concatenate([squares, spare]).reshape(rows, columns, square, square, channels)
+    sheet = grid.swapaxes(1, 2).reshape(rows * square, columns * square, channels)
+    return sheet[..., 0] if channels == 1 else sheet
