@@ -1,0 +1,174 @@
+"""The page of a map in a real browser, with a real mouse."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from cnnlab.viz.map import Points, map_page
+from tests.chromium import PROGRAMS, Chromium, found
+
+N, BLOCK = 10_000, 7
+CLASSES = ["cat", "dog", "a very long name of a class </script> that is cut"]
+# The number that a canvas shows as 4 x 4 blocks, black or white, in the square given; most of a block's middle decides.
+DECODE = """((canvas, left, top, side) => { let number = 0; const pen = canvas.getContext("2d"), block = side / 4;
+  for (let bit = 0; bit < 16; bit++) {
+    const x = left + (bit % 4 + .5) * block - 1.5, y = top + ((bit / 4 | 0) + .5) * block - 1.5;
+    const light = pen.getImageData(Math.round(x), Math.round(y), 3, 3).data.filter((v, k) => k % 4 === 0 && v > 127);
+    number += (light.length > 4) << bit; }
+  return number; })"""
+CARD = f'{DECODE}(document.getElementById("picture"), 0, 0, {4 * BLOCK})'
+
+
+def text(name: str) -> str:
+    return f'document.getElementById("{name}").textContent'
+
+
+def numbered(n: int) -> np.ndarray:
+    """(N, 28, 28, 1) uint8 pictures, each of its own number in binary, as 4 x 4 blocks."""
+    bits = (np.arange(n)[:, None] >> np.arange(16)) & 1
+    return (255 * np.kron(bits.reshape(n, 4, 4), np.ones((BLOCK, BLOCK)))).astype(np.uint8)[..., None]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A browser that shows a map of 10,000 points in random places."""
+    if found() is None:
+        pytest.skip(f"none of {', '.join(PROGRAMS)} is on the PATH")
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("map")
+    labels = rng.integers(0, 3, N)
+    points = Points(
+        numbered(N),
+        {"first": rng.random((N, 2)), "second": rng.random((N, 2))},
+        [f"test #{i}" for i in range(N)],
+        labels,
+        CLASSES,
+        np.where(rng.random(N) < 0.02, (labels + 1) % 3, labels),
+        rng.random(N),
+        rng.integers(0, N, (N, 5)),
+        {12: "nearly the same as train #4711"},
+    )
+    page = folder / "map.html"
+    page.write_text(map_page("Ten thousand", ["random"], points), encoding="utf-8")
+    one = Chromium(folder / "profile", (1280, 800))
+    one.call("Page.navigate", url=page.as_uri())
+    one.wait("document.documentElement?.dataset.ready")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def page(browser: Chromium) -> Chromium:
+    """The same, with nothing chosen and everything in view."""
+    browser.value("""for (const id of ["mistakes", "noted"]) if (document.getElementById(id).checked)
+        document.getElementById(id).click();
+    document.querySelector("#classes [aria-pressed=true]")?.click();
+    document.getElementById("close").click();
+    document.getElementById("fit").click()""")
+    sought(browser, "")
+    return browser
+
+
+def sought(page: Chromium, words: str) -> str:
+    """What the page says once these words are in its search box."""
+    page.value(f"""(() => {{ const box = document.getElementById("search"); box.value = {words!r};
+        box.dispatchEvent(new Event("input")); }})()""")
+    return str(page.value(text("count")))
+
+
+def place(page: Chromium, i: int) -> tuple[float, float]:
+    """Where point i is on the screen, when all is drawn."""
+    page.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    spot = page.value(f"window.cnnlabMap.screen({i})")
+    return spot["x"], spot["y"]
+
+
+def pressed(page: Chromium, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=key)
+
+
+@pytest.mark.slow
+def test_the_mouse_finds_each_picture_and_the_card_shows_it(page: Chromium) -> None:
+    print(f"ready after {page.value('document.documentElement.dataset.ready')} ms")
+    for i in np.random.default_rng(1).integers(0, N, 40):
+        page.mouse("mouseMoved", *place(page, i))
+        assert page.value(text("name")) == f"test #{i}" and page.value(CARD) == i
+    page.mouse("mouseMoved", 1270, 790)
+    assert page.value('document.getElementById("card").hidden')
+
+
+@pytest.mark.slow
+def test_the_wheel_zooms_towards_the_pointer_until_pictures_are_seen(page: Chromium) -> None:
+    i = 4321
+    (x, y), scale = place(page, i), page.value("window.cnnlabMap.view.scale")
+    mouse = np.round((x, y))  # a browser has its wheel turn on whole pixels
+    for _ in range(10):
+        page.mouse("mouseWheel", *mouse, deltaX=0, deltaY=-200)
+    there, factor = place(page, i), page.value("window.cnnlabMap.view.scale") / scale
+    assert factor > 20 and there - mouse == pytest.approx(factor * ((x, y) - mouse), abs=0.1)
+    page.mouse("mouseMoved", *there)
+    box = page.value('document.getElementById("map").getBoundingClientRect().toJSON()')
+    side = round(0.82 * 120)  # of the largest thumbnail, within its frame
+    corner = f"{there[0] - box['x'] - side / 2}, {there[1] - box['y'] - side / 2}"
+    assert page.value(f'{DECODE}(document.getElementById("map"), {corner}, {side})') == i
+
+
+@pytest.mark.slow
+def test_a_click_keeps_the_card_and_a_neighbour_leads_on(page: Chromium) -> None:
+    page.click(*place(page, 12))
+    assert page.value("location.hash") == "#12" and page.value(text("note")) == "nearly the same as train #4711"
+    page.mouse("mouseMoved", *place(page, 4000))
+    assert page.value(text("name")) == "test #12"
+    page.value('document.querySelector("#near button:nth-child(2)").click()')
+    there = page.value("+location.hash.slice(1)")
+    assert there != 12 and page.value(text("name")) == f"test #{there}" and page.value(CARD) == there
+    page.value('location.hash = "#77"')
+    page.wait(f'{text("name")} === "test #77"')
+    assert page.value(CARD) == 77
+    pressed(page, "Escape")
+    assert page.value('document.getElementById("card").hidden') and page.value("location.hash") == ""
+
+
+@pytest.mark.slow
+def test_a_link_opens_at_its_picture(page: Chromium) -> None:
+    page.value('history.replaceState(null, "", "#9876")')
+    page.call("Page.reload")
+    page.wait("document.documentElement?.dataset.ready && window.cnnlabMap")
+    middle = page.value("""(() => { const box = document.getElementById("map").getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2]; })()""")
+    assert place(page, 9876) == pytest.approx(middle, abs=1)
+    assert page.value(text("name")) == "test #9876" and page.value(CARD) == 9876
+
+
+@pytest.mark.slow
+def test_what_is_searched_and_chosen_is_counted_and_stepped_through(page: Chromium) -> None:
+    assert page.value(text("count")) == "10,000 pictures"
+    assert sought(page, "test #12") == "1 of 10,000 pictures match"
+    assert sought(page, "#123") == "11 of 10,000 pictures match"
+    dogs = int(sought(page, "DOG").split(" ")[0].replace(",", ""))
+    sought(page, "")
+    page.value('document.querySelector("#classes button:nth-child(2)").click()')
+    assert page.value(text("count")) == f"{dogs:,} of 10,000 pictures match" and 3000 < dogs < 3700
+    page.value('document.getElementById("mistakes").click()')
+    assert 0 < int(page.value(text("count")).split(" ")[0]) < 120
+    pressed(page, "n")
+    assert page.value(text("truth")) == "class: dog" and "a mistake" in page.value(text("guess"))
+
+
+@pytest.mark.slow
+def test_the_points_go_where_the_other_map_has_them(page: Chromium) -> None:
+    before = place(page, 5)
+    page.value('document.querySelector("#maps button:nth-child(2)").click()')
+    page.wait("new Promise((done) => setTimeout(() => done(true), 1200))")
+    assert place(page, 5) != pytest.approx(before, abs=1)
+    page.mouse("mouseMoved", *place(page, 5))
+    assert page.value(text("name")) == "test #5" and page.value(CARD) == 5
+
+
+@pytest.mark.slow
+def test_the_browser_asks_for_nothing_and_complains_of_nothing(page: Chromium) -> None:
+    asked = [e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"]
+    assert asked and all(url.startswith(("data:", "blob:")) or url.split("#")[0].endswith("map.html") for url in asked)
+    said = [e["params"] for e in page.events if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    assert not [one for one in said if one.get("entry", {}).get("source") != "rendering"], said
