@@ -1,9 +1,9 @@
 """What pushes a map's points apart: sums over all pairs, exactly or through a mesh.
 
 With d = |y_i - y_j|^2 both give F_i = sum_j (y_i - y_j) / (1 + d)^2 and Z = sum_{i != j} 1 / (1 + d), of which
-t-SNE's repulsion is F / Z. F is minus half the slope of the potential phi(y) = sum_j 1 / (1 + |y - y_j|^2): the mesh takes phi by
-smooth particle-mesh summation (Essmann et al. 1995, with this kernel for theirs): charges are spread by cubic
-B-splines, convolved with the kernel by FFT, and phi and its slope read off the same splines. One forward and one
+t-SNE's repulsion is F / Z. F is minus half the slope of the potential phi(y) = sum_j 1 / (1 + |y - y_j|^2): the mesh
+takes phi by smooth particle-mesh summation (Essmann et al. 1995, with this kernel for theirs): charges are spread by
+cubic B-splines, convolved with the kernel by FFT, and phi and its slope read off the same splines. One forward and one
 inverse FFT a step, where FIt-SNE (Linderman et al. 2019) takes four of each.
 """
 
