@@ -16,6 +16,8 @@ from torch import Tensor
 from cnnlab.projection.neighbours import blocks
 
 SPACING = 0.4  # of the mesh's lines; the kernel is 1 wide. What it costs in exactness: docs/maps.md
+LEAST = 64  # lines over a map; a smaller one has finer spacing, down to an eighth: where all is close, errors add up
+AROUND = 10  # lines beyond a map, so that where the kernel wraps round is out of its splines' reach
 LINES = 4096  # at most, a side, half of them for what would else wrap round; a wider map has wider spacing
 FEW = 1500  # points for which all pairs are as quick
 
@@ -42,8 +44,10 @@ def mesh(y: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
     """By FFT: error and time in docs/maps.md."""
     low = y.min(0).values
     span = float((y.max(0).values - low).max())
-    spacing = max(spacing, span / (LINES // 2 - 5))
-    side = smooth(2 * (int(span / spacing) + 5))
+    finest = max(span / LEAST, spacing / 8)
+    spacing /= 2 ** max(0, math.ceil(math.log2(spacing / finest)))
+    spacing = max(spacing, span / (LINES // 2 - AROUND))
+    side = smooth(2 * (int(span / spacing) + AROUND))
     u = (y - low) / spacing + 1
     corner = u.floor()
     (wx, sx), (wy, sy) = (splines(t) for t in (u - corner).unbind(1))
@@ -57,6 +61,7 @@ def mesh(y: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
     along = (phi * wy.unsqueeze(1)).sum(2)
     across = (phi * sy.unsqueeze(1)).sum(2)
     slope = torch.stack([(along * sx).sum(1), (across * wx).sum(1)], 1)
+    slope -= slope.mean(0)  # the pairs' pushes cancel, all but what the mesh does of its own
     return slope * (-0.5 / spacing), (along * wx).sum(dtype=torch.float64) - len(y)
 
 
