@@ -19,6 +19,7 @@ SPACING = 0.4  # of the mesh's lines; the kernel is 1 wide. What it costs in exa
 LEAST = 64  # lines over a map; a smaller one has finer spacing, down to an eighth: where all is close, errors add up
 AROUND = 10  # lines beyond a map, so that where the kernel wraps round is out of its splines' reach
 LINES = 4096  # at most, a side, half of them for what would else wrap round; a wider map has wider spacing
+WIDEST = 0.8  # spacing; beyond it Z soon falls below 0
 FEW = 1500  # points for which all pairs are as quick
 
 
@@ -41,12 +42,13 @@ def exact(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mesh(y: Tensor, spacing: float = SPACING) -> tuple[Tensor, Tensor]:
-    """By FFT: error and time in docs/maps.md."""
+    """By FFT: error and time in docs/maps.md. Raises ValueError for a map that is too wide, or not finite."""
     low = y.min(0).values
     span = float((y.max(0).values - low).max())
-    finest = max(span / LEAST, spacing / 8)
-    spacing /= 2 ** max(0, math.ceil(math.log2(spacing / finest)))
-    spacing = max(spacing, span / (LINES // 2 - AROUND))
+    finest, least = max(span / LEAST, spacing / 8), span / (LINES // 2 - AROUND)
+    if not least <= WIDEST:
+        raise ValueError(f"a map of {span:,.0f} units is wider than a mesh can resolve; a lower lr keeps it together")
+    spacing = max(least, spacing / 2 ** max(0, math.ceil(math.log2(spacing / finest))))
     side = smooth(2 * (int(span / spacing) + AROUND))
     u = (y - low) / spacing + 1
     corner = u.floor()

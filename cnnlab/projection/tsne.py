@@ -115,4 +115,6 @@ def tsne(
     P = affinities(points, perplexity)
     phases = [(early_steps, early_exaggeration, lr or len(P) / early_exaggeration), (steps, 1.0, lr or float(len(P)))]
     y = descended(P.to(points.x.dtype), start(begin, noise).to(points.x.dtype), phases, report)
+    if not y.isfinite().all():
+        raise ValueError("the map is not finite: a lower lr keeps it so, if the points are")
     return y, {"kl": divergence(P, y)}
