@@ -38,7 +38,9 @@ def affinities(points: Points, perplexity: float) -> Affinities:
 def start(y: Tensor, noise: Tensor) -> Tensor:
     """(N, 2) a map to begin with, as small as t-SNE wants it: the first axis's deviation 1e-4, and a hundredth of that
     as noise; `noise`: (N, 2) of deviation 1."""
-    return y / y[:, 0].std(correction=0) * START + noise.to(y) * (START * NOISE)
+    deviation = y[:, 0].std(correction=0)
+    y = y / torch.where(deviation > 0, deviation, 1) * START + noise.to(y) * (START * NOISE)
+    return y.contiguous()  # `attraction` reads a point as one complex number
 
 
 def attraction(P: Affinities, y: Tensor) -> Tensor:
