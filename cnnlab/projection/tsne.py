@@ -25,11 +25,11 @@ Report = Callable[[int, int, float], None]  # (steps done, steps in all, KL dive
 def affinities(points: Points, perplexity: float) -> Affinities:
     """P over the 3 * perplexity nearest neighbours of each point. Raises ValueError for a perplexity that is not below
     a third of the points."""
-    n, most = len(points), (len(points) - 2) / 3
+    n, most = len(points), (len(points) - 2) // 3
     if not 1 <= perplexity <= most:
         raise ValueError(
-            f"perplexity must be at least 1 and below a third of the {n:,} pictures, not {perplexity:g}; "
-            f"{most:.4g} is the most"
+            f"perplexity must be at least 1 and below a third of the {n:,} pictures, not {perplexity:,g}; "
+            f"{most:,} is the most"
         )
     squares, index = points.near(int(3 * perplexity) + 1)
     return joint(index, conditional(squares, perplexity))
