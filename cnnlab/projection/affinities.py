@@ -33,7 +33,7 @@ def conditional(squares: Tensor, perplexity: float) -> Tensor:
     if not 1 <= perplexity < squares.shape[1]:
         raise ValueError(f"a perplexity of {perplexity:g} from {squares.shape[1]} neighbours")
     d = squares.double()
-    d = d - d[:, :1]  # the nearest at 0: the same shares, and none of them underflows
+    d = d - d.amin(1, keepdim=True)  # the nearest at 0: the same shares, and none of them underflows
     scale = d.mean(1, keepdim=True)
     d = d / torch.where(scale > 0, scale, 1)
     low, high = torch.zeros_like(scale), torch.full_like(scale, torch.inf)
@@ -43,8 +43,8 @@ def conditional(squares: Tensor, perplexity: float) -> Tensor:
         total = w.sum(1, keepdim=True)
         H = total.log() + beta * (w * d).sum(1, keepdim=True) / total
         low, high = torch.where(target < H, beta, low), torch.where(target < H, high, beta)
+        # Without end where more neighbours are at the least distance than the perplexity asks for: they share evenly.
         beta = torch.where(high.isinf(), 2 * beta, (low + high) / 2)
-        beta = beta.clamp_max(1e100)  # more neighbours at the least distance than the perplexity asks for
     w = torch.exp(-beta * d)
     return w / w.sum(1, keepdim=True)
 
