@@ -10,6 +10,7 @@ def procrustes(target: Tensor, y: Tensor) -> tuple[Tensor, float]:
     middle = target.double().mean(0)
     a, b = target.double() - middle, y.double() - y.double().mean(0)
     u, s, v = torch.linalg.svd(b.T @ a)
-    scale = s.sum() / b.square().sum()
-    left = 1 - s.sum() ** 2 / (a.square().sum() * b.square().sum())
+    of_a, of_b = (m.square().sum().clamp_min(1e-300) for m in (a, b))
+    scale = s.sum() / of_b
+    left = 1 - s.sum() ** 2 / of_a / of_b
     return (b @ (u @ v) * scale + middle).to(target.dtype), float(left.clamp(0, 1))
