@@ -11,13 +11,18 @@ def components(x: Tensor, count: int) -> tuple[Tensor, list[float]]:
     """(N, D) points -> (N, count) coordinates on the first axes, zeros on those that D has not; and the share of the
     variance that is along each."""
     centred = x.double() - x.double().mean(0)
-    values, vectors = torch.linalg.eigh(centred.T @ centred)
-    axes = vectors.flip(1)[:, :count]
-    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # the largest loading is positive
-    missing = count - axes.shape[1]
+    if x.shape[1] <= len(x):
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        axes = vectors.flip(1)[:, :count]
+        found = centred @ axes
+    else:  # the same from the points' products, of which there are fewer; these axes are not of length 1
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        vectors = vectors.flip(1)[:, :count]
+        found, axes = vectors * values.flip(0)[:count].clamp_min(0).sqrt(), centred.T @ vectors
+    found = found * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # the largest loading is positive
+    missing = count - found.shape[1]
     share = (values.flip(0)[:count].clamp_min(0) / values.sum().clamp_min(1e-300)).tolist()
-    found = torch.nn.functional.pad(centred @ axes, (0, missing))
-    return found.to(x.dtype), share + [0.0] * missing
+    return torch.nn.functional.pad(found, (0, missing)).to(x.dtype), share + [0.0] * missing
 
 
 def pca(points: Points, begin: Tensor, noise: Tensor, report: Report | None) -> tuple[Tensor, dict[str, float]]:
