@@ -27,7 +27,8 @@ OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
 NAMES = ("saliency.target",)
-PATHS = ("dataset.root", "drawing", "init", "outputs", "resume", "run")  # keys whose values are files, folders or runs
+# Keys whose values are files, folders or runs.
+PATHS = ("against", "dataset.root", "drawing", "init", "outputs", "resume", "run", "split")
 
 
 def group_help() -> str:
@@ -47,6 +48,7 @@ def words(value: str | None = None) -> typer.models.ArgumentInfo:
 
 Overrides = Annotated[list[str] | None, words()]
 RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
+EmbedWords = Annotated[list[str] | None, words("[RUN [RUN]] [KEY=VALUE]...")]
 VisualizeWords = Annotated[list[str] | None, words("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")]
 RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
 PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
@@ -56,6 +58,8 @@ Multirun = Annotated[
 Compare = Annotated[bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")]
 Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
 ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
+Tsne = Annotated[bool, typer.Option("--tsne", help="By t-SNE, the default.")]
+Pca = Annotated[bool, typer.Option("--pca", help="By the first two principal components.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
 Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
@@ -164,6 +168,34 @@ def bare(word: str, group: str, own: dict[str, Any]) -> str:
 def quoted(value: str) -> str:
     """A name with more than letters and digits in it, as Hydra takes it for itself; a number stays one."""
     return value if re.fullmatch(r"[\w.-]*|null|'.*|\".*", value, re.ASCII) else literal(value)
+
+
+@app.command(help=manual.EMBED)
+def embed(
+    given: EmbedWords = None,
+    tsne: Tsne = False,
+    pca: Pca = False,
+    json: Json = False,
+    cfg: Cfg = "",
+    debug: Debug = False,
+) -> None:
+    names, rest = split(given)
+    if len(names) > 2:
+        raise UsageError(f"embed takes one run, or two to lay side by side, not {', '.join(map(plain, names))}")
+    if tsne and pca:
+        raise UsageError("--tsne and --pca are two maps: one at a time")
+    # Threads that wait their turn asleep cost nothing here; awake, on busy cores, they make t-SNE many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    own = config.plain_defaults("embed")
+    chosen = [word.partition("=")[2] for word in rest if word.startswith("projection=")]
+    method = "pca" if pca else "tsne" if tsne or not chosen else chosen[-1]
+    words = [
+        *(f"{key}={literal(name)}" for key, name in zip(("run", "against"), names, strict=False)),
+        *([f"projection={method}"] if tsne or pca else []),
+        *(bare(word, method if isinstance(own.get(method), dict) else "", own) for word in rest),
+        *(["json=true"] if json else []),
+    ]
+    config.launch("embed", words, cfg=cfg)
 
 
 @app.command(help=manual.PREDICT)

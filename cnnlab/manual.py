@@ -101,6 +101,27 @@ Keys:
   and each one's own, bare where it is named alone: `--cfg job` shows all
 """
 
+EMBED = """Map what a network has learned, drawn with the pictures.
+
+\b
+Examples:
+  cnnlab embed --tsne                     the last run, the test set
+  cnnlab embed RUN --pca split=train n=null
+  cnnlab embed RUN layer=conv_2           any layer's output
+  cnnlab embed RUN layer=pixels           colour alone, to compare with
+  cnnlab embed RUN ANOTHER                two networks, laid on each other
+  cnnlab embed RUN split=photos           your own pictures among the known
+  cnnlab embed features=resnet18 split=photos     a network that ImageNet
+                                          trained, your pictures alone
+
+\b
+Keys:
+  run=RUN  checkpoint=result|last|best|STEP  n=N|null  seed=N  seeds=N
+  split=test|validation|train|trainval|DIR  layer=NAME|pixels  features=NAME
+  neighbours=N  twins=0..1|null  grid=N  device=...  outputs=DIR
+  of t-SNE: perplexity=P  steps=N  early_steps=N  early_exaggeration=X  lr=X
+"""
+
 DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.
 
 \b

@@ -28,15 +28,35 @@ def out_of_place(model: nn.Module) -> nn.Module:
 def outputs(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """(N, C, H, W) pictures -> each named layer's output, (N, K, h, w) or (N, K), in the order given. The model is
     `out_of_place`, and gradients flow where they are on. Raises UsageError for a layer that there is not."""
-    found: dict[str, Tensor] = {}
+    return passing(model, x, (), names)[1]
 
-    def keep(name: str) -> Any:
-        return layer(model, name).register_forward_hook(lambda m, given, out: found.__setitem__(name, out))
 
-    handles = [keep(name) for name in names]
+def passing(
+    model: nn.Module, x: Tensor, entering: Sequence[str], leaving: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """What goes into some layers, what comes out of some, and what the network answers, in one pass; as `outputs` has
+    it."""
+    inside: dict[str, Tensor] = {}
+    outside: dict[str, Tensor] = {}
+
+    def watch(name: str, found: dict[str, Tensor], *, before: bool) -> Any:
+        def keep(module: nn.Module, given: Any, out: Any) -> None:
+            found[name] = given[0] if before else out
+
+        return layer(model, name).register_forward_hook(keep)
+
+    handles = [watch(name, inside, before=True) for name in entering]
+    handles += [watch(name, outside, before=False) for name in leaving]
     try:
-        model(x)
+        answer = model(x)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: found[name] for name in names}
+    return {name: inside[name] for name in entering}, {name: outside[name] for name in leaving}, answer
+
+
+def last_linear(model: nn.Module) -> str | None:
+    """The fully connected layer that a classifier ends with: what goes into it is the hidden state before the softmax.
+    None where it ends otherwise."""
+    found = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return found[-1] if found else None

@@ -88,11 +88,11 @@ def in_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, fl
 
 
 def split_of(trained: parts.Trained, split: str) -> PictureSet:
-    """The test set, or the part of the training set that the run trained on or validated with, labelled by the run's
-    own classes. Raises UsageError for a class that it does not know."""
+    """The test set, or the part of the training set that the run trained on or validated with, or `trainval`, both;
+    labelled by the run's own classes. Raises UsageError for a class that it does not know."""
     dataset = trained.config["dataset"]
-    if split == "test":
-        pictures = by_name(parts.load_pictures(dataset, "test"), trained.classes)
+    if split in ("test", "trainval"):
+        pictures = by_name(parts.load_pictures(dataset, "test" if split == "test" else "train"), trained.classes)
     else:
         train, validation = parts.train_and_validation(dataset)
         pictures = by_name(train if split == "train" else validation, trained.classes)

@@ -131,8 +131,7 @@ class Look:
 
     def given(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> what the network is given of each, one view."""
-        pipeline = self.trained.preprocess
-        return pipeline.standardized(pipeline.shown(pixels.to(self.device)))
+        return self.trained.given(pixels.to(self.device))
 
     def visible(self, pixels: Tensor) -> np.ndarray:
         """(N, C, H, W) uint8 pictures -> (N, H', W', C) uint8: that, as it looks."""

@@ -12,6 +12,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, reason
 from cnnlab.core.files import write_whole
 from cnnlab.core.runs import find_run
 from cnnlab.core.schema import build, check
+from cnnlab.core.taps import out_of_place
 from cnnlab.core.text import plain
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.draws import Draws
@@ -202,6 +203,15 @@ class Trained:
     step: int
     data: str | None  # the fingerprint of the pictures that it trained on, where they are the user's
 
+    @property
+    def name(self) -> str:
+        """What the run was called, or its model is."""
+        return str(self.config.get("name", self.config["model"]["name"]))
+
+    def given(self, pictures: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures -> what the network is given of each, one view."""
+        return self.preprocess.standardized(self.preprocess.shown(pictures))
+
     def __call__(self, pictures: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
         device = next(self.model.parameters()).device
@@ -244,3 +254,13 @@ def load_run(
                        record.get("data"))  # fmt: skip
     except (UsageError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise misfit(path, error) from error
+
+
+def load_rival(trained: Trained, against: str, where: str, device: str | torch.device, outputs: str) -> Trained:
+    """Another run that is shown the first one's pictures, its layers `out_of_place`. Raises UsageError, naming
+    `where`, for one that takes others or knows other classes."""
+    other = load_run(against, device=device, outputs=outputs)
+    if (other.shape, other.classes) != (trained.shape, trained.classes):
+        raise UsageError(f"{where}: {plain(against)} takes other pictures or knows other classes")
+    out_of_place(other.model)
+    return other

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.taps import layer, out_of_place, outputs
+from cnnlab.core.taps import last_linear, layer, out_of_place, outputs, passing
 from cnnlab.models.layers import stack
 
 MODEL = stack(first=stack(conv=nn.Conv2d(1, 2, 3), relu=nn.ReLU(inplace=True)), flatten=nn.Flatten())
@@ -23,3 +23,13 @@ def test_a_misspelt_layer_is_told_which_there_are() -> None:
         layer(MODEL, "first.con")
     with pytest.raises(UsageError, match=r"saliency\.layer .."):
         layer(MODEL, "", "saliency.layer")
+
+
+def test_what_goes_in_what_comes_out_and_the_answer_are_of_one_pass() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    entering, leaving, answer = passing(model, x, ["2"], ["0", "1"])
+    assert torch.equal(entering["2"], leaving["1"]) and torch.equal(leaving["0"].relu(), leaving["1"])
+    assert torch.equal(answer, model(x)) and torch.equal(leaving["0"], model[0](x))
+    assert not model[2]._forward_hooks
+    assert last_linear(model) == "2" and last_linear(nn.Sequential(nn.Conv2d(1, 1, 1))) is None

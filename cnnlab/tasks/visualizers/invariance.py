@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.taps import out_of_place, outputs
+from cnnlab.core.taps import passing
 from cnnlab.core.text import plain
 from cnnlab.data.op import as_levels
 from cnnlab.data.pictures import some
@@ -43,10 +43,10 @@ def invariance(
         raise NothingToShow(f"{look.settings.split} has one picture: nothing says how far apart others are")
     index = torch.randperm(len(look.pictures), generator=look.rng())[:count].tolist()
     pixels, labels = some(look.pictures, index), look.pictures.labels[index].cpu()
-    found = {run_name(look.trained): measured(look.trained, pixels, labels, amounts, look)}
+    found = {look.trained.name: measured(look.trained, pixels, labels, amounts, look)}
     if against is not None:
-        other = rival(look, against)
-        name = run_name(other)
+        other = parts.load_rival(look.trained, against, "invariance.against", look.device, look.settings.outputs)
+        name = other.name
         found[name if name not in found else plain(str(other.folder))] = measured(other, pixels, labels, amounts, look)
     rows = [
         (name, [(f"{change}, {UNITS[change]}", lines(one[change], amounts[change])) for change in CHANGES])
@@ -59,19 +59,6 @@ def invariance(
         "Shifts are the mean of four ways, rotations of two."
     )
     look.album.show("invariance", changes_figure(rows, title), numbers, title, text)
-
-
-def run_name(trained: parts.Trained) -> str:
-    return str(trained.config.get("name", trained.config["model"]["name"]))
-
-
-def rival(look: Look, against: str) -> parts.Trained:
-    """Another run, that takes the same pictures. Raises UsageError where it does not."""
-    other = parts.load_run(against, device=look.device, outputs=look.settings.outputs)
-    if (other.shape, other.classes) != (look.trained.shape, look.classes):
-        raise UsageError(f"invariance.against: {against} takes other pictures or knows other classes")
-    out_of_place(other.model)
-    return other
 
 
 def taps(trained: parts.Trained) -> dict[str, tuple[str, bool]]:
@@ -93,21 +80,12 @@ def taps(trained: parts.Trained) -> dict[str, tuple[str, bool]]:
 
 def answers(trained: parts.Trained, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """(N, C, H, W) uint8 -> {what is drawn: outputs}, all but the last after a ReLU; and the predictions."""
-    wanted, entering = taps(trained), dict[str, Tensor]()
-    pipeline = trained.preprocess
-    given = pipeline.standardized(pipeline.shown(pixels))
-    modules = dict(trained.model.named_modules())
-    handles = [
-        modules[name].register_forward_hook(lambda m, inputs, out, label=label: entering.__setitem__(label, inputs[0]))
-        for label, (name, before) in wanted.items()
-        if before
-    ]
-    names = list(dict.fromkeys(name for name, _ in wanted.values()))
-    leaving = outputs(trained.model, given, names)
-    for handle in handles:
-        handle.remove()
+    wanted, given = taps(trained), trained.given(pixels)
+    before = [name for name, inside in wanted.values() if inside]
+    after = [name for name, inside in wanted.values() if not inside]
+    entering, leaving, _ = passing(trained.model, given, before, after)
     *_, last = wanted
-    seen = {label: entering[label] if before else leaving[name] for label, (name, before) in wanted.items()}
+    seen = {label: (entering if inside else leaving)[name] for label, (name, inside) in wanted.items()}
     return {label: out if label == last else out.relu() for label, out in seen.items()}, seen[last].argmax(1)
 
 

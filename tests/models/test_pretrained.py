@@ -1,0 +1,78 @@
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torchvision import models
+
+from cnnlab.core.errors import CnnlabError, NotHere, UsageError
+from cnnlab.models.pretrained import OFFERED, pretrained
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """torch's folder for weights, empty, and a server that has a random ResNet-18 under its published kind of name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
+    torch.manual_seed(0)
+    served = tmp_path / "served"
+    served.mkdir()
+    torch.save(models.resnet18(num_classes=1000).state_dict(), served / "weights.pth")
+    digest = hashlib.sha256((served / "weights.pth").read_bytes()).hexdigest()
+    name = f"resnet18-{digest[:8]}.pth"
+    os.rename(served / "weights.pth", served / name)  # noqa: PTH104
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    real = models.ResNet18_Weights.DEFAULT
+    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 45.0}, transforms=real.transforms))
+    monkeypatch.setattr(models, "get_model_weights", lambda name: fake)
+    yield tmp_path / "home" / "hub" / "checkpoints" / name
+    server.shutdown()
+
+
+def test_weights_are_fetched_once_checked_and_give_what_torchvision_gives(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, prepare = pretrained("resnet18")
+    assert "features=resnet18: weights of 45 MB, once" in capsys.readouterr().out and hub.exists()
+    pictures = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
+    torch.manual_seed(0)
+    theirs = models.resnet18(num_classes=1000).eval()
+    given = models.ResNet18_Weights.DEFAULT.transforms()(pictures)
+    assert torch.equal(prepare(pictures), given) and given.shape == (2, 3, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(given), theirs(given))
+    grey = pictures[:, :1]
+    assert torch.equal(prepare(grey), prepare(grey.repeat(1, 3, 1, 1)))
+    stamp = hub.stat().st_mtime_ns
+    pretrained("resnet18")
+    assert hub.stat().st_mtime_ns == stamp and "once" not in capsys.readouterr().out
+
+
+def test_what_is_damaged_of_another_network_or_not_there_is_told(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretrained("resnet18")
+    with pytest.raises(CnnlabError, match=r"not the weights of resnet34"):
+        pretrained("resnet34")
+    hub.write_bytes(hub.read_bytes()[:-1])
+    with pytest.raises(CnnlabError, match=r"its checksum differs"):
+        pretrained("resnet18")
+    hub.unlink()
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")
+    with pytest.raises(NotHere, match=rf"put {hub.name} into {hub.parent}"):
+        pretrained("resnet18")
+    with pytest.raises(UsageError, match=r"did you mean resnet18"):
+        pretrained("resnet_18")
+    with pytest.raises(UsageError, match=r"alexnet, .* and others"):
+        pretrained("qqqq")
+
+
+def test_what_is_offered_by_name_is_torchvisions() -> None:
+    assert set(OFFERED) <= set(models.list_models(module=models))
