@@ -15,11 +15,12 @@ from cnnlab.viz.maps import MARGIN, PALETTE, colour, densest, lines, page, place
 
 MARKERS = "o^sDvPX"  # of the first ten classes, of the next ten, and so on
 STYLES: dict[str, tuple[float, dict[str, Any]]] = {
-    "mistaken": (34, {"marker": "o", "facecolors": "none", "edgecolors": "#000000", "linewidths": 0.8}),
+    "mistaken": (34, {"marker": "o", "facecolors": "none", "edgecolors": "#000000", "linewidths": 0.9}),
     "near-duplicate": (70, {"marker": "D", "facecolors": "none", "edgecolors": "#FF7F00", "linewidths": 1.8}),
     "your own": (420, {"marker": "*", "facecolors": "#FFE100", "edgecolors": "#000000", "linewidths": 1.2}),
 }
-SPIRAL = np.array([(r * np.cos(a), r * np.sin(a)) for r in range(0, 180, 6) for a in np.arange(16) * np.pi / 8])
+# Where a name is tried, nearest first, in sizes of its letters.
+SPIRAL = np.array([(r * np.cos(a), r * np.sin(a)) for r in np.arange(0, 10, 0.4) for a in np.arange(16) * np.pi / 8])
 
 
 def scatter_figure(
@@ -62,14 +63,19 @@ def scatter_figure(
 def dots(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
     """A dot a picture, the smaller the more there are, in an order that lets no class lie on all others."""
     n = len(points)
-    size, alpha = float(np.clip(100_000 / n, 4, 60)), float(np.clip(6_000 / n, 0.4, 0.9))
+    alpha = float(np.clip(6_000 / n, 0.4, 0.9))
     mixed = shuffled(n)
     colours = np.array([colour(k) for k in range(-1, int(labels.max()) + 1)])[labels + 1]
     for family in np.unique(labels // len(PALETTE)).tolist():
         some = mixed[labels[mixed] // len(PALETTE) == family]
         marker: Any = MARKERS[max(0, family) % len(MARKERS)]
         x, down = points[some].T
-        axes.scatter(x, down, s=size, c=colours[some], marker=marker, alpha=alpha, linewidths=0)
+        axes.scatter(x, down, s=area(n), c=colours[some], marker=marker, alpha=alpha, linewidths=0)
+
+
+def area(n: int) -> float:
+    """Of a dot, one of n, in square points."""
+    return float(np.clip(100_000 / n, 4, 60))
 
 
 def shuffled(n: int) -> np.ndarray:
@@ -78,11 +84,14 @@ def shuffled(n: int) -> np.ndarray:
 
 
 def rings(axes: Axes, points: np.ndarray, marks: Mapping[str, np.ndarray]) -> None:
-    """The marks around their points, small where there are many."""
+    """The marks around their dots, small where there are many."""
     for name, mask in marks.items():
         size, look = STYLES[name]
+        share = float(np.clip(500 / mask.sum(), 0.15, 1))
         x, down = points[mask].T
-        axes.scatter(x, down, s=size * np.clip(400 / mask.sum(), 0.4, 1), **look)
+        axes.scatter(
+            x, down, s=size * share + area(len(points)), **look | {"linewidths": look["linewidths"] * share**0.5}
+        )
 
 
 def legend(axes: Axes, marks: Mapping[str, np.ndarray], x: float, y: float) -> None:
@@ -111,7 +120,7 @@ def names(
         text = axes.text(*place, label(classes[k], 18), ha="center", va="center", zorder=9, **style)
         extent = text.get_window_extent(renderer)
         half = np.array([extent.width, extent.height]) / 2 + 2
-        tried = place + SPIRAL
+        tried = place + SPIRAL * size
         low, high = tried - half, tried + half
         fits = ((low >= box[0]) & (high <= box[1])).all(1)
         for other in taken:
@@ -121,6 +130,6 @@ def names(
             continue
         at = fits.argmax()
         text.set_position(tried[at])
-        if np.hypot(*SPIRAL[at]) > 20:
+        if np.hypot(*SPIRAL[at]) > 1.5:
             axes.plot(*np.array([place, tried[at]]).T, color=shade(k), linewidth=1, zorder=8)
         taken = np.vstack([taken, [*low[at], *high[at]]])
