@@ -28,7 +28,7 @@ def inset(window: Window, places: np.ndarray, pictures: np.ndarray, wrong: np.nd
     from scipy.spatial.distance import cdist
 
     longest = max(pictures.shape[1:3])
-    each = fitting(longest + 1, float(np.clip(SIDE / np.ceil(len(window.members) ** 0.5), *LARGER)))
+    each = fitting(longest + 1, float(np.clip(SIDE / np.ceil(len(window.members) ** 0.5) - 5, *LARGER)))
     side = each - max(1, each // (longest + 1))
     cells = SIDE // (side + max(4, each - side))
     lattice = (np.stack(np.meshgrid(range(cells), range(cells)), -1).reshape(-1, 2) + 0.5) * (SIDE / cells)
@@ -95,16 +95,17 @@ def pictures_figure(
     show(axes, centre, origin)
     corners, lands = matched(found, np.array([GAP, top + HEAD]) + spots * (SIDE + GAP, PITCH), origin)
     colours: list[str] = []
+    alike = len(np.unique(labels)) == 1
     for number, at in enumerate(np.lexsort(corners.T).tolist(), start=1):
         members = found[at].members
         mistaken = None if predictions is None else int(wrong[members].sum())
         k, text = said(labels[members], classes, mistaken)
-        color = PALETTE[number % len(PALETTE)] if k < 0 else colour(k)
+        color = PALETTE[number % len(PALETTE)] if alike or k < 0 else colour(k)
         colours.append(BLACK if color in colours else color)
         show(axes, drawn[at][0], corners[at])
         joined(axes, found[at], origin, corners[at], lands[at], colours[-1])
         badge(axes, f"{number}", origin + found[at].corner, corners[at], colours[-1])
-        axes.text(corners[at][0] + 34, corners[at][1] - 9, text, va="bottom", fontsize=15.5)
+        axes.text(corners[at][0] + 20 + 14 * len(f"{number}"), corners[at][1] - 9, text, va="bottom", fontsize=15.5)
     return rendered(figure)
 
 
@@ -145,4 +146,4 @@ def badge(axes: Axes, number: str, place: np.ndarray, corner: np.ndarray, color:
     box = {"boxstyle": "square,pad=0.2", "facecolor": color, "edgecolor": "white", "linewidth": 1}
     style: dict[str, Any] = {"va": "bottom", "weight": "bold", "color": ink, "bbox": box, "zorder": 5}
     axes.text(place[0], place[1], number, ha="right", fontsize=13, **style)
-    axes.text(corner[0] + 12, corner[1] - 10, number, ha="center", fontsize=15, **style)
+    axes.text(corner[0] + 5, corner[1] - 10, number, ha="left", fontsize=15, **style)

@@ -26,21 +26,26 @@ def windows(places: np.ndarray, labels: np.ndarray, wrong: np.ndarray, most: int
     """(N, 2) pixels of the map, (N,) labels and (N,) mistaken ones -> squares of it that do not overlap: where most are
     mistaken; where each class is densest, the densest class first; then where most of all pictures are."""
     width = MAP[0] * np.clip((HOLDS / len(places)) ** 0.5, 1 / 17, 1 / 4)
-    mesh, room = (places / (width / STEPS)).astype(int), (MAP / (width / STEPS)).astype(int) + 1
+    step = float(width) / STEPS
+    mesh, room = (places / step).astype(int), (MAP / step).astype(int) + 1
     classes = np.array([held(mesh[labels == k], room) for k in np.unique(labels)])
     everything = classes.sum(0)
-    found: list[tuple[int, int]] = []
+    found: list[Window] = []
 
     def take(counts: np.ndarray, least: float) -> bool:
         """The free place of the highest count, if there is one of at least so many."""
         free = np.ones(counts.shape, bool)
-        for x, y in found:
-            free[max(0, y - STEPS) : y + STEPS + 1, max(0, x - STEPS) : x + STEPS + 1] = False
+        for x, y in (window.corner / step for window in found):
+            free[max(0, int(y) - STEPS) : int(y) + STEPS + 2, max(0, int(x) - STEPS) : int(x) + STEPS + 2] = False
         y, x = divmod(int(np.where(free, counts, -1).argmax()), counts.shape[1])
-        if len(found) < most and free[y, x] and counts[y, x] >= least:
-            found.append((x, y))
-            return True
-        return False
+        if len(found) == most or not free[y, x] or counts[y, x] < least:
+            return False
+        window = within(places, np.array([x, y]) * step, float(width))
+        inside = places[window.members]
+        corner = ((inside.min(0) + inside.max(0) - width) / 2).clip(0, MAP - width)
+        apart = all((abs(corner - other.corner) > width).any() for other in found)
+        found.append(within(places, corner, float(width)) if apart else window)
+        return True
 
     take(held(mesh[wrong], room), FEW)
     tops = classes.max((1, 2))
@@ -48,7 +53,7 @@ def windows(places: np.ndarray, labels: np.ndarray, wrong: np.ndarray, most: int
         take(classes[k], max(FEW, tops[k] / 2))
     while take(everything, min(FEW, everything.max())):
         pass
-    return [window(mesh, corner, float(width)) for corner in found]
+    return found
 
 
 def held(mesh: np.ndarray, room: np.ndarray) -> np.ndarray:
@@ -59,9 +64,9 @@ def held(mesh: np.ndarray, room: np.ndarray) -> np.ndarray:
     return down @ counts @ across.T
 
 
-def window(mesh: np.ndarray, corner: tuple[int, int], width: float) -> Window:
-    inside = ((mesh >= corner) & (mesh < np.array(corner) + STEPS)).all(1)
-    return Window(np.array(corner) * (width / STEPS), width, np.flatnonzero(inside))
+def within(places: np.ndarray, corner: np.ndarray, width: float) -> Window:
+    """The square at that corner, with what is in it."""
+    return Window(corner, width, np.flatnonzero(((places >= corner) & (places < corner + width)).all(1)))
 
 
 def slots(count: int) -> tuple[np.ndarray, int]:

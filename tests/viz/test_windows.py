@@ -56,10 +56,10 @@ def test_lines_go_to_insets_of_their_own_and_around_windows() -> None:
     """Of two places one above the other, in the middle, the upper one's line passes beside the lower one."""
     spots, first = slots(8)
     corners, origin = np.array([GAP, HEAD]) + spots * (SIDE + GAP, PITCH), np.array([SIDE + 2 * GAP, first * PITCH])
-    found = [Window(np.array([470.0, y]), 60, np.arange(3)) for y in (600.0, 900.0)]
+    found = [Window(np.array([410.0, y]), 160, np.arange(3)) for y in (620.0, 850.0)]
     given, lands = matched(found, corners, origin)
     assert len(np.unique(given, axis=0)) == 2
     assert ((lands >= given - (0, HEAD)) & (lands <= given + SIDE)).all()
-    begin = origin + found[0].corner + 30
+    begin = origin + found[0].corner + 80
     along = begin + np.linspace(0, 1, 200)[:, None] * (lands[0] - begin) - origin - found[1].corner
-    assert not ((along > 0) & (along < 60)).all(1).any()
+    assert not ((along > 0) & (along < 160)).all(1).any()
