@@ -8,7 +8,6 @@ from cnnlab.viz.figures import GREY, rendered
 from cnnlab.viz.maps import MARGIN, lines, page
 
 SHEET = 1600  # pixels that a lattice's longer side comes to, roughly
-BETWEEN = 128  # grey of a lattice's lines: neither a light stroke's nor a dark one's
 
 
 def fitting(longest: int, wanted: float) -> int:
@@ -58,10 +57,10 @@ def grid_figure(cells: np.ndarray, pictures: np.ndarray, title: str, note: str =
     columns, rows = (cells.max(0) + 1).tolist()
     longest = max(pictures.shape[1:3])
     pitch = fitting(longest + 1, SHEET / max(columns, rows))
-    gap = max(1, pitch // (longest + 1))  # as wide as a picture's pixels are drawn
+    gap = max(int(pitch >= 16), pitch // (longest + 1))  # as wide as a picture's pixels are drawn
     side = max(1, pitch - gap)
     h, w = thumbnail(pictures[0], side).shape[:2]
-    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), BETWEEN, np.uint8)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
     for (column, row), picture in zip(cells.tolist(), pictures, strict=True):
         paste(sheet, thumbnail(picture, side), column * (w + gap), (rows - 1 - row) * (h + gap))
     width = max(640, sheet.shape[1] + 2 * MARGIN)
