@@ -72,7 +72,7 @@ def pictures_figure(
     *,
     title: str,
     note: str = "",
-    most: int = 8,
+    most: int = 12,
 ) -> np.ndarray:
     """(N, 2) map, (N, H, W, C) uint8, (N,) labels and (N,) predictions -> (H', W', 3): the map, of as many pictures as
     do not cover each other, and around it at most `most` (12) dense places of it, enlarged. Label -1: unknown."""

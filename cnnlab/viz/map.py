@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from cnnlab.core.image import png_bytes
 from cnnlab.core.text import plain
 from cnnlab.viz.atlas import atlas
+from cnnlab.viz.maps import PALETTE, densest
 from cnnlab.viz.page import said
 
 TEMPLATE = Path(__file__).with_name("map.html")
@@ -78,6 +78,7 @@ def embedded(points: Points) -> dict[str, Any]:
         "sheets": [base64.b64encode(file).decode("ascii") for file in files],
         "maps": [placed(name, places, points.labels) for name, places in points.maps.items()],
         "names": [plain(name) for name in points.names],
+        "colours": PALETTE,
         "classes": [plain(name) for name in points.classes],
         "labels": packed(points.labels, "<i4"),
         "predictions": packed(points.predictions, "<i4"),
@@ -88,24 +89,9 @@ def embedded(points: Points) -> dict[str, Any]:
 
 
 def placed(name: str, places: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    return {"name": plain(name), "places": packed(places, "<f4"), "hearts": hearts(places, labels)}
-
-
-def hearts(places: np.ndarray, labels: np.ndarray) -> list[tuple[int, float, float]]:
-    """(N, 2) places -> each class and the middle of its densest part, the largest class first: the mean of its points
-    in those 3 x 3 cells, of 32 x 32, that hold most of them."""
-    edges = [np.histogram_bin_edges(axis, 32) for axis in places.T]
-    cells = np.stack([np.digitize(axis, edge[1:-1]) for axis, edge in zip(places.T, edges, strict=True)], 1)
-    found = []
-    for label in sorted(np.unique(labels[labels >= 0]), key=lambda label: -(labels == label).sum()):
-        mine, own = places[labels == label], cells[labels == label]
-        counts = np.zeros((34, 34), int)
-        np.add.at(counts, tuple(own.T + 1), 1)
-        around = sliding_window_view(counts, (3, 3)).sum((2, 3))
-        densest = own[around[tuple(own.T)].argmax()]
-        x, y = mine[(abs(own - densest) <= 1).all(1)].mean(0)
-        found.append((int(label), float(x), float(y)))
-    return found
+    size = np.bincount(labels[labels >= 0])
+    hearts = sorted(densest(places, labels).items(), key=lambda one: -size[one[0]])  # the largest class's name first
+    return {"name": plain(name), "places": packed(places, "<f4"), "hearts": [(k, *place) for k, place in hearts]}
 
 
 def packed(values: np.ndarray | None, dtype: str) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.viz import map as drawn
-from cnnlab.viz.map import Points, hearts, map_page
+from cnnlab.viz.map import Points, map_page, placed
 
 RNG = np.random.default_rng(0)
 BAD = "</script><script>alert(1)</script><!--\n\u202e%data%\"'&"
@@ -134,15 +134,16 @@ def test_nothing_lies_outside_the_page() -> None:
     assert not re.search(r"://|url\(|@import|\bimport\b|\bfetch\(|XMLHttp|WebSocket|Worker", PAGE)
 
 
-def test_a_class_is_named_where_most_of_it_lies() -> None:
+def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
     spread = RNG.uniform(-10, 10, (100, 2))
     dense = RNG.normal((4, -3), 0.2, (300, 2))
     other = RNG.normal((-6, 6), 0.2, (50, 2))
     labels = np.repeat([1, 1, 0, -1], [100, 300, 50, 20])
-    (first, *where), (second, *there) = hearts(np.concatenate([spread, dense, other, spread[:20]]), labels)
+    found = placed("a", np.concatenate([spread, dense, other, spread[:20]]), labels)["hearts"]
+    (first, *where), (second, *there) = found
     assert (first, second) == (1, 0)
     assert np.allclose(where, (4, -3), atol=0.3) and np.allclose(there, (-6, 6), atol=0.3)
-    assert hearts(np.zeros((2, 2)), np.array([0, -1])) == [(0, 0.0, 0.0)]
+    assert placed("a", np.zeros((2, 2)), np.array([0, -1]))["hearts"] == [(0, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize(
