@@ -85,12 +85,12 @@ def test_the_mesh_is_good_where_pushes_nearly_cancel() -> None:
     assert errors(mesh(MAPS["spread out"]), exact(MAPS["spread out"]))[0] < 0.04
 
 
-@pytest.mark.parametrize("deviation", [1e-6, 1e-4, 1e-2, 0.1, 1, 4])
-def test_the_mesh_is_exact_for_small_maps(deviation: float) -> None:
+@pytest.mark.parametrize(("deviation", "most"), [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)])
+def test_the_mesh_is_exact_for_small_maps(deviation: float, most: float) -> None:
     y = deviation * normal(2000)
     expected = exact(y)
     F, Z = errors(mesh(y), expected)
-    assert F < 4e-3 and Z < 1e-4
+    assert F < most and Z < 1e-5
     if deviation >= 1e-4:
         F, Z = errors(mesh(y.float()), expected)
         assert F < 0.02 and Z < 1e-4

@@ -278,14 +278,14 @@ def test_all_projections_are_called_alike() -> None:
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_order_of_the_points_does_not_change_what_a_map_is_worth(real_data: Path) -> None:
-    """Five orders of the first 2,000 of MNIST's test pictures, through the mesh."""
-    pictures = mnist("test", root=str(real_data)).take(torch.arange(2000))
+    """Five orders of MNIST's 10,000 test pictures, through the mesh."""
+    pictures = mnist("test", root=str(real_data))
     x = pictures.images.flatten(1).float() / 255
     accuracies, divergences = [], []
     for seed in range(5):
-        order = torch.randperm(2000, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(10_000, generator=torch.Generator().manual_seed(seed))
         y, scores = mapped(x[order], perplexity=30, early_steps=250, steps=500)
         accuracies.append(knn_accuracy(nearest(y, 10)[1], pictures.labels[order]))
         divergences.append(scores["kl"])
-    assert max(accuracies) - min(accuracies) < 0.005 and min(accuracies) > 0.9
+    assert max(accuracies) - min(accuracies) < 0.005 and min(accuracies) > 0.94
     assert max(divergences) < 1.02 * min(divergences)
