@@ -15,10 +15,11 @@ from cnnlab.projection import PROJECTIONS
 from cnnlab.tasks import parts
 from cnnlab.tasks.album import Album
 from cnnlab.tasks.embedding import Embedded, embedded, of_layer, of_pixels, usable
-from cnnlab.tasks.leaves import leaves, told
+from cnnlab.tasks.leaves import leaves
 from cnnlab.tasks.maps import Projector, drawn
 from cnnlab.tasks.scene import SPLITS, Scene, scene
 from cnnlab.tasks.twins import doubles
+from cnnlab.tasks.verdict import told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
-"""What `embed` leaves behind: arrays, figures, a page, TensorBoard's projector, and what is printed of them."""
+"""What `embed` leaves behind: arrays, figures, a page, and TensorBoard's projector."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ import numpy as np
 
 from cnnlab.core.files import write_json, write_text, write_whole
 from cnnlab.core.projector import write_projector
-from cnnlab.core.text import plain
 from cnnlab.projection.lattice import assigned
 from cnnlab.projection.pca import components
 from cnnlab.tasks.album import Album
 from cnnlab.tasks.maps import Map
 from cnnlab.tasks.scene import Scene
 from cnnlab.tasks.twins import Twin
+from cnnlab.tasks.verdict import facts, finding, noted
 from cnnlab.viz.atlas import sprite
 from cnnlab.viz.insets import pictures_figure
 from cnnlab.viz.map import Points as Pins
@@ -32,7 +31,7 @@ def leaves(album: Album, shown: Scene, maps: list[Map], same: list[Twin], grid: 
     seen, flat = first.seen, first.y.cpu().numpy()
     labels, classes = seen.labels.numpy(), shown.classes
     predictions = None if seen.predictions is None else seen.predictions.numpy()
-    title, note = finding(maps), ". ".join(facts(first))
+    title, note = finding(maps), noted(first)
     numbers = {"pictures": len(seen), "maps": {one.name: one.numbers for one in maps},
                "twins": [{"picture": seen.names[twin.place]} | vars(twin) for twin in same]}  # fmt: skip
     figure = scatter_figure(
@@ -62,45 +61,6 @@ def marked(n: int, same: list[Twin]) -> np.ndarray | None:
     return ringed if same else None
 
 
-def finding(maps: list[Map]) -> str:
-    """What the maps show, in a line."""
-    seen, k = maps[0].seen, maps[0].numbers["neighbours"]
-    right = [one.numbers["map"]["knn_accuracy"] for one in maps]
-    if None in right:
-        return (
-            f"{len(seen):,} pictures: {maps[0].numbers['neighbours_kept']:.0%} of their {k} nearest are so on the map"
-        )
-    if len(maps) > 1:
-        each = ", ".join(f"{one.name} {share:.2%}" for one, share in zip(maps, right, strict=True))
-        return f"Pictures among their own class on the map, of {len(seen):,}: {each}"
-    return f"{right[0]:.2%} of {len(seen):,} pictures lie among their own class on the map"
-
-
-def facts(one: Map) -> list[str]:
-    """What is said of a map beside it: what it is of, and the numbers."""
-    rows = [f"{one.seen.x.shape[1]:,} numbers of each picture: {one.where}"]
-    return rows + [f"{what}: {', '.join(filter(None, values))}" for what, *values in table(one)]
-
-
-def table(one: Map) -> list[tuple[str, str, str]]:
-    """What is said, of the features and of the map, in words; empty where it is said of the other alone."""
-    n, k = one.numbers, one.numbers["neighbours"]
-    rows = [
-        (f"same class as most of {k} nearest", *of_both(n, "knn_accuracy", "{:.2%}")),
-        ("silhouette of the classes", *of_both(n, "silhouette", "{:.3f}")),
-        ("trustworthiness", "", n["trustworthiness"] and f"{n['trustworthiness']:.4f}"),
-        (f"of {k} nearest, still nearest on the map", "", f"{n['neighbours_kept']:.1%}"),
-        ("of those, nearest by another seed too", "", ", ".join(f"{share:.1%}" for share in n.get("steadiness", []))),
-        ("KL divergence", "", f"{n['kl']:.4f}" if "kl" in n else ""),
-        ("variance on the two axes", "", f"{n['variance']:.1%}" if "variance" in n else ""),
-    ]
-    return [(what, a or "", b or "") for what, a, b in rows if a or b]
-
-
-def of_both(numbers: dict[str, Any], name: str, form: str) -> list[str]:
-    return ["" if (value := numbers[side][name]) is None else form.format(value) for side in ("features", "map")]
-
-
 def lattice(album: Album, one: Map, side: int) -> None:
     """The pictures on a square of cells, drawn evenly from all where there are more."""
     n = len(one.seen)
@@ -108,7 +68,7 @@ def lattice(album: Album, one: Map, side: int) -> None:
     index = np.linspace(0, n - 1, side * side).round().astype(int)
     cells, moved = assigned(one.y.cpu().numpy()[index], side, side)
     few = f"{len(index):,} of {n:,} pictures" if len(index) < n else f"All {n:,} pictures"
-    title = f"{few} on a grid, each {moved:.2f} cells from its place on the map, on average"
+    title = f"{few} on a grid, {moved:.2f} cells from their places on average"
     places = [
         {"picture": one.seen.names[i], "column": int(x), "row": int(y)} for i, (x, y) in zip(index, cells, strict=True)
     ]
@@ -165,27 +125,3 @@ def project(folder: Path, maps: list[Map], classes: tuple[str, ...]) -> None:
 
 def named(index: Any, classes: tuple[str, ...]) -> list[str]:
     return [classes[i] if i >= 0 else "" for i in index.tolist()]
-
-
-def told(album: Album, maps: list[Map], same: list[Twin], *, as_json: bool) -> None:
-    """The numbers for a terminal of 80 columns and where all is; or as JSON."""
-    place = album.folder
-    if as_json:
-        print(json.dumps(album.shown[0].numbers | {"folder": str(place)}))
-        return
-    for one in maps:
-        print(f"\n{plain(one.name)[:40] if len(maps) > 1 else '':<44}{'features':>12}{'map':>12}")
-        print("\n".join(f"{what:<44}{a:>12}{b:>12}" for what, a, b in table(one)))
-    if len(maps) > 1:
-        n = maps[1].numbers
-        print(f"\nof {n['neighbours']} nearest, the same for both{n['features_shared']:>17.1%}{n['map_shared']:>12.1%}")
-        print(f"left between the maps once laid on each other{n['residual']:>23.1%}")
-    if same:
-        pair = f"{maps[0].seen.names[same[0].place]} as {same[0].name}"
-        print(f"\n{len(same):,} are nearly in the other set too, {pair}: listed in scores.json")
-    print(f"\n{place}")
-    print("  map.html          to pan, zoom and search, in any browser")
-    for figure in album.shown:
-        print(f"  figures/{figure.name}.png")
-    print("  embedding.npz     features, coordinates, labels, predictions")
-    print(f"look at it  tensorboard --logdir {place}   (PROJECTOR)")
