@@ -27,6 +27,7 @@ def write_projector(
     config = ProjectorConfig()
     for number, (name, array) in enumerate(points.items()):
         file = f"projector/{number}.bytes"
+        array = np.pad(array, ((0, 0), (0, max(0, 3 - array.shape[1]))))  # of fewer axes it draws nothing
         blob = np.ascontiguousarray(array, dtype="<f4").tobytes()
         write_whole(folder / file, lambda part, blob=blob: part.write_bytes(blob))  # type: ignore[misc]
         one = config.embeddings.add(tensor_name=name, tensor_path=file)

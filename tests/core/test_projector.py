@@ -15,7 +15,8 @@ def test_what_tensorboard_reads_is_what_was_given(tmp_path: Path) -> None:
     write_projector(tmp_path, points, words, sheet, 4)
     config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
     assert [one.tensor_name for one in config.embeddings] == list(points)
-    for one, array in zip(config.embeddings, points.values(), strict=True):
+    flat = np.array([[0, 1, 0], [2, 3, 0], [4, 5, 0]])  # of two axes TensorBoard draws nothing
+    for one, array in zip(config.embeddings, (flat, points["features"]), strict=True):
         assert tuple(one.tensor_shape) == array.shape
         found = np.fromfile(tmp_path / one.tensor_path, dtype="<f4").reshape(array.shape)
         np.testing.assert_array_equal(found, array)

@@ -57,8 +57,8 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     page = (folder / "map.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in page and f"{scores['kl']:.4f}" in page
     config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
-    first = np.fromfile(folder / config.embeddings[0].tensor_path, dtype="<f4").reshape(-1, 2)
-    np.testing.assert_array_equal(first, arrays["coordinates"])
+    first = np.fromfile(folder / config.embeddings[0].tensor_path, dtype="<f4").reshape(-1, 3)
+    np.testing.assert_array_equal(first[:, :2], arrays["coordinates"])
     words = (folder / config.embeddings[0].metadata_path).read_text().splitlines()
     assert words[0] == "picture\tclass\tpredicted" and words[4].startswith(f"test #3\t{real.labels[3]}\t")
     tile = config.embeddings[0].sprite.single_image_dim[0]
