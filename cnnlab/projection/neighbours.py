@@ -37,6 +37,14 @@ def nearest(x: Tensor, k: int, among: Tensor | None = None) -> tuple[Tensor, Ten
     return torch.cat([d for d, _ in found]), torch.cat([index for _, index in found])
 
 
+def repeated(x: Tensor) -> int:
+    """How many of (N, D) points are another one again. Each is told by the sum of its coordinates, each times a number
+    drawn for it: equal points have equal sums, others hardly ever."""
+    drawn = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x.device)
+    sums = torch.cat([(part * drawn).sum(1) for part in x.split(max(1, BLOCK // x.shape[1]))])
+    return len(x) - len(sums.unique())
+
+
 @dataclass
 class Points:
     """(N, D) points, and the neighbours of each among the others, as many as were asked for at most so far."""

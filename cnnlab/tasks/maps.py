@@ -13,7 +13,7 @@ from cnnlab.core.progress import Progress, clock
 from cnnlab.core.schema import call
 from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.align import procrustes
-from cnnlab.projection.neighbours import Points, nearest
+from cnnlab.projection.neighbours import Points, nearest, repeated
 from cnnlab.projection.pca import components
 from cnnlab.projection.repulsion import FEW
 from cnnlab.projection.trust import knn_accuracy, overlap, silhouette, trustworthiness
@@ -75,7 +75,7 @@ def drawn(networks: dict[str, tuple[Embedded, str]], projector: Projector, k: in
         points = Points(seen.x)
         y, numbers = projector(points, maps[0].y if maps else None)
         k = min(k, (len(points) - 1) // 2)
-        numbers = {"of": where, "dimensions": seen.x.shape[1]} | numbers
+        numbers = {"of": where, "dimensions": seen.x.shape[1], "repeated": repeated(seen.x)} | numbers
         numbers |= scored(points, y, seen.labels, k, projector.seed)
         if maps:
             y, numbers["residual"] = procrustes(maps[0].y, y)

@@ -77,6 +77,9 @@ def told(album: Album, maps: list[Map], same: list[Twin], *, as_json: bool) -> N
         n = maps[1].numbers
         print(f"\nof {n['neighbours']} nearest, the same for both{n['features_shared']:>17.1%}{n['map_shared']:>12.1%}")
         print(f"left between the maps once laid on each other{n['residual']:>23.1%}")
+    for one in maps:
+        if again := one.numbers["repeated"]:
+            print(f"\n{again:,} have exactly another's features: noise alone parts them on the map")
     if same:
         pair = f"{maps[0].seen.names[same[0].place]} as {same[0].name}"
         print(f"\n{len(same):,} are nearly in the other set too, {pair}: listed in scores.json")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cnnlab.projection import neighbours
-from cnnlab.projection.neighbours import Points, blocks, nearest, squares
+from cnnlab.projection.neighbours import Points, blocks, nearest, repeated, squares
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(150, 7, generator=RNG, dtype=torch.float64) + 5
@@ -80,3 +80,12 @@ def test_neighbours_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None
         for found, expected in zip(points.near(k), find(X, k), strict=True):
             assert torch.equal(found, expected)
     assert asked == [5, 8] and len(points) == 150
+
+
+def test_points_that_are_there_again_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(50, 7)
+    assert repeated(x) == 0
+    x[[3, 40, 41]] = x[[7, 7, 8]]
+    assert repeated(x) == 3
+    monkeypatch.setattr(neighbours, "BLOCK", 20)
+    assert repeated(x) == 3 and repeated(torch.ones(9, 2)) == 8

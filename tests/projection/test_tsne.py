@@ -14,7 +14,7 @@ from cnnlab.projection.affinities import Affinities
 from cnnlab.projection.neighbours import Points, nearest
 from cnnlab.projection.pca import components
 from cnnlab.projection.repulsion import FEW
-from cnnlab.projection.trust import knn_accuracy
+from cnnlab.projection.trust import knn_accuracy, trustworthiness
 from cnnlab.projection.tsne import (
     EVERY,
     LONGEST,
@@ -281,11 +281,14 @@ def test_the_order_of_the_points_does_not_change_what_a_map_is_worth(real_data: 
     """Five orders of MNIST's 10,000 test pictures, through the mesh."""
     pictures = mnist("test", root=str(real_data))
     x = pictures.images.flatten(1).float() / 255
-    accuracies, divergences = [], []
+    accuracies, divergences, trusts = [], [], []
     for seed in range(5):
         order = torch.randperm(10_000, generator=torch.Generator().manual_seed(seed))
         y, scores = mapped(x[order], perplexity=30, early_steps=250, steps=500)
-        accuracies.append(knn_accuracy(nearest(y, 10)[1], pictures.labels[order]))
+        near = nearest(y, 10)[1]
+        accuracies.append(knn_accuracy(near, pictures.labels[order]))
+        trusts.append(trustworthiness(x[order], near))
         divergences.append(scores["kl"])
     assert max(accuracies) - min(accuracies) < 0.005 and min(accuracies) > 0.94
+    assert max(trusts) - min(trusts) < 0.005 and min(trusts) > 0.97
     assert max(divergences) < 1.02 * min(divergences)

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from torch import nn
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call
@@ -113,6 +115,25 @@ def test_a_users_pictures_are_placed_among_the_known(cnnlab: Cnnlab, run: Path, 
     for place, twin in ((360, 0), (361, 7)):  # equal pictures are neighbours on the map
         apart = np.linalg.norm(arrays["coordinates"] - arrays["coordinates"][place], axis=1)
         assert twin in apart.argsort()[:4]
+
+
+def test_another_network_over_ones_own_pictures_needs_no_run(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.ReLU(), nn.Linear(6, 3))
+    monkeypatch.setattr(embed, "pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4)))
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        path = here / "photos" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+    found, folder = made(cnnlab, "features=small", "split=photos", "perplexity=2", "seeds=0")
+    assert folder.parent == Path("outputs/embed") and list(found["maps"]) == ["small"] and found["pictures"] == 8
+    arrays = np.load(folder / "embedding.npz")
+    assert arrays["classes"].tolist() == ["a", "b"] and arrays["labels"].tolist() == [0] * 4 + [1] * 4
+    assert arrays["features"].shape == (8, 6) and "predictions" not in arrays
+    assert "no run with a checkpoint" in refused(cnnlab, "features=small", "split=test")
 
 
 def test_what_cannot_be_is_one_line_and_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
