@@ -38,13 +38,13 @@ def leaves(album: Album, shown: Scene, maps: list[Map], same: list[Twin], grid: 
         {one.name if len(maps) > 1 else "": one.y.cpu().numpy() for one in maps},
         labels,
         classes,
-        mistaken=None if seen.mistaken is None else seen.mistaken.numpy(),
+        mistaken=None if seen.mistaken is None else np.stack([told_wrong(one) for one in maps]),
         ringed=marked(len(seen), same),
         own=seen.own.numpy() if bool(seen.own.any()) else None,
         title=title,
-        note=note,
+        note=noted(*maps),
     )
-    album.show("scatter", figure, numbers, title, note)
+    album.show("scatter", figure, numbers, title, noted(*maps))
     album.show("pictures", pictures_figure(flat, seen.pixels, labels, classes, predictions, title=title, note=note),
                numbers, title, note)  # fmt: skip
     lattice(album, first, grid)
@@ -52,6 +52,11 @@ def leaves(album: Album, shown: Scene, maps: list[Map], same: list[Twin], grid: 
     write_json(album.folder / "scores.json", numbers)
     write_text(album.folder / "map.html", map_page(title, facts(first), pins(maps, classes, same)))
     project(album.folder, maps, classes)
+
+
+def told_wrong(one: Map) -> np.ndarray:
+    """(N,) which pictures this map's network takes for what they are not."""
+    return np.zeros(len(one.seen), bool) if one.seen.mistaken is None else one.seen.mistaken.numpy()
 
 
 def marked(n: int, same: list[Twin]) -> np.ndarray | None:

@@ -23,8 +23,14 @@ def finding(maps: list[Map]) -> str:
     return f"{right[0]:.2%} of {len(seen):,} pictures lie among their own class on the map"
 
 
-def noted(one: Map) -> str:
+def noted(one: Map, other: Map | None = None) -> str:
     """What stands at a figure's foot."""
+    if other is not None:
+        n = other.numbers
+        return (
+            f"{other.name}'s map began where {one.name}'s ended and is laid over it; of {n['neighbours']} nearest "
+            f"{n['features_shared']:.1%} are the same for both among the features, {n['map_shared']:.1%} on the map."
+        )
     n, how = one.numbers, "t-SNE" if "kl" in one.numbers else "The first two principal components"
     right = n["features"]["knn_accuracy"]
     among = "" if right is None else f" There {right:.2%} are of the class of most of their {n['neighbours']} nearest."

@@ -35,12 +35,14 @@ def scatter_figure(
     note: str = "",
 ) -> np.ndarray:
     """{name: (N, 2) map of the same N pictures}, side by side, (N,) labels, -1 unknown -> (H, W, 3) uint8. (N,) bool
-    each: `mistaken` pictures get a black ring, `ringed` ones (near-duplicates) an orange diamond, `own` ones a star."""
+    each: `mistaken` pictures get a black ring, `ringed` ones (near-duplicates) an orange diamond, `own` ones a star;
+    what differs from map to map, such as who mistakes which, as (maps, N)."""
     side = 1000 if len(maps) == 1 else max(500, 1680 // len(maps))
     width = len(maps) * (side + MARGIN) + MARGIN
     heads, feet = lines(title, width - 2 * MARGIN, 16), lines(note, width - 2 * MARGIN, 11)
-    marks = {name: mask for name, mask in (("mistaken", mistaken), ("near-duplicate", ringed), ("your own", own))
-             if mask is not None and mask.any()}  # fmt: skip
+    given = {"mistaken": mistaken, "near-duplicate": ringed, "your own": own}
+    shape = len(maps), len(labels)
+    marks = {name: np.broadcast_to(mask, shape) for name, mask in given.items() if mask is not None and mask.any()}
     top = 20 + 30 * len(heads) + (34 if len(maps) > 1 else 4)
     high = int(side * np.clip(max(tallness(y) for y in maps.values()), 0.5, 1))
     foot = top + high + 12
@@ -53,7 +55,7 @@ def scatter_figure(
         axes.add_patch(Rectangle((corner[0], corner[1]), side, high, fill=False, edgecolor="#DDDDDD"))
         points = placed(y, side, high, 30) + corner
         dots(axes, points, labels)
-        rings(axes, points, marks)
+        rings(axes, points, {kind: masks[number] for kind, masks in marks.items() if masks[number].any()})
         names(axes, densest(points, labels), classes, (corner, corner + np.array([side, high])))
     legend(axes, marks, width / 2, foot + 14)
     write(axes, MARGIN, foot + 34 * bool(marks), feet, 11, align="left", step=21, color=GREY)
@@ -95,8 +97,9 @@ def rings(axes: Axes, points: np.ndarray, marks: Mapping[str, np.ndarray]) -> No
 
 
 def legend(axes: Axes, marks: Mapping[str, np.ndarray], x: float, y: float) -> None:
-    """What the marks that there are mean, and how many, on one line around (x, y)."""
-    texts = [f"{name} ({mask.sum():,})" for name, mask in marks.items()]
+    """What the marks that there are mean, and how many, on each map, on one line around (x, y)."""
+    counts = {name: list(dict.fromkeys(f"{mask.sum():,}" for mask in masks)) for name, masks in marks.items()}
+    texts = [f"{name} ({' and '.join(each)})" for name, each in counts.items()]
     widths = [64 + 9.3 * len(text) for text in texts]
     x -= sum(widths) / 2
     for name, text, width in zip(marks, texts, widths, strict=True):

@@ -84,3 +84,13 @@ def test_no_class_lies_on_all_others() -> None:
     assert sorted(order) == list(range(1000))
     assert all(abs((part < 500).mean() - 0.5) < 0.05 for part in np.array_split(order, 10))
     assert len(PALETTE) == 10
+
+
+def test_each_map_has_the_rings_of_its_own_network() -> None:
+    none, all_of_them = np.zeros(200, bool), np.ones(200, bool)
+    maps = {"one": Y, "two": Y}
+    plain = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, none]), title="t")
+    second = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, all_of_them]), title="t")
+    middle, high = plain.shape[1] // 2, plain.shape[0]
+    assert np.array_equal(plain[: high - 60, :middle], second[: high - 60, :middle])
+    assert not np.array_equal(plain[: high - 60, middle:], second[: high - 60, middle:])
