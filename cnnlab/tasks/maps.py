@@ -73,16 +73,18 @@ def drawn(networks: dict[str, tuple[Embedded, str]], projector: Projector, k: in
     maps: list[Map] = []
     for name, (seen, where) in networks.items():
         points = Points(seen.x)
-        y, numbers = projector(points, maps[0].y if maps else None)
+        begin = maps[0].y if maps else components(points.x, 2)[0]
+        y, numbers = projector(points, begin)
         k = min(k, (len(points) - 1) // 2)
+        on_map = nearest(y, k)[1]
         numbers = {"of": where, "dimensions": seen.x.shape[1], "repeated": repeated(seen.x)} | numbers
-        numbers |= scored(points, y, seen.labels, k, projector.seed)
+        numbers |= scored(points, y, on_map, seen.labels, projector.seed)
         if maps:
             y, numbers["residual"] = procrustes(maps[0].y, y)
             numbers["features_shared"] = overlap(maps[0].near[:, :k], points.near(k)[1])
-            numbers["map_shared"] = overlap(nearest(maps[0].y, k)[1], nearest(y, k)[1])
+            numbers["map_shared"] = overlap(nearest(maps[0].y, k)[1], on_map)
         elif projector.chancy:
-            numbers["steadiness"] = steadiness(points, y, projector, k, seeds)
+            numbers["steadiness"] = steadiness(points, begin, on_map, projector, seeds)
         maps.append(Map(name, seen, where, y, points.near(min(NEAR, len(points) - 1))[1], numbers))
     return maps
 
@@ -100,12 +102,13 @@ class Steps:
         self.progress.show(f"{self.what}: step {done} of {total}  KL {kl:.3f}  {left}", keep=done == total)
 
 
-def scored(points: Points, y: Tensor, labels: Tensor, k: int, seed: int) -> Scores:
-    """What of the points' k nearest neighbours, and of their classes, is kept on their map. Class scores are of the
-    pictures whose class is known, and None where they say nothing: no class, or but one."""
-    n = len(points)
+def scored(points: Points, y: Tensor, on_map: Tensor, labels: Tensor, seed: int) -> Scores:
+    """What of the points' nearest neighbours, and of their classes, is kept on their map, where (N, k) `on_map` are
+    nearest. Class scores are of the pictures whose class is known, and None where they say nothing: no class, or but
+    one."""
+    n, k = on_map.shape
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:RANKED].sort().values.to(y.device)
-    near, on_map = points.near(k)[1], nearest(y, k)[1]
+    near = points.near(k)[1]
     return {
         "neighbours": k,
         "features": of_classes(points.x, near, labels),
@@ -130,9 +133,8 @@ def of_classes(x: Tensor, near: Tensor, labels: Tensor) -> dict[str, float | Non
     return {"knn_accuracy": knn_accuracy(near, labels), "silhouette": silhouette(x, labels, rows) if several else None}
 
 
-def steadiness(points: Points, y: Tensor, projector: Projector, k: int, seeds: int) -> list[float]:
-    """For each of further seeds the mean share of a picture's k neighbours on the map that are its neighbours on that
-    seed's map as well."""
-    on_map = nearest(y, k)[1]
-    others = (projector(points, further=further)[0] for further in range(1, seeds + 1))
-    return [overlap(on_map, nearest(other, k)[1]) for other in others]
+def steadiness(points: Points, begin: Tensor, on_map: Tensor, projector: Projector, seeds: int) -> list[float]:
+    """For each of further seeds the mean share of a picture's (N, k) neighbours on the map that are its neighbours on
+    that seed's map, begun at the same places, as well."""
+    others = (projector(points, begin, further=further)[0] for further in range(1, seeds + 1))
+    return [overlap(on_map, nearest(other, on_map.shape[1])[1]) for other in others]

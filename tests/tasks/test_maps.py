@@ -6,7 +6,7 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.sources import digits
-from cnnlab.projection.neighbours import Points
+from cnnlab.projection.neighbours import Points, nearest
 from cnnlab.tasks import maps
 from cnnlab.tasks.embedding import Embedded
 from cnnlab.tasks.maps import Projector, Steps, drawn, of_classes, scored
@@ -33,7 +33,7 @@ def test_the_seed_says_where_it_begins() -> None:
 
 def test_scores_are_of_all_or_of_those_whose_class_is_known() -> None:
     y, _ = Projector("pca", {}, 0, quiet=True)(Points(X))
-    found = scored(Points(X), y, LABELS, 5, 0)
+    found = scored(Points(X), y, nearest(y, 5)[1], LABELS, 0)
     assert found["trustworthiness"] == pytest.approx(sklearn_trustworthiness(X, y, n_neighbors=5), abs=1e-6)
     some = LABELS.clone()
     some[::2] = -1
