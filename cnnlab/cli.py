@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 from textwrap import wrap
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from cnnlab import completion, config, manual
 from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
 from cnnlab.core.files import exists
+from cnnlab.core.progress import COMMAND
 from cnnlab.core.text import literal, plain
 
 app = typer.Typer(
@@ -27,8 +29,12 @@ OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
 NAMES = ("saliency.target",)
+STYLE_KEYS = ("content_layer", "layers", "ratio", "strength")  # of configs/style/, given bare
 # Keys whose values are files, folders or runs.
-PATHS = ("against", "dataset.root", "drawing", "init", "outputs", "resume", "run", "split")
+PATHS = (
+    *("again", "against", "dataset.root", "drawing", "features.weights", "init", "out", "outputs", "resume", "run"),
+    *("score", "split"),
+)
 
 
 def group_help() -> str:
@@ -51,6 +57,7 @@ RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
 EmbedWords = Annotated[list[str] | None, words("[RUN [RUN]] [KEY=VALUE]...")]
 VisualizeWords = Annotated[list[str] | None, words("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")]
 RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
+StylizeWords = Annotated[list[str] | None, words("CONTENT STYLE... [KEY=VALUE]...")]
 PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
 Multirun = Annotated[
     bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
@@ -198,6 +205,41 @@ def embed(
     config.launch("embed", words, cfg=cfg)
 
 
+@app.command(help=manual.STYLIZE)
+def stylize(
+    given: StylizeWords = None,
+    time: Annotated[str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")] = "",
+    again: Annotated[str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")] = "",
+    score: Annotated[str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")] = "",
+    download: Annotated[bool, typer.Option("--download", help="Fetch VGG-19's weights where there are none.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
+    json: Json = False,
+    cfg: Cfg = "",
+    debug: Debug = False,
+) -> None:
+    names, rest = split(given)
+    texts = {"time": time, "again": again, "score": score}
+    flags = {"download": download, "overwrite": overwrite, "json": json}
+    words = [
+        *([f"content={literal(names[0])}"] if names else []),
+        *([f"styles=[{','.join(map(literal, names[1:]))}]"] if names[1:] else []),
+        *(nested(word) for word in rest),
+        *(f"{key}={literal(value)}" for key, value in texts.items() if value),
+        *(f"{key}=true" for key, on in flags.items() if on),
+    ]
+    config.launch("stylize", words, cfg=cfg)
+
+
+def nested(word: str) -> str:
+    """`strength=1`, a style's own key, as `style.strength=1`; `features=vgg19` as its name. Times may go bare."""
+    key, equals, value = word.partition("=")
+    if key in STYLE_KEYS:
+        return f"style.{word}"
+    if key == "features":
+        return f"features.name{equals}{value}"
+    return f"{key}={literal(value)}" if key == "time" and value not in ("", "null") else word
+
+
 @app.command(help=manual.PREDICT)
 def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
     names, rest = split(given)
@@ -265,6 +307,7 @@ def main() -> None:
     """Run the command line; every error that a user can cause is a line or two on stderr."""
     if completion.answer_bash():
         return
+    COMMAND.set(monotonic())
     try:
         app()
     except CnnlabError as error:

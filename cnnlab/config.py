@@ -13,7 +13,7 @@ from cnnlab.sweep import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
-TASKS = ("bench", "compare", "describe", "embed", "eval", "lr_find", "predict", "train", "visualize")
+TASKS = ("bench", "compare", "describe", "embed", "eval", "lr_find", "predict", "stylize", "train", "visualize")
 # cnnlab makes its own run folders and writes its own logs.
 QUIET = (
     "hydra.run.dir=.",

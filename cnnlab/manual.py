@@ -122,6 +122,28 @@ Keys:
   of t-SNE: perplexity=P  steps=N  early_steps=N  early_exaggeration=X  lr=X
 """
 
+STYLIZE = """Paint a photograph in the style of a painting.
+
+\b
+Examples:
+  cnnlab stylize photo.jpg painting.jpg    photo_painting.png beside it
+  cnnlab stylize photo.jpg painting.jpg strength=0.9 size=800
+  cnnlab stylize photo.jpg painting.jpg --time 30s
+  cnnlab stylize photo.jpg one.jpg two.jpg style_weights=[2,1]
+  cnnlab stylize photo.jpg painting.jpg color=content
+  cnnlab stylize photo.jpg painting.jpg style=chapter
+  cnnlab stylize --again photo_painting.png photo.jpg painting.jpg
+  cnnlab stylize --score any.png photo.jpg painting.jpg
+
+\b
+Keys:
+  strength=0..1  size=N  color=style|content|matched  start=content|noise|style
+  style=relative|chapter  ratio=X  layers=[...]  content_layer=NAME
+  features=auto|vgg19|vgg16|random  features.weights=FILE
+  features.pool=max|average  method=lbfgs|adam  steps=N  first_steps=N
+  coarsest=N  style_scale=X  total_variation=X  out=FILE  seed=N  device=...
+"""
+
 DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.
 
 \b

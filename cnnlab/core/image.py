@@ -19,6 +19,10 @@ FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA",
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
 
 
+class TooManyPixels(CnnlabError):
+    """A picture has more than may be decoded."""
+
+
 @cache
 def formats() -> tuple[str, ...]:
     """Those of FORMATS that the Pillow here was built with."""
@@ -35,7 +39,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, side: int | 
         with open(path, "rb") as file:  # noqa: PTH123  (a third faster in one go, and Path is slow)
             image = Image.open(io.BytesIO(file.read()), formats=formats())
         if math.prod(image.size) > max_pixels:
-            raise CnnlabError(f"{of(path)} has {math.prod(image.size):,} pixels; the limit is {max_pixels:,}")
+            raise TooManyPixels(f"{of(path)} has {math.prod(image.size):,} pixels; the limit is {max_pixels:,}")
         if side is not None and min(image.size) >= 4 * side:
             image.draft(None, (2 * side, 2 * side))
         image.load()

@@ -2,7 +2,10 @@
 
 import shutil
 import sys
+from contextvars import ContextVar
 from typing import TextIO
+
+COMMAND: ContextVar[float] = ContextVar("COMMAND")  # when the command began, on the monotonic clock
 
 
 def clock(seconds: float) -> str:

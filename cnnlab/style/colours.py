@@ -1,0 +1,55 @@
+"""Whose colours a painted photograph has (Gatys et al. 2016, "Preserving color in neural artistic style transfer")."""
+
+import torch
+from torch import Tensor
+
+# Rec. 601 luma and two differences of colours, as the paper's YIQ has them.
+YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, 3, H, W) -> the channels' mean (3, 1) and covariance (3, 3), in float64."""
+    pixels = x.double().flatten(2).squeeze(0)
+    mean = pixels.mean(1, keepdim=True)
+    return mean, (pixels - mean) @ (pixels - mean).T / pixels.shape[1]
+
+
+def root(matrix: Tensor, power: float) -> Tensor:
+    """A symmetric matrix to a power; what is nearly singular is kept from exploding."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp_min(1e-5) ** power) @ vectors.T
+
+
+def matched(style: Tensor, content: Tensor) -> Tensor:
+    """The painting with the photograph's mean colour and covariance of colours (the paper's section 3, the
+    symmetric solution), cut off at 0 and 1. (1, 3, H, W) both."""
+    (ours, spread), (theirs, wanted) = moments(style), moments(content)
+    turn = root(wanted, 0.5) @ root(spread, -0.5)
+    pixels = turn @ (style.double().flatten(2).squeeze(0) - ours) + theirs
+    return pixels.view_as(style).clamp(0, 1).to(style.dtype)
+
+
+def luminance(x: Tensor) -> Tensor:
+    """(1, 3, H, W) -> (1, 1, H, W)."""
+    return (x * x.new_tensor(YIQ[0]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def grey(x: Tensor) -> Tensor:
+    """Luminance as three equal channels."""
+    return luminance(x).expand(-1, 3, -1, -1).contiguous()
+
+
+def grey_matched(style: Tensor, content: Tensor) -> Tensor:
+    """The painting's luminance with the photograph's mean and spread, as three equal channels."""
+    ours, theirs = luminance(style), luminance(content)
+    moved = (ours - ours.mean()) / ours.std().clamp_min(1e-5) * theirs.std() + theirs.mean()
+    return moved.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
+
+
+def recoloured(painted: Tensor, content: Tensor) -> Tensor:
+    """What was painted, in the photograph's colours: its luminance, and the photograph's two differences (the paper's
+    section 4)."""
+    basis = painted.new_tensor(YIQ)
+    chroma = torch.einsum("ij,njhw->nihw", basis, content)[:, 1:]
+    both = torch.cat([luminance(painted), chroma], 1)
+    return torch.einsum("ij,njhw->nihw", torch.linalg.inv(basis), both).clamp(0, 1)

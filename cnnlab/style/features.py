@@ -1,0 +1,141 @@
+"""VGG's convolutions as a style loss wants them: a picture in, the maps behind named ReLUs out."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.core.errors import UsageError
+
+NAME = re.compile(r"conv([1-9])_([1-9])")
+# Convolutions in each block (Simonyan & Zisserman 2014, table 1, D and E), and their filters.
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+FILTERS = (64, 128, 256, 512, 512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """What a network wants its input to be, and how it pads and pools. `mean` and `std` are of the channels in the
+    network's own order and range."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    range: Literal["0..1", "0..255"]
+    color: Literal["RGB", "BGR"]
+    padding: Literal["zeros", "reflect"]
+    pool: Literal["max", "average"]
+
+
+# What torchvision's own weights were trained with.
+IMAGENET = Convention(
+    mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), range="0..1", color="RGB", padding="zeros", pool="max"
+)
+POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+
+
+class Encoder(nn.Module):
+    """A VGG without its head. Layers have the paper's names: conv3_2 is the second convolution of the third block,
+    relu3_2 what follows it, pool3 what ends the block."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], convention: Convention, *, deepest: str | None = None) -> None:
+        """`tensors`: conv<b>_<c>.weight and .bias, whose shapes say how wide the network is; `deepest`: the last ReLU
+        that will be asked for, None for all. Raises ValueError for tensors that are no such network."""
+        super().__init__()
+        self.convention, layers = convention, OrderedDict[str, nn.Module]()
+        names = ordered(tensors)
+        for block, inside in groupby(names, key=lambda name: name[4]):
+            if block != "1":
+                layers[f"pool{int(block) - 1}"] = POOLS[convention.pool](2)
+            for name in inside:
+                layers[name] = convolution(tensors[f"{name}.weight"], tensors[f"{name}.bias"], convention.padding)
+                layers[name.replace("conv", "relu")] = nn.ReLU(inplace=True)
+        kept = list(layers)
+        for name in kept[kept.index(deepest) + 1 :] if deepest in kept else ():
+            del layers[name]
+        self.layers = nn.Sequential(layers)
+        self.relus = tuple(name for name in layers if name.startswith("relu"))
+        self.register_buffer("mean", torch.tensor(convention.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(convention.std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    @property
+    def least(self) -> int:
+        """Pixels that a picture's shorter side must have."""
+        pools = sum(name.startswith("pool") for name, _ in self.layers.named_children())
+        return int(2**pools) * (2 if self.convention.padding == "reflect" else 1)
+
+    def given(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in 0..1 -> what the first convolution takes."""
+        x = x if self.convention.color == "RGB" else x.flip(1)
+        return (x * (255 if self.convention.range == "0..255" else 1) - self.mean) / self.std
+
+    def forward(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """(N, 3, H, W) RGB in 0..1 -> {"relu1_1": (N, K, H, W), "relu2_1": (N, K, H/2, W/2), ...}, sizes rounded down.
+        Raises UsageError for a ReLU that there is not, or a picture of fewer than `least` pixels a side."""
+        for name in names:
+            if name not in self.relus:
+                raise UsageError(f"layer {name!r} is not one of {', '.join(self.relus)}")
+        if min(x.shape[2:]) < self.least:
+            height, width = x.shape[2:]
+            raise UsageError(f"{width}x{height} pixels are too few: {self.least} a side are needed")
+        found: dict[str, Tensor] = {}
+        x = self.given(x)
+        for name, module in self.layers.named_children():
+            if len(found) == len(set(names)):
+                break
+            x = module(x)
+            if name in names:
+                found[name] = x
+        return found
+
+
+def ordered(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The convolutions' names, first to last. Raises ValueError, naming the first, for what is no VGG's."""
+    names = sorted({key.rpartition(".")[0] for key in tensors})
+    before, depth = (1, 0), 3
+    for name in names:
+        found = NAME.fullmatch(name)
+        place = (int(found[1]), int(found[2])) if found else (0, 0)
+        if place not in ((before[0], before[1] + 1), (before[0] + 1, 1)) or (place == (2, 1) and before == (1, 0)):
+            raise ValueError(f"{name} is not the convolution that follows conv{before[0]}_{before[1]}")
+        weight, bias = (tensors.get(f"{name}.{part}") for part in ("weight", "bias"))
+        if weight is None or bias is None or weight.shape != (len(bias), depth, 3, 3):
+            shape = None if weight is None else tuple(weight.shape)
+            raise ValueError(f"{name}.weight is of {shape}, not of (filters, {depth}, 3, 3) with a bias for each")
+        before, depth = place, len(bias)
+    if not names:
+        raise ValueError("it holds no convolutions")
+    return names
+
+
+def convolution(weight: Tensor, bias: Tensor, padding: Literal["zeros", "reflect"]) -> nn.Conv2d:
+    with torch.device("meta"):
+        made = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, padding_mode=padding)
+    made.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return made
+
+
+def shapes(blocks: Collection[int], filters: Collection[int] = FILTERS) -> dict[str, tuple[int, int]]:
+    """{"conv1_1": (3, 64), ...}: each convolution's channels in and out."""
+    found, depth = dict[str, tuple[int, int]](), 3
+    for b, (count, width) in enumerate(zip(blocks, filters, strict=True), 1):
+        for c in range(1, count + 1):
+            found[f"conv{b}_{c}"], depth = (depth, width), width
+    return found
+
+
+def random_tensors(channels: Mapping[str, tuple[int, int]], generator: torch.Generator) -> dict[str, Tensor]:
+    """Weights that have learned nothing: N(0, 2 / fan_in) (He et al. 2015), zero biases."""
+    found: dict[str, Tensor] = {}
+    for name, (depth, width) in channels.items():
+        found[f"{name}.weight"] = torch.randn(width, depth, 3, 3, generator=generator) * (2 / (9 * depth)) ** 0.5
+        found[f"{name}.bias"] = torch.zeros(width)
+    return found

@@ -1,0 +1,144 @@
+"""What neural style minimises (Gatys, Ecker & Bethge 2015): how far a picture is from one in what it shows, and from
+another in how it is painted.
+
+Both objectives here have one form, a |X - P|^2 at the content's layer and, for each style layer, b_l |A_l - G_l|^2;
+they differ in the scales a and b_l. Gram matrices are divided by their own number of positions m: pictures may then
+differ in size, and where they do not it is the chapter's formula.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Maps = Mapping[str, Tensor]
+Scales = tuple[Tensor, dict[str, Tensor]]
+RELU = re.compile("relu[1-5]_[1-4]")
+
+
+def gram(maps: Tensor) -> Tensor:
+    """(1, K, H, W) -> (K, K), F F^T / m in float32 or better, m = HW positions."""
+    columns = maps.flatten(2).squeeze(0)
+    columns = columns.float() if columns.dtype in (torch.float16, torch.bfloat16) else columns
+    return columns @ columns.T / columns.shape[1]
+
+
+def blend(grams: Sequence[Maps], weights: Sequence[float]) -> dict[str, Tensor]:
+    """Several pictures' Gram matrices as one target, by weight: what is nearest to the blend is nearest to them all,
+    since sum w_i |A_i - G|^2 differs from |sum w_i A_i - G|^2 by a constant, the weights adding up to 1."""
+    total = sum(weights)
+    return {name: sum(one[name] * (w / total) for one, w in zip(grams, weights, strict=True)) for name in grams[0]}  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Sitters:
+    """What is painted from: the photograph's maps P at the content's layer, and Gram matrices by layer of the
+    paintings (A) and of the photograph itself."""
+
+    P: Tensor
+    S: Tensor  # the (first) painting's maps at the content's layer
+    A: Maps
+    photograph: Maps
+
+
+def plainly(sitters: Sitters) -> Scales:
+    """1 for content (the chapter has no half), 1 / (4 k^2) / L for each of L style layers of k filters."""
+    scale = {name: A.new_tensor(1 / (4 * A.shape[0] ** 2 * len(sitters.A))) for name, A in sitters.A.items()}
+    return sitters.P.new_tensor(1.0), scale
+
+
+def as_shares(sitters: Sitters) -> Scales:
+    """Each term as a share of what it could be. Style, by layer: 1 / L for the photograph untouched, 0 for a picture
+    painted exactly as the painting. Content: 0 for the photograph, 1 on average for a place of it beside an unrelated
+    place of the painting: E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2."""
+    P, S = (maps.float().flatten(2).squeeze(0) for maps in (sitters.P, sitters.S))
+    apart = P.var(1, correction=0).sum() + S.var(1, correction=0).sum() + (P.mean(1) - S.mean(1)).square().sum()
+    scale = {}
+    for name, A in sitters.A.items():
+        untouched = floored((A - sitters.photograph[name]).square().sum(), A)
+        scale[name] = 1 / (len(sitters.A) * untouched)
+    return 1 / (floored(apart, P) * P.shape[1]), scale
+
+
+def floored(distance: Tensor, values: Tensor) -> Tensor:
+    """Two pictures that are alike to a millionth are not told apart: no division by nothing."""
+    return distance.clamp_min(1e-6 * float(values.square().sum()) + 1e-12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What is minimised: layers, how their terms are scaled, and the weights of the sum."""
+
+    content_layer: str
+    layers: tuple[str, ...]
+    scales: Callable[[Sitters], Scales]
+    content: float
+    style: float
+
+    def __post_init__(self) -> None:
+        for name in (*self.layers, self.content_layer):
+            if not RELU.fullmatch(name):
+                raise ValueError(f"layers are relu1_1 to relu5_4, not {name!r}")
+        if not self.layers:
+            raise ValueError("layers must name at least one")
+
+    @property
+    def deepest(self) -> str:
+        return max(*self.layers, self.content_layer)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A weighted sum: `content` a |X - P|^2 + `style` sum_l b_l |A_l - G_l|^2 + `variation` V."""
+
+    sitters: Sitters
+    scales: Scales
+    aim: Aim
+    variation: float = 0.0
+
+    def __call__(self, maps: Maps, x: Tensor) -> Tensor:
+        """Maps by name and the (1, 3, H, W) picture -> the loss, the content's term, each style layer's, and the
+        variation, terms scaled but not yet weighted: (3 + L,)."""
+        (a, b), aim = self.scales, self.aim
+        content = a * (maps[aim.content_layer].float() - self.sitters.P).square().sum()
+        styles = [b[name] * (gram(maps[name]) - self.sitters.A[name]).square().sum() for name in aim.layers]
+        variation = total_variation(x) if self.variation else content.new_zeros(())
+        loss = aim.content * content + aim.style * torch.stack(styles).sum() + self.variation * variation
+        return torch.stack([loss, content, *styles, variation])
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """The mean squared difference of neighbouring pixels, down and across (Mahendran & Vedaldi 2015, beta = 2)."""
+    return (x[..., 1:, :] - x[..., :-1, :]).square().mean() + (x[..., 1:] - x[..., :-1]).square().mean()
+
+
+def mixed(strength: float) -> tuple[float, float]:
+    """0 (the photograph) to 1 (the painting's texture alone) -> weights of content and style, which add up to 1: the
+    cubes, since what is seen to change lies between weights of 1:1 (0.5) and 1:1000 (0.91)."""
+    content, style = (1 - strength) ** 3, strength**3
+    return content / (content + style), style / (content + style)
+
+
+def chapter(*, ratio: float, layers: list[str], content_layer: str) -> Aim:
+    """The chapter's loss: sum (P - X)^2 and sum (A - G)^2 / (4 k^2 m^2) / L, `ratio` : 1, which the chapter leaves
+    open."""
+    if not 0 <= ratio < float("inf"):
+        raise ValueError(f"ratio must be at least 0, not {ratio}")
+    return Aim(content_layer=content_layer, layers=tuple(layers), scales=plainly, content=ratio, style=1.0)
+
+
+def relative(*, strength: float, layers: list[str], content_layer: str) -> Aim:
+    """Shares, so that `strength` means the same for every pair of pictures at every size.
+
+    Departs from Gatys: every style layer counts the same whatever its activations' size, and content and style add up
+    in the same proportion whatever the pictures, which raw sums do not.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be between 0 and 1, not {strength}")
+    content, style = mixed(strength)
+    return Aim(content_layer=content_layer, layers=tuple(layers), scales=as_shares, content=content, style=style)
+
+
+AIMS: dict[str, Callable[..., Aim]] = {"chapter": chapter, "relative": relative}

@@ -1,0 +1,129 @@
+"""From coarse to fine: a small picture first, which settles what is large, then what it became, enlarged, as the start
+of the next."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from cnnlab.core.errors import CnnlabError
+from cnnlab.style.descent import LBFGS, Adam, Loss
+from cnnlab.style.features import Encoder
+from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram
+from cnnlab.style.plan import Size, painting_size
+
+Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
+Descent = LBFGS | Adam
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a transfer stands after a step. `scale` and `step` count from 1, `total` over all scales; `terms` as
+    Objective has them; `unsound`: how often at this scale a loss was not finite; `last`: the scale ends here;
+    `loss`: what is minimised there."""
+
+    scale: int
+    scales: int
+    step: int
+    total: int
+    picture: Tensor
+    terms: Tensor
+    unsound: int
+    last: bool
+    loss: Loss
+
+    @property
+    def size(self) -> Size:
+        height, width = self.picture.shape[2:]
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Easel:
+    """A network and what it paints from. `style_sizes`: each painting's own (H, W); `style_weights`: what each counts;
+    `style_scale`: a painting's side as a share of what gives it the picture's area (it is never enlarged)."""
+
+    encoder: Encoder
+    content: Picture
+    styles: Sequence[Picture]
+    style_sizes: Sequence[Size]
+    style_weights: Sequence[float]
+    style_scale: float
+    aim: Aim
+    variation: float
+    dtype: torch.dtype  # of the convolutions; Gram matrices are float32
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ReLUs that must be known."""
+        return (*dict.fromkeys((*self.aim.layers, self.aim.content_layer)),)
+
+    def maps(self, x: Tensor, names: Sequence[str]) -> Maps:
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            return self.encoder(x.contiguous(memory_format=torch.channels_last), names)
+
+    def paintings(self, size: Size) -> list[Tensor]:
+        """Each painting at the size that goes with a picture's."""
+        pairs = zip(self.styles, self.style_sizes, strict=True)
+        return [one(painting_size(own, size, self.style_scale)) for one, own in pairs]
+
+    @torch.no_grad()
+    def objective(self, size: Size) -> Objective:
+        """The loss of a picture of a size."""
+        aim, names = self.aim, self.names
+        photograph = self.maps(self.content(size), names)
+        seen = [self.maps(one, names) for one in self.paintings(size)]
+        grams = [{name: gram(maps[name]) for name in aim.layers} for maps in (photograph, *seen)]
+        P, S = photograph[aim.content_layer].float(), seen[0][aim.content_layer].float()
+        sitters = Sitters(P, S, blend(grams[1:], self.style_weights), grams[0])
+        return Objective(sitters, aim.scales(sitters), aim, self.variation)
+
+    def loss(self, size: Size) -> Loss:
+        """A picture of a size -> its terms, and the loss's gradient, in the picture's own layout of memory."""
+        objective = self.objective(size)
+
+        def loss(x: Tensor) -> tuple[Tensor, Tensor]:
+            x = x.detach().requires_grad_()
+            terms = objective(self.maps(x, self.names), x)
+            (gradient,) = torch.autograd.grad(terms[0], x)
+            return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
+
+        return loss
+
+
+def transfer(
+    easel: Easel,
+    sizes: Sequence[Size],
+    begin: Callable[[Size], Tensor],
+    descend: Callable[[Loss, Tensor], Descent],
+    enough: Callable[[int, int], bool],
+) -> Iterator[State]:
+    """Paint at each of `sizes` in turn, from what `begin` gives at the first; after each step, where it stands.
+    `enough(scale, step)`: whether a scale has had steps enough. Raises CnnlabError where the first loss of a scale is
+    not finite."""
+    descent: Descent | None = None
+    total = 0
+    for scale, size in enumerate(sizes, 1):
+        loss = easel.loss(size)
+        x = (begin(size) if descent is None else enlarged(descent.picture, size)).clamp(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        descent = descent.larger(loss, x) if descent else descend(loss, x)
+        if not bool(descent.terms.isfinite().all()):
+            raise CnnlabError(f"the loss is not finite before the first step at {size[1]}x{size[0]}")
+        for step in count(1):
+            moved = descent.step()
+            total += 1
+            last = not moved or enough(scale, step)
+            yield State(scale, len(sizes), step, total, descent.picture, descent.terms, descent.unsound, last, loss)
+            if last:
+                break
+
+
+def enlarged(picture: Tensor, size: Size) -> Tensor:
+    """(1, 3, h, w) -> (1, 3, H, W), bicubic."""
+    if picture.shape[2:] == size:
+        return picture
+    return interpolate(picture, size, mode="bicubic", align_corners=False).clamp(0, 1)

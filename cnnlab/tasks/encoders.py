@@ -1,0 +1,106 @@
+"""Which network looks at the pictures, and where its weights come from."""
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cnnlab.core.download import Damaged, fetch
+from cnnlab.core.errors import CnnlabError, NotHere
+from cnnlab.core.text import plain
+from cnnlab.models.pretrained import sound
+from cnnlab.style.features import BLOCKS, IMAGENET, Encoder, random_tensors, shapes
+from cnnlab.style.weights import Network, fingerprint, keep, read, read_pth, until
+
+DEEPEST = "conv5_1"  # the last that a style loss asks for
+QUARTER = tuple(width // 4 for width in (64, 128, 256, 512, 512))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """configs/stylize.yaml's features and their types."""
+
+    name: Literal["auto", "vgg19", "vgg16", "random"]
+    weights: str | None
+    pool: Literal["max", "average"] | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network, what it is called, and its weights' fingerprint."""
+
+    encoder: Encoder
+    name: str
+    sha256: str
+
+
+def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
+    """The network that `spec` asks for, down to the ReLU `deepest`. `named`: a download may be made. Raises NotHere
+    with what can be done where there are no weights, CnnlabError for weights that cannot serve."""
+    if spec.name == "random":
+        channels = shapes((2, 2, 4, 4, 1), QUARTER)
+        network: Network = random_tensors(channels, torch.Generator().manual_seed(seed)), IMAGENET
+        name = f"random weights, seed {seed}"
+    elif spec.weights:
+        path = Path(spec.weights).expanduser()
+        network, name = read(path, spec.name if spec.name in BLOCKS else None), plain(path.name)
+    else:
+        name = "vgg19" if spec.name == "auto" else spec.name
+        network = published(name, named=named)
+    tensors, convention = network
+    convention = replace(convention, pool=spec.pool or convention.pool)
+    try:
+        return Chosen(Encoder(tensors, convention, deepest=deepest), name, fingerprint(tensors))
+    except ValueError as error:
+        raise CnnlabError(f"{name} cannot serve: {error}") from error
+
+
+def weights_folder() -> Path:
+    """CNNLAB_WEIGHTS, else where torch keeps such files."""
+    given = os.environ.get("CNNLAB_WEIGHTS")
+    return Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def published(name: str, *, named: bool) -> Network:
+    """torchvision's weights: the convolutions kept from an earlier time; else from the file that torchvision itself
+    has fetched; else, where they were asked for by name, fetched and kept."""
+    kept = weights_folder() / f"{name}_features.safetensors"
+    if kept.exists():
+        return read(kept, name)
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    base, _, file = weights.url.rpartition("/")
+    for whole in (kept.parent / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
+        if whole.exists():
+            if not sound(whole, file):
+                raise CnnlabError(f"{whole} is damaged (its checksum differs); remove it, and it is fetched again")
+            return stripped(read(whole, name))
+    size = weights.meta.get("_file_size", 0)
+    if not named:
+        raise NotHere(
+            f"no network's weights are here: --download fetches {name}'s ({size:.0f} MB, 52 MB are kept);\n"
+            f"or features.weights=FILE, or {kept.name} or {file} in {kept.parent}"
+        )
+    print(f"features={name}: weights of {size:.0f} MB, once; their convolutions are kept", flush=True)
+    try:
+        unpack = partial(strip, file=file, kept=kept)
+        fetch(file, [base], kept.parent, [kept.name], unpack, most=int(size * 1.1e6) + 1_000_000)
+    except CnnlabError as error:
+        raise NotHere(f"{name}'s weights cannot be fetched ({error}); put {file} into {kept.parent}") from error
+    return read(kept, name)
+
+
+def stripped(network: Network) -> Network:
+    tensors, convention = network
+    return until(tensors, DEEPEST), convention
+
+
+def strip(part: Path, file: str, kept: Path) -> None:
+    """A fetched file's convolutions to where they are kept. Raises Damaged where it is not the published one."""
+    if not sound(part, file):
+        raise Damaged("its checksum is not the published one")
+    keep(kept, *stripped(read_pth(part)))

@@ -1,0 +1,55 @@
+"""The log of a transfer: losses by layer and the picture as it grows, in TensorBoard."""
+
+import re
+from pathlib import Path
+from time import monotonic, time
+from typing import Any
+
+import numpy as np
+
+from cnnlab.core.device import environment
+from cnnlab.core.files import new_folder, write_json
+from cnnlab.core.run import Run
+from cnnlab.style.transfer import State
+from cnnlab.tasks import parts
+from cnnlab.tasks.painting import to_image
+from cnnlab.tasks.studio import Settings, Studio
+
+
+class Sketchbook:
+    """A folder below outputs/stylize, made with the first step."""
+
+    def __init__(self, s: Settings, made: Studio, config: parts.Config, overrides: list[str], began: float) -> None:
+        self.s, self.made, self.began, self.seen = s, made, began, 0
+        names = "_".join(one.path.stem for one in (made.content, *made.styles))
+        name = re.sub(r"[^\w.-]+", "-", names)[:80].strip(".") or "picture"
+        self.run = Run(
+            new_folder(parts.outputs_folder(s.outputs) / "stylize", name), began=time() - monotonic() + began
+        )
+        self.run.describe(config, overrides, environment(made.device) | {"seed": s.seed})
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder
+
+    def unsound(self, state: State) -> bool:
+        """Whether a loss was not finite since this was asked last."""
+        before, self.seen = self.seen, state.unsound
+        return state.unsound > before
+
+    def note(self, state: State) -> None:
+        """Losses now and then, the picture more rarely, and both at a scale's end."""
+        self.run.elapsed_s = monotonic() - self.began
+        if state.last or state.total % self.s.log_every == 0:
+            losses = self.made.losses(state.terms)
+            self.run.scalars("loss", {key: losses[key] for key in ("loss", "content", "style")}, state.total)
+            self.run.scalars("style", losses["layers"], state.total)
+        if state.last or state.total % self.s.preview_every == 0:
+            self.run.sheet("picture", np.asarray(to_image(state.picture)), state.total)
+
+    def conclude(self, path: Path, about: dict[str, Any]) -> None:
+        """Where the picture is, and what it says of itself."""
+        write_json(self.folder / "result.json", {"picture": str(path)} | about)
+
+    def close(self) -> None:
+        self.run.close()

@@ -1,0 +1,213 @@
+"""From `stylize`'s settings to what a transfer takes: pictures, network, loss, sizes."""
+
+import re
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.schema import build, call, check, fits
+from cnnlab.core.text import plain
+from cnnlab.style.colours import grey, grey_matched, matched
+from cnnlab.style.descent import DESCENTS
+from cnnlab.style.losses import AIMS, Aim
+from cnnlab.style.plan import Size, fitted, sizes_to
+from cnnlab.style.transfer import Easel
+from cnnlab.tasks.encoders import Chosen, Features, chosen, weights_folder
+from cnnlab.tasks.painting import Original, about, hashed, original, to_tensor
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "log_every", "preview_every")
+# Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
+FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device", "threads",
+        "max_pixels", "log_every", "preview_every", "time")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """configs/stylize.yaml's keys and their types; those of the style, the features and the methods are checked by
+    their builders."""
+
+    content: str | None
+    styles: list[str]
+    style_weights: list[float] | None
+    out: str | None
+    overwrite: bool
+    size: int
+    time: str | float | None
+    steps: int
+    first_steps: int
+    coarsest: int
+    style_scale: float
+    color: Literal["style", "content", "matched"]
+    start: Literal["content", "noise", "style"]
+    total_variation: float
+    method: Literal["lbfgs", "adam"]
+    precision: Literal["auto", "float32", "bfloat16"]
+    seed: int
+    device: str
+    threads: int | None
+    max_pixels: int
+    log_every: int
+    preview_every: int
+    download: bool
+    again: str | None
+    score: str | None
+    json: bool
+    outputs: str
+    style: dict[str, Any]
+    features: dict[str, Any]
+    lbfgs: dict[str, Any]
+    adam: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for key in COUNTS:
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}")
+        if not 0 < self.style_scale < float("inf"):
+            raise ValueError(f"style_scale must be above 0, not {self.style_scale}")
+        if not 0 <= self.total_variation < float("inf"):
+            raise ValueError(f"total_variation must be at least 0, not {self.total_variation}")
+        if not 0 <= self.seed < 1 << 40:
+            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
+        weights = self.style_weights
+        if weights is not None and (len(weights) != len(self.styles) or min(weights) < 0 or not sum(weights) > 0):
+            raise ValueError(f"style_weights must be {len(self.styles)} numbers, one for each painting, not {weights}")
+        if self.time is not None:
+            seconds_of(str(self.time))
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.time is None else seconds_of(str(self.time))
+
+
+MEANINGS = {
+    "relative": ("(0: the photograph, 1: nothing of it)", "(1: the photograph untouched, 0: the painting)"),
+    "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
+}
+RECORDED = tuple(field.name for field in fields(Settings) if field.name not in FREE)
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `90s`, `1m30s`, `1:30`, `1h` -> seconds. Raises ValueError."""
+    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
+        parts = [int(part or 0) for part in found.groups()]
+    elif found := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text):
+        parts = [float(part or 0) for part in found.groups()]  # type: ignore[misc]
+    else:
+        parts = [0]
+    seconds = sum(part * 60**i for i, part in enumerate(reversed(parts)))
+    if not seconds > 0:
+        raise ValueError(f"time must be like 30s, 2m, 1m30s or 1:30, not {text!r}")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Everything that a transfer takes."""
+
+    content: Original
+    styles: list[Original]
+    chosen: Chosen
+    aim: Aim
+    sizes: list[Size]
+    easel: Easel
+    device: torch.device
+    start: str
+    seed: int
+    meaning: tuple[str, str]
+
+    def begin(self, size: Size) -> Tensor:
+        """What the first scale starts from: the photograph, the (first) painting stretched to its shape, or noise,
+        uniform in 0..1."""
+        if self.start == "noise":
+            return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(self.seed)).to(self.device)
+        if self.start == "style":
+            return self.easel.styles[0](size)
+        return self.easel.content(size)
+
+    def too_small(self, style: Original) -> bool:
+        """Whether a painting has fewer pixels than are wanted of it."""
+        wanted = (self.sizes[-1][0] * self.sizes[-1][1]) * self.easel.style_scale**2
+        return style.size[0] * style.size[1] < 0.99 * wanted
+
+    def losses(self, terms: Tensor) -> dict[str, Any]:
+        """Terms in words."""
+        loss, content, *styles, variation = terms.tolist()
+        return {
+            "loss": loss,
+            "content": content,
+            "style": sum(styles),
+            "layers": dict(zip(self.aim.layers, styles, strict=True)),
+            "variation": variation,
+        }
+
+
+def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None = None) -> Studio:
+    """Read and build. `named`: weights may be fetched; `full`: the picture's size, where it is not to follow from the
+    photograph's. Raises UsageError or CnnlabError for what cannot be."""
+    aim = build(AIMS, s.style, "style")
+    spec = call(Features, s.features, "features")
+    for name, descent in DESCENTS.items():
+        check(descent, getattr(s, name), name)
+    content, styles = original(str(s.content), s.max_pixels), [original(one, s.max_pixels) for one in s.styles]
+    network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
+    network.encoder.to(device).to(memory_format=torch.channels_last)
+    sizes = sizes_to(full or fitted(content.size, s.size), s.coarsest)
+    sizes = [size for size in sizes if min(size) >= network.encoder.least] or sizes[-1:]
+    shown, painted = coloured(s.color, content, styles, sizes[-1])
+    kind = "float32" if s.precision == "auto" and device.type != "cuda" else s.precision
+    easel = Easel(
+        encoder=network.encoder,
+        content=shown.tensor(device),
+        styles=[one.tensor(device) for one in painted],
+        style_sizes=[one.size for one in painted],
+        style_weights=s.style_weights or [1.0] * len(painted),
+        style_scale=s.style_scale,
+        aim=aim,
+        variation=s.total_variation,
+        dtype=PRECISIONS.get(kind, torch.bfloat16),
+    )
+    return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed, MEANINGS[s.style["name"]])
+
+
+def coloured(color: str, content: Original, styles: list[Original], size: Size) -> tuple[Original, list[Original]]:
+    """The pictures as the network is to see them: of the photograph's own colours, the painting's moved to them, or
+    neither any."""
+    small = to_tensor(content.at(size))
+    if color == "matched":
+        return content, [one.changed(partial(matched, content=small)) for one in styles]
+    if color == "content":
+        return content.changed(grey), [one.changed(partial(grey_matched, content=small)) for one in styles]
+    return content, styles
+
+
+def repeated(s: Settings, overrides: list[str]) -> tuple[Settings, list[int]]:
+    """The settings that a picture was made with, and its steps at each scale; pictures, place and device are this
+    command's. Raises UsageError for other pictures than it was made of, or other keys, CnnlabError for a record that
+    cannot be one."""
+    source, found = plain(str(s.again)), about(str(s.again))
+    for word in overrides:
+        if word.lstrip("+").partition("=")[0] not in (*FREE, "features.weights"):
+            raise UsageError(f"--again takes its settings from {source}: {word} cannot be given with it")
+    known = found["sha256"]
+    if (
+        not fits(found["steps"], list[int])
+        or not fits(found["settings"], dict[str, Any])
+        or not fits(known, dict[str, Any])
+    ):
+        raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
+    if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known.get("styles", [])]:
+        raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
+    free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
+    made = call(Settings, found["settings"] | free | {"time": None}, f"{source}'s record")
+    call(Features, made.features, "features")
+    if name := made.features["weights"]:
+        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(name).name)
+    return made, found["steps"]
