@@ -41,7 +41,7 @@ def group_help() -> str:
     """Every configuration group with its options, a line each."""
     rows = [
         row
-        for group, options in config.groups().items()
+        for group, options in config.groups("train").items()
         for row in wrap(" | ".join(options), 76, initial_indent=f"  {group + '=':<12}", subsequent_indent=" " * 14)
     ]
     return "\b\nGroups, and what each can be:\n" + "\n".join(rows)

@@ -161,17 +161,26 @@ def one_line(task: str, error: BaseException | None) -> str:
 
 
 def plain_defaults(task: str) -> dict[str, Any]:
-    """configs/`task`.yaml as it stands, for a task that has no groups; without Hydra."""
+    """configs/`task`.yaml as it stands, its groups not composed; without Hydra."""
     from yaml import safe_load
 
     found: dict[str, Any] = safe_load((CONFIGS / f"{task}.yaml").read_text(encoding="utf-8"))
     return found
 
 
-def groups() -> dict[str, list[str]]:
-    """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options."""
+def groups(task: str = "") -> dict[str, list[str]]:
+    """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options; those of one task, or all."""
     folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+    found = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+    return {name: found[name] for name in found if not task or name in named(task)}
+
+
+def named(task: str) -> set[str]:
+    """The groups that configs/`task`.yaml's defaults choose from."""
+    defaults = plain_defaults(task).get("defaults", [])
+    others = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
+    chosen = {key for entry in defaults if isinstance(entry, dict) for key in entry}
+    return chosen.union(*map(named, others))
 
 
 def keys(task: str) -> list[str]:
@@ -181,4 +190,4 @@ def keys(task: str) -> list[str]:
         below = value.items() if isinstance(value, dict) else ()
         return [word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))]
 
-    return [*groups(), *walk(compose(task, []), "")]
+    return [*groups(task), *walk(compose(task, []), "")]

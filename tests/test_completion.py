@@ -14,6 +14,8 @@ def test_groups_options_and_keys_are_offered() -> None:
     assert {"epochs=", "experiment=", "optim.lr="} <= set(completions("train", ""))
     assert {"model=", "seconds=", "optim.lr="} <= set(completions("bench", ""))
     assert {"lowest=", "epochs="} <= set(completions("lr-find", ""))
+    assert {"style=", "style.strength=", "size=", "color="} <= set(completions("stylize", ""))
+    assert "model=" not in completions("stylize", "") and "style=" not in completions("train", "")
     assert completions("train", "resum") == ["resume=", "resume=null"]
     assert completions("train", "compi") == ["compile=", "compile=false"]
     assert completions("train", "nothing") == [] == completions("runs", "x")

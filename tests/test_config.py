@@ -6,17 +6,21 @@ import pytest
 import torch
 
 from cnnlab.config import CONFIGS, TASKS, compose, groups, keys
-from cnnlab.core.schema import call
+from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import literal
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.tasks import bench, lr_find, parts, predict
+from cnnlab.style.descent import DESCENTS
+from cnnlab.style.losses import AIMS
+from cnnlab.tasks import bench, lr_find, parts, predict, studio
 from cnnlab.tasks import eval as eval_task
+from cnnlab.tasks.encoders import Features
 from cnnlab.tasks.groups import apart
 from cnnlab.tasks.training import Settings
 from tests.conftest import Cnnlab
 
-OPTIONS = [(group, option) for group, options in groups().items() for option in options]
+OPTIONS = [(group, option) for group, options in groups("train").items() for option in options]
+STYLES = groups("stylize")["style"]
 PUBLISHED = ("alexnet", "vgg16", "vgg19")  # for pictures of 224 pixels
 SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
@@ -39,8 +43,19 @@ def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
     parts.data_settings(settings.dataset)
 
 
+@pytest.mark.parametrize("option", STYLES)
+def test_every_style_composes_and_builds(option: str) -> None:
+    settings = call(studio.Settings, compose("stylize", [f"style={option}"]), "")
+    aim = build(AIMS, settings.style, "style")
+    assert (aim.deepest, aim.content_layer, len(aim.layers)) == ("relu5_1", "relu4_2", 5)
+    call(Features, settings.features, "features")
+    for name, descent in DESCENTS.items():
+        check(descent, getattr(settings, name), name)
+
+
 def test_every_yaml_file_was_among_them() -> None:
     known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {f"{task}.yaml" for task in TASKS}
+    known |= {f"style/{name}.yaml" for name in STYLES}
     known |= {f"model/size/folder_{name}.yaml" for name in PUBLISHED}
     assert {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()} == known
 
@@ -51,6 +66,7 @@ def test_every_part_has_a_yaml_file() -> None:
 
     found = groups()
     assert set(MODELS) == set(found["model"]) and set(SOURCES) == set(found["dataset"])
+    assert set(AIMS) == set(found["style"])
     assert set(OPTIMIZERS) == set(found["optim"]) and set(SCHEDULES) == set(found["schedule"])
 
 
@@ -58,7 +74,7 @@ def test_every_part_has_a_yaml_file() -> None:
 def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
-    if path.parent.name in ("optim", "schedule", "dataset") or path.parent == CONFIGS:
+    if path.parent.name in ("optim", "schedule", "dataset", "style") or path.parent == CONFIGS:
         for line in lines:
             if ":" in line and not line.lstrip().startswith(("#", "-", "name", "defaults")):
                 assert "#" in line, f"{path.name}: {line}"

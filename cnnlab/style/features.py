@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -77,15 +77,18 @@ class Encoder(nn.Module):
         x = x if self.convention.color == "RGB" else x.flip(1)
         return (x * (255 if self.convention.range == "0..255" else 1) - self.mean) / self.std
 
-    def forward(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """(N, 3, H, W) RGB in 0..1 -> {"relu1_1": (N, K, H, W), "relu2_1": (N, K, H/2, W/2), ...}, sizes rounded down.
-        Raises UsageError for a ReLU that there is not, or a picture of fewer than `least` pixels a side."""
+    def check(self, names: Collection[str], size: Sequence[int]) -> None:
+        """Raises UsageError for a ReLU that there is not, or a (H, W) of fewer than `least` pixels a side."""
         for name in names:
             if name not in self.relus:
                 raise UsageError(f"layer {name!r} is not one of {', '.join(self.relus)}")
-        if min(x.shape[2:]) < self.least:
-            height, width = x.shape[2:]
-            raise UsageError(f"{width}x{height} pixels are too few: {self.least} a side are needed")
+        if min(size) < self.least:
+            raise UsageError(f"{size[1]}x{size[0]} pixels are too few: {self.least} a side are needed")
+
+    def forward(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """(N, 3, H, W) RGB in 0..1 -> {"relu1_1": (N, K, H, W), "relu2_1": (N, K, H/2, W/2), ...}, sizes rounded down.
+        Raises UsageError as `check` does."""
+        self.check(names, x.shape[2:])
         found: dict[str, Tensor] = {}
         x = self.given(x)
         for name, module in self.layers.named_children():

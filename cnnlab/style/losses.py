@@ -20,9 +20,13 @@ RELU = re.compile("relu[1-5]_[1-4]")
 
 def gram(maps: Tensor) -> Tensor:
     """(1, K, H, W) -> (K, K), F F^T / m in float32 or better, m = HW positions."""
-    columns = maps.flatten(2).squeeze(0)
-    columns = columns.float() if columns.dtype in (torch.float16, torch.bfloat16) else columns
+    columns = wide(maps).flatten(2).squeeze(0)
     return columns @ columns.T / columns.shape[1]
+
+
+def wide(x: Tensor) -> Tensor:
+    """The same in float32, where it has less."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def blend(grams: Sequence[Maps], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -53,7 +57,7 @@ def as_shares(sitters: Sitters) -> Scales:
     """Each term as a share of what it could be. Style, by layer: 1 / L for the photograph untouched, 0 for a picture
     painted exactly as the painting. Content: 0 for the photograph, 1 on average for a place of it beside an unrelated
     place of the painting: E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2."""
-    P, S = (maps.float().flatten(2).squeeze(0) for maps in (sitters.P, sitters.S))
+    P, S = (wide(maps).flatten(2).squeeze(0) for maps in (sitters.P, sitters.S))
     apart = P.var(1, correction=0).sum() + S.var(1, correction=0).sum() + (P.mean(1) - S.mean(1)).square().sum()
     scale = {}
     for name, A in sitters.A.items():
@@ -102,7 +106,7 @@ class Objective:
         """Maps by name and the (1, 3, H, W) picture -> the loss, the content's term, each style layer's, and the
         variation, terms scaled but not yet weighted: (3 + L,)."""
         (a, b), aim = self.scales, self.aim
-        content = a * (maps[aim.content_layer].float() - self.sitters.P).square().sum()
+        content = a * (wide(maps[aim.content_layer]) - self.sitters.P).square().sum()
         styles = [b[name] * (gram(maps[name]) - self.sitters.A[name]).square().sum() for name in aim.layers]
         variation = total_variation(x) if self.variation else content.new_zeros(())
         loss = aim.content * content + aim.style * torch.stack(styles).sum() + self.variation * variation

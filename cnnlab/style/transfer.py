@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from cnnlab.core.errors import CnnlabError
 from cnnlab.style.descent import LBFGS, Adam, Loss
 from cnnlab.style.features import Encoder
-from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram
+from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram, wide
 from cnnlab.style.plan import Size, painting_size
 
 Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
@@ -65,19 +65,18 @@ class Easel:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not torch.float32):
             return self.encoder(x.contiguous(memory_format=torch.channels_last), names)
 
-    def paintings(self, size: Size) -> list[Tensor]:
-        """Each painting at the size that goes with a picture's."""
-        pairs = zip(self.styles, self.style_sizes, strict=True)
-        return [one(painting_size(own, size, self.style_scale)) for one, own in pairs]
+    def painting_sizes(self, size: Size) -> list[Size]:
+        """Each painting's size beside a picture's."""
+        return [painting_size(own, size, self.style_scale) for own in self.style_sizes]
 
     @torch.no_grad()
     def objective(self, size: Size) -> Objective:
         """The loss of a picture of a size."""
         aim, names = self.aim, self.names
         photograph = self.maps(self.content(size), names)
-        seen = [self.maps(one, names) for one in self.paintings(size)]
+        seen = [self.maps(one(own), names) for one, own in zip(self.styles, self.painting_sizes(size), strict=True)]
         grams = [{name: gram(maps[name]) for name in aim.layers} for maps in (photograph, *seen)]
-        P, S = photograph[aim.content_layer].float(), seen[0][aim.content_layer].float()
+        P, S = wide(photograph[aim.content_layer]), wide(seen[0][aim.content_layer])
         sitters = Sitters(P, S, blend(grams[1:], self.style_weights), grams[0])
         return Objective(sitters, aim.scales(sitters), aim, self.variation)
 

@@ -41,7 +41,7 @@ def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
     """The network that `spec` asks for, down to the ReLU `deepest`. `named`: a download may be made. Raises NotHere
     with what can be done where there are no weights, CnnlabError for weights that cannot serve."""
     if spec.name == "random":
-        channels = shapes((2, 2, 4, 4, 1), QUARTER)
+        channels = shapes((*BLOCKS["vgg19"][:4], 1), QUARTER)
         network: Network = random_tensors(channels, torch.Generator().manual_seed(seed)), IMAGENET
         name = f"random weights, seed {seed}"
     elif spec.weights:
@@ -81,17 +81,24 @@ def published(name: str, *, named: bool) -> Network:
             return stripped(read(whole, name))
     size = weights.meta.get("_file_size", 0)
     if not named:
+        sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
         raise NotHere(
-            f"no network's weights are here: --download fetches {name}'s ({size:.0f} MB, 52 MB are kept);\n"
-            f"or features.weights=FILE, or {kept.name} or {file} in {kept.parent}"
+            f"no network's weights are here: --download fetches {name}'s ({sizes});\n"
+            f"or features.weights=FILE, or {file} in {kept.parent}, or features=random to study"
         )
-    print(f"features={name}: weights of {size:.0f} MB, once; their convolutions are kept", flush=True)
+    print(f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", flush=True)
     try:
         unpack = partial(strip, file=file, kept=kept)
         fetch(file, [base], kept.parent, [kept.name], unpack, most=int(size * 1.1e6) + 1_000_000)
     except CnnlabError as error:
         raise NotHere(f"{name}'s weights cannot be fetched ({error}); put {file} into {kept.parent}") from error
     return read(kept, name)
+
+
+def kept_mb(name: str) -> float:
+    """Megabytes of a network's convolutions down to DEEPEST."""
+    blocks = (*BLOCKS[name][:4], 1)
+    return sum(4 * width * (9 * depth + 1) for depth, width in shapes(blocks).values()) / 1e6
 
 
 def stripped(network: Network) -> Network:

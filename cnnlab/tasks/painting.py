@@ -85,7 +85,7 @@ def place_for(out: str | None, content: Path, styles: list[Path], *, overwrite: 
     if path.suffix.lower() != ".png":
         raise UsageError(f"out must be a .png, not {plain(path.name)}")
     if out and path.exists() and not overwrite:
-        raise UsageError(f"{plain(str(path))} is there already: overwrite=true replaces it")
+        raise UsageError(f"{plain(str(path))} is there already: --overwrite replaces it")
     if path.is_dir():
         raise UsageError(f"{plain(str(path))} is a folder")
     probe = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")

@@ -1,30 +1,29 @@
 """From `stylize`'s settings to what a transfer takes: pictures, network, loss, sizes."""
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.schema import build, call, check, fits
+from cnnlab.core.errors import UsageError
+from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.losses import AIMS, Aim
 from cnnlab.style.plan import Size, fitted, sizes_to
 from cnnlab.style.transfer import Easel
-from cnnlab.tasks.encoders import Chosen, Features, chosen, weights_folder
-from cnnlab.tasks.painting import Original, about, hashed, original, to_tensor
+from cnnlab.tasks.encoders import Chosen, Features, chosen
+from cnnlab.tasks.painting import Original, original, to_tensor
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "log_every", "preview_every")
 # Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
 FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device", "threads",
-        "max_pixels", "log_every", "preview_every", "time")  # fmt: skip
+        "max_pixels", "log_every", "preview_every")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +155,11 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
     spec = call(Features, s.features, "features")
     for name, descent in DESCENTS.items():
         check(descent, getattr(s, name), name)
+    call(DESCENTS[s.method], getattr(s, s.method), s.method, still, torch.zeros(1, 3, 1, 1))
     content, styles = original(str(s.content), s.max_pixels), [original(one, s.max_pixels) for one in s.styles]
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
     sizes = sizes_to(full or fitted(content.size, s.size), s.coarsest)
-    sizes = [size for size in sizes if min(size) >= network.encoder.least] or sizes[-1:]
     shown, painted = coloured(s.color, content, styles, sizes[-1])
     kind = "float32" if s.precision == "auto" and device.type != "cuda" else s.precision
     easel = Easel(
@@ -174,7 +173,27 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
         variation=s.total_variation,
         dtype=PRECISIONS.get(kind, torch.bfloat16),
     )
+    sizes = large_enough(sizes, easel, content, styles)
     return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed, MEANINGS[s.style["name"]])
+
+
+def large_enough(sizes: list[Size], easel: Easel, content: Original, styles: list[Original]) -> list[Size]:
+    """Those sizes at which the network can look at all pictures. Raises UsageError, naming the picture, where that is
+    not so at the last."""
+    least = easel.encoder.least
+    found = [size for size in sizes if min(min(one) for one in (size, *easel.painting_sizes(size))) >= least]
+    easel.encoder.check(easel.names, (least, least))
+    for one, size in zip((content, *styles), (sizes[-1], *easel.painting_sizes(sizes[-1])), strict=True):
+        try:
+            easel.encoder.check(easel.names, size)
+        except UsageError as error:
+            raise UsageError(f"{plain(one.path.name)}: {error}") from error
+    return found
+
+
+def still(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A loss to try a method's keys with."""
+    return torch.zeros(1), x
 
 
 def coloured(color: str, content: Original, styles: list[Original], size: Size) -> tuple[Original, list[Original]]:
@@ -186,28 +205,3 @@ def coloured(color: str, content: Original, styles: list[Original], size: Size) 
     if color == "content":
         return content.changed(grey), [one.changed(partial(grey_matched, content=small)) for one in styles]
     return content, styles
-
-
-def repeated(s: Settings, overrides: list[str]) -> tuple[Settings, list[int]]:
-    """The settings that a picture was made with, and its steps at each scale; pictures, place and device are this
-    command's. Raises UsageError for other pictures than it was made of, or other keys, CnnlabError for a record that
-    cannot be one."""
-    source, found = plain(str(s.again)), about(str(s.again))
-    for word in overrides:
-        if word.lstrip("+").partition("=")[0] not in (*FREE, "features.weights"):
-            raise UsageError(f"--again takes its settings from {source}: {word} cannot be given with it")
-    known = found["sha256"]
-    if (
-        not fits(found["steps"], list[int])
-        or not fits(found["settings"], dict[str, Any])
-        or not fits(known, dict[str, Any])
-    ):
-        raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
-    if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known.get("styles", [])]:
-        raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
-    free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
-    made = call(Settings, found["settings"] | free | {"time": None}, f"{source}'s record")
-    call(Features, made.features, "features")
-    if name := made.features["weights"]:
-        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(name).name)
-    return made, found["steps"]

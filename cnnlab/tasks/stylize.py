@@ -1,6 +1,7 @@
 """`cnnlab stylize`: a photograph in the style of a painting (Gatys, Ecker & Bethge 2015)."""
 
 import json
+import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,10 @@ from cnnlab.style.descent import DESCENTS
 from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State, enlarged, transfer
 from cnnlab.tasks import parts
+from cnnlab.tasks.again import earlier
 from cnnlab.tasks.painting import place_for, save, to_image, to_tensor
 from cnnlab.tasks.sketch import Sketchbook
-from cnnlab.tasks.studio import RECORDED, Settings, Studio, repeated, studio
+from cnnlab.tasks.studio import RECORDED, Settings, Studio, studio
 from cnnlab.tasks.verdicts import scored
 
 SAVING_S = 0.5  # kept of a limited time to write the picture
@@ -35,7 +37,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     nothing, where something cannot be; Stopped, once the picture so far is written, where a signal asked for it."""
     began = COMMAND.get(monotonic())
     s = call(Settings, config, "")
-    s, steps = repeated(s, overrides) if s.again else (s, None)
+    before = earlier(s, overrides) if s.again else None
+    s = before.settings if before else s
     if s.content is None or not s.styles:
         raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE...")
     device = pick_device(s.device)
@@ -45,9 +48,10 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     out = place_for(s.out, Path(s.content), [Path(one) for one in s.styles], overwrite=s.overwrite)
     with threads(s.threads), repeatable(device):
         made = studio(s, device, named=s.download or any(word.startswith("features.name=") for word in overrides))
-        sizes = made.sizes[: len(steps)] if steps else made.sizes
-        wanted = steps or [s.first_steps, *[s.steps] * (len(sizes) - 1)]
-        budget = Budget(sizes, wanted, None if steps else s.seconds, began, SAVING_S)
+        if before:
+            before.hold(made)
+        steps = before.steps if before else [s.first_steps, *[s.steps] * (len(made.sizes) - 1)]
+        budget = Budget(made.sizes[: len(steps)], steps, s.seconds, began, SAVING_S)
         if not s.json:
             print("\n".join(opening(s, made, device)), flush=True)
         paint(s, made, budget, out, config, overrides)
@@ -69,7 +73,7 @@ def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
 def paint(s: Settings, made: Studio, budget: Budget, out: Path, config: parts.Config, overrides: list[str]) -> None:
     """Step by step, to the picture."""
     descend = partial(DESCENTS[s.method], **getattr(s, s.method))
-    progress, book = Progress(), Sketchbook(s, made, config, overrides, budget.began)
+    progress, book = Progress(sys.stderr if s.json else None), Sketchbook(s, made, config, overrides, budget.began)
     state: State | None = None
     try:
         with Signals() as signals:
@@ -77,7 +81,8 @@ def paint(s: Settings, made: Studio, budget: Budget, out: Path, config: parts.Co
                 progress.show(line(state, budget), keep=state.last)
                 if book.unsound(state):
                     progress.end()
-                    print(f"step {state.total}: the loss was not finite; back to the last picture, with a smaller step")
+                    print(f"step {state.total}: the loss was not finite; back to the last picture, with a smaller step",
+                          file=progress.stream)  # fmt: skip
                 book.note(state)
                 if signals.asked:
                     break
@@ -150,7 +155,8 @@ def told(s: Settings, made: Studio, state: State, path: Path, terms: Tensor, bud
     meaning = made.meaning
     print(f"\ncontent  {losses['content']:<10.4g} {meaning[0]}")
     print(f"style    {losses['style']:<10.4g} {meaning[1]}")
-    width = max(len(name) for name in losses["layers"])
-    print("  " + "  ".join(f"{name:<{width}} {value:.3g}" for name, value in losses["layers"].items()))
+    cells = [f"{name} {value:<10.3g}" for name, value in losses["layers"].items()]
+    for at in range(0, len(cells), 4):
+        print("  " + " ".join(cells[at : at + 4]).rstrip())
     print(f"{state.total} steps, {clock(seconds)} in all\n\n{plain(str(path))}")
     print(f"look at it grow  tensorboard --logdir {folder}")

@@ -1,0 +1,49 @@
+"""`cnnlab stylize --again`: what a picture says of how it was made, as settings once more."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.schema import call, fits
+from cnnlab.core.text import plain
+from cnnlab.tasks.encoders import Features, weights_folder
+from cnnlab.tasks.painting import about, hashed
+from cnnlab.tasks.studio import FREE, RECORDED, Settings, Studio
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The settings that a picture was made with, its steps at each scale, its weights' fingerprint, and its name."""
+
+    settings: Settings
+    steps: list[int]
+    weights: str
+    source: str
+
+    def hold(self, made: Studio) -> None:
+        """Raises UsageError where it was made with other weights, or at fewer scales than it says."""
+        if self.weights != made.chosen.sha256:
+            raise UsageError(f"{self.source} was made with other weights than {made.chosen.name}'s")
+        if not 1 <= len(self.steps) <= len(made.sizes):
+            raise UsageError(f"{self.source} does not say how it was made: {len(self.steps)} scales")
+
+
+def earlier(s: Settings, overrides: list[str]) -> Earlier:
+    """What the picture `s.again` says; pictures, place and device are this command's. Raises UsageError for other
+    pictures than it was made of, or other keys, CnnlabError for a record that cannot be one."""
+    source, found = plain(str(s.again)), about(str(s.again))
+    for word in overrides:
+        if word.lstrip("+").partition("=")[0] not in (*FREE, "features.weights"):
+            raise UsageError(f"--again takes its settings from {source}: {word} cannot be given with it")
+    known, steps = found["sha256"], found["steps"]
+    if not fits(steps, list[int]) or not all(fits(one, dict[str, Any]) for one in (found["settings"], known)):
+        raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
+    if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known.get("styles", [])]:
+        raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
+    free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
+    made = call(Settings, found["settings"] | free | {"time": None}, f"{source}'s record")
+    call(Features, made.features, "features")
+    if name := made.features["weights"]:
+        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(name).name)
+    return Earlier(made, steps, str(known.get("weights")), source)

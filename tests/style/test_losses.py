@@ -1,0 +1,164 @@
+import pytest
+import torch
+from torch import Tensor
+
+from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
+from cnnlab.style.losses import (
+    Aim,
+    Objective,
+    Sitters,
+    as_shares,
+    blend,
+    chapter,
+    gram,
+    mixed,
+    plainly,
+    relative,
+    total_variation,
+)
+
+LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
+
+
+def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "relu1_1": torch.rand(1, 3, 2 * height, 2 * width, generator=g, dtype=torch.float64),
+        "relu2_1": torch.rand(1, 4, height, width, generator=g, dtype=torch.float64),
+    }
+
+
+def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> Sitters:
+    grams = [{name: gram(one[name]) for name in LAYERS} for one in (photograph, painting)]
+    return Sitters(photograph[CONTENT], painting[CONTENT], grams[1], grams[0])
+
+
+def objective(aim: Aim, photograph: dict[str, Tensor], painting: dict[str, Tensor], variation: float = 0) -> Objective:
+    made = sitters(photograph, painting)
+    return Objective(made, aim.scales(made), aim, variation)
+
+
+def test_gram_matrices_are_einsums() -> None:
+    F = maps(0)["relu1_1"]
+    torch.testing.assert_close(gram(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3]))
+    half = F.to(torch.bfloat16)
+    assert gram(half).dtype == torch.float32
+    torch.testing.assert_close(gram(half), gram(half.float()))
+
+
+def test_the_chapters_loss_by_hand() -> None:
+    """Two filters, a map of 1x2: F = [[1, 2], [0, 1]] painted, [[1, 0], [2, 1]] photographed, [[3, 1], [1, 1]] now."""
+    P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in
+               ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
+    aim = chapter(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
+    grams = {"relu1_1": gram(A)}, {"relu1_1": gram(P)}
+    made = Sitters(P, A, *grams)
+    loss, content, style, _ = Objective(made, aim.scales(made), aim)({"relu1_1": X}, X).tolist()
+    # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
+    # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
+    assert (content, style) == (6, 34 / 64) and loss == 10 * 6 + 34 / 64
+
+
+def test_the_chapters_loss_is_its_formula_over_layers() -> None:
+    photograph, painting, now = maps(1), maps(2), maps(3)
+    aim = chapter(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
+    loss, content, *styles, _ = objective(aim, photograph, painting)(now, now["relu1_1"])
+    expected = torch.zeros((), dtype=torch.float64)
+    for style, name in zip(styles, LAYERS, strict=True):
+        k, m = now[name].shape[1], now[name].shape[2] * now[name].shape[3]
+        A, G = (torch.einsum("nihw,njhw->ij", one[name], one[name]) for one in (painting, now))
+        one = ((A - G) ** 2).sum() / (4 * k**2 * m**2) / len(LAYERS)
+        torch.testing.assert_close(style, one)
+        expected = expected + one
+    torch.testing.assert_close(content, ((photograph[CONTENT] - now[CONTENT]) ** 2).sum())
+    torch.testing.assert_close(loss, 0.5 * content + expected)
+
+
+def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
+    photograph, painting = maps(1), maps(2)
+    aim = relative(strength=0.7, layers=LAYERS, content_layer=CONTENT)
+    made = objective(aim, photograph, painting)
+    loss, content, *styles, _ = made(photograph, photograph["relu1_1"]).tolist()
+    assert content == 0 and styles == pytest.approx([0.5, 0.5]) and loss == pytest.approx(mixed(0.7)[1])
+    _, content, *styles, _ = made(painting, painting["relu1_1"]).tolist()
+    assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
+
+
+def test_content_is_1_on_average_over_all_unrelated_places() -> None:
+    photograph, painting = maps(1), maps(2)
+    scale, _ = as_shares(sitters(photograph, painting))
+    P, S = (one[CONTENT].flatten(2)[0] for one in (photograph, painting))
+    every = (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()  # all places of one beside all of the other
+    assert float(scale * every * P.shape[1]) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
+    """And the chapter's content, a sum over places, four times as much; as a share it is the same."""
+    photograph, painting, now = maps(1), maps(2), maps(3)
+    for aim, times in ((chapter(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
+                       (relative(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
+        _, content, *styles, _ = objective(aim, photograph, painting)(now, now["relu1_1"])
+        double = [{name: one.repeat(1, 1, 2, 2) for name, one in each.items()} for each in (photograph, painting, now)]
+        _, larger, *same, _ = objective(aim, *double[:2])(double[2], double[2]["relu1_1"])
+        torch.testing.assert_close(torch.stack(same), torch.stack(styles))
+        torch.testing.assert_close(larger, times * content)
+        _, _, *other, _ = objective(aim, photograph, double[1])(now, now["relu1_1"])  # the painting alone
+        torch.testing.assert_close(torch.stack(other), torch.stack(styles))
+
+
+@pytest.mark.parametrize("kind", ["chapter", "relative"])
+def test_gradients_are_finite_differences(kind: str) -> None:
+    tensors = random_tensors(shapes((1, 1), (4, 5)), torch.Generator().manual_seed(0))
+    encoder = Encoder(tensors, IMAGENET).double()
+    g = torch.Generator().manual_seed(1)
+    photograph, painting, x = (torch.rand(1, 3, 8, 10, generator=g, dtype=torch.float64) for _ in range(3))
+    keys = {"layers": LAYERS, "content_layer": CONTENT}
+    aim = chapter(ratio=0.01, **keys) if kind == "chapter" else relative(strength=0.6, **keys)  # type: ignore[arg-type]
+    made = objective(aim, encoder(photograph, LAYERS), encoder(painting, LAYERS), variation=0.1)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: made(encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7)
+
+
+def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
+    photograph, one, two, now = maps(1), maps(2), maps(3), maps(4)
+    grams = [{name: gram(each[name]) for name in LAYERS} for each in (one, two)]
+    target = blend(grams, [2.0, 1.0])
+    G = {name: maps(4)[name].requires_grad_() for name in LAYERS}
+    together = sum((gram(G[name]) - target[name]).square().sum() for name in LAYERS)
+    apart = sum(w * (gram(G[name]) - each[name]).square().sum()
+                for w, each in zip((2 / 3, 1 / 3), grams, strict=True) for name in LAYERS)  # fmt: skip
+    for name in LAYERS:
+        ours, theirs = (torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart))  # type: ignore[arg-type]
+        torch.testing.assert_close(ours, theirs)
+    assert now.keys() == photograph.keys()
+
+
+def test_pictures_that_are_alike_divide_by_nothing() -> None:
+    same = maps(1)
+    aim = relative(strength=0.5, layers=LAYERS, content_layer=CONTENT)
+    assert objective(aim, same, same)(same, same["relu1_1"]).tolist() == [0.0] * 5
+    flat = {name: torch.zeros_like(one) for name, one in same.items()}
+    assert bool(objective(aim, flat, flat)(same, same["relu1_1"]).isfinite().all())
+
+
+def test_strength_runs_from_the_photograph_to_the_painting() -> None:
+    assert mixed(0) == (1, 0) and mixed(1) == (0, 1) and mixed(0.5) == (0.5, 0.5)
+    content, style = mixed(0.8)
+    assert style / content == pytest.approx(64) and content + style == pytest.approx(1)
+
+
+def test_total_variation_is_the_mean_square_of_differences() -> None:
+    x = torch.tensor([[0.0, 1.0], [3.0, 7.0]]).view(1, 1, 2, 2)
+    assert float(total_variation(x)) == (9 + 36) / 2 + (1 + 16) / 2
+
+
+def test_settings_that_cannot_be_are_named() -> None:
+    for keys, message in (({"strength": 1.5}, "strength must be between 0 and 1"),
+                          ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
+                          ({"layers": []}, "layers must name at least one")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            relative(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="ratio must be at least 0"):
+        chapter(ratio=-1, layers=LAYERS, content_layer=CONTENT)
+    assert plainly(sitters(maps(1), maps(2)))[0] == 1
+    assert chapter(ratio=1, layers=["relu5_1"], content_layer="relu4_2").deepest == "relu5_1"

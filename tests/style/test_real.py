@@ -1,0 +1,79 @@
+"""On trained networks and real pictures, where they are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision import models
+
+from cnnlab.config import compose
+from cnnlab.core.schema import call
+from cnnlab.style.descent import LBFGS
+from cnnlab.style.losses import gram
+from cnnlab.style.transfer import transfer
+from cnnlab.tasks.painting import to_image, to_tensor
+from cnnlab.tasks.studio import Settings, Studio, studio
+
+pytestmark = pytest.mark.style
+
+
+def made(real_style: tuple[Path, Path], **keys: object) -> Studio:
+    weights, pictures = real_style
+    config = compose("stylize", ["size=128", f"features.weights='{weights}/vgg19_quarter.safetensors'"])
+    own = {"content": str(pictures / "tubingen.jpg"), "styles": [str(pictures / "starry_night.jpg")]}
+    return studio(call(Settings, config | own | keys, ""), torch.device("cpu"), named=False)
+
+
+def painted(at: Studio, steps: int) -> tuple[Tensor, Tensor]:
+    """The picture as it is saved, and its terms."""
+    *_, state = transfer(
+        at.easel, at.sizes, at.begin, lambda f, x: LBFGS(f, x, memory=20), lambda _, step: step >= steps
+    )
+    x = to_tensor(to_image(state.picture))
+    return x, at.easel.loss(at.sizes[-1])(x)[0]
+
+
+def judge(weights: Path):  # type: ignore[no-untyped-def]
+    """SqueezeNet's Gram matrices of a picture: another network's eyes."""
+    tensors = load_file(weights / "squeezenet1_1_features.safetensors")
+    network = models.squeezenet1_1(weights=None).features.eval()
+    network.load_state_dict({name.removeprefix("features."): tensor for name, tensor in tensors.items()})
+    mean = torch.tensor([123, 117, 104]).view(1, 3, 1, 1) / 255
+
+    @torch.inference_mode()
+    def grams(x: Tensor) -> list[Tensor]:
+        x, found = x - mean, []
+        for i, layer in enumerate(network):
+            x = layer(x)
+            if i in (1, 3, 6, 9):
+                found.append(gram(x))
+        return found
+
+    return grams
+
+
+def test_a_photograph_is_painted_as_another_network_sees_it_too(real_style: tuple[Path, Path]) -> None:
+    at = made(real_style)
+    picture, terms = painted(at, 60)
+    losses = at.losses(terms)
+    assert losses["style"] < 0.01 and losses["content"] < 0.6
+    grams = judge(real_style[0])
+    style = grams(at.easel.styles[0](at.easel.painting_sizes(at.sizes[-1])[0]))
+    shares = [
+        float((G - A).square().sum() / (P - A).square().sum())
+        for G, A, P in zip(grams(picture), style, grams(at.easel.content(at.sizes[-1])), strict=True)
+    ]
+    print(losses, shares)
+    assert max(shares) < 0.9
+
+
+def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(real_style: tuple[Path, Path]) -> None:
+    from cnnlab.core.errors import UsageError
+    from cnnlab.tasks.encoders import Features, chosen
+
+    path = real_style[0] / "vgg19_conv1_1_to_conv3_4.safetensors"
+    network = chosen(Features(name="vgg19", weights=str(path), pool=None), deepest="relu5_1", seed=0, named=False)
+    with pytest.raises(UsageError, match=r"layer 'relu4_2' is not one of relu1_1, .*relu3_4"):
+        network.encoder.check(["relu4_2"], (100, 100))

@@ -1,0 +1,92 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torchvision import models
+from torchvision.models import vgg
+
+from cnnlab.core.errors import CnnlabError, NotHere
+from cnnlab.style.features import IMAGENET
+from cnnlab.style.weights import read
+from cnnlab.tasks.encoders import Features, chosen, kept_mb
+
+VGG16 = Features(name="vgg16", weights=None, pool=None)
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server that has VGG-16's convolutions, random, under its published kind of name; the folder served. None of it
+    is where torch or cnnlab keep weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path / "kept"))
+    monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
+    torch.manual_seed(0)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    state = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])}).state_dict()
+    torch.save(state, folder / "weights.pth")
+    digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
+    (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/vgg16-{digest[:8]}.pth"
+    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 528.0}))
+    monkeypatch.setattr(models, "get_model_weights", lambda name: fake)
+    yield folder
+    server.shutdown()
+
+
+def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
+    served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(NotHere, match=r"--download fetches vgg16's \(528 MB; 40 MB are kept\)"):
+        chosen(VGG16, deepest="relu5_1", seed=0, named=False)
+    first = chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    assert "features=vgg16: weights of 528 MB, once; 40 MB are kept" in capsys.readouterr().out
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.name == "vgg16_features.safetensors"
+    assert kept.stat().st_size == pytest.approx(kept_mb("vgg16") * 1e6, rel=0.001)
+    (file,) = served.iterdir()
+    again = chosen(VGG16, deepest="relu5_1", seed=0, named=False)  # and now they are here
+    assert again.sha256 == first.sha256 and capsys.readouterr().out == ""
+    state = torch.load(file, weights_only=True)
+    assert torch.equal(read(kept)[0]["conv5_1.weight"], state["features.24.weight"]) and read(kept)[1] == IMAGENET
+    assert first.encoder.relus[-1] == "relu5_1" and first.name == "vgg16"
+
+
+def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(served: Path, tmp_path: Path) -> None:
+    (file,) = served.iterdir()
+    place = tmp_path / "home" / "hub" / "checkpoints" / file.name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(blob := file.read_bytes())
+    assert chosen(VGG16, deepest="relu4_2", seed=0, named=False).encoder.relus[-1] == "relu4_2"
+    place.write_bytes(blob[:-1])
+    with pytest.raises(CnnlabError, match=r"is damaged .its checksum differs."):
+        chosen(VGG16, deepest="relu5_1", seed=0, named=False)
+
+
+def test_what_is_damaged_or_cannot_be_fetched_is_told(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = served.iterdir()
+    file.write_bytes(file.read_bytes()[:-5] + b"12345")
+    with pytest.raises(NotHere, match=r"vgg16's weights cannot be fetched .*checksum.*; put vgg16-.*\.pth into .*kept"):
+        chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")
+    with pytest.raises(NotHere, match="CNNLAB_OFFLINE is set"):
+        chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    assert not (tmp_path / "kept" / "vgg16_features.safetensors").exists()
+
+
+def test_random_features_follow_the_seed() -> None:
+    spec = Features(name="random", weights=None, pool="average")
+    one, same, other = (chosen(spec, deepest="relu5_1", seed=seed, named=False) for seed in (0, 0, 1))
+    assert one.sha256 == same.sha256 != other.sha256 and "random weights, seed 1" in other.name
+    assert one.encoder.convention.pool == "average"

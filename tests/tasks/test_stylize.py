@@ -1,0 +1,317 @@
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cnnlab.style import transfer as transfers
+from cnnlab.style.features import IMAGENET, random_tensors, shapes
+from cnnlab.style.plan import Budget
+from cnnlab.style.weights import keep
+from cnnlab.tasks.painting import about
+from cnnlab.tasks.studio import seconds_of
+from tests.conftest import Cnnlab
+
+QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
+NET = "features.weights=net.safetensors"
+
+
+@pytest.fixture
+def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a photograph, two paintings and a network, and no weights elsewhere."""
+    monkeypatch.setenv("CNNLAB_WEIGHTS", str(here / "nothing"))
+    monkeypatch.setenv("TORCH_HOME", str(here / "home"))
+    rng = np.random.default_rng(0)
+    for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
+        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
+    keep(here / "net.safetensors", random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
+                                                  torch.Generator().manual_seed(0)), IMAGENET)  # fmt: skip
+    return here
+
+
+Paint = Any
+
+
+@pytest.fixture
+def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
+    """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr), the exit code being as expected."""
+
+    def command(*words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")) -> tuple[str, str]:
+        again = any(word.startswith("--again") for word in words)
+        found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
+        assert found == code, err or out
+        return out, err
+
+    return command
+
+
+def pixels(name: str) -> np.ndarray:
+    return np.asarray(Image.open(name))
+
+
+def test_two_pictures_are_enough_and_the_result_says_what_made_it(paint: Paint, studio: Path) -> None:
+    out, err = paint()
+    assert err == "" and out.startswith(
+        "cnnlab stylize: photo.png in the style of one.png\nnet.safetensors, 48x36 pixels"
+    )
+    assert "\nphoto_one.png\n" in out and pixels("photo_one.png").shape == (36, 48, 3)
+    said = about("photo_one.png")
+    assert said["steps"] == [4, 3] and said["iterations"] == 7
+    assert said["settings"]["style"]["strength"] == 0.8 and said["settings"]["seed"] == 0
+    assert set(said["sha256"]) == {"content", "styles", "weights"} and len(said["sha256"]["styles"]) == 1
+    assert str(studio) not in json.dumps(said)  # it may be shown to anybody
+    assert all(len(line) <= 80 for line in out.splitlines() if "tensorboard" not in line)
+    (log,) = (studio / "outputs" / "stylize").iterdir()
+    board = EventAccumulator(str(log)).Reload()
+    assert {"loss/content", "loss/style", "style/relu5_1"} <= set(board.Tags()["scalars"])
+    assert [event.step for event in board.Scalars("loss/loss")] == [2, 4, 6, 7]
+    assert [event.step for event in board.Images("picture")] == [3, 4, 6, 7]
+    assert json.loads((log / "result.json").read_text())["losses"] == said["losses"]
+    assert not list(studio.glob(".*"))
+
+
+def test_again_makes_the_same_picture_to_the_bit(paint: Paint) -> None:
+    paint("strength=0.6", "start=noise", "seed=3", "total_variation=0.1", "out=first.png")
+    paint("--again", "first.png", "out=second.png")
+    assert np.array_equal(pixels("first.png"), pixels("second.png"))
+    assert about("first.png")["losses"] == about("second.png")["losses"]
+    paint("strength=0.6", "start=noise", "seed=4", "total_variation=0.1", "out=third.png")
+    assert not np.array_equal(pixels("first.png"), pixels("third.png"))
+
+
+def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
+    paint()
+    _, err = paint("--again", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
+    assert err.startswith("cnnlab: photo_one.png was made from other pictures")
+    _, err = paint("--again", "photo_one.png", "strength=1", code=2)
+    assert "--again takes its settings from photo_one.png: style.strength=1 cannot be given with it" in err
+    assert "does not say how it was made" in paint("--again", "one.png", code=1)[1]
+    Path("text.png").write_text("nothing")
+    assert "does not say how it was made" in paint("--again", "text.png", code=1)[1]
+    assert "no picture absent.png" in paint("--again", "absent.png", code=1)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"style": {"name": "nothing"}}},
+        {"settings": 3},
+        {"steps": ["a"]},
+        {"steps": []},
+        {"steps": [1] * 50},
+        {"sha256": {}},
+        {"settings": {"lbfgs": {"memory": "x"}}},
+    ],
+)
+def test_a_record_that_was_tampered_with_is_refused(paint: Paint, change: dict[str, Any]) -> None:
+    from PIL import PngImagePlugin
+
+    paint()
+    said = about("photo_one.png")
+    for key, value in change.items():
+        both = isinstance(value, dict) and value
+        said[key] = said[key] | value if both else value
+    text = PngImagePlugin.PngInfo()
+    text.add_text("cnnlab", json.dumps(said))
+    Image.open("photo_one.png").save("forged.png", pnginfo=text)
+    out = Path("out.png")
+    for code in (1, 2):
+        try:
+            _, err = paint("--again", "forged.png", "out=out.png", code=code)
+        except AssertionError:
+            continue
+        assert err.startswith("cnnlab: ") and len(err.splitlines()) <= 2 and "--debug" not in err
+        break
+    else:
+        raise AssertionError("it was not refused")
+    assert not out.exists()
+
+
+def test_a_file_that_is_there_is_left_unless_told(paint: Paint) -> None:
+    paint()
+    first = Path("photo_one.png").read_bytes()
+    assert "\nphoto_one_2.png\n" in paint("strength=0.2")[0] and "\nphoto_one_3.png\n" in paint()[0]
+    assert Path("photo_one.png").read_bytes() == first != Path("photo_one_2.png").read_bytes()
+    _, err = paint("out=photo_one.png", code=2)
+    assert "photo_one.png is there already: --overwrite replaces it" in err
+    paint("out=photo_one.png", "strength=0.2", "--overwrite")
+    assert np.array_equal(pixels("photo_one.png"), pixels("photo_one_2.png"))
+
+
+def test_the_score_of_a_picture_is_what_was_minimised(paint: Paint, cnnlab: Cnnlab) -> None:
+    paint()
+    said = about("photo_one.png")["losses"]
+    Image.open("photo_one.png").save("copy.png")  # without what it says of itself
+    found = json.loads(paint("--score", "copy.png", "--json")[0])
+    assert found["content"]["share"] == pytest.approx(said["content"], rel=1e-5)
+    assert found["style"]["share"] == pytest.approx(said["style"], rel=1e-5)
+    for name, value in said["layers"].items():
+        assert found["layers"][name]["share"] == pytest.approx(5 * value, rel=1e-5)
+    paint("style=chapter", "out=chapter.png")
+    said = about("chapter.png")["losses"]
+    found = json.loads(paint("--score", "chapter.png", "--json")[0])
+    assert found["style"]["chapter"] == pytest.approx(said["style"], rel=1e-5)
+    assert found["content"]["chapter"] == pytest.approx(said["content"], rel=1e-5)
+    table = paint("--score", "copy.png")[0]
+    assert "relu5_1" in table and "seen by net.safetensors" in table
+    Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS).save("small.png")
+    untouched = json.loads(paint("--score", "small.png", "--json")[0])
+    assert untouched["content"]["share"] == 0 and untouched["style"]["share"] == pytest.approx(1, rel=1e-5)
+    Image.new("RGB", (48, 48)).save("square.png")
+    assert "square.png and photo.png are not of one shape" in paint("--score", "square.png", code=2)[1]
+
+
+def test_more_strength_is_less_content_and_less_style_loss(paint: Paint) -> None:
+    found = {}
+    for strength in ("0.3", "0.6", "0.9"):
+        paint(f"strength={strength}", "steps=25", f"out={strength}.png")
+        found[strength] = about(f"{strength}.png")["losses"]
+    assert found["0.3"]["content"] < found["0.6"]["content"] < found["0.9"]["content"]
+    assert found["0.3"]["style"] > found["0.6"]["style"] > found["0.9"]["style"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=adam"],
+        ["start=style"],
+        ["features.pool=average"],
+        ["precision=bfloat16"],
+        ["layers=[relu1_1,relu3_1]", "content_layer=relu3_2"],
+        ["style_scale=0.5"],
+        ["size=40", "coarsest=100"],
+        ["time=0.4"],
+    ],
+    ids=" ".join,
+)
+def test_ways_to_paint(paint: Paint, words: list[str]) -> None:
+    paint(*words)
+    assert len(np.unique(pixels("photo_one.png"))) > 50
+
+
+def test_several_paintings_count_by_their_weights(paint: Paint) -> None:
+    three = ("photo.png", "one.png", "two.png")
+    paint("style_weights=[1,0]", "out=a.png", pictures=three)
+    paint("out=b.png")
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+    out, _ = paint("style_weights=[1,3]", pictures=three)
+    assert "in the style of one.png, two.png" in out and Path("photo_one_two.png").exists()
+    assert "style_weights must be 2 numbers" in paint("style_weights=[1]", code=2, pictures=three)[1]
+
+
+def test_colours_can_stay_the_photographs(paint: Paint) -> None:
+    paint("color=content", "steps=8", "out=content.png")
+    paint("color=matched", "steps=8", "out=matched.png")
+    paint("steps=8", "out=style.png")
+    photo = np.asarray(Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS)).astype(float)
+    means = {name: pixels(f"{name}.png").astype(float).mean((0, 1)) for name in ("content", "matched", "style")}
+    far = {name: float(np.abs(mean - photo.mean((0, 1))).max()) for name, mean in means.items()}
+    assert far["content"] < 12 and far["matched"] < 12
+
+
+@pytest.mark.parametrize("when", [2, 6])
+def test_ctrl_c_keeps_what_there_is(paint: Paint, monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+    before, asked = Budget.enough, 0
+
+    def enough(self: Budget, scale: int, step: int) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == when:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(self, scale, step)
+
+    monkeypatch.setattr(Budget, "enough", enough)
+    _, err = paint(code=130)
+    assert err.startswith(f"cnnlab: stopped at step {when}; photo_one.png (48x36")
+    assert ("painted at 34x25" in err) == (when == 2)
+    assert pixels("photo_one.png").shape == (36, 48, 3) and sum(about("photo_one.png")["steps"]) == when
+    monkeypatch.setattr(Budget, "enough", before)
+    paint("--again", "photo_one.png", "out=again.png")
+    assert np.array_equal(pixels("again.png"), pixels("photo_one.png"))
+
+
+def test_a_loss_that_is_not_finite_goes_back_and_says_so(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = transfers.Easel.maps, 0
+
+    def maps(self: Any, x: torch.Tensor, names: Any) -> Any:
+        nonlocal asked
+        asked += x.requires_grad
+        return before(self, x * float("nan") if asked == 3 and x.requires_grad else x, names)
+
+    monkeypatch.setattr(transfers.Easel, "maps", maps)
+    out, _ = paint()
+    assert "step 2: the loss was not finite; back to the last picture, with a smaller step" in out
+    assert np.isfinite(about("photo_one.png")["losses"]["loss"])
+
+
+def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path) -> None:
+    whole = Path("photo.png").read_bytes()
+    Path("cut.png").write_bytes(whole[: len(whole) // 2])
+    Path("text.jpg").write_text("not a picture")
+    Image.new("RGB", (300, 1)).save("line.png")
+    for name, message in (
+        ("cut.png", "cut.png cannot be read"),
+        ("text.jpg", "text.jpg is not a picture that can be read"),
+        ("absent.png", "no picture absent.png"),
+        ("line.png", "48x1 pixels are too few: 16 a side are needed"),
+    ):
+        _, err = paint(code=2 if name == "line.png" else 1, pictures=(name, "one.png"))
+        assert message in err and len(err.splitlines()) == 1
+    _, err = paint("max_pixels=3000", code=1)
+    assert "photo.png has 3,072 pixels; the limit is 3,000; max_pixels=N raises it" in err
+    assert not (studio / "outputs").exists() and not list(studio.glob("*_one*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["out=missing/a.png"], "cannot write missing: No such file or directory"),
+        (["out=photo.png/a.png"], "cannot write photo.png: Not a directory"),
+        (["out=a.gif"], "out must be a .png, not a.gif"),
+        (["strength=2"], "style: strength must be between 0 and 1, not 2"),
+        (["stregth=1"], "unknown key stregth"),
+        (["features=vgg13"], "features.name must be one of auto, vgg19, vgg16, random, not 'vgg13'"),
+        (["layers=[relu9_9]"], "style: layers are relu1_1 to relu5_4, not 'relu9_9'"),
+        (["content_layer=relu4_4"], "layer 'relu4_4' is not one of relu1_1"),
+        (["features=vgg19"], "net.safetensors cannot serve: they are another network's"),
+        (["time=soon"], "time must be like 30s, 2m, 1m30s or 1:30, not 'soon'"),
+        (["style=cubist"], "style 'cubist' is not one of chapter, relative"),
+        (["lbfgs.memory=0"], "memory must be at least 1"),
+        (["method=adam", "adam.lr=7"], "must be between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_work(paint: Paint, studio: Path, words: list[str], message: str) -> None:
+    _, err = paint(*words, code=1 if "cannot" in message else 2)
+    assert message in err and len(err.splitlines()) <= 2 and not (studio / "outputs").exists()
+
+
+def test_without_weights_it_says_what_can_be_done(studio: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("stylize", "photo.png", "one.png")
+    assert code == 1 and "no network's weights are here: --download fetches vgg19's (548 MB; 52 MB are kept)" in err
+    assert "or features.weights=FILE, or vgg19-dcbb9e9d.pth in " in err and len(err.splitlines()) == 2
+    code, out, _ = cnnlab("stylize", "photo.png", "one.png", "features=random", *QUICK)
+    assert code == 0 and "RANDOM WEIGHTS: a network that has learned nothing, for study" in out
+    assert cnnlab("stylize", "photo.png")[2].startswith("cnnlab: a photograph and a painting are needed")
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    for text, seconds in (
+        ("30s", 30),
+        ("2m", 120),
+        ("1m30s", 90),
+        ("1:30", 90),
+        ("1:00:05", 3605),
+        ("1h", 3600),
+        ("0.5", 0.5),
+    ):
+        assert seconds_of(text) == seconds
+    for text in ("", "0", "s", "1:3", "-1", "1x"):
+        with pytest.raises(ValueError, match="time must be like"):
+            seconds_of(text)
