@@ -13,7 +13,7 @@ import typer
 from cnnlab import completion, config, manual
 from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
 from cnnlab.core.files import exists
-from cnnlab.core.progress import COMMAND
+from cnnlab.core.progress import BEGAN
 from cnnlab.core.text import literal, plain
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ PATHS = (
     *("again", "against", "dataset.root", "drawing", "features.weights", "init", "out", "outputs", "resume", "run"),
     *("score", "split"),
 )
+SINGLE = ("again", "features.weights", "out", "score")  # a comma in them is a comma
 
 
 def group_help() -> str:
@@ -86,7 +87,8 @@ def path_word(word: str) -> str:
     key, _, value = word.partition("=")
     if value.startswith("~/"):
         return f"{key}={literal(str(Path(value).expanduser()))}"
-    several = value[:1] in ("'", '"', "[", "{") or ("," in value and not exists(Path(value)))
+    listed = "," in value and key not in SINGLE and not exists(Path(value))
+    several = listed or value[:1] in ("'", '"', "[", "{")
     if key not in PATHS or value in ("", "null") or value.isspace() or several or "${" in value:
         return word
     return f"{key}={literal(value)}"
@@ -211,7 +213,7 @@ def stylize(
     time: Annotated[str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")] = "",
     again: Annotated[str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")] = "",
     score: Annotated[str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")] = "",
-    download: Annotated[bool, typer.Option("--download", help="Fetch VGG-19's weights where there are none.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch weights where there are none.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
     json: Json = False,
     cfg: Cfg = "",
@@ -237,7 +239,8 @@ def nested(word: str) -> str:
         return f"style.{word}"
     if key == "features":
         return f"features.name{equals}{value}"
-    return f"{key}={literal(value)}" if key == "time" and value not in ("", "null") else word
+    plainly = key != "time" or value in ("", "null") or value[0] in ("'", '"')
+    return word if plainly else f"{key}={literal(value)}"
 
 
 @app.command(help=manual.PREDICT)
@@ -307,7 +310,7 @@ def main() -> None:
     """Run the command line; every error that a user can cause is a line or two on stderr."""
     if completion.answer_bash():
         return
-    COMMAND.set(monotonic())
+    BEGAN.set(monotonic())
     try:
         app()
     except CnnlabError as error:

@@ -68,10 +68,14 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
             Image.new("L", (80, 70), 3 * i).save(path)
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
-    elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches")  # other data, or in tests of their own
+    for name in ("photo.jpg", "painting.jpg", "any.png"):
+        Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
+    # Other data, or in tests of their own.
+    elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--again")
     quick = [words for words in OURS if not any(part in word for word in words for part in elsewhere)]
     assert len(quick) >= 8
-    shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"]}
+    paint = ["features.name=random", "size=48", "coarsest=40", "steps=2", "first_steps=2"]
+    shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"], "stylize": paint}
     monkeypatch.setattr("cnnlab.engine.ceilings.SECONDS", 0.02)
     for words in quick:
         code, out, err = cnnlab(*words, *shorter.get(words[0], []))

@@ -101,11 +101,23 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """Within it a GPU adds numbers up in the same order each time, where torch knows how; a CPU always does."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Within it a GPU's convolutions of float32 are of float32, and not of TF32's ten bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def synchronize(device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cnnlab.core.text import plain
 MAX_PIXELS = 100_000_000  # a picture of more is refused before it is decoded
 # What is tried, whatever a file's name says; others of Pillow's formats are programs for an interpreter.
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
+Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS, or what a caller says, is the limit here
 
 
 class TooManyPixels(CnnlabError):

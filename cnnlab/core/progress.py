@@ -5,7 +5,7 @@ import sys
 from contextvars import ContextVar
 from typing import TextIO
 
-COMMAND: ContextVar[float] = ContextVar("COMMAND")  # when the command began, on the monotonic clock
+BEGAN: ContextVar[float] = ContextVar("BEGAN")  # when the command began, on the monotonic clock
 
 
 def clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cnnlab.core.errors import UsageError, nearest, not_one_of
+from cnnlab.core.text import plain
 
 T = TypeVar("T")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
@@ -55,7 +56,7 @@ def check(builder: Callable[..., Any], values: Mapping[str, Any], where: str) ->
     for key, value in values.items():
         if key not in keys:
             known = ", ".join(keys) or "no keys"
-            raise UsageError(f"unknown key {path}{key}; {where or 'it'} takes {known}{nearest(key, keys)}")
+            raise UsageError(f"unknown key {path}{plain(str(key))}; {where or 'it'} takes {known}{nearest(key, keys)}")
         if not fits(value, keys[key].annotation):
             raise UsageError(f"{path}{key} must be {words(keys[key].annotation)}, not {value!r}")
     for key, parameter in keys.items():

@@ -46,7 +46,7 @@ def prepared(pictures: Tensor, transforms: Callable[[Tensor], Tensor]) -> Tensor
 def brought(name: str, url: str, megabytes: float) -> Path:
     """The file of a network's weights, which ends in the beginning of its checksum."""
     base, _, file = url.rpartition("/")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    folder = checkpoints()
     path = folder / file
     if not path.exists():
         print(f"features={name}: weights of {megabytes:.0f} MB, once", flush=True)
@@ -58,6 +58,11 @@ def brought(name: str, url: str, megabytes: float) -> Path:
     elif not sound(path, file):
         raise CnnlabError(f"{path} is damaged (its checksum differs); remove it, and it is fetched again")
     return path
+
+
+def checkpoints() -> Path:
+    """Where torch keeps the weights that it fetches."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def sound(path: Path, file: str) -> bool:

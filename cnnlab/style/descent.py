@@ -43,14 +43,17 @@ class LBFGS:
         if not float(dot(d, free)) < 0:
             self.past.clear()
             d = self.direction(free)
+            if not float(dot(d, free)) < 0:
+                return False
         t = 1.0
         for _ in range(TRIES):
             new = torch.add(x, d, alpha=t).clamp_(0, 1)
             terms, gradient = self.loss(new)
             value = float(terms[0])
-            if value <= self.value + SUFFICIENT * float(dot(g, new - x)) and bool(gradient.isfinite().all()):
+            sound = value < float("inf") and bool(gradient.isfinite().all())
+            if sound and value <= self.value + SUFFICIENT * min(0.0, float(dot(g, new - x))):
                 break
-            self.unsound += not value < float("inf")
+            self.unsound += not sound
             t *= 0.5
         else:
             if not self.past:

@@ -45,9 +45,9 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor], convention: Convention, *, deepest: str | None = None) -> None:
-        """`tensors`: conv<b>_<c>.weight and .bias, whose shapes say how wide the network is; `deepest`: the last ReLU
-        that will be asked for, None for all. Raises ValueError for tensors that are no such network."""
+    def __init__(self, tensors: Mapping[str, Tensor], convention: Convention) -> None:
+        """`tensors`: conv<b>_<c>.weight and .bias, whose shapes say how wide the network is, and names how deep. Raises
+        ValueError for tensors that are no such network."""
         super().__init__()
         self.convention, layers = convention, OrderedDict[str, nn.Module]()
         names = ordered(tensors)
@@ -57,9 +57,6 @@ class Encoder(nn.Module):
             for name in inside:
                 layers[name] = convolution(tensors[f"{name}.weight"], tensors[f"{name}.bias"], convention.padding)
                 layers[name.replace("conv", "relu")] = nn.ReLU(inplace=True)
-        kept = list(layers)
-        for name in kept[kept.index(deepest) + 1 :] if deepest in kept else ():
-            del layers[name]
         self.layers = nn.Sequential(layers)
         self.relus = tuple(name for name in layers if name.startswith("relu"))
         self.register_buffer("mean", torch.tensor(convention.mean).view(1, 3, 1, 1), persistent=False)
@@ -110,7 +107,7 @@ def ordered(tensors: Mapping[str, Tensor]) -> list[str]:
         if place not in ((before[0], before[1] + 1), (before[0] + 1, 1)) or (place == (2, 1) and before == (1, 0)):
             raise ValueError(f"{name} is not the convolution that follows conv{before[0]}_{before[1]}")
         weight, bias = (tensors.get(f"{name}.{part}") for part in ("weight", "bias"))
-        if weight is None or bias is None or weight.shape != (len(bias), depth, 3, 3):
+        if weight is None or bias is None or bias.ndim != 1 or weight.shape != (len(bias), depth, 3, 3):
             shape = None if weight is None else tuple(weight.shape)
             raise ValueError(f"{name}.weight is of {shape}, not of (filters, {depth}, 3, 3) with a bias for each")
         before, depth = place, len(bias)

@@ -38,11 +38,11 @@ def blend(grams: Sequence[Maps], weights: Sequence[float]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Sitters:
-    """What is painted from: the photograph's maps P at the content's layer, and Gram matrices by layer of the
-    paintings (A) and of the photograph itself."""
+    """What is painted from: the photograph's maps P at the content's layer, how far a place of it is from an unrelated
+    one of the paintings there, and Gram matrices by layer of the paintings (A) and of the photograph itself."""
 
     P: Tensor
-    S: Tensor  # the (first) painting's maps at the content's layer
+    unrelated: Tensor
     A: Maps
     photograph: Maps
 
@@ -56,19 +56,25 @@ def plainly(sitters: Sitters) -> Scales:
 def as_shares(sitters: Sitters) -> Scales:
     """Each term as a share of what it could be. Style, by layer: 1 / L for the photograph untouched, 0 for a picture
     painted exactly as the painting. Content: 0 for the photograph, 1 on average for a place of it beside an unrelated
-    place of the painting: E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2."""
-    P, S = (wide(maps).flatten(2).squeeze(0) for maps in (sitters.P, sitters.S))
-    apart = P.var(1, correction=0).sum() + S.var(1, correction=0).sum() + (P.mean(1) - S.mean(1)).square().sum()
+    place of the painting."""
+    P = sitters.P.flatten(2).squeeze(0)
     scale = {}
     for name, A in sitters.A.items():
-        untouched = floored((A - sitters.photograph[name]).square().sum(), A)
+        untouched = floored((A - sitters.photograph[name]).square().sum(), A.square().sum())
         scale[name] = 1 / (len(sitters.A) * untouched)
-    return 1 / (floored(apart, P) * P.shape[1]), scale
+    return 1 / (floored(sitters.unrelated, P.square().sum(0).mean()) * P.shape[1]), scale
 
 
-def floored(distance: Tensor, values: Tensor) -> Tensor:
-    """Two pictures that are alike to a millionth are not told apart: no division by nothing."""
-    return distance.clamp_min(1e-6 * float(values.square().sum()) + 1e-12)
+def unrelated(P: Tensor, S: Tensor) -> Tensor:
+    """(1, K, H, W) and (1, K, h, w) -> the mean squared distance of a place of one and a place of the other, over all
+    pairs: E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2."""
+    p, s = P.flatten(2).squeeze(0), S.flatten(2).squeeze(0)
+    return p.var(1, correction=0).sum() + s.var(1, correction=0).sum() + (p.mean(1) - s.mean(1)).square().sum()
+
+
+def floored(distance: Tensor, size: Tensor) -> Tensor:
+    """Squared distances below a millionth of what they are between are not told apart: no division by nothing."""
+    return torch.maximum(distance, 1e-6 * size + 1e-12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +91,8 @@ class Aim:
         for name in (*self.layers, self.content_layer):
             if not RELU.fullmatch(name):
                 raise ValueError(f"layers are relu1_1 to relu5_4, not {name!r}")
-        if not self.layers:
-            raise ValueError("layers must name at least one")
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers must name at least one, and each once, not {list(self.layers)}")
 
     @property
     def deepest(self) -> str:

@@ -12,8 +12,8 @@ from torch.nn.functional import interpolate
 from cnnlab.core.errors import CnnlabError
 from cnnlab.style.descent import LBFGS, Adam, Loss
 from cnnlab.style.features import Encoder
-from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram, wide
-from cnnlab.style.plan import Size, painting_size
+from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram, unrelated, wide
+from cnnlab.style.plan import Budget, Size, painting_size
 
 Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
 Descent = LBFGS | Adam
@@ -23,17 +23,16 @@ Descent = LBFGS | Adam
 class State:
     """Where a transfer stands after a step. `scale` and `step` count from 1, `total` over all scales; `terms` as
     Objective has them; `unsound`: how often at this scale a loss was not finite; `last`: the scale ends here;
-    `loss`: what is minimised there."""
+    `objective`: what is minimised there."""
 
     scale: int
-    scales: int
     step: int
     total: int
     picture: Tensor
     terms: Tensor
     unsound: int
     last: bool
-    loss: Loss
+    objective: Objective
 
     @property
     def size(self) -> Size:
@@ -70,23 +69,35 @@ class Easel:
         return [painting_size(own, size, self.style_scale) for own in self.style_sizes]
 
     @torch.no_grad()
+    def sitters(self, size: Size) -> Sitters:
+        """What a picture of a size is held against."""
+        photograph = self.maps(self.content(size), self.names)
+        P, grams, apart = wide(photograph[self.aim.content_layer]), [], list[Tensor]()
+        for painting, own in zip(self.styles, self.painting_sizes(size), strict=True):
+            maps = self.maps(painting(own), self.names)
+            grams.append(self.grams(maps))
+            apart.append(unrelated(P, wide(maps[self.aim.content_layer])))
+        far = torch.stack(apart) @ P.new_tensor(self.style_weights) / sum(self.style_weights)
+        return Sitters(P, far, blend(grams, self.style_weights), self.grams(photograph))
+
+    def grams(self, maps: Maps) -> dict[str, Tensor]:
+        return {name: gram(maps[name]) for name in self.aim.layers}
+
     def objective(self, size: Size) -> Objective:
         """The loss of a picture of a size."""
-        aim, names = self.aim, self.names
-        photograph = self.maps(self.content(size), names)
-        seen = [self.maps(one(own), names) for one, own in zip(self.styles, self.painting_sizes(size), strict=True)]
-        grams = [{name: gram(maps[name]) for name in aim.layers} for maps in (photograph, *seen)]
-        P, S = wide(photograph[aim.content_layer]), wide(seen[0][aim.content_layer])
-        sitters = Sitters(P, S, blend(grams[1:], self.style_weights), grams[0])
-        return Objective(sitters, aim.scales(sitters), aim, self.variation)
+        sitters = self.sitters(size)
+        return Objective(sitters, self.aim.scales(sitters), self.aim, self.variation)
 
-    def loss(self, size: Size) -> Loss:
-        """A picture of a size -> its terms, and the loss's gradient, in the picture's own layout of memory."""
-        objective = self.objective(size)
+    def judged(self, objective: Objective, x: Tensor) -> Tensor:
+        """A picture's terms."""
+        return objective(self.maps(x, self.names), x)
+
+    def loss(self, objective: Objective) -> Loss:
+        """A picture -> its terms, and the loss's gradient, in the picture's own layout of memory."""
 
         def loss(x: Tensor) -> tuple[Tensor, Tensor]:
             x = x.detach().requires_grad_()
-            terms = objective(self.maps(x, self.names), x)
+            terms = self.judged(objective, x)
             (gradient,) = torch.autograd.grad(terms[0], x)
             return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
 
@@ -95,18 +106,17 @@ class Easel:
 
 def transfer(
     easel: Easel,
-    sizes: Sequence[Size],
     begin: Callable[[Size], Tensor],
     descend: Callable[[Loss, Tensor], Descent],
-    enough: Callable[[int, int], bool],
+    budget: Budget,
 ) -> Iterator[State]:
-    """Paint at each of `sizes` in turn, from what `begin` gives at the first; after each step, where it stands.
-    `enough(scale, step)`: whether a scale has had steps enough. Raises CnnlabError where the first loss of a scale is
-    not finite."""
+    """Paint at each of the budget's sizes in turn, from what `begin` gives at the first, until it has had enough; after
+    each step, where it stands. Raises CnnlabError where the first loss of a scale is not finite."""
     descent: Descent | None = None
     total = 0
-    for scale, size in enumerate(sizes, 1):
-        loss = easel.loss(size)
+    for scale, size in enumerate(budget.sizes, 1):
+        objective = easel.objective(size)
+        loss = easel.loss(objective)
         x = (begin(size) if descent is None else enlarged(descent.picture, size)).clamp(0, 1)
         x = x.contiguous(memory_format=torch.channels_last)
         descent = descent.larger(loss, x) if descent else descend(loss, x)
@@ -115,10 +125,12 @@ def transfer(
         for step in count(1):
             moved = descent.step()
             total += 1
-            last = not moved or enough(scale, step)
-            yield State(scale, len(sizes), step, total, descent.picture, descent.terms, descent.unsound, last, loss)
+            last = budget.enough(scale, step) or not moved
+            yield State(scale, step, total, descent.picture, descent.terms, descent.unsound, last, objective)
             if last:
                 break
+        if not budget.holds(scale + 1):
+            break
 
 
 def enlarged(picture: Tensor, size: Size) -> Tensor:

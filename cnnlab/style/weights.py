@@ -19,6 +19,8 @@ from cnnlab.style.features import BLOCKS, IMAGENET, Convention, ordered, shapes
 
 Network = tuple[dict[str, Tensor], Convention]
 TRIPLES = ("mean", "std")
+# What readers raise over a file that is not theirs.
+BROKEN = (OSError, EOFError, LookupError, AttributeError, RuntimeError, TypeError, ValueError)
 
 
 def read(path: Path, expected: str | None = None) -> Network:
@@ -33,7 +35,16 @@ def read(path: Path, expected: str | None = None) -> Network:
             raise ValueError(f"{broken} has values that are not finite")
         if expected:
             hold(names, tensors, expected)
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
+    except (
+        OSError,
+        EOFError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        TypeError,
+        UnpicklingError,
+        ValueError,
+    ) as error:
         raise CnnlabError(f"{plain(str(path))} cannot serve: {plain(reason(error))[:300]}") from error
     return tensors, convention
 
@@ -54,9 +65,10 @@ def read_safetensors(path: Path) -> Network:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
     except SafetensorError as error:
         raise ValueError(reason(error)) from error
-    if "sha256" in said and said["sha256"] != fingerprint(tensors):
+    convention = convention_of(said)
+    if "sha256" in said and said["sha256"] != fingerprint(tensors, convention):
         raise ValueError("it is damaged: its checksum differs")
-    return tensors, convention_of(said)
+    return tensors, convention
 
 
 def convention_of(said: Mapping[str, str]) -> Convention:
@@ -74,7 +86,7 @@ def convention_of(said: Mapping[str, str]) -> Convention:
 def read_pth(path: Path) -> Network:
     """torchvision's names count layers, ReLUs and poolings too; a gap of three is a new block. Nothing but tensors is
     unpickled."""
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
         raise ValueError("it is not a network's weights")
     numbers = sorted(int(found[1]) for key in state if (found := re.fullmatch(r"features\.(\d+)\.weight", key)))
@@ -89,9 +101,10 @@ def read_pth(path: Path) -> Network:
     return tensors, IMAGENET
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and float32 values: a network's identity, whatever file holds it."""
-    digest = hashlib.sha256()
+def fingerprint(tensors: Mapping[str, Tensor], convention: Convention) -> str:
+    """SHA-256 over names, shapes, float32 values and the input's convention: a network's identity, whatever file holds
+    it."""
+    digest = hashlib.sha256(json.dumps(asdict(convention), sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(json.dumps([name, list(tensors[name].shape)]).encode())
         digest.update(tensors[name].float().contiguous().numpy().tobytes())
@@ -104,7 +117,7 @@ def keep(path: Path, tensors: Mapping[str, Tensor], convention: Convention) -> N
 
     said = {key: ",".join(map(str, value)) if key in TRIPLES else value for key, value in asdict(convention).items()}
     held = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata = said | {"sha256": fingerprint(held)}
+    metadata = said | {"sha256": fingerprint(held, convention)}
     write_whole(path, lambda part: save_file(held, part, metadata))
 
 

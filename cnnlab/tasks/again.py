@@ -37,13 +37,14 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
         if word.lstrip("+").partition("=")[0] not in (*FREE, "features.weights"):
             raise UsageError(f"--again takes its settings from {source}: {word} cannot be given with it")
     known, steps = found["sha256"], found["steps"]
-    if not fits(steps, list[int]) or not all(fits(one, dict[str, Any]) for one in (found["settings"], known)):
+    shaped = all(fits(one, dict[str, Any]) for one in (found["settings"], known)) and fits(steps, list[int])
+    if not shaped or not fits(known.get("styles"), list[str]):
         raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
-    if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known.get("styles", [])]:
+    if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known["styles"]]:
         raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
     made = call(Settings, found["settings"] | free | {"time": None}, f"{source}'s record")
     call(Features, made.features, "features")
-    if name := made.features["weights"]:
-        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(name).name)
+    if (name := made.features["weights"]) or s.features["weights"]:
+        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(str(name)).name)
     return Earlier(made, steps, str(known.get("weights")), source)

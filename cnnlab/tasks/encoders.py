@@ -1,6 +1,8 @@
 """Which network looks at the pictures, and where its weights come from."""
 
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +13,12 @@ import torch
 from cnnlab.core.download import Damaged, fetch
 from cnnlab.core.errors import CnnlabError, NotHere
 from cnnlab.core.text import plain
-from cnnlab.models.pretrained import sound
-from cnnlab.style.features import BLOCKS, IMAGENET, Encoder, random_tensors, shapes
+from cnnlab.models.pretrained import checkpoints, sound
+from cnnlab.style.features import BLOCKS, FILTERS, IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.weights import Network, fingerprint, keep, read, read_pth, until
 
 DEEPEST = "conv5_1"  # the last that a style loss asks for
-QUARTER = tuple(width // 4 for width in (64, 128, 256, 512, 512))
+QUARTER = tuple(width // 4 for width in FILTERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,11 @@ def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
         name = "vgg19" if spec.name == "auto" else spec.name
         network = published(name, named=named)
     tensors, convention = network
-    convention = replace(convention, pool=spec.pool or convention.pool)
     try:
-        return Chosen(Encoder(tensors, convention, deepest=deepest), name, fingerprint(tensors))
+        last = deepest.replace("relu", "conv")
+        used = until(tensors, last) if f"{last}.weight" in tensors else tensors
+        sha256 = fingerprint(used, convention)  # the same for a file that goes deeper
+        return Chosen(Encoder(used, replace(convention, pool=spec.pool or convention.pool)), name, sha256)
     except ValueError as error:
         raise CnnlabError(f"{name} cannot serve: {error}") from error
 
@@ -61,7 +65,7 @@ def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
 def weights_folder() -> Path:
     """CNNLAB_WEIGHTS, else where torch keeps such files."""
     given = os.environ.get("CNNLAB_WEIGHTS")
-    return Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints"
+    return Path(given).expanduser() if given else checkpoints()
 
 
 def published(name: str, *, named: bool) -> Network:
@@ -74,11 +78,14 @@ def published(name: str, *, named: bool) -> Network:
 
     weights = models.get_model_weights(name).DEFAULT
     base, _, file = weights.url.rpartition("/")
-    for whole in (kept.parent / file, Path(torch.hub.get_dir()) / "checkpoints" / file):
+    for whole in (kept.parent / file, checkpoints() / file):
         if whole.exists():
             if not sound(whole, file):
                 raise CnnlabError(f"{whole} is damaged (its checksum differs); remove it, and it is fetched again")
-            return stripped(read(whole, name))
+            network = stripped(read(whole, name))
+            with suppress(CnnlabError):  # a folder that cannot be written to
+                keep(kept, *network)
+            return network
     size = weights.meta.get("_file_size", 0)
     if not named:
         sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
@@ -86,7 +93,9 @@ def published(name: str, *, named: bool) -> Network:
             f"no network's weights are here: --download fetches {name}'s ({sizes});\n"
             f"or features.weights=FILE, or {file} in {kept.parent}, or features=random to study"
         )
-    print(f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", flush=True)
+    print(
+        f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True
+    )
     try:
         unpack = partial(strip, file=file, kept=kept)
         fetch(file, [base], kept.parent, [kept.name], unpack, most=int(size * 1.1e6) + 1_000_000)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ class Original:
         """A size -> (1, 3, H, W) in 0..1."""
         return lambda size: to_tensor(self.at(size)).to(device)
 
-    def changed(self, change: Callable[[Tensor], Tensor]) -> "Original":
-        """The same with its pixels passed through `change`, at its own size."""
-        return Original(self.path, to_image(change(to_tensor(self.image))), self.sha256)
+    def changed(self, change: Callable[[Tensor], Tensor], size: Size) -> "Original":
+        """The same at a size, its pixels passed through `change`."""
+        return Original(self.path, to_image(change(to_tensor(self.at(size)))), self.sha256)
 
 
 def original(name: str, max_pixels: int) -> Original:
@@ -81,20 +82,33 @@ def to_image(x: Tensor) -> Image.Image:
 def place_for(out: str | None, content: Path, styles: list[Path], *, overwrite: bool) -> Path:
     """Where the picture goes. Raises UsageError for a name that is not a .png's or is taken, Unwritable for a folder
     that cannot be written to."""
-    path = Path(out).expanduser() if out else content.with_name("_".join(p.stem for p in (content, *styles)) + ".png")
+    name = clipped("_".join(p.stem for p in (content, *styles)), 200) + ".png"
+    path = Path(out).expanduser() if out else content.with_name(name)
     if path.suffix.lower() != ".png":
         raise UsageError(f"out must be a .png, not {plain(path.name)}")
-    if out and path.exists() and not overwrite:
-        raise UsageError(f"{plain(str(path))} is there already: --overwrite replaces it")
-    if path.is_dir():
-        raise UsageError(f"{plain(str(path))} is a folder")
-    probe = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        if path.is_dir():
+            raise UsageError(f"{plain(str(path))} is a folder")
+        if path.exists() and any(path.samefile(one) for one in (content, *styles)):
+            raise UsageError(f"{plain(str(path))} is one of the pictures to paint from")
+        if out and path.exists() and not overwrite:
+            raise UsageError(f"{plain(str(path))} is there already: --overwrite replaces it")
+        for probe in (part_of(path), path.with_stem(f"{path.stem}_{os.getpid()}")):
+            probe.touch(exist_ok=False)
+            probe.unlink()
     except OSError as error:
-        raise Unwritable(path.parent, error) from error
+        raise Unwritable(path.parent if error.errno != ENAMETOOLONG else path, error) from error
     return path
+
+
+def clipped(text: str, most: int) -> str:
+    """A text of at most so many bytes, which is what file systems count."""
+    return text.encode()[:most].decode(errors="ignore")
+
+
+def part_of(path: Path) -> Path:
+    """The temporary name that a picture is written under."""
+    return path.with_name(f".{clipped(path.name, 100)}.{os.getpid()}.part")
 
 
 def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bool) -> Path:
@@ -102,7 +116,7 @@ def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bo
     there that may not be replaced."""
     text = PngImagePlugin.PngInfo()
     text.add_text(CHUNK, json.dumps(about, allow_nan=False))
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         image.save(part, "PNG", pnginfo=text)
         flush(part)
@@ -128,8 +142,7 @@ def about(path: str) -> dict[str, Any]:
     """What a picture says of how `stylize` made it. Raises CnnlabError for one that says nothing."""
     try:
         with Image.open(path, formats=("PNG",)) as opened:
-            text = opened.text.get(CHUNK, "") if isinstance(opened, PngImagePlugin.PngImageFile) else ""
-        found = json.loads(text[:MOST_TEXT])
+            found = json.loads(str(opened.info.get(CHUNK, ""))[:MOST_TEXT])  # the pixels stay undecoded
         if not isinstance(found, dict) or not {"settings", "steps", "sha256"} <= found.keys():
             raise ValueError("there is no record in it")
     except FileNotFoundError:

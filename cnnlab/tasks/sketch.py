@@ -12,17 +12,17 @@ from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.run import Run
 from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
-from cnnlab.tasks.painting import to_image
+from cnnlab.tasks.painting import clipped, to_image
 from cnnlab.tasks.studio import Settings, Studio
 
 
 class Sketchbook:
-    """A folder below outputs/stylize, made with the first step."""
+    """A folder below outputs/stylize."""
 
     def __init__(self, s: Settings, made: Studio, config: parts.Config, overrides: list[str], began: float) -> None:
-        self.s, self.made, self.began, self.seen = s, made, began, 0
+        self.s, self.made, self.began, self.seen = s, made, began, (1, 0)
         names = "_".join(one.path.stem for one in (made.content, *made.styles))
-        name = re.sub(r"[^\w.-]+", "-", names)[:80].strip(".") or "picture"
+        name = clipped(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "picture"
         self.run = Run(
             new_folder(parts.outputs_folder(s.outputs) / "stylize", name), began=time() - monotonic() + began
         )
@@ -34,16 +34,17 @@ class Sketchbook:
 
     def unsound(self, state: State) -> bool:
         """Whether a loss was not finite since this was asked last."""
-        before, self.seen = self.seen, state.unsound
-        return state.unsound > before
+        before, self.seen = self.seen, (state.scale, state.unsound)
+        return state.unsound > (before[1] if before[0] == state.scale else 0)
 
     def note(self, state: State) -> None:
         """Losses now and then, the picture more rarely, and both at a scale's end."""
         self.run.elapsed_s = monotonic() - self.began
         if state.last or state.total % self.s.log_every == 0:
             losses = self.made.losses(state.terms)
-            self.run.scalars("loss", {key: losses[key] for key in ("loss", "content", "style")}, state.total)
-            self.run.scalars("style", losses["layers"], state.total)
+            for group, named in (("loss", {k: losses[k] for k in ("loss", "content", "style")}),
+                                 ("style", losses["layers"])):  # fmt: skip
+                self.run.scalars(group, {k: v for k, v in named.items() if v is not None}, state.total)
         if state.last or state.total % self.s.preview_every == 0:
             self.run.sheet("picture", np.asarray(to_image(state.picture)), state.total)
 

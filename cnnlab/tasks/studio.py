@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from functools import partial
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.losses import AIMS, Aim
-from cnnlab.style.plan import Size, fitted, sizes_to
+from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
 from cnnlab.style.transfer import Easel
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
@@ -22,7 +23,7 @@ from cnnlab.tasks.painting import Original, original, to_tensor
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "log_every", "preview_every")
 # Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
-FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device", "threads",
+FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device",
         "max_pixels", "log_every", "preview_every")  # fmt: skip
 
 
@@ -76,7 +77,8 @@ class Settings:
         if not 0 <= self.seed < 1 << 40:
             raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
         weights = self.style_weights
-        if weights is not None and (len(weights) != len(self.styles) or min(weights) < 0 or not sum(weights) > 0):
+        fit = weights is None or (len(weights) == len(self.styles) and min(weights, default=-1) >= 0 < sum(weights))
+        if not fit:
             raise ValueError(f"style_weights must be {len(self.styles)} numbers, one for each painting, not {weights}")
         if self.time is not None:
             seconds_of(str(self.time))
@@ -120,7 +122,6 @@ class Studio:
     device: torch.device
     start: str
     seed: int
-    meaning: tuple[str, str]
 
     def begin(self, size: Size) -> Tensor:
         """What the first scale starts from: the photograph, the (first) painting stretched to its shape, or noise,
@@ -138,11 +139,11 @@ class Studio:
 
     def losses(self, terms: Tensor) -> dict[str, Any]:
         """Terms in words."""
-        loss, content, *styles, variation = terms.tolist()
+        loss, content, *styles, variation = [value if isfinite(value) else None for value in terms.tolist()]
         return {
             "loss": loss,
             "content": content,
-            "style": sum(styles),
+            "style": None if None in styles else sum(styles),
             "layers": dict(zip(self.aim.layers, styles, strict=True)),
             "variation": variation,
         }
@@ -160,8 +161,7 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
     sizes = sizes_to(full or fitted(content.size, s.size), s.coarsest)
-    shown, painted = coloured(s.color, content, styles, sizes[-1])
-    kind = "float32" if s.precision == "auto" and device.type != "cuda" else s.precision
+    shown, painted = coloured(s.color, content, styles, sizes[-1], s.style_scale)
     easel = Easel(
         encoder=network.encoder,
         content=shown.tensor(device),
@@ -171,10 +171,17 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
         style_scale=s.style_scale,
         aim=aim,
         variation=s.total_variation,
-        dtype=PRECISIONS.get(kind, torch.bfloat16),
+        dtype=PRECISIONS[precision(s, device)],
     )
     sizes = large_enough(sizes, easel, content, styles)
-    return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed, MEANINGS[s.style["name"]])
+    return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed)
+
+
+def precision(s: Settings, device: torch.device) -> str:
+    """What `precision=auto` means on a device."""
+    if s.precision != "auto":
+        return s.precision
+    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def large_enough(sizes: list[Size], easel: Easel, content: Original, styles: list[Original]) -> list[Size]:
@@ -196,12 +203,14 @@ def still(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), x
 
 
-def coloured(color: str, content: Original, styles: list[Original], size: Size) -> tuple[Original, list[Original]]:
-    """The pictures as the network is to see them: of the photograph's own colours, the painting's moved to them, or
-    neither any."""
+def coloured(
+    color: str, content: Original, styles: list[Original], size: Size, style_scale: float
+) -> tuple[Original, list[Original]]:
+    """The pictures as the network is to see them, at the size that they are needed in: of the photograph's own colours,
+    the painting's moved to them, or neither any."""
+    if color == "style":
+        return content, styles
     small = to_tensor(content.at(size))
-    if color == "matched":
-        return content, [one.changed(partial(matched, content=small)) for one in styles]
-    if color == "content":
-        return content.changed(grey), [one.changed(partial(grey_matched, content=small)) for one in styles]
-    return content, styles
+    change = partial(matched if color == "matched" else grey_matched, content=small)
+    painted = [one.changed(change, painting_size(one.size, size, style_scale)) for one in styles]
+    return content.changed(grey, size) if color == "content" else content, painted

@@ -9,12 +9,14 @@ from time import monotonic
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from cnnlab import __version__
-from cnnlab.core.device import describe, environment, pick_device, repeatable, threads
-from cnnlab.core.errors import Stopped, UsageError
-from cnnlab.core.progress import COMMAND, Progress, clock
+from cnnlab.core.device import describe, environment, pick_device, repeatable, threads, whole_float32
+from cnnlab.core.errors import CnnlabError, Stopped, UsageError
+from cnnlab.core.errors import told as explained
+from cnnlab.core.progress import BEGAN, Progress, clock
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
 from cnnlab.core.text import plain
@@ -26,7 +28,7 @@ from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
 from cnnlab.tasks.painting import place_for, save, to_image, to_tensor
 from cnnlab.tasks.sketch import Sketchbook
-from cnnlab.tasks.studio import RECORDED, Settings, Studio, studio
+from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio
 from cnnlab.tasks.verdicts import scored
 
 SAVING_S = 0.5  # kept of a limited time to write the picture
@@ -35,26 +37,29 @@ SAVING_S = 0.5  # kept of a limited time to write the picture
 def run(config: parts.Config, overrides: list[str]) -> None:
     """Paint, write the picture, and print where it is and how far it is from both. Raises UsageError, and leaves
     nothing, where something cannot be; Stopped, once the picture so far is written, where a signal asked for it."""
-    began = COMMAND.get(monotonic())
+    began = BEGAN.get(monotonic())
     s = call(Settings, config, "")
+    if s.again and s.score:
+        raise UsageError("--again paints and --score does not: one at a time")
     before = earlier(s, overrides) if s.again else None
     s = before.settings if before else s
     if s.content is None or not s.styles:
         raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE...")
     device = pick_device(s.device)
-    if s.score:
-        scored(s, device)
-        return
-    out = place_for(s.out, Path(s.content), [Path(one) for one in s.styles], overwrite=s.overwrite)
-    with threads(s.threads), repeatable(device):
-        made = studio(s, device, named=s.download or any(word.startswith("features.name=") for word in overrides))
+    named = s.download or (s.features.get("name") != "auto" and any(w.startswith("features.name=") for w in overrides))
+    with threads(s.threads), repeatable(device), whole_float32():
+        if s.score:
+            scored(s, device, named=named)
+            return
+        made = studio(s, device, named=named)
+        out = place_for(s.out, made.content.path, [one.path for one in made.styles], overwrite=s.overwrite)
         if before:
             before.hold(made)
         steps = before.steps if before else [s.first_steps, *[s.steps] * (len(made.sizes) - 1)]
         budget = Budget(made.sizes[: len(steps)], steps, s.seconds, began, SAVING_S)
-        if not s.json:
-            print("\n".join(opening(s, made, device)), flush=True)
-        paint(s, made, budget, out, config, overrides)
+        stream = sys.stderr if s.json else sys.stdout
+        print("\n".join(opening(s, made, device)), file=stream, flush=True)
+        paint(s, made, budget, out, Sketchbook(s, made, config, overrides, began), Progress(stream))
 
 
 def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
@@ -70,37 +75,41 @@ def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
     return [*lines, f"{made.chosen.name}, {width}x{height} pixels, device {describe(device)}"]
 
 
-def paint(s: Settings, made: Studio, budget: Budget, out: Path, config: parts.Config, overrides: list[str]) -> None:
-    """Step by step, to the picture."""
-    descend = partial(DESCENTS[s.method], **getattr(s, s.method))
-    progress, book = Progress(sys.stderr if s.json else None), Sketchbook(s, made, config, overrides, budget.began)
-    state: State | None = None
+def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
+    """Step by step, to the picture. What was painted before something went wrong is written first, and then that is
+    raised."""
+    state, failure, descend = None, None, partial(DESCENTS[s.method], **getattr(s, s.method))
     try:
         with Signals() as signals:
-            for state in transfer(made.easel, budget.sizes, made.begin, descend, budget.enough):
-                progress.show(line(state, budget), keep=state.last)
-                if book.unsound(state):
-                    progress.end()
-                    print(f"step {state.total}: the loss was not finite; back to the last picture, with a smaller step",
-                          file=progress.stream)  # fmt: skip
-                book.note(state)
-                if signals.asked:
-                    break
-        progress.end()
-        assert state is not None
-        image, terms = finished(s, made, state)
-        about = record(s, made, budget.taken, terms)
-        path = save(out, image, about, overwrite=s.overwrite)
+            try:
+                for state in transfer(made.easel, made.begin, descend, budget):
+                    progress.show(line(state, budget), keep=state.last)
+                    if book.unsound(state):
+                        back = "the loss was not finite; back to the last picture, with a smaller step"
+                        progress.show(f"step {state.total}: {back}", keep=True)
+                        progress.end()
+                    book.note(state)
+                    if signals.asked:
+                        break
+            except (CnnlabError, MemoryError, RuntimeError) as error:
+                if state is None:
+                    raise
+                failure = error
+            progress.end()
+            image, terms = finished(s, made, state)
+            about = record(s, made, budget.taken, terms)
+            path = save(out, image, about, overwrite=s.overwrite)
+        told(s, made, state, path, about["losses"], budget, book.folder)
         book.conclude(path, about)
     finally:
         progress.end()
         book.close()
-    told(s, made, state, path, terms, budget, book.folder)
+    height, width = state.size
+    kept = f"{plain(str(path))} is what there was" + ("" if state.size == made.sizes[-1] else f", at {width}x{height}")
+    if failure:
+        raise CnnlabError(f"{explained(failure)}; {kept}") from failure
     if signals.asked:
-        height, width = made.sizes[-1]
-        where = "" if state.size == made.sizes[-1] else f", painted at {state.size[1]}x{state.size[0]}"
-        raise Stopped(f"stopped at step {state.total}; {plain(str(path))} ({width}x{height}{where}) is what there was",
-                      signals.asked)  # fmt: skip
+        raise Stopped(f"stopped at step {state.total}; {kept}", signals.asked)
 
 
 def line(state: State, budget: Budget) -> str:
@@ -108,18 +117,20 @@ def line(state: State, budget: Budget) -> str:
     height, width = state.size
     _, content, *styles, _ = state.terms.tolist()
     return (
-        f"scale {state.scale}/{state.scales} {width}x{height}  step {state.step}  content {content:.4g}  "
+        f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  content {content:.4g}  "
         f"style {sum(styles):.4g}  {clock(budget.left(state.scale, state.step))} left"
     )
 
 
-def finished(s: Settings, made: Studio, state: State) -> tuple[Any, Tensor]:
-    """The picture at its full size, and its losses as it will be saved (before the photograph's colours, if any)."""
+def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
+    """The picture at its full size, and its losses as it will be saved, before the photograph's colours, if any; where
+    it was not painted at its full size, as it was painted."""
     full = made.sizes[-1]
     image = to_image(enlarged(state.picture, full))
-    loss = state.loss if state.size == full else made.easel.loss(full)
-    painted = to_tensor(image).to(state.picture.device)
-    terms = loss(painted.contiguous(memory_format=torch.channels_last))[0].cpu()
+    painted, terms = to_tensor(image).to(made.device), state.terms
+    if state.size == full:
+        with torch.no_grad():
+            terms = made.easel.judged(state.objective, painted)
     if s.color == "content":
         image = to_image(recoloured(to_tensor(image), to_tensor(made.content.at(full))))
     return image, terms
@@ -130,6 +141,7 @@ def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[s
     settings = {key: value for key, value in asdict(s).items() if key in RECORDED}
     weights = s.features["weights"]
     settings["features"] = s.features | {"weights": weights and Path(weights).name}
+    settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
     return {
         "cnnlab": __version__,
         "settings": settings,
@@ -145,18 +157,24 @@ def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[s
     }
 
 
-def told(s: Settings, made: Studio, state: State, path: Path, terms: Tensor, budget: Budget, folder: Path) -> None:
+def told(
+    s: Settings, made: Studio, state: State, path: Path, losses: dict[str, Any], budget: Budget, folder: Path
+) -> None:
     """Print what came of it."""
-    losses, seconds = made.losses(terms), monotonic() - budget.began
+    seconds = monotonic() - budget.began
     if s.json:
         print(json.dumps({"picture": str(path), "losses": losses, "steps": budget.taken, "seconds": seconds,
-                          "log": str(folder)}))  # fmt: skip
+                          "log": str(folder)}), flush=True)  # fmt: skip
         return
-    meaning = made.meaning
-    print(f"\ncontent  {losses['content']:<10.4g} {meaning[0]}")
-    print(f"style    {losses['style']:<10.4g} {meaning[1]}")
-    cells = [f"{name} {value:<10.3g}" for name, value in losses["layers"].items()]
+    meaning = MEANINGS[s.style["name"]]
+    print(f"\ncontent  {number(losses['content']):<11} {meaning[0]}")
+    print(f"style    {number(losses['style']):<11} {meaning[1]}")
+    cells = [f"{name} {number(value):<10}" for name, value in losses["layers"].items()]
     for at in range(0, len(cells), 4):
         print("  " + " ".join(cells[at : at + 4]).rstrip())
     print(f"{state.total} steps, {clock(seconds)} in all\n\n{plain(str(path))}")
-    print(f"look at it grow  tensorboard --logdir {folder}")
+    print(f"look at it grow  tensorboard --logdir {folder}", flush=True)
+
+
+def number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"

@@ -8,26 +8,24 @@ import torch
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.text import plain
-from cnnlab.style.losses import chapter, relative
+from cnnlab.style.losses import Objective, chapter, relative
 from cnnlab.tasks.painting import original
 from cnnlab.tasks.studio import Settings, Studio, studio
 
 
-def scored(s: Settings, device: torch.device) -> None:
-    """Print the losses by layer of the picture `s.score`, at its own size, in float32. Raises UsageError where it is
-    of another shape than the photograph."""
+def scored(s: Settings, device: torch.device, *, named: bool) -> None:
+    """Print the losses by layer of the picture `s.score`, at its own size, in float32. `named`: weights may be fetched.
+    Raises UsageError where it is of another shape than the photograph."""
     result = original(str(s.score), s.max_pixels)
-    s = replace(s, precision="float32", color="style", total_variation=0.0)
-    made = studio(s, device, named=s.download, full=result.size)
-    shapes = [one.size[1] / one.size[0] for one in (result, made.content)]
-    if abs(shapes[0] / shapes[1] - 1) > 0.02:
+    made = studio(replace(s, precision="float32", color="style"), device, named=named, full=result.size)
+    (height, width), (tall, wide) = result.size, made.content.size
+    if abs(height - tall * width / wide) > max(1.0, 0.01 * height) and abs(width - wide * height / tall) > 1:
         raise UsageError(f"{plain(str(s.score))} and {plain(str(s.content))} are not of one shape")
     numbers = losses(made, result.tensor(device)(result.size))
     if s.json:
         print(json.dumps({"picture": s.score, "size": list(result.size), "features": made.chosen.name,
                           "sha256": made.chosen.sha256, **numbers}))  # fmt: skip
         return
-    height, width = result.size
     print(f"cnnlab stylize --score: {plain(str(s.score))}, {width}x{height}, seen by {made.chosen.name}\n")
     print(f"{'':<12}{'share':>10}{'chapter':>14}")
     for name, row in {"content": numbers["content"], "style": numbers["style"], **numbers["layers"]}.items():
@@ -36,6 +34,7 @@ def scored(s: Settings, device: torch.device) -> None:
     print("untouched, 0 the painting. chapter: its sums, of style with 1 / (4 k^2 m^2)")
 
 
+@torch.no_grad()
 def losses(made: Studio, x: torch.Tensor) -> dict[str, Any]:
     """{"content", "style", "layers": {...}}, each as a share (of style's layers, of that layer's own) and as the
     chapter's sum."""
@@ -45,11 +44,9 @@ def losses(made: Studio, x: torch.Tensor) -> dict[str, Any]:
         "share": relative(strength=0.5, layers=layers, content_layer=content_layer),
         "chapter": chapter(ratio=1.0, layers=layers, content_layer=content_layer),
     }
+    sitters, maps = made.easel.sitters((x.shape[2], x.shape[3])), made.easel.maps(x, made.easel.names)
     for kind, aim in aims.items():
-        easel = replace(made.easel, aim=aim)
-        with torch.no_grad():
-            terms = easel.objective((x.shape[2], x.shape[3]))(easel.maps(x, easel.names), x)
-        _, found["content"][kind], *styles, _ = terms.tolist()
+        _, found["content"][kind], *styles, _ = Objective(sitters, aim.scales(sitters), aim)(maps, x).tolist()
         found["style"][kind] = sum(styles)
         for name, value in zip(layers, styles, strict=True):
             found["layers"][name][kind] = value * (len(layers) if kind == "share" else 1)

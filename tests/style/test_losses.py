@@ -15,6 +15,7 @@ from cnnlab.style.losses import (
     plainly,
     relative,
     total_variation,
+    unrelated,
 )
 
 LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
@@ -30,7 +31,8 @@ def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
 
 def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> Sitters:
     grams = [{name: gram(one[name]) for name in LAYERS} for one in (photograph, painting)]
-    return Sitters(photograph[CONTENT], painting[CONTENT], grams[1], grams[0])
+    far = unrelated(photograph[CONTENT], painting[CONTENT])
+    return Sitters(photograph[CONTENT], far, grams[1], grams[0])
 
 
 def objective(aim: Aim, photograph: dict[str, Tensor], painting: dict[str, Tensor], variation: float = 0) -> Objective:
@@ -52,7 +54,7 @@ def test_the_chapters_loss_by_hand() -> None:
                ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
     aim = chapter(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram(A)}, {"relu1_1": gram(P)}
-    made = Sitters(P, A, *grams)
+    made = Sitters(P, unrelated(P, A), *grams)
     loss, content, style, _ = Objective(made, aim.scales(made), aim)({"relu1_1": X}, X).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
     # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
@@ -85,7 +87,7 @@ def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
 
 
 def test_content_is_1_on_average_over_all_unrelated_places() -> None:
-    photograph, painting = maps(1), maps(2)
+    photograph, painting = maps(1, 60, 50), maps(2)
     scale, _ = as_shares(sitters(photograph, painting))
     P, S = (one[CONTENT].flatten(2)[0] for one in (photograph, painting))
     every = (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()  # all places of one beside all of the other
@@ -141,6 +143,16 @@ def test_pictures_that_are_alike_divide_by_nothing() -> None:
     assert bool(objective(aim, flat, flat)(same, same["relu1_1"]).isfinite().all())
 
 
+def test_the_floor_is_no_larger_for_larger_pictures() -> None:
+    """A picture of one colour and one a twentieth lighter are told apart, whatever their size."""
+    for repeat in (1, 30):
+        P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
+        same = {"relu1_1": P, "relu2_1": P}
+        other = {name: one * 1.05 for name, one in same.items()}
+        scale, _ = as_shares(sitters(same, other))
+        assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
+
+
 def test_strength_runs_from_the_photograph_to_the_painting() -> None:
     assert mixed(0) == (1, 0) and mixed(1) == (0, 1) and mixed(0.5) == (0.5, 0.5)
     content, style = mixed(0.8)
@@ -155,7 +167,8 @@ def test_total_variation_is_the_mean_square_of_differences() -> None:
 def test_settings_that_cannot_be_are_named() -> None:
     for keys, message in (({"strength": 1.5}, "strength must be between 0 and 1"),
                           ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
-                          ({"layers": []}, "layers must name at least one")):  # fmt: skip
+                          ({"layers": []}, "layers must name at least one"),
+                          ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one, and each once")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             relative(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):

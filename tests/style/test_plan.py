@@ -25,50 +25,76 @@ def test_a_painting_has_the_pictures_area_but_is_not_enlarged() -> None:
     assert painting_size((100, 80), (384, 512), 1.0) == (100, 80)
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+        self.now = now
+        monkeypatch.setattr(plan, "monotonic", lambda: self.now)
+
+
+def run(budget: Budget, clock: Clock, costs: list[float]) -> list[float]:
+    """Steps of so many seconds at each scale, a loss taking two to set up -> when each scale ended."""
+    ends = []
+    for scale, cost in enumerate(costs, 1):
+        clock.now += 2 * cost
+        step = 0
+        while True:
+            step, clock.now = step + 1, clock.now + cost
+            if budget.enough(scale, step):
+                break
+        ends.append(clock.now)
+        if not budget.holds(scale + 1):
+            break
+    return ends
+
+
 def test_without_a_time_steps_decide() -> None:
     budget = Budget([(10, 10), (20, 20)], [3, 2])
-    assert [budget.enough(1, n) for n in (1, 2, 3)] == [False, False, True]
+    assert [budget.enough(1, n) for n in (1, 2, 3)] == [False, False, True] and budget.holds(2)
     assert [budget.enough(2, n) for n in (1, 2)] == [False, True]
     assert budget.taken == [3, 2]
 
 
-def test_a_time_is_kept_and_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(plan, "monotonic", lambda: now)
-    sizes = [(10, 10), (20, 20), (40, 40)]
-    budget = Budget(sizes, [1000, 1000, 1000], 40.0, 100.0, reserve=0.0, asked=100.0)
-    ends = []
-    for scale, took in ((1, 0.1), (2, 0.2), (3, 0.5)):
-        step = 0
-        while True:
-            step += 1
-            now += took
-            if budget.enough(scale, step):
-                break
-        ends.append(now - 100)
-    assert ends[0] == pytest.approx(10, abs=0.2) and ends[1] == pytest.approx(20, abs=0.4)
-    assert 38.5 < ends[2] <= 40
-    assert budget.taken == [pytest.approx(99, abs=2), pytest.approx(49, abs=2), pytest.approx(38, abs=2)]
+def test_a_time_is_kept_and_shared_out_from_when_painting_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 44 s from the command's beginning 4 have gone by before, and half a second is kept to save."""
+    clock = Clock(monkeypatch, 104.0)
+    budget = Budget([(10, 10), (20, 20), (40, 40)], [1000] * 3, 44.0, 100.0, 0.5, ready=104.0)
+    ends = run(budget, clock, [0.1, 0.4, 1.6])
+    assert ends[0] == pytest.approx(104 + 39.4 / 4, abs=0.2) and ends[1] == pytest.approx(104 + 39.3 / 2, abs=0.8)
+    assert 144 - 0.5 - 1.5 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 0.8  # room for a look at the picture, and to save
+    assert all(n > 10 for n in budget.taken[:2])
+
+
+def test_a_scale_that_there_is_no_time_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, 0.0)
+    budget = Budget([(10, 10), (100, 100)], [1000] * 2, 10.0, 0.0, 0.0, ready=0.0)
+    ends = run(budget, clock, [0.1, 10.0])
+    assert len(ends) == 1 == len(budget.taken) and ends[0] <= 10
 
 
 def test_with_much_time_coarse_scales_are_content_with_their_steps_and_the_last_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(plan, "monotonic", lambda: now)
-    budget = Budget([(10, 10), (20, 20)], [5, 5], 100.0, 0.0, asked=0.0)
-    assert [budget.enough(1, n) for n in range(1, 6)] == [False] * 4 + [True]
-    assert not any(budget.enough(2, n) for n in range(1, 50))
-    now = 99.9
-    assert budget.enough(2, 50)
+    clock = Clock(monkeypatch, 0.0)
+    budget = Budget([(10, 10), (20, 20)], [5, 5], 100.0, 0.0, 0.0, ready=0.0)
+    assert run(budget, clock, [0.5, 2.0])[0] == pytest.approx(3.5)
+    assert budget.taken[0] == 5 and budget.taken[1] > 40 and clock.now <= 100
+
+
+def test_one_long_search_along_a_line_does_not_end_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, 0.0)
+    budget = Budget([(10, 10)], [1000], 100.0, 0.0, 0.0, ready=0.0)
+    for step in range(1, 40):
+        clock.now += 20.0 if step == 20 else 1.0
+        assert not budget.enough(1, step)
+    assert budget.typical == 1 and budget.left(1, 39) == pytest.approx(100 - clock.now)
 
 
 def test_what_is_left_goes_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(plan, "monotonic", lambda: now)
-    budget = Budget([(10, 10), (20, 20)], [4, 3], asked=0.0)
+    clock = Clock(monkeypatch, 0.0)
+    budget = Budget([(10, 10), (20, 20)], [4, 3], ready=0.0)
     for step in (1, 2):
-        now += 1.0
+        clock.now += 1.0
         budget.enough(1, step)
     assert budget.left(1, 2) == pytest.approx(2 * 1 + 3 * 4)
-    assert Budget([(10, 10)], [4], 30.0, 0.0, asked=10.0).left(1, 1) == 20

@@ -1,5 +1,6 @@
 """On trained networks and real pictures, where they are."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cnnlab.config import compose
 from cnnlab.core.schema import call
 from cnnlab.style.descent import LBFGS
 from cnnlab.style.losses import gram
+from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import transfer
 from cnnlab.tasks.painting import to_image, to_tensor
 from cnnlab.tasks.studio import Settings, Studio, studio
@@ -28,11 +30,10 @@ def made(real_style: tuple[Path, Path], **keys: object) -> Studio:
 
 def painted(at: Studio, steps: int) -> tuple[Tensor, Tensor]:
     """The picture as it is saved, and its terms."""
-    *_, state = transfer(
-        at.easel, at.sizes, at.begin, lambda f, x: LBFGS(f, x, memory=20), lambda _, step: step >= steps
-    )
+    budget = Budget(at.sizes, [steps] * len(at.sizes))
+    *_, state = transfer(at.easel, at.begin, partial(LBFGS, memory=20), budget)
     x = to_tensor(to_image(state.picture))
-    return x, at.easel.loss(at.sizes[-1])(x)[0]
+    return x, at.easel.judged(state.objective, x)
 
 
 def judge(weights: Path):  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ from cnnlab.core.errors import CnnlabError
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import gram, relative
-from cnnlab.style.plan import Size
+from cnnlab.style.plan import Budget, Size
 from cnnlab.style.transfer import Easel, State, enlarged, transfer
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
@@ -34,9 +34,14 @@ def easel(**changes: object) -> Easel:
     return Easel(**(given | changes))  # type: ignore[arg-type]
 
 
+def terms(made: Easel, x: Tensor) -> Tensor:
+    height, width = x.shape[2:]
+    return made.judged(made.objective((height, width)), x)
+
+
 def painted(made: Easel, method: str = "lbfgs", steps: int = 8, sizes: list[Size] = SIZES) -> list[State]:
     descend = partial(DESCENTS[method], **KEYS[method])  # type: ignore[arg-type]
-    return list(transfer(made, sizes, made.content, descend, lambda scale, step: step >= steps))
+    return list(transfer(made, made.content, descend, Budget(sizes, [steps] * len(sizes))))
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
@@ -49,7 +54,7 @@ def test_the_loss_falls_at_each_scale_from_the_smallest_to_the_largest(method: s
     for scale in (1, 2, 3):
         losses = [float(state.terms[0]) for state in states if state.scale == scale]
         assert losses[-1] < losses[0]
-    untouched = easel().loss(SIZES[-1])(easel().content(SIZES[-1]))[0]
+    untouched = terms(easel(), easel().content(SIZES[-1]))
     assert float(states[-1].terms[0]) < 0.8 * float(untouched[0])
 
 
@@ -61,36 +66,50 @@ def test_the_same_again_is_the_same_to_the_bit() -> None:
 def test_what_is_reported_is_the_loss_of_the_picture() -> None:
     made = easel()
     state = painted(made)[-1]
-    torch.testing.assert_close(made.loss(state.size)(state.picture)[0], state.terms)
-    torch.testing.assert_close(state.loss(state.picture)[0], state.terms)
+    torch.testing.assert_close(terms(made, state.picture), state.terms)
+    torch.testing.assert_close(made.judged(state.objective, state.picture), state.terms)
 
 
-def test_a_scale_starts_where_the_last_one_ended() -> None:
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+def test_a_scale_starts_where_the_last_one_ended(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
+    kind = DESCENTS[method]
+    before = kind.larger
 
-    def enough(scale: int, step: int) -> bool:
-        return step >= 4
-
-    made = easel()
-    descend = partial(DESCENTS["lbfgs"], memory=5)
-
-    def noted(loss, x):  # type: ignore[no-untyped-def]
+    def larger(self, loss, x):  # type: ignore[no-untyped-def]
         seen.append(x)
-        return descend(loss, x)
+        return before(self, loss, x)
 
-    states = list(transfer(made, SIZES, made.content, noted, enough))
-    torch.testing.assert_close(seen[0], made.content(SIZES[0]))
-    assert enlarged(states[3].picture, SIZES[1]).shape[2:] == SIZES[1]
+    monkeypatch.setattr(kind, "larger", larger)
+    states = [state for state in painted(easel(), method) if state.last]
+    assert len(seen) == 2
+    for ended, begun, size in zip(states, seen, SIZES[1:], strict=False):
+        torch.testing.assert_close(begun, enlarged(ended.picture, size))
+
+
+def test_several_paintings_are_one_target_and_in_any_order() -> None:
+    g = torch.Generator().manual_seed(5)
+    others = [torch.rand(1, 3, 30, 30, generator=g) for _ in range(2)]
+    pictures = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
+    keys = {"style_sizes": [(30, 30)] * 2}
+    x = easel().content(SIZES[-1])
+    one, other = (
+        terms(easel(styles=pictures[::way], style_weights=[2.0, 1.0][::way], **keys), x + 0.01) for way in (1, -1)
+    )
+    torch.testing.assert_close(one, other)
+    alone = terms(easel(styles=pictures[:1], style_sizes=[(30, 30)]), x + 0.01)
+    torch.testing.assert_close(terms(easel(styles=pictures, style_weights=[1.0, 0.0], **keys), x + 0.01), alone)
+    assert not torch.allclose(one, alone)
 
 
 def test_half_precision_is_of_the_convolutions_alone() -> None:
     made = easel(dtype=torch.bfloat16)
     maps = made.maps(made.content(SIZES[-1]), made.names)
     assert all(one.dtype == torch.bfloat16 for one in maps.values()) and gram(maps["relu1_1"]).dtype == torch.float32
-    terms, gradient = made.loss(SIZES[-1])(made.content(SIZES[-1]))
-    exact, _ = easel().loss(SIZES[-1])(made.content(SIZES[-1]))
-    assert terms.dtype == gradient.dtype == torch.float32
-    torch.testing.assert_close(terms, exact, rtol=0.05, atol=0.02)
+    found, gradient = made.loss(made.objective(SIZES[-1]))(made.content(SIZES[-1]))
+    exact = terms(easel(), made.content(SIZES[-1]))
+    assert found.dtype == gradient.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02)
     assert float(painted(made)[-1].terms[0]) < 0.9 * float(exact[0])
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError, NotHere
 from cnnlab.style.features import IMAGENET
-from cnnlab.style.weights import read
+from cnnlab.style.weights import keep, read, until
 from cnnlab.tasks.encoders import Features, chosen, kept_mb
 
 VGG16 = Features(name="vgg16", weights=None, pool=None)
@@ -30,7 +31,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "served"
     folder.mkdir()
     state = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])}).state_dict()
-    torch.save(state, folder / "weights.pth")
+    torch.save(state, folder / "weights.pth", _use_new_zipfile_serialization=False)  # as torchvision's own is
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
     (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
@@ -49,13 +50,13 @@ def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
     with pytest.raises(NotHere, match=r"--download fetches vgg16's \(528 MB; 40 MB are kept\)"):
         chosen(VGG16, deepest="relu5_1", seed=0, named=False)
     first = chosen(VGG16, deepest="relu5_1", seed=0, named=True)
-    assert "features=vgg16: weights of 528 MB, once; 40 MB are kept" in capsys.readouterr().out
+    assert "features=vgg16: weights of 528 MB, once; 40 MB are kept" in capsys.readouterr().err
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name == "vgg16_features.safetensors"
     assert kept.stat().st_size == pytest.approx(kept_mb("vgg16") * 1e6, rel=0.001)
     (file,) = served.iterdir()
     again = chosen(VGG16, deepest="relu5_1", seed=0, named=False)  # and now they are here
-    assert again.sha256 == first.sha256 and capsys.readouterr().out == ""
+    assert again.sha256 == first.sha256 and capsys.readouterr() == ("", "")
     state = torch.load(file, weights_only=True)
     assert torch.equal(read(kept)[0]["conv5_1.weight"], state["features.24.weight"]) and read(kept)[1] == IMAGENET
     assert first.encoder.relus[-1] == "relu5_1" and first.name == "vgg16"
@@ -65,8 +66,12 @@ def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(s
     (file,) = served.iterdir()
     place = tmp_path / "home" / "hub" / "checkpoints" / file.name
     place.parent.mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
     place.write_bytes(blob := file.read_bytes())
     assert chosen(VGG16, deepest="relu4_2", seed=0, named=False).encoder.relus[-1] == "relu4_2"
+    (kept,) = (tmp_path / "kept").iterdir()  # and its convolutions are kept, so that it is not looked at again
+    assert read(kept, "vgg16")
+    kept.unlink()
     place.write_bytes(blob[:-1])
     with pytest.raises(CnnlabError, match=r"is damaged .its checksum differs."):
         chosen(VGG16, deepest="relu5_1", seed=0, named=False)
@@ -90,3 +95,11 @@ def test_random_features_follow_the_seed() -> None:
     one, same, other = (chosen(spec, deepest="relu5_1", seed=seed, named=False) for seed in (0, 0, 1))
     assert one.sha256 == same.sha256 != other.sha256 and "random weights, seed 1" in other.name
     assert one.encoder.convention.pool == "average"
+
+
+def test_a_deeper_file_is_the_same_network(served: Path, tmp_path: Path) -> None:
+    (file,) = served.iterdir()
+    kept = tmp_path / "some.safetensors"
+    keep(kept, until(read(file)[0], "conv5_1"), IMAGENET)
+    found = [chosen(replace(VGG16, weights=str(path)), deepest="relu4_2", seed=0, named=False) for path in (file, kept)]
+    assert found[0].sha256 == found[1].sha256 and found[0].encoder.relus == found[1].encoder.relus

@@ -77,13 +77,44 @@ def test_two_pictures_are_enough_and_the_result_says_what_made_it(paint: Paint, 
     assert not list(studio.glob(".*"))
 
 
-def test_again_makes_the_same_picture_to_the_bit(paint: Paint) -> None:
-    paint("strength=0.6", "start=noise", "seed=3", "total_variation=0.1", "out=first.png")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["strength=0.6", "start=noise", "seed=3", "total_variation=0.1", "style_scale=0.7"],
+        ["method=adam", "color=matched", "threads=1", "style=chapter", "ratio=1e-3"],
+        ["color=content", "features.pool=average", "precision=bfloat16", "time=0.6"],
+    ],
+    ids=" ".join,
+)
+def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str]) -> None:
+    paint(*words, "out=first.png")
     paint("--again", "first.png", "out=second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
-    assert about("first.png")["losses"] == about("second.png")["losses"]
-    paint("strength=0.6", "start=noise", "seed=4", "total_variation=0.1", "out=third.png")
-    assert not np.array_equal(pixels("first.png"), pixels("third.png"))
+    first, second = about("first.png"), about("second.png")
+    assert (first["losses"], first["steps"]) == (second["losses"], second["steps"])
+
+
+def test_the_seed_is_that_of_the_noise(paint: Paint) -> None:
+    for seed in (3, 4):
+        paint("start=noise", f"seed={seed}", f"out={seed}.png")
+    assert not np.array_equal(pixels("3.png"), pixels("4.png"))
+
+
+def test_again_with_several_paintings_keeps_their_order(paint: Paint) -> None:
+    three = ("photo.png", "one.png", "two.png")
+    paint("style_weights=[1,3]", "out=first.png", pictures=three)
+    paint("--again", "first.png", "out=second.png", pictures=three)
+    assert np.array_equal(pixels("first.png"), pixels("second.png"))
+    paint("--again", "first.png", code=2, pictures=("photo.png", "two.png", "one.png"))
+
+
+def test_again_wants_the_same_weights(paint: Paint, studio: Path) -> None:
+    paint()
+    other = random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9))
+    keep(studio / "net.safetensors", other, IMAGENET)
+    _, err = paint("--again", "photo_one.png", code=2)
+    assert err == "cnnlab: photo_one.png was made with other weights than net.safetensors's\n"
+    assert "--again paints and --score does not" in paint("--again", "photo_one.png", "--score", "one.png", code=2)[1]
 
 
 def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
@@ -107,6 +138,8 @@ def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> No
         {"steps": []},
         {"steps": [1] * 50},
         {"sha256": {}},
+        {"sha256": {"styles": None}},
+        {"settings": {"\x1b[31mred": 1}},
         {"settings": {"lbfgs": {"memory": "x"}}},
     ],
 )
@@ -164,6 +197,9 @@ def test_the_score_of_a_picture_is_what_was_minimised(paint: Paint, cnnlab: Cnnl
     Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS).save("small.png")
     untouched = json.loads(paint("--score", "small.png", "--json")[0])
     assert untouched["content"]["share"] == 0 and untouched["style"]["share"] == pytest.approx(1, rel=1e-5)
+    Image.new("RGB", (320, 165)).save("wide.png")  # cnnlab's own results are of one shape, however narrow
+    paint("size=33", "coarsest=33", "out=narrow.png", pictures=("wide.png", "one.png"))
+    paint("--score", "narrow.png", pictures=("wide.png", "one.png"))
     Image.new("RGB", (48, 48)).save("square.png")
     assert "square.png and photo.png are not of one shape" in paint("--score", "square.png", code=2)[1]
 
@@ -193,7 +229,11 @@ def test_more_strength_is_less_content_and_less_style_loss(paint: Paint) -> None
 )
 def test_ways_to_paint(paint: Paint, words: list[str]) -> None:
     paint(*words)
+    paint("out=plain.png")
     assert len(np.unique(pixels("photo_one.png"))) > 50
+    assert pixels("photo_one.png").shape != (36, 48, 3) or not np.array_equal(
+        *map(pixels, ("photo_one.png", "plain.png"))
+    )
 
 
 def test_several_paintings_count_by_their_weights(paint: Paint) -> None:
@@ -213,7 +253,49 @@ def test_colours_can_stay_the_photographs(paint: Paint) -> None:
     photo = np.asarray(Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS)).astype(float)
     means = {name: pixels(f"{name}.png").astype(float).mean((0, 1)) for name in ("content", "matched", "style")}
     far = {name: float(np.abs(mean - photo.mean((0, 1))).max()) for name, mean in means.items()}
-    assert far["content"] < 12 and far["matched"] < 12
+    assert far["content"] < 12 and far["matched"] < 12 < far["style"]
+
+
+def test_json_is_all_that_is_printed(paint: Paint) -> None:
+    out, err = paint("--json")
+    found = json.loads(out)
+    assert found["picture"] == "photo_one.png" and found["steps"] == [4, 3]
+    assert found["losses"] == about("photo_one.png")["losses"] and "scale 2/2 48x36" in err
+
+
+def test_a_time_is_kept(paint: Paint) -> None:
+    """More of it is more steps, at the last scale; the second says so in its own seconds."""
+    few, many = (json.loads(paint(f"time={t}", "first_steps=3", "--json")[0]) for t in ("0.7s", "2.5"))
+    assert sum(few["steps"]) < sum(many["steps"]) and many["seconds"] < 2.5 + 4
+
+
+def test_what_goes_wrong_between_scales_keeps_what_was_painted(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = transfers.Easel.objective
+
+    def objective(self: Any, size: Any) -> Any:
+        if size == (36, 48):
+            raise RuntimeError("not enough memory: you tried to allocate")
+        return before(self, size)
+
+    monkeypatch.setattr(transfers.Easel, "objective", objective)
+    _, err = paint(code=1)
+    assert "not enough memory" in err and "photo_one.png is what there was, at 34x26" in err
+    assert pixels("photo_one.png").shape == (36, 48, 3) and about("photo_one.png")["steps"] == [4]
+
+
+@pytest.mark.parametrize("name", ["a,b", "x=1", "it's", "d & (c)", "é" * 110, "a" * 250])
+def test_names_mean_themselves(paint: Paint, studio: Path, name: str) -> None:
+    long = name.startswith("aaa")
+    source = "photo.png" if long else f"{name[:100]}.png"
+    if not long:
+        Path(source).write_bytes(Path("photo.png").read_bytes())
+    paint(f"out=of {name[:100]}.png", pictures=(f"./{source}", "one.png"))
+    assert Path(f"of {name[:100]}.png").exists()
+    if long:
+        Path(f"{name}.png").write_bytes(Path("photo.png").read_bytes())
+        for _ in range(2):
+            paint(pictures=(f"{name}.png", "one.png"))
+        assert len(list(studio.glob("aaaa*"))) == 3
 
 
 @pytest.mark.parametrize("when", [2, 6])
@@ -229,8 +311,8 @@ def test_ctrl_c_keeps_what_there_is(paint: Paint, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Budget, "enough", enough)
     _, err = paint(code=130)
-    assert err.startswith(f"cnnlab: stopped at step {when}; photo_one.png (48x36")
-    assert ("painted at 34x25" in err) == (when == 2)
+    assert err.startswith(f"cnnlab: stopped at step {when}; photo_one.png is what there was")
+    assert ("what there was, at 34x25" in err) == (when == 2)
     assert pixels("photo_one.png").shape == (36, 48, 3) and sum(about("photo_one.png")["steps"]) == when
     monkeypatch.setattr(Budget, "enough", before)
     paint("--again", "photo_one.png", "out=again.png")
@@ -260,6 +342,8 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         ("cut.png", "cut.png cannot be read"),
         ("text.jpg", "text.jpg is not a picture that can be read"),
         ("absent.png", "no picture absent.png"),
+        ("absent/absent.png", "no picture absent/absent.png"),
+        (".", ". cannot be read"),
         ("line.png", "48x1 pixels are too few: 16 a side are needed"),
     ):
         _, err = paint(code=2 if name == "line.png" else 1, pictures=(name, "one.png"))
@@ -274,6 +358,8 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
     [
         (["out=missing/a.png"], "cannot write missing: No such file or directory"),
         (["out=photo.png/a.png"], "cannot write photo.png: Not a directory"),
+        (["out=" + "a" * 300 + ".png"], "File name too long"),
+        (["out=photo.png", "--overwrite"], "photo.png is one of the pictures to paint from"),
         (["out=a.gif"], "out must be a .png, not a.gif"),
         (["strength=2"], "style: strength must be between 0 and 1, not 2"),
         (["stregth=1"], "unknown key stregth"),
@@ -288,7 +374,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
     ],
 )
 def test_what_cannot_be_is_said_before_the_work(paint: Paint, studio: Path, words: list[str], message: str) -> None:
-    _, err = paint(*words, code=1 if "cannot" in message else 2)
+    _, err = paint(*words, code=1 if "cannot" in message or "too long" in message else 2)
     assert message in err and len(err.splitlines()) <= 2 and not (studio / "outputs").exists()
 
 
