@@ -86,7 +86,10 @@ def convention_of(said: Mapping[str, str]) -> Convention:
 def read_pth(path: Path) -> Network:
     """torchvision's names count layers, ReLUs and poolings too; a gap of three is a new block. Nothing but tensors is
     unpickled."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # a file of before torch 1.6, which is no zip
+        state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
         raise ValueError("it is not a network's weights")
     numbers = sorted(int(found[1]) for key in state if (found := re.fullmatch(r"features\.(\d+)\.weight", key)))

@@ -78,7 +78,9 @@ def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
 def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
     """Step by step, to the picture. What was painted before something went wrong is written first, and then that is
     raised."""
-    state, failure, descend = None, None, partial(DESCENTS[s.method], **getattr(s, s.method))
+    descend = partial(DESCENTS[s.method], **getattr(s, s.method))
+    state: State | None = None
+    failure: Exception | None = None
     try:
         with Signals() as signals:
             try:
@@ -96,6 +98,7 @@ def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook
                     raise
                 failure = error
             progress.end()
+            assert state is not None  # a transfer takes a step, or raises
             image, terms = finished(s, made, state)
             about = record(s, made, budget.taken, terms)
             path = save(out, image, about, overwrite=s.overwrite)

@@ -60,7 +60,8 @@ def test_a_direction_is_that_of_the_whole_matrix() -> None:
     descent = LBFGS(loss, half(), memory=5)
     for _ in range(4):
         assert descent.step()
-    s, y, rho = ([one[i].permute(0, 2, 3, 1).reshape(-1) for one in descent.past] for i in (0, 1, 2))
+    s, y = ([one[i].permute(0, 2, 3, 1).reshape(-1) for one in descent.past] for i in (0, 1))
+    rho = [one[2] for one in descent.past]
     H = torch.eye(N, dtype=torch.float64) / (rho[-1] * (y[-1] @ y[-1]))
     for si, yi, ri in zip(s, y, rho, strict=True):
         V = torch.eye(N, dtype=torch.float64) - ri * torch.outer(yi, si)

@@ -97,7 +97,7 @@ def test_no_deeper_than_is_asked_for() -> None:
         ({}, "it holds no convolutions"),
         ({"fc.weight": torch.zeros(3)}, "fc is not the convolution that follows conv1_0"),
         ({k: v for k, v in SMALL.items() if not k.startswith("conv1")}, "conv2_1 is not the convolution"),
-        ({k: v for k, v in SMALL.items() if not k.startswith("conv1_2")}, "conv2_1.weight is of"),
+        ({k: v for k, v in SMALL.items() if not k.startswith("conv2_1")}, "conv2_2 is not the convolution"),
         ({k: v for k, v in SMALL.items() if k != "conv2_2.bias"}, "conv2_2.weight is of"),
         (SMALL | {"conv1_2.bias": torch.zeros(4, 1)}, "conv1_2.weight is of"),
         (SMALL | {"conv1_2.weight": torch.zeros(4, 4, 5, 5)}, r"\(4, 4, 5, 5\), not of \(filters, 4, 3, 3\)"),

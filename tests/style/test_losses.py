@@ -165,10 +165,13 @@ def test_total_variation_is_the_mean_square_of_differences() -> None:
 
 
 def test_settings_that_cannot_be_are_named() -> None:
-    for keys, message in (({"strength": 1.5}, "strength must be between 0 and 1"),
-                          ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
-                          ({"layers": []}, "layers must name at least one"),
-                          ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one, and each once")):  # fmt: skip
+    wrong: list[tuple[dict[str, object], str]] = [
+        ({"strength": 1.5}, "strength must be between 0 and 1"),
+        ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
+        ({"layers": []}, "layers must name at least one"),
+        ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one, and each once"),
+    ]
+    for keys, message in wrong:
         with pytest.raises(ValueError, match=message):
             relative(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):

@@ -13,12 +13,17 @@ from cnnlab.style.plan import Budget, Size
 from cnnlab.style.transfer import Easel, State, enlarged, transfer
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
+TINT = torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
 KEYS = {"lbfgs": {"memory": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "average": 0.9}}
 
 
 def easel(**changes: object) -> Easel:
     g = torch.Generator().manual_seed(0)
-    content, style = (torch.rand(1, 3, 32, 40, generator=g) for _ in range(2))
+    content, style = (torch.rand(1, 3, *size, generator=g) for size in ((4, 5), (32, 40)))
+    content, style = (
+        interpolate(content, (32, 40), mode="bilinear"),
+        style * torch.tensor([1, 0.5, 0.2]).view(1, 3, 1, 1),
+    )
     tensors = random_tensors(shapes((2, 2, 1), (6, 8, 10)), torch.Generator().manual_seed(1))
     given = {
         "encoder": Encoder(tensors, IMAGENET),

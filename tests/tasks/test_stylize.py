@@ -30,6 +30,7 @@ def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
         small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        small = (small * {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))).astype(np.uint8)
         Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
     keep(here / "net.safetensors", random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
                                                   torch.Generator().manual_seed(0)), IMAGENET)  # fmt: skip
@@ -247,13 +248,13 @@ def test_several_paintings_count_by_their_weights(paint: Paint) -> None:
 
 
 def test_colours_can_stay_the_photographs(paint: Paint) -> None:
-    paint("color=content", "steps=8", "out=content.png")
-    paint("color=matched", "steps=8", "out=matched.png")
-    paint("steps=8", "out=style.png")
+    paint("color=content", "steps=60", "out=content.png")
+    paint("color=matched", "steps=60", "out=matched.png")
+    paint("steps=60", "out=style.png")
     photo = np.asarray(Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS)).astype(float)
     means = {name: pixels(f"{name}.png").astype(float).mean((0, 1)) for name in ("content", "matched", "style")}
     far = {name: float(np.abs(mean - photo.mean((0, 1))).max()) for name, mean in means.items()}
-    assert far["content"] < 12 and far["matched"] < 12 < far["style"]
+    assert 2 * max(far["content"], far["matched"]) < far["style"], far
 
 
 def test_json_is_all_that_is_printed(paint: Paint) -> None:
@@ -279,7 +280,7 @@ def test_what_goes_wrong_between_scales_keeps_what_was_painted(paint: Paint, mon
 
     monkeypatch.setattr(transfers.Easel, "objective", objective)
     _, err = paint(code=1)
-    assert "not enough memory" in err and "photo_one.png is what there was, at 34x26" in err
+    assert "not enough memory" in err and "photo_one.png is what there was, at 34x25" in err
     assert pixels("photo_one.png").shape == (36, 48, 3) and about("photo_one.png")["steps"] == [4]
 
 
