@@ -388,6 +388,17 @@ def test_without_weights_it_says_what_can_be_done(studio: Path, cnnlab: Cnnlab) 
     assert cnnlab("stylize", "photo.png")[2].startswith("cnnlab: a photograph and a painting are needed")
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_paints_as_well_and_the_same_twice(paint: Paint) -> None:
+    for device, precision in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")):
+        paint(f"device={device}", f"precision={precision}", "steps=30", f"out={device}_{precision}.png")
+    paint("--again", "cuda_bfloat16.png", "device=cuda", "out=again.png")
+    assert np.array_equal(pixels("again.png"), pixels("cuda_bfloat16.png"))
+    losses = [about(f"{name}.png")["losses"]["loss"] for name in ("cpu_float32", "cuda_float32", "cuda_bfloat16")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.2) and losses[2] == pytest.approx(losses[0], rel=0.3)
+
+
 def test_times_are_read_as_people_write_them() -> None:
     for text, seconds in (
         ("30s", 30),
