@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from textwrap import wrap
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
 from cnnlab.core.files import exists
 from cnnlab.core.progress import BEGAN
 from cnnlab.core.text import literal, plain
+from cnnlab.words import bare, nested, split
 
 app = typer.Typer(
     name="cnnlab",
@@ -25,17 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
-
-LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
-NAMES = ("saliency.target",)
-STYLE_KEYS = ("content_layer", "layers", "ratio", "strength")  # of configs/style/, given bare
-# Keys whose values are files, folders or runs.
-PATHS = (
-    *("again", "against", "dataset.root", "drawing", "features.weights", "init", "out", "outputs", "resume", "run"),
-    *("score", "split"),
-)
-SINGLE = ("again", "features.weights", "out", "score")  # a comma in them is a comma
 
 
 def group_help() -> str:
@@ -73,25 +63,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for p
 Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
 Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")]
 Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
-
-
-def split(given: list[str] | None) -> tuple[list[str], list[str]]:
-    """Words of the command line -> (names of files or runs, Hydra's overrides)."""
-    overrides = [word for word in given or [] if OVERRIDE.match(word) and not exists(Path(word))]
-    return [word for word in given or [] if word not in overrides], [path_word(word) for word in overrides]
-
-
-def path_word(word: str) -> str:
-    """`key=path` as Hydra takes it: `~`, which no shell expands there, is the user's folder; and whatever else is in a
-    path means itself, but for what is quoted already, null, or several with commas between them."""
-    key, _, value = word.partition("=")
-    if value.startswith("~/"):
-        return f"{key}={literal(str(Path(value).expanduser()))}"
-    listed = "," in value and key not in SINGLE and not exists(Path(value))
-    several = listed or value[:1] in ("'", '"', "[", "{")
-    if key not in PATHS or value in ("", "null") or value.isspace() or several or "${" in value:
-        return word
-    return f"{key}={literal(value)}"
 
 
 @app.command(help=manual.TRAIN, epilog=group_help())
@@ -158,27 +129,6 @@ def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", d
     config.launch("visualize", words, cfg=cfg)
 
 
-def bare(word: str, group: str, own: dict[str, Any]) -> str:
-    """A visualizer's own `key=a,b` as Hydra has it, `group.key=[a,b]`: where it is named alone its keys go without its
-    name, and lists without brackets."""
-    key, equals, value = word.partition("=")
-    path = f"{group}.{key}" if group and key in own[group] else key
-    outer, _, inner = path.partition(".")
-    default = own.get(outer, {}).get(inner) if inner and isinstance(own.get(outer), dict) else own.get(path)
-    several = isinstance(default, list) or path in LISTS
-    if several and value not in ("", "null") and not value.startswith("["):
-        parts = [value] if value[0] in ("'", '"') else value.split(",")
-        value = f"[{','.join(map(quoted, parts))}]"
-    elif path in NAMES:
-        value = quoted(value)
-    return f"{path}{equals}{value}"
-
-
-def quoted(value: str) -> str:
-    """A name with more than letters and digits in it, as Hydra takes it for itself; a number stays one."""
-    return value if re.fullmatch(r"[\w.-]*|null|'.*|\".*", value, re.ASCII) else literal(value)
-
-
 @app.command(help=manual.EMBED)
 def embed(
     given: EmbedWords = None,
@@ -232,17 +182,6 @@ def stylize(
         *(f"{key}=true" for key, on in flags.items() if on),
     ]
     config.launch("stylize", words, cfg=cfg)
-
-
-def nested(word: str) -> str:
-    """`strength=1`, a style's own key, as `style.strength=1`; `features=vgg19` as its name. Times may go bare."""
-    key, equals, value = word.partition("=")
-    if key in STYLE_KEYS:
-        return f"style.{word}"
-    if key == "features":
-        return f"features.name{equals}{value}"
-    plainly = key != "time" or value in ("", "null") or value[0] in ("'", '"')
-    return word if plainly else f"{key}={literal(value)}"
 
 
 @app.command(help=manual.PREDICT)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.cli import split
-from cnnlab.config import compose
 from tests.conftest import Cnnlab
 
 
@@ -31,22 +29,6 @@ def test_a_misspelt_verb_or_flag_offers_the_right_one(cnnlab: Cnnlab) -> None:
     assert code == 2 and "Did you mean 'train'?" in err
     code, _, err = cnnlab("train", "--config")
     assert code == 2 and "--config-dir" in err
-
-
-def test_files_and_overrides_are_told_apart(here: Path) -> None:
-    Path("x=1.png").write_text("")
-    words = ["x=1.png", "top=3", "a.png", "+a.b=1", "++a=1", "~a.b", "./y=2.png", "~/home.png"]
-    assert split(words) == (["x=1.png", "a.png", "./y=2.png", "~/home.png"], ["top=3", "+a.b=1", "++a=1", "~a.b"])
-
-
-@pytest.mark.parametrize("name", ["a b", "it's", "d & (c)", "x=1", "7", "a'b\\"])
-def test_paths_mean_themselves(here: Path, name: str) -> None:
-    for key in ("outputs", "dataset.root"):
-        _, (word,) = split([f"{key}={name}"])
-        config = compose("train", ["dataset=folder", word])
-        assert (config["outputs"] if key == "outputs" else config["dataset"]["root"]) == name
-    for word in ("outputs='a b'", "resume=", "resume=null", "init=a,b", "optim.lr=1"):
-        assert split([word])[1] == [word]
 
 
 def test_what_nobody_foresaw_is_one_line_too(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:

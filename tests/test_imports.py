@@ -16,6 +16,7 @@ LAYER = {
     "config": 4,
     "completion": 5,
     "manual": 0,
+    "words": 1,
     "__version__": 0,
     "cli": 6,
     "__init__": 7,

@@ -27,9 +27,9 @@ from cnnlab.style.transfer import State, enlarged, transfer
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
 from cnnlab.tasks.painting import place_for, save, to_image, to_tensor
+from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio
-from cnnlab.tasks.verdicts import scored
 
 SAVING_S = 0.5  # kept of a limited time to write the picture
 
