@@ -155,7 +155,7 @@ def one_line(task: str, error: BaseException | None) -> str:
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         return not_one_of(found[1], found[2], groups().get(found[1], []))
     if found := re.search(r"Could not override '([^']+)'", text):
-        near, verb = nearest(found[1], keys(task)), task.replace("_", "-")
+        near, verb = nearest(found[1], set(keys(task)) - {found[1]}), task.replace("_", "-")
         return f"unknown key {found[1]}{near or ';'} `cnnlab {verb} --cfg job` shows all keys"
     return re.sub(r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())).strip()
 

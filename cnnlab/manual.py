@@ -140,8 +140,9 @@ Keys:
   strength=0..1  size=N  color=style|content|matched  start=content|noise|style
   style=relative|chapter  ratio=X  layers=[...]  content_layer=NAME
   features=auto|vgg19|vgg16|random  features.weights=FILE
-  features.pool=max|average  method=lbfgs|adam  steps=N  first_steps=N
-  coarsest=N  style_scale=X  total_variation=X  out=FILE  seed=N  device=...
+  features.pool=max|average  method=lbfgs|adam
+  steps=N (a scale)  first_steps=N (the coarsest)  coarsest=N (its pixels)
+  style_scale=X  total_variation=X  out=FILE  seed=N  device=...
 """
 
 DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.

@@ -11,6 +11,8 @@ OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose defaults are null
 NAMES = ("saliency.target",)
+# Lists, whose brackets may be left out.
+STYLE_LISTS = {"layers": "style.layers", "style_weights": "style_weights"}
 STYLE_KEYS = ("content_layer", "layers", "ratio", "strength")  # of configs/style/, given bare
 # Keys whose values are files, folders or runs.
 PATHS = (
@@ -63,6 +65,8 @@ def quoted(value: str) -> str:
 def nested(word: str) -> str:
     """`strength=1`, a style's own key, as `style.strength=1`; `features=vgg19` as its name. Times may go bare."""
     key, equals, value = word.partition("=")
+    if path_of := STYLE_LISTS.get(key):
+        return f"{path_of}=[{value}]" if "," in value and value[:1] not in ("[", "'", '"') else f"{path_of}={value}"
     if key in STYLE_KEYS:
         return f"style.{word}"
     if key == "features":

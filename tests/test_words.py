@@ -31,6 +31,8 @@ def test_a_styles_keys_go_bare() -> None:
     for word, meant in (
         ("strength=0.9", "style.strength=0.9"),
         ("layers=[relu1_1]", "style.layers=[relu1_1]"),
+        ("layers=relu1_1,relu2_1", "style.layers=[relu1_1,relu2_1]"),
+        ("style_weights=2,1", "style_weights=[2,1]"),
         ("features=vgg16", "features.name=vgg16"),
         ("features.pool=average", "features.pool=average"),
         ("time=1:30", "time='1:30'"),

@@ -35,16 +35,9 @@ def read(path: Path, expected: str | None = None) -> Network:
             raise ValueError(f"{broken} has values that are not finite")
         if expected:
             hold(names, tensors, expected)
-    except (
-        OSError,
-        EOFError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        TypeError,
-        UnpicklingError,
-        ValueError,
-    ) as error:
+    except UnpicklingError as error:
+        raise CnnlabError(f"{plain(str(path))} is no file of torch's, or holds more than tensors") from error
+    except BROKEN as error:
         raise CnnlabError(f"{plain(str(path))} cannot serve: {plain(reason(error))[:300]}") from error
     return tensors, convention
 

@@ -42,9 +42,15 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
         raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
     if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known["styles"]]:
         raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
+    if s.time is not None:
+        raise UsageError(f"--again takes as many steps as {source} did: time cannot be given with it")
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
-    made = call(Settings, found["settings"] | free | {"time": None}, f"{source}'s record")
+    made = call(Settings, found["settings"] | free, f"{source}'s record")
     call(Features, made.features, "features")
-    if (name := made.features["weights"]) or s.features["weights"]:
-        made.features["weights"] = s.features["weights"] or str(weights_folder() / Path(str(name)).name)
+    if s.features["weights"]:
+        made.features["weights"] = s.features["weights"]
+    elif name := made.features["weights"]:
+        made.features["weights"] = str(weights_folder() / Path(name).name)
+        if not Path(made.features["weights"]).exists():
+            raise UsageError(f"{source} was made with {plain(name)}: say where it is, features.weights=FILE")
     return Earlier(made, steps, str(known.get("weights")), source)

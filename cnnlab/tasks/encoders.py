@@ -90,8 +90,8 @@ def published(name: str, *, named: bool) -> Network:
     if not named:
         sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
         raise NotHere(
-            f"no network's weights are here: --download fetches {name}'s ({sizes});\n"
-            f"or features.weights=FILE, or {file} in {kept.parent}, or features=random to study"
+            f"no network's weights are here: --download fetches {name}'s ({sizes})\n"
+            f"or say features.weights=FILE, or features=random to study; {file} could also be in\n{kept.parent}"
         )
     print(
         f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True

@@ -53,6 +53,8 @@ class Original:
 
 def original(name: str, max_pixels: int) -> Original:
     """A picture file as RGB. Raises CnnlabError for one that cannot be read."""
+    if Path(name).is_dir():
+        raise CnnlabError(f"{plain(name)} is a folder, not a picture")
     try:
         image = read_picture(name, max_pixels=max_pixels)
     except TooManyPixels as error:
@@ -79,11 +81,11 @@ def to_image(x: Tensor) -> Image.Image:
     return Image.fromarray(pixels[0].permute(1, 2, 0).cpu().numpy())
 
 
-def place_for(out: str | None, content: Path, styles: list[Path], *, overwrite: bool) -> Path:
-    """Where the picture goes. Raises UsageError for a name that is not a .png's or is taken, Unwritable for a folder
-    that cannot be written to."""
+def place_for(out: str | None, content: Path, styles: list[Path], usual: Path | None, *, overwrite: bool) -> Path:
+    """Where the picture goes: `out`, else `usual`, else beside the photograph. Raises UsageError for a name that is not
+    a .png's or is taken, Unwritable for a folder that cannot be written to."""
     name = clipped("_".join(p.stem for p in (content, *styles)), 200) + ".png"
-    path = Path(out).expanduser() if out else content.with_name(name)
+    path = Path(out).expanduser() if out else usual or content.with_name(name)
     if path.suffix.lower() != ".png":
         raise UsageError(f"out must be a .png, not {plain(path.name)}")
     try:
@@ -142,7 +144,8 @@ def about(path: str) -> dict[str, Any]:
     """What a picture says of how `stylize` made it. Raises CnnlabError for one that says nothing."""
     try:
         with Image.open(path, formats=("PNG",)) as opened:
-            found = json.loads(str(opened.info.get(CHUNK, ""))[:MOST_TEXT])  # the pixels stay undecoded
+            text = str(opened.info.get(CHUNK, ""))[:MOST_TEXT]  # the pixels stay undecoded
+        found = json.loads(text) if text else None
         if not isinstance(found, dict) or not {"settings", "steps", "sha256"} <= found.keys():
             raise ValueError("there is no record in it")
     except FileNotFoundError:

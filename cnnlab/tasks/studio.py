@@ -14,7 +14,7 @@ from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
-from cnnlab.style.losses import AIMS, Aim
+from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
 from cnnlab.style.transfer import Easel
 from cnnlab.tasks.encoders import Chosen, Features, chosen
@@ -24,7 +24,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "log_every", "preview_every")
 # Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
 FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device",
-        "max_pixels", "log_every", "preview_every")  # fmt: skip
+        "max_pixels", "log_every", "preview_every", "time")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +140,15 @@ class Studio:
     def losses(self, terms: Tensor) -> dict[str, Any]:
         """Terms in words."""
         loss, content, *styles, variation = [value if isfinite(value) else None for value in terms.tolist()]
+        parts = (
+            len(styles) if self.aim.scales is as_shares else 1
+        )  # a layer's own share; of the chapter's sum, its part
+        each = [value and value * parts for value in styles]
         return {
             "loss": loss,
             "content": content,
             "style": None if None in styles else sum(styles),
-            "layers": dict(zip(self.aim.layers, styles, strict=True)),
+            "layers": dict(zip(self.aim.layers, each, strict=True)),
             "variation": variation,
         }
 
@@ -173,7 +177,8 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
         variation=s.total_variation,
         dtype=PRECISIONS[precision(s, device)],
     )
-    sizes = large_enough(sizes, easel, content, styles)
+    names = [s.score if full else content.path.name, *(one.path.name for one in styles)]
+    sizes = large_enough(sizes, easel, [plain(str(name)) for name in names])
     return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed)
 
 
@@ -184,17 +189,15 @@ def precision(s: Settings, device: torch.device) -> str:
     return "bfloat16" if device.type == "cuda" else "float32"
 
 
-def large_enough(sizes: list[Size], easel: Easel, content: Original, styles: list[Original]) -> list[Size]:
+def large_enough(sizes: list[Size], easel: Easel, names: list[str]) -> list[Size]:
     """Those sizes at which the network can look at all pictures. Raises UsageError, naming the picture, where that is
     not so at the last."""
     least = easel.encoder.least
     found = [size for size in sizes if min(min(one) for one in (size, *easel.painting_sizes(size))) >= least]
     easel.encoder.check(easel.names, (least, least))
-    for one, size in zip((content, *styles), (sizes[-1], *easel.painting_sizes(sizes[-1])), strict=True):
-        try:
-            easel.encoder.check(easel.names, size)
-        except UsageError as error:
-            raise UsageError(f"{plain(one.path.name)}: {error}") from error
+    for name, (height, width) in zip(names, (sizes[-1], *easel.painting_sizes(sizes[-1])), strict=True):
+        if min(height, width) < least:
+            raise UsageError(f"{name} would be looked at in {width}x{height} pixels, and {least} a side are needed")
     return found
 
 

@@ -31,7 +31,7 @@ from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio
 
-SAVING_S = 0.5  # kept of a limited time to write the picture
+SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
 
 
 def run(config: parts.Config, overrides: list[str]) -> None:
@@ -52,7 +52,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
             scored(s, device, named=named)
             return
         made = studio(s, device, named=named)
-        out = place_for(s.out, made.content.path, [one.path for one in made.styles], overwrite=s.overwrite)
+        usual = Path(s.again) if s.again else None
+        out = place_for(s.out, made.content.path, [one.path for one in made.styles], usual, overwrite=s.overwrite)
         if before:
             before.hold(made)
         steps = before.steps if before else [s.first_steps, *[s.steps] * (len(made.sizes) - 1)]
@@ -108,7 +109,8 @@ def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook
         progress.end()
         book.close()
     height, width = state.size
-    kept = f"{plain(str(path))} is what there was" + ("" if state.size == made.sizes[-1] else f", at {width}x{height}")
+    kept = f"{plain(str(path))} is as far as it came"
+    kept += "" if state.size == made.sizes[-1] else f", painted at {width}x{height} and enlarged"
     if failure:
         raise CnnlabError(f"{explained(failure)}; {kept}") from failure
     if signals.asked:
@@ -175,7 +177,11 @@ def told(
     cells = [f"{name} {number(value):<10}" for name, value in losses["layers"].items()]
     for at in range(0, len(cells), 4):
         print("  " + " ".join(cells[at : at + 4]).rstrip())
-    print(f"{state.total} steps, {clock(seconds)} in all\n\n{plain(str(path))}")
+    print(f"{state.total} step{'s' * (state.total != 1)}, {clock(seconds)} in all")
+    if state.size != made.sizes[-1] and s.seconds is not None:
+        print(f"there was time for {state.scale} of {len(budget.sizes)} scales: painted at "
+              f"{state.size[1]}x{state.size[0]}, and enlarged")  # fmt: skip
+    print(f"\n{plain(str(path))}")
     print(f"look at it grow  tensorboard --logdir {folder}", flush=True)
 
 

@@ -64,7 +64,7 @@ def test_nothing_in_a_pickle_is_run(here: Path) -> None:
     for name, write in (("a.pth", lambda p: torch.save({"features.0.weight": Canary()}, p)),
                         ("b.pth", lambda p: p.write_bytes(pickle.dumps(Canary())))):  # fmt: skip
         write(here / name)
-        with pytest.raises(CnnlabError, match=f"{name} cannot serve"):
+        with pytest.raises(CnnlabError, match=f"{name} is no file of torch's, or holds more than tensors"):
             read(here / name)
     assert not (here / "canary").exists()
 
@@ -101,7 +101,7 @@ def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
         with pytest.raises(CnnlabError, match=message):
             read(path)
         path.with_suffix(".pth").write_bytes(blob)
-        with pytest.raises(CnnlabError, match="cannot serve"):
+        with pytest.raises(CnnlabError, match=r"cannot serve|is no file of torch's"):
             read(path.with_suffix(".pth"))
     with pytest.raises(CnnlabError, match="No such file"):
         read(tmp_path / "absent.safetensors")
