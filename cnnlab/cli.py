@@ -172,8 +172,6 @@ def stylize(
     names, rest = split(given)
     # Threads that wait awake make it many times slower on busy cores; awake for so short a while they cost nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    if len(names) < 2 and not cfg:
-        raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)")
     texts = {"time": time, "again": again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
     words = [

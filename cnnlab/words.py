@@ -13,7 +13,7 @@ LISTS = ("indices", "features.layers", "dream.units")  # of visualize, whose def
 NAMES = ("saliency.target",)
 # Lists, whose brackets may be left out.
 STYLE_LISTS = {"layers": "style.layers", "style_weights": "style_weights"}
-STYLE_KEYS = ("content_layer", "layers", "ratio", "strength")  # of configs/style/, given bare
+STYLE_KEYS = ("content_layer", "ratio", "strength")  # of configs/style/, given bare
 # Keys whose values are files, folders or runs.
 PATHS = (
     *("again", "against", "dataset.root", "drawing", "features.weights", "init", "out", "outputs", "resume", "run"),

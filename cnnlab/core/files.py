@@ -3,9 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,41 @@ from cnnlab.core.errors import CnnlabError, Unwritable
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it into place. Raises
     Unwritable where the system refuses, and leaves what was there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with written(path, write) as part:
+        part.replace(path)
+        flush(path.parent)
+
+
+def write_new(path: Path, write: Callable[[Path], object]) -> Path:
+    """The same, but nothing is replaced: where `path` is taken, _2, _3, ... comes behind the name. Returns which it
+    is."""
+    with written(path, write) as part:
+        for free in chain([path], (path.with_stem(f"{path.stem}_{n}") for n in count(2))):
+            with suppress(FileExistsError):
+                free.touch(exist_ok=False)  # nobody else has the name now
+                part.replace(free)
+                flush(free.parent)
+                return free
+    raise AssertionError("names do not run out")
+
+
+def part_of(path: Path) -> Path:
+    """The temporary name beside a file that this process writes it under."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextmanager
+def written(path: Path, write: Callable[[Path], object]) -> Iterator[Path]:
+    """What `write` made, flushed, under its temporary name: to be renamed within. Raises Unwritable where the system
+    refuses either."""
+    part = part_of(path)
     try:
         write(part)
         mask = os.umask(0)
         os.umask(mask)
         part.chmod(0o666 & ~mask)  # some writers make files that only their owner can read
         flush(part)
-        part.replace(path)
-        flush(path.parent)
+        yield part
     except Exception as error:
         if not isinstance(error, (OSError, *foreign())):
             raise

@@ -9,16 +9,19 @@ from time import monotonic
 Size = tuple[int, int]  # height, width
 
 
+def scaled(size: Size, factor: float) -> Size:
+    """A size times a factor a side, at least one pixel."""
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def fitted(own: Size, longest: int) -> Size:
     """A picture's size with its longer side at most `longest` pixels; none is enlarged."""
-    factor = min(1.0, longest / max(own))
-    return max(1, round(own[0] * factor)), max(1, round(own[1] * factor))
+    return scaled(own, min(1.0, longest / max(own)))
 
 
 def painting_size(own: Size, size: Size, scale: float) -> Size:
     """A painting made as large in area as a picture, times `scale` a side, and no larger than it is."""
-    factor = min(1.0, scale * (size[0] * size[1] / (own[0] * own[1])) ** 0.5)
-    return max(1, round(own[0] * factor)), max(1, round(own[1] * factor))
+    return scaled(own, min(1.0, scale * (size[0] * size[1] / (own[0] * own[1])) ** 0.5))
 
 
 def sizes_to(size: Size, coarsest: int) -> list[Size]:
@@ -26,7 +29,7 @@ def sizes_to(size: Size, coarsest: int) -> list[Size]:
     has `coarsest` pixels or more; smallest first."""
     found, factor = [size], 2**-0.5
     while max(size) * factor >= coarsest:
-        found.append((max(1, round(size[0] * factor)), max(1, round(size[1] * factor))))
+        found.append(scaled(size, factor))
         factor *= 2**-0.5
     return found[::-1]
 

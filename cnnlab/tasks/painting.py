@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENAMETOOLONG
-from itertools import chain, count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, Unwritable, UsageError, reason
-from cnnlab.core.files import flush
+from cnnlab.core.files import part_of, write_new, write_whole
 from cnnlab.core.image import TooManyPixels, read_picture
 from cnnlab.core.text import plain
 from cnnlab.style.plan import Size
@@ -108,36 +107,16 @@ def clipped(text: str, most: int) -> str:
     return text.encode()[:most].decode(errors="ignore")
 
 
-def part_of(path: Path) -> Path:
-    """The temporary name that a picture is written under."""
-    return path.with_name(f".{clipped(path.name, 100)}.{os.getpid()}.part")
-
-
 def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bool) -> Path:
     """A PNG with `about` as JSON in its text, whole, and where it is: behind the name comes _2, _3, ... where a file is
     there that may not be replaced."""
     text = PngImagePlugin.PngInfo()
     text.add_text(CHUNK, json.dumps(about, allow_nan=False))
-    part = part_of(path)
-    try:
-        image.save(part, "PNG", pnginfo=text)
-        flush(part)
-        if overwrite:
-            part.replace(path)
-            return path
-        others = (path.with_stem(f"{path.stem}_{n}") for n in count(2))
-        for free in chain([path], others):
-            with suppress(FileExistsError):
-                free.touch(exist_ok=False)  # nobody else has the name now
-                part.replace(free)
-                flush(free.parent)
-                return free
-    except OSError as error:
-        raise Unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    raise AssertionError("names do not run out")
+    write = partial(image.save, format="PNG", pnginfo=text)
+    if not overwrite:
+        return write_new(path, write)
+    write_whole(path, write)
+    return path
 
 
 def about(path: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     before = earlier(s, overrides) if s.again else None
     s = before.settings if before else s
     if s.content is None or not s.styles:
-        raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE...")
+        raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)")
     device = pick_device(s.device)
     named = s.download or (s.features.get("name") != "auto" and any(w.startswith("features.name=") for w in overrides))
     with threads(s.threads), repeatable(device), whole_float32():

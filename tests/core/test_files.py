@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.core.errors import CnnlabError, Unwritable
-from cnnlab.core.files import exists, new_folder, read_json, write_json, write_text, write_whole
+from cnnlab.core.files import exists, new_folder, read_json, write_json, write_new, write_text, write_whole
 
 
 def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
@@ -64,3 +64,18 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(CnnlabError, match="runs: it is not a folder"):
         new_folder(tmp_path / "runs", "a")
+
+
+def test_what_is_new_takes_a_free_name_and_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    names = [write_new(path, lambda part, n=n: part.write_text(str(n))).name for n in range(3)]
+    assert names == ["a.png", "a_2.png", "a_3.png"]
+    assert [(tmp_path / name).read_text() for name in names] == ["0", "1", "2"]
+
+    def refused(part: Path) -> None:
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Unwritable, match="No space left"):
+        write_new(path, refused)
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(names)

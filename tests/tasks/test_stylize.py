@@ -405,6 +405,11 @@ def test_a_gpu_paints_as_well_and_the_same_twice(paint: Paint) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.2) and losses[2] == pytest.approx(losses[0], rel=0.3)
 
 
+def test_the_pictures_can_be_keys(studio: Path, cnnlab: Cnnlab) -> None:
+    code, out, err = cnnlab("stylize", "content=photo.png", "styles=[one.png]", NET, *QUICK)
+    assert code == 0 and "photo_one.png" in out, err
+
+
 def test_times_are_read_as_people_write_them() -> None:
     for text, seconds in (
         ("30s", 30),
