@@ -10,19 +10,29 @@ import math
 from torch import nn
 
 from cnnlab.models.layers import Shape, stack
+from cnnlab.models.layers import batch_norm as normalised
 
 
-def vgg(shape: Shape, classes: int, *, filters: list[list[int]], hidden: list[int], dropout: float) -> nn.Sequential:
+def vgg(
+    shape: Shape,
+    classes: int,
+    *,
+    filters: list[list[int]],
+    hidden: list[int],
+    dropout: float,
+    batch_norm: dict[str, float] | None,
+) -> nn.Sequential:
     """(N, *shape) pictures -> (N, classes) logits: for each entry of `filters` a block of 3x3 convolutions, each with a
-    ReLU, then 2x2 pooling; then the head (Simonyan & Zisserman 2014, table 1: D is VGG-16, E is VGG-19). Layers are
-    named as theirs are, conv3_2 the second convolution of the third block. Raises ValueError for too small a picture,
-    or a block without convolutions."""
+    ReLU and `batch_norm` ({decay, eps}) before it, then 2x2 pooling; then the head (Simonyan & Zisserman 2014, table 1:
+    D is VGG-16, E is VGG-19; they have no batch normalisation). Layers are named as theirs are, conv3_2 the second
+    convolution of the third block. Raises ValueError for too small a picture, or a block without convolutions."""
     layers, depth = dict[str, nn.Module](), shape[0]
     for b, block in enumerate(filters, 1):
         if not block or min(block) < 1:
             raise ValueError(f"filters must be blocks of at least one convolution of at least 1 filter, not {block}")
         for c, (before, after) in enumerate(itertools.pairwise([depth, *block]), 1):
             layers[f"conv{b}_{c}"] = nn.Conv2d(before, after, 3, padding=1)
+            layers |= {f"{key}{b}_{c}": norm for key, norm in normalised(nn.BatchNorm2d, after, batch_norm).items()}
             layers[f"relu{b}_{c}"] = nn.ReLU(inplace=True)
         layers[f"pool{b}"], depth = nn.MaxPool2d(2), block[-1]
     size = [pixels // 2 ** len(filters) for pixels in shape[1:]]

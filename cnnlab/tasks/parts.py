@@ -21,6 +21,7 @@ from cnnlab.data.sources import SOURCES
 from cnnlab.engine.evaluate import over_views
 from cnnlab.models import MODELS
 from cnnlab.models.chapter import cnn
+from cnnlab.models.zoo import vgg
 
 Config = dict[str, Any]
 
@@ -62,8 +63,8 @@ def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
 def completed(config: Config) -> Config:
     """A run's configuration with what was no key yet when the run was made, as it was then."""
     model = config.get("model", {})
-    if MODELS.get(str(model.get("name"))) is cnn:
-        model = {"pool": "max", "batch_norm": None, "output": "linear"} | model
+    since_made = {cnn: {"pool": "max", "batch_norm": None, "output": "linear"}, vgg: {"batch_norm": None}}
+    model = since_made.get(MODELS.get(str(model.get("name"))), {}) | model
     since = {"init": None, "validate_every": None}
     return since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
 
