@@ -69,6 +69,20 @@ class Encoder(nn.Module):
         pools = sum(name.startswith("pool") for name, _ in self.layers.named_children())
         return int(2**pools) * (2 if self.convention.padding == "reflect" else 1)
 
+    def filters(self, name: str) -> int:
+        """Maps that a ReLU puts out."""
+        return len(self.get_parameter(f"layers.{name.replace('relu', 'conv')}.bias"))
+
+    def reach(self, names: Collection[str]) -> int:
+        """Pixels around a place of the deepest of these ReLUs, on each side, that it sees: sum of the convolutions'
+        strides."""
+        deepest, reach = max(names), 0
+        for name in self.relus:
+            reach += stride(name)
+            if name == deepest:
+                break
+        return reach
+
     def given(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0..1 -> what the first convolution takes."""
         x = x if self.convention.color == "RGB" else x.flip(1)
@@ -114,6 +128,11 @@ def ordered(tensors: Mapping[str, Tensor]) -> list[str]:
     if not names:
         raise ValueError("it holds no convolutions")
     return names
+
+
+def stride(name: str) -> int:
+    """Pixels between two places of a ReLU's maps."""
+    return int(2 ** (int(name[4]) - 1))
 
 
 def convolution(weight: Tensor, bias: Tensor, padding: Literal["zeros", "reflect"]) -> nn.Conv2d:

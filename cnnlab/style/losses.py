@@ -18,10 +18,11 @@ Scales = tuple[Tensor, dict[str, Tensor]]
 RELU = re.compile("relu[1-5]_[1-4]")
 
 
-def gram(maps: Tensor) -> Tensor:
-    """(1, K, H, W) -> (K, K), F F^T / m in float32 or better, m = HW positions."""
+def gram(maps: Tensor, places: int | None = None) -> Tensor:
+    """(1, K, H, W) -> (K, K), F F^T / m in float32 or better, m = HW positions; `places`: the m of the whole picture
+    that these maps are a part of, whose parts' matrices add up to its own."""
     columns = wide(maps).flatten(2).squeeze(0)
-    return columns @ columns.T / columns.shape[1]
+    return columns @ columns.T / (places or columns.shape[1])
 
 
 def wide(x: Tensor) -> Tensor:
@@ -108,12 +109,12 @@ class Objective:
     aim: Aim
     variation: float = 0.0
 
-    def __call__(self, maps: Maps, x: Tensor) -> Tensor:
-        """Maps by name and the (1, 3, H, W) picture -> the loss, the content's term, each style layer's, and the
-        variation, terms scaled but not yet weighted: (3 + L,)."""
+    def terms(self, sums: Sequence[Tensor], x: Tensor) -> Tensor:
+        """|X - P|^2 and the Gram matrices of the aim's layers, and the (1, 3, H, W) picture itself -> the loss, the
+        content's term, each style layer's, and the variation, terms scaled but not yet weighted: (3 + L,)."""
         (a, b), aim = self.scales, self.aim
-        content = a * (wide(maps[aim.content_layer]) - self.sitters.P).square().sum()
-        styles = [b[name] * (gram(maps[name]) - self.sitters.A[name]).square().sum() for name in aim.layers]
+        content, grams = a * sums[0], zip(aim.layers, sums[1:], strict=True)
+        styles = [b[name] * (G - self.sitters.A[name]).square().sum() for name, G in grams]
         variation = total_variation(x) if self.variation else content.new_zeros(())
         loss = aim.content * content + aim.style * torch.stack(styles).sum() + self.variation * variation
         return torch.stack([loss, content, *styles, variation])

@@ -1,7 +1,7 @@
 """From coarse to fine: a small picture first, which settles what is large, then what it became, enlarged, as the start
 of the next."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -11,11 +11,10 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.style.descent import LBFGS, Adam, Loss
-from cnnlab.style.features import Encoder
-from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram, unrelated, wide
-from cnnlab.style.plan import Budget, Size, painting_size
+from cnnlab.style.easel import Easel
+from cnnlab.style.losses import Objective
+from cnnlab.style.plan import Budget, Size
 
-Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
 Descent = LBFGS | Adam
 
 
@@ -38,70 +37,6 @@ class State:
     def size(self) -> Size:
         height, width = self.picture.shape[2:]
         return height, width
-
-
-@dataclass(frozen=True, kw_only=True)
-class Easel:
-    """A network and what it paints from. `style_sizes`: each painting's own (H, W); `style_weights`: what each counts;
-    `style_scale`: a painting's side as a share of what gives it the picture's area (it is never enlarged)."""
-
-    encoder: Encoder
-    content: Picture
-    styles: Sequence[Picture]
-    style_sizes: Sequence[Size]
-    style_weights: Sequence[float]
-    style_scale: float
-    aim: Aim
-    variation: float
-    dtype: torch.dtype  # of the convolutions; Gram matrices are float32
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The ReLUs that must be known."""
-        return (*dict.fromkeys((*self.aim.layers, self.aim.content_layer)),)
-
-    def maps(self, x: Tensor, names: Sequence[str]) -> Maps:
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            return self.encoder(x.contiguous(memory_format=torch.channels_last), names)
-
-    def painting_sizes(self, size: Size) -> list[Size]:
-        """Each painting's size beside a picture's."""
-        return [painting_size(own, size, self.style_scale) for own in self.style_sizes]
-
-    @torch.no_grad()
-    def sitters(self, size: Size) -> Sitters:
-        """What a picture of a size is held against."""
-        photograph = self.maps(self.content(size), self.names)
-        P, grams, apart = wide(photograph[self.aim.content_layer]), [], list[Tensor]()
-        for painting, own in zip(self.styles, self.painting_sizes(size), strict=True):
-            maps = self.maps(painting(own), self.names)
-            grams.append(self.grams(maps))
-            apart.append(unrelated(P, wide(maps[self.aim.content_layer])))
-        far = torch.stack(apart) @ P.new_tensor(self.style_weights) / sum(self.style_weights)
-        return Sitters(P, far, blend(grams, self.style_weights), self.grams(photograph))
-
-    def grams(self, maps: Maps) -> dict[str, Tensor]:
-        return {name: gram(maps[name]) for name in self.aim.layers}
-
-    def objective(self, size: Size) -> Objective:
-        """The loss of a picture of a size."""
-        sitters = self.sitters(size)
-        return Objective(sitters, self.aim.scales(sitters), self.aim, self.variation)
-
-    def judged(self, objective: Objective, x: Tensor) -> Tensor:
-        """A picture's terms."""
-        return objective(self.maps(x, self.names), x)
-
-    def loss(self, objective: Objective) -> Loss:
-        """A picture -> its terms, and the loss's gradient, in the picture's own layout of memory."""
-
-        def loss(x: Tensor) -> tuple[Tensor, Tensor]:
-            x = x.detach().requires_grad_()
-            terms = self.judged(objective, x)
-            (gradient,) = torch.autograd.grad(terms[0], x)
-            return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
-
-        return loss
 
 
 def transfer(

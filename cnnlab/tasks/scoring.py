@@ -8,7 +8,7 @@ import torch
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.text import plain
-from cnnlab.style.losses import Objective, chapter, relative
+from cnnlab.style.losses import chapter, relative
 from cnnlab.tasks.painting import original
 from cnnlab.tasks.studio import Settings, Studio, studio
 
@@ -44,9 +44,12 @@ def losses(made: Studio, x: torch.Tensor) -> dict[str, Any]:
         "share": relative(strength=0.5, layers=layers, content_layer=content_layer),
         "chapter": chapter(ratio=1.0, layers=layers, content_layer=content_layer),
     }
-    sitters, maps = made.easel.sitters((x.shape[2], x.shape[3])), made.easel.maps(x, made.easel.names)
+    objective = made.easel.objective((x.shape[2], x.shape[3]))
+    sums = made.easel.sums(objective, x)
     for kind, aim in aims.items():
-        _, found["content"][kind], *styles, _ = Objective(sitters, aim.scales(sitters), aim)(maps, x).tolist()
+        _, found["content"][kind], *styles, _ = replace(
+            objective, aim=aim, scales=aim.scales(objective.sitters), variation=0.0
+        ).terms(sums, x).tolist()  # fmt: skip
         found["style"][kind] = sum(styles)
         for name, value in zip(layers, styles, strict=True):
             found["layers"][name][kind] = value * (len(layers) if kind == "share" else 1)

@@ -16,7 +16,7 @@ from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
-from cnnlab.style.transfer import Easel
+from cnnlab.style.easel import Easel
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
 
@@ -176,6 +176,7 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
         aim=aim,
         variation=s.total_variation,
         dtype=PRECISIONS[precision(s, device)],
+        piece=s.piece or 1 << 60,
     )
     names = [s.score if full else content.path.name, *(one.path.name for one in styles)]
     sizes = large_enough(sizes, easel, [plain(str(name)) for name in names])

@@ -40,6 +40,13 @@ def objective(aim: Aim, photograph: dict[str, Tensor], painting: dict[str, Tenso
     return Objective(made, aim.scales(made), aim, variation)
 
 
+def terms(made: Objective, now: dict[str, Tensor], x: Tensor | None = None) -> Tensor:
+    """Of a picture, by its maps."""
+    distance = (now[made.aim.content_layer] - made.sitters.P).square().sum()
+    grams = [gram(now[name]) for name in made.aim.layers]
+    return made.terms([distance, *grams], now["relu1_1"] if x is None else x)
+
+
 def test_gram_matrices_are_einsums() -> None:
     F = maps(0)["relu1_1"]
     torch.testing.assert_close(gram(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3]))
@@ -55,7 +62,7 @@ def test_the_chapters_loss_by_hand() -> None:
     aim = chapter(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram(A)}, {"relu1_1": gram(P)}
     made = Sitters(P, unrelated(P, A), *grams)
-    loss, content, style, _ = Objective(made, aim.scales(made), aim)({"relu1_1": X}, X).tolist()
+    loss, content, style, _ = terms(Objective(made, aim.scales(made), aim), {"relu1_1": X}).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
     # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
     assert (content, style) == (6, 34 / 64) and loss == 10 * 6 + 34 / 64
@@ -64,7 +71,7 @@ def test_the_chapters_loss_by_hand() -> None:
 def test_the_chapters_loss_is_its_formula_over_layers() -> None:
     photograph, painting, now = maps(1), maps(2), maps(3)
     aim = chapter(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
-    loss, content, *styles, _ = objective(aim, photograph, painting)(now, now["relu1_1"])
+    loss, content, *styles, _ = terms(objective(aim, photograph, painting), now)
     expected = torch.zeros((), dtype=torch.float64)
     for style, name in zip(styles, LAYERS, strict=True):
         k, m = now[name].shape[1], now[name].shape[2] * now[name].shape[3]
@@ -80,9 +87,9 @@ def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
     photograph, painting = maps(1), maps(2)
     aim = relative(strength=0.7, layers=LAYERS, content_layer=CONTENT)
     made = objective(aim, photograph, painting)
-    loss, content, *styles, _ = made(photograph, photograph["relu1_1"]).tolist()
+    loss, content, *styles, _ = terms(made, photograph).tolist()
     assert content == 0 and styles == pytest.approx([0.5, 0.5]) and loss == pytest.approx(mixed(0.7)[1])
-    _, content, *styles, _ = made(painting, painting["relu1_1"]).tolist()
+    _, content, *styles, _ = terms(made, painting).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
@@ -99,12 +106,12 @@ def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
     photograph, painting, now = maps(1), maps(2), maps(3)
     for aim, times in ((chapter(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
                        (relative(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
-        _, content, *styles, _ = objective(aim, photograph, painting)(now, now["relu1_1"])
+        _, content, *styles, _ = terms(objective(aim, photograph, painting), now)
         double = [{name: one.repeat(1, 1, 2, 2) for name, one in each.items()} for each in (photograph, painting, now)]
-        _, larger, *same, _ = objective(aim, *double[:2])(double[2], double[2]["relu1_1"])
+        _, larger, *same, _ = terms(objective(aim, *double[:2]), double[2])
         torch.testing.assert_close(torch.stack(same), torch.stack(styles))
         torch.testing.assert_close(larger, times * content)
-        _, _, *other, _ = objective(aim, photograph, double[1])(now, now["relu1_1"])  # the painting alone
+        _, _, *other, _ = terms(objective(aim, photograph, double[1]), now)  # the painting alone
         torch.testing.assert_close(torch.stack(other), torch.stack(styles))
 
 
@@ -118,7 +125,7 @@ def test_gradients_are_finite_differences(kind: str) -> None:
     aim = chapter(ratio=0.01, **keys) if kind == "chapter" else relative(strength=0.6, **keys)  # type: ignore[arg-type]
     made = objective(aim, encoder(photograph, LAYERS), encoder(painting, LAYERS), variation=0.1)
     x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: made(encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7)
+    assert torch.autograd.gradcheck(lambda x: terms(made, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7)
 
 
 def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
@@ -138,9 +145,9 @@ def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
 def test_pictures_that_are_alike_divide_by_nothing() -> None:
     same = maps(1)
     aim = relative(strength=0.5, layers=LAYERS, content_layer=CONTENT)
-    assert objective(aim, same, same)(same, same["relu1_1"]).tolist() == [0.0] * 5
+    assert terms(objective(aim, same, same), same).tolist() == [0.0] * 5
     flat = {name: torch.zeros_like(one) for name, one in same.items()}
-    assert bool(objective(aim, flat, flat)(same, same["relu1_1"]).isfinite().all())
+    assert bool(terms(objective(aim, flat, flat), same).isfinite().all())
 
 
 def test_the_floor_is_no_larger_for_larger_pictures() -> None:

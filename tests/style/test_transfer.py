@@ -10,7 +10,8 @@ from cnnlab.style.descent import DESCENTS
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import gram, relative
 from cnnlab.style.plan import Budget, Size
-from cnnlab.style.transfer import Easel, State, enlarged, transfer
+from cnnlab.style.easel import Easel
+from cnnlab.style.transfer import State, enlarged, transfer
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
 TINT = torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
@@ -35,6 +36,7 @@ def easel(**changes: object) -> Easel:
         "aim": relative(strength=0.8, layers=["relu1_1", "relu2_1", "relu3_1"], content_layer="relu2_2"),
         "variation": 0.0,
         "dtype": torch.float32,
+        "piece": 1 << 60,
     }
     return Easel(**(given | changes))  # type: ignore[arg-type]
 
@@ -109,7 +111,8 @@ def test_several_paintings_are_one_target_and_in_any_order() -> None:
 
 def test_half_precision_is_of_the_convolutions_alone() -> None:
     made = easel(dtype=torch.bfloat16)
-    maps = made.maps(made.content(SIZES[-1]), made.names)
+    (whole,) = made.pieces(SIZES[-1])
+    maps = made.maps(made.content(SIZES[-1]), whole)
     assert all(one.dtype == torch.bfloat16 for one in maps.values()) and gram(maps["relu1_1"]).dtype == torch.float32
     found, gradient = made.loss(made.objective(SIZES[-1]))(made.content(SIZES[-1]))
     exact = terms(easel(), made.content(SIZES[-1]))
@@ -127,4 +130,4 @@ def test_a_loss_that_is_not_finite_from_the_start_is_told() -> None:
 def test_only_what_is_needed_is_computed() -> None:
     made = easel()
     assert made.names == ("relu1_1", "relu2_1", "relu3_1", "relu2_2")
-    assert list(made.maps(made.content(SIZES[0]), ["relu1_1"])) == ["relu1_1"]
+    assert list(made.encoder(made.content(SIZES[0]), ["relu1_1"])) == ["relu1_1"]

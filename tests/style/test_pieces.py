@@ -1,0 +1,82 @@
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes, stride
+from cnnlab.style.losses import relative
+from cnnlab.style.pieces import pieces, smallest
+from tests.style.test_transfer import TINT, easel
+
+DEEP = shapes((2, 2, 1), (3, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 130), (31, 500), (16, 16), (1001, 47)])
+@pytest.mark.parametrize("most", [1, 3000, 10_000, 1 << 40])
+def test_each_place_counts_once_and_none_has_less_around_it_than_the_network_sees(
+    size: tuple[int, int], most: int
+) -> None:
+    reach, grain = 20, 8
+    found = pieces(size, most, reach, grain)
+    pixels = torch.arange(size[0] * size[1]).view(1, 1, *size)
+    for step in (1, 2, 4, 8):
+        whole = pixels[..., : size[0] // step * step : step, : size[1] // step * step : step]
+        counted = torch.zeros_like(whole)
+        for piece in found:
+            looked = piece.of(pixels)
+            height, width = (side // step * step for side in looked.shape[2:])
+            inner = piece.counted(looked[..., :height:step, :width:step], step)
+            assert torch.equal(inner, piece.place(whole, step))
+            piece.place(counted, step).add_(1)
+        assert bool((counted == 1).all())
+    for piece in found:
+        assert piece.of(pixels)[0, 0].numel() <= max(most, smallest(size, reach, grain))
+        for length, (outer, inner) in zip(size, (piece.down, piece.across), strict=True):
+            assert outer.start % grain == 0 and inner.start % grain == 0
+            assert outer.start == 0 or inner.start - outer.start >= reach
+            assert outer.stop is None or outer.stop - (inner.stop or length) >= reach
+
+
+def test_the_network_sees_as_far_as_it_is_said_to_and_no_further() -> None:
+    """By the gradient of one place of each layer's maps."""
+    encoder = Encoder({k: v.abs() for k, v in random_tensors(DEEP, torch.Generator().manual_seed(0)).items()}, IMAGENET)
+    for name in encoder.relus:
+        x = torch.full((1, 3, 96, 96), 0.5, requires_grad=True)
+        maps = encoder(x, [name])[name]
+        at = maps.shape[2] // 2
+        (gradient,) = torch.autograd.grad(maps[0, :, at, at].sum(), x)
+        rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+        step = stride(name)
+        first, last = at * step - encoder.reach([name]), (at + 1) * step - 1 + encoder.reach([name])
+        # A maximum hands its gradient to one of its pixels: it may fall short by the pooling's width.
+        assert first <= int(rows[0]) < first + step and last - step < int(rows[-1]) <= last
+
+
+@pytest.mark.parametrize(("padding", "pool"), [*product(("zeros", "reflect"), ("max", "average"))])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pieces_add_up_to_the_whole(padding: str, pool: str, dtype: torch.dtype) -> None:
+    """Loss and gradient alike, at a size that neither the pieces nor the poolings divide."""
+    convention = replace(IMAGENET, padding=padding, pool=pool)  # type: ignore[arg-type]
+    tensors = random_tensors(shapes((2, 2, 2, 1, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(3))
+    encoder = Encoder(tensors, convention).to(dtype)
+    g = torch.Generator().manual_seed(4)
+    size = (203, 318)
+    content, style, x = (torch.rand(1, 3, *size, generator=g).to(dtype) for _ in range(3))
+    style = style * TINT.to(dtype)  # of two pictures of one noise the Gram matrices differ by rounding alone
+    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    given = {
+        "encoder": encoder,
+        "content": lambda size: content,
+        "styles": [lambda size: style],
+        "style_sizes": [size],
+        "aim": relative(strength=0.7, layers=layers, content_layer="relu3_2"),
+        "variation": 0.3,
+    }
+    whole, cut = (easel(**given, piece=piece) for piece in (1 << 60, 30_000))
+    assert len(cut.pieces(size)) > 3
+    (terms, gradient), (ours, mine) = (made.loss(made.objective(size))(x) for made in (whole, cut))
+    assert torch.linalg.norm(ours - terms) <= (1e-5 if dtype is torch.float32 else 1e-12) * torch.linalg.norm(terms)
+    error = torch.linalg.norm(mine - gradient) / torch.linalg.norm(gradient)
+    assert float(error) <= (1e-5 if dtype is torch.float32 else 1e-12)
+    assert mine.is_contiguous(memory_format=torch.channels_last)
