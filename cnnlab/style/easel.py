@@ -2,17 +2,18 @@
 looked at in one go. Gram matrices and distances are sums over places, so that pieces add up to exactly the whole."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cnnlab.style.descent import Loss
 from cnnlab.style.features import Encoder, stride
-from cnnlab.style.losses import Aim, Maps, Objective, Sitters, blend, gram, unrelated, wide
+from cnnlab.style.losses import Aim, Maps, Objective, Sitters, Spread, blend, gram, spread, unrelated, wide
 from cnnlab.style.pieces import Piece, pieces
 from cnnlab.style.plan import Size, painting_size
 
+Sight = tuple[dict[str, Tensor], Spread]  # Gram matrices by layer, and the content's layer
 Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
 
 
@@ -31,6 +32,7 @@ class Easel:
     variation: float
     dtype: torch.dtype  # of the convolutions; Gram matrices are float32
     piece: int  # pixels that the network may look at in one go
+    sights: dict[tuple[int, Size], Sight] = field(default_factory=dict)  # paintings that were looked at, by size
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,13 +73,17 @@ class Easel:
     def sitters(self, size: Size) -> Sitters:
         """What a picture of a size is held against."""
         photograph, P = self.seen(self.content(size))
-        grams, apart = [], list[Tensor]()
-        for painting, own in zip(self.styles, self.painting_sizes(size), strict=True):
-            found, S = self.seen(painting(own))
-            grams.append(found)
-            apart.append(unrelated(P, S))
-        far = torch.stack(apart) @ P.new_tensor(self.style_weights) / sum(self.style_weights)
-        return Sitters(P, far, blend(grams, self.style_weights), photograph)
+        paintings = [self.painting(i, own) for i, own in enumerate(self.painting_sizes(size))]
+        apart = torch.stack([unrelated(spread(P), one) for _, one in paintings])
+        far = apart @ P.new_tensor(self.style_weights) / sum(self.style_weights)
+        return Sitters(P, far, blend([grams for grams, _ in paintings], self.style_weights), photograph)
+
+    def painting(self, number: int, size: Size) -> Sight:
+        """One of the paintings at a size, looked at once."""
+        if (number, size) not in self.sights:
+            grams, content = self.seen(self.styles[number](size))
+            self.sights[number, size] = grams, spread(content)
+        return self.sights[number, size]
 
     def objective(self, size: Size) -> Objective:
         """The loss of a picture of a size."""

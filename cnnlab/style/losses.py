@@ -66,11 +66,24 @@ def as_shares(sitters: Sitters) -> Scales:
     return 1 / (floored(sitters.unrelated, P.square().sum(0).mean()) * P.shape[1]), scale
 
 
-def unrelated(P: Tensor, S: Tensor) -> Tensor:
-    """(1, K, H, W) and (1, K, h, w) -> the mean squared distance of a place of one and a place of the other, over all
-    pairs: E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2."""
-    p, s = P.flatten(2).squeeze(0), S.flatten(2).squeeze(0)
-    return p.var(1, correction=0).sum() + s.var(1, correction=0).sum() + (p.mean(1) - s.mean(1)).square().sum()
+@dataclass(frozen=True)
+class Spread:
+    """Where the places of a layer's maps lie: their mean, (K,), and the trace of their covariance."""
+
+    mean: Tensor
+    trace: Tensor
+
+
+def spread(maps: Tensor) -> Spread:
+    """Of (1, K, H, W)."""
+    places = maps.flatten(2).squeeze(0)
+    return Spread(places.mean(1), places.var(1, correction=0).sum())
+
+
+def unrelated(p: Spread, s: Spread) -> Tensor:
+    """The mean squared distance of a place of one and a place of the other, over all pairs: E|p - s|^2 = tr cov P + tr
+    cov S + |mean P - mean S|^2."""
+    return p.trace + s.trace + (p.mean - s.mean).square().sum()
 
 
 def floored(distance: Tensor, size: Tensor) -> Tensor:

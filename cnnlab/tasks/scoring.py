@@ -10,14 +10,15 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.text import plain
 from cnnlab.style.losses import chapter, relative
 from cnnlab.tasks.painting import original
-from cnnlab.tasks.studio import Settings, Studio, studio
+from cnnlab.tasks.studio import Settings, Studio, studio, workshop
 
 
 def scored(s: Settings, device: torch.device, *, named: bool) -> None:
     """Print the losses by layer of the picture `s.score`, at its own size, in float32. `named`: weights may be fetched.
     Raises UsageError where it is of another shape than the photograph."""
     result = original(str(s.score), s.max_pixels)
-    made = studio(replace(s, precision="float32", color="style"), device, named=named, full=result.size)
+    shop = workshop(replace(s, precision="float32", color="style"), device, named=named)
+    made = studio(shop, original(str(s.content), s.max_pixels), full=result.size)
     (height, width), (tall, wide) = result.size, made.content.size
     if abs(height - tall * width / wide) > max(1.0, 0.01 * height) and abs(width - wide * height / tall) > 1:
         raise UsageError(f"{plain(str(s.score))} and {plain(str(s.content))} are not of one shape")

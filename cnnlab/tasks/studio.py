@@ -1,7 +1,7 @@
 """From `stylize`'s settings to what a transfer takes: pictures, network, loss, sizes."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import isfinite
 from typing import Any, Literal
@@ -10,21 +10,24 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import UsageError
+from cnnlab.core.memory import bytes_of, free, used, words
 from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
-from cnnlab.style.easel import Easel
+from cnnlab.style.easel import Easel, Sight
+from cnnlab.style.room import Room, room
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
 
+SHARE = 0.8  # of the memory that is free, which others may want too
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "log_every", "preview_every")
+COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "piece", "threads", "log_every", "preview_every")
 # Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
 FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device",
-        "max_pixels", "log_every", "preview_every", "time")  # fmt: skip
+        "max_pixels", "memory_limit", "log_every", "preview_every", "time")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class Settings:
     style_weights: list[float] | None
     out: str | None
     overwrite: bool
-    size: int
+    size: int | None
     time: str | float | None
     steps: int
     first_steps: int
@@ -52,6 +55,8 @@ class Settings:
     device: str
     threads: int | None
     max_pixels: int
+    memory_limit: str | float | None
+    piece: int | None
     log_every: int
     preview_every: int
     download: bool
@@ -66,10 +71,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for key in COUNTS:
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, not {self.threads}")
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key} must be at least 1, not {value}")
         if not 0 < self.style_scale < float("inf"):
             raise ValueError(f"style_scale must be above 0, not {self.style_scale}")
         if not 0 <= self.total_variation < float("inf"):
@@ -82,6 +85,8 @@ class Settings:
             raise ValueError(f"style_weights must be {len(self.styles)} numbers, one for each painting, not {weights}")
         if self.time is not None:
             seconds_of(str(self.time))
+        if self.memory_limit is not None:
+            bytes_of(str(self.memory_limit))
 
     @property
     def seconds(self) -> float | None:
@@ -122,6 +127,8 @@ class Studio:
     device: torch.device
     start: str
     seed: int
+    wanted: Size  # which memory may not hold
+    room: Room
 
     def begin(self, size: Size) -> Tensor:
         """What the first scale starts from: the photograph, the (first) painting stretched to its shape, or noise,
@@ -131,6 +138,15 @@ class Studio:
         if self.start == "style":
             return self.easel.styles[0](size)
         return self.easel.content(size)
+
+    def keys(self, s: Settings) -> dict[str, Any]:
+        """The method's, as far as memory holds what they ask for."""
+        return s.lbfgs | {"memory": self.room.past} if s.method == "lbfgs" else s.adam
+
+    @property
+    def piece(self) -> int:
+        """The most pixels that the network looks at in one go."""
+        return min(self.easel.piece, self.sizes[-1][0] * self.sizes[-1][1])
 
     def too_small(self, style: Original) -> bool:
         """Whether a painting has fewer pixels than are wanted of it."""
@@ -153,34 +169,72 @@ class Studio:
         }
 
 
-def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None = None) -> Studio:
-    """Read and build. `named`: weights may be fetched; `full`: the picture's size, where it is not to follow from the
-    photograph's. Raises UsageError or CnnlabError for what cannot be."""
+@dataclass(frozen=True)
+class Workshop:
+    """What every photograph is painted with."""
+
+    settings: Settings
+    aim: Aim
+    chosen: Chosen
+    styles: list[Original]
+    device: torch.device
+    sights: dict[tuple[int, Size], Sight]
+
+
+def workshop(s: Settings, device: torch.device, *, named: bool) -> Workshop:
+    """Read the paintings and the network. `named`: weights may be fetched. Raises UsageError or CnnlabError for what
+    cannot be."""
     aim = build(AIMS, s.style, "style")
     spec = call(Features, s.features, "features")
     for name, descent in DESCENTS.items():
         check(descent, getattr(s, name), name)
     call(DESCENTS[s.method], getattr(s, s.method), s.method, still, torch.zeros(1, 3, 1, 1))
-    content, styles = original(str(s.content), s.max_pixels), [original(one, s.max_pixels) for one in s.styles]
+    styles = [original(one, s.max_pixels) for one in s.styles]
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
-    sizes = sizes_to(full or fitted(content.size, s.size), s.coarsest)
-    shown, painted = coloured(s.color, content, styles, sizes[-1], s.style_scale)
+    return Workshop(s, aim, network, styles, device, {})
+
+
+def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studio:
+    """Place a photograph in it, at the size that was asked for or, where that is less, the largest that memory holds;
+    `full`: that size and no other. Raises UsageError for what cannot be."""
+    s, device = shop.settings, shop.device
     easel = Easel(
-        encoder=network.encoder,
-        content=shown.tensor(device),
-        styles=[one.tensor(device) for one in painted],
-        style_sizes=[one.size for one in painted],
-        style_weights=s.style_weights or [1.0] * len(painted),
+        encoder=shop.chosen.encoder,
+        content=content.tensor(device),
+        styles=[one.tensor(device) for one in shop.styles],
+        style_sizes=[one.size for one in shop.styles],
+        style_weights=s.style_weights or [1.0] * len(shop.styles),
         style_scale=s.style_scale,
-        aim=aim,
+        aim=shop.aim,
         variation=s.total_variation,
         dtype=PRECISIONS[precision(s, device)],
         piece=s.piece or 1 << 60,
+        sights=shop.sights,
     )
-    names = [s.score if full else content.path.name, *(one.path.name for one in styles)]
-    sizes = large_enough(sizes, easel, [plain(str(name)) for name in names])
-    return Studio(content, styles, network, aim, sizes, easel, device, s.start, s.seed)
+    names = [plain(str(s.score if full else content.path.name)), *(plain(one.path.name) for one in shop.styles)]
+    wanted = full or fitted(content.size, s.size or max(content.size))
+    found = roomy(s, wanted, easel, device)
+    if full and found.size != full:
+        raise UsageError(f"{names[0]} is too large for memory_limit={s.memory_limit}")
+    sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names)
+    easel = replace(easel, piece=min(easel.piece, found.piece))
+    if s.color != "style":
+        shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
+        easel = replace(easel, content=shown.tensor(device), styles=[one.tensor(device) for one in painted], sights={})
+    return Studio(content, shop.styles, shop.chosen, shop.aim, sizes, easel, device, s.start, s.seed, wanted, found)
+
+
+def roomy(s: Settings, size: Size, easel: Easel, device: torch.device) -> Room:
+    """How a picture of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
+    cannot be at any size."""
+    there, limit = free(device), s.memory_limit and bytes_of(str(s.memory_limit))
+    rest = int(SHARE * there) if limit is None else min(int(limit) - used(device), there)
+    found = room(rest, size, easel, s.lbfgs["memory"] if s.method == "lbfgs" else 0)
+    if found is None:
+        taken = f"{words(used(device))} are in use before the first step"
+        raise UsageError(f"memory_limit={s.memory_limit or words(rest)} is too little to paint with: {taken}")
+    return found
 
 
 def precision(s: Settings, device: torch.device) -> str:

@@ -26,10 +26,10 @@ from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State, enlarged, transfer
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
-from cnnlab.tasks.painting import place_for, save, to_image, to_tensor
+from cnnlab.tasks.painting import original, place_for, save, to_image, to_tensor
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
-from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio
+from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio, workshop
 
 SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
 
@@ -51,7 +51,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         if s.score:
             scored(s, device, named=named)
             return
-        made = studio(s, device, named=named)
+        content = original(str(s.content), s.max_pixels)
+        made = studio(workshop(s, device, named=named), content)
         usual = Path(s.again) if s.again else None
         out = place_for(s.out, made.content.path, [one.path for one in made.styles], usual, overwrite=s.overwrite)
         if before:
@@ -72,14 +73,28 @@ def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
     small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
     if small:
         lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
+    lines += cramped(s, made)
     height, width = made.sizes[-1]
     return [*lines, f"{made.chosen.name}, {width}x{height} pixels, device {describe(device)}"]
+
+
+def cramped(s: Settings, made: Studio) -> list[str]:
+    """What memory does not hold."""
+    lines, (height, width), (tall, wide) = list[str](), made.sizes[-1], made.wanted
+    limit = f"memory_limit={s.memory_limit}" if s.memory_limit else "free memory"
+    if (height, width) != (tall, wide):
+        lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
+    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
+        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
+    if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
+        lines.append(f"looked at in {count} pieces, which add up to the whole")
+    return lines
 
 
 def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
     """Step by step, to the picture. What was painted before something went wrong is written first, and then that is
     raised."""
-    descend = partial(DESCENTS[s.method], **getattr(s, s.method))
+    descend = partial(DESCENTS[s.method], **made.keys(s))
     state: State | None = None
     failure: Exception | None = None
     try:
@@ -147,6 +162,7 @@ def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[s
     weights = s.features["weights"]
     settings["features"] = s.features | {"weights": weights and Path(weights).name}
     settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
+    settings |= {"size": max(made.sizes[-1]), s.method: made.keys(s), "piece": made.piece}
     return {
         "cnnlab": __version__,
         "settings": settings,

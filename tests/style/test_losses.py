@@ -14,6 +14,7 @@ from cnnlab.style.losses import (
     mixed,
     plainly,
     relative,
+    spread,
     total_variation,
     unrelated,
 )
@@ -31,7 +32,7 @@ def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
 
 def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> Sitters:
     grams = [{name: gram(one[name]) for name in LAYERS} for one in (photograph, painting)]
-    far = unrelated(photograph[CONTENT], painting[CONTENT])
+    far = unrelated(spread(photograph[CONTENT]), spread(painting[CONTENT]))
     return Sitters(photograph[CONTENT], far, grams[1], grams[0])
 
 
@@ -61,7 +62,7 @@ def test_the_chapters_loss_by_hand() -> None:
                ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
     aim = chapter(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram(A)}, {"relu1_1": gram(P)}
-    made = Sitters(P, unrelated(P, A), *grams)
+    made = Sitters(P, unrelated(spread(P), spread(A)), *grams)
     loss, content, style, _ = terms(Objective(made, aim.scales(made), aim), {"relu1_1": X}).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
     # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1

@@ -327,14 +327,14 @@ def test_ctrl_c_keeps_what_there_is(paint: Paint, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_loss_that_is_not_finite_goes_back_and_says_so(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, asked = transfers.Easel.maps, 0
+    before, asked = transfers.Easel.part, 0
 
-    def maps(self: Any, x: torch.Tensor, names: Any) -> Any:
+    def part(self: Any, objective: Any, x: torch.Tensor, *where: Any) -> Any:
         nonlocal asked
         asked += x.requires_grad
-        return before(self, x * float("nan") if asked == 3 and x.requires_grad else x, names)
+        return before(self, objective, x * float("nan") if asked == 3 and x.requires_grad else x, *where)
 
-    monkeypatch.setattr(transfers.Easel, "maps", maps)
+    monkeypatch.setattr(transfers.Easel, "part", part)
     out, _ = paint()
     assert "step 2: the loss was not finite; back to the last picture, with a smaller step" in out
     assert np.isfinite(about("photo_one.png")["losses"]["loss"])

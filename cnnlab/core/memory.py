@@ -1,0 +1,56 @@
+"""How much memory there is, and how much of it this process has."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+GROUP = Path("/sys/fs/cgroup")  # a container's own limits, where it has any
+FILES = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+
+
+def bytes_of(text: str) -> int:
+    """`4GB`, `1.5GiB`, `800M`, `4e9` -> bytes, k = 1000 and ki = 1024. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if not found or not 0 < (number := float(found[1])) < 1e18:
+        raise ValueError(f"memory_limit must be like 4GB or 800MB, not {text!r}")
+    return int(number * (1024 if found[3] else 1000) ** UNITS[found[2].lower()])
+
+
+def words(count: float) -> str:
+    """Bytes -> `3.2 GB`, `800 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def used(device: torch.device) -> int:
+    """Bytes that this process has of a device's memory; of the CPU's, resident."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def free(device: torch.device) -> int:
+    """Bytes that it could have beside those."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    import psutil
+
+    return min([int(psutil.virtual_memory().available), *within_group()])
+
+
+def within_group() -> list[int]:
+    """What a container leaves free. Files of the disk that it keeps in memory count as taken, though they would go."""
+    found = []
+    for limit, usage in FILES:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(int((GROUP / limit).read_text()) - int((GROUP / usage).read_text()))
+    return found

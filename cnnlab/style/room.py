@@ -1,0 +1,84 @@
+"""What a transfer takes of memory, and what is given up where there is less: looking at a picture in one go first, then
+past steps of L-BFGS, then pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cnnlab.style.easel import Easel
+from cnnlab.style.features import stride
+from cnnlab.style.pieces import pieces, smallest
+from cnnlab.style.plan import Size, scaled
+
+PIXEL = 12  # bytes of an RGB pixel of float32
+ARRAYS = 16  # pictures at once, of whatever is as large as the painted one
+PAINTINGS = 4  # and of one as large as the painting, when that is looked at
+PAST = 2 * PIXEL  # bytes a pixel of one past step
+FEW = 5  # past steps that L-BFGS keeps at least, where it was given more
+TRIED = 128  # pixels of the side of a picture that is looked at to see what one takes
+WORKABLE = 1 << 19  # pixels of a piece below which what is around it is most of the work
+
+
+@dataclass(frozen=True)
+class Room:
+    """The picture's size, the most pixels to look at in one go, and the past steps to keep, that memory holds."""
+
+    size: Size
+    piece: int
+    past: int
+
+
+def room(free: int, size: Size, easel: Easel, past: int) -> Room | None:
+    """How a picture of a size can be painted in so many bytes; `past`: steps that are to be kept, 0 for a method that
+    keeps none. A smaller one where it cannot be, and None where not even the smallest can."""
+    each, least = looked_at(easel), min(past, FEW)
+
+    def left(size: Size, past: int) -> float:
+        """For looking at it."""
+        paintings = max(height * width for height, width in easel.painting_sizes(size))
+        pictures = size[0] * size[1] * (ARRAYS * PIXEL + past * PAST + content(easel))
+        return free - max(pictures, PAINTINGS * PIXEL * paintings)
+
+    def holds(size: Size) -> bool:
+        return left(size, least) >= each * smallest(size, easel.encoder.reach(easel.names), stride(easel.aim.deepest))
+
+    if not holds(size := size if holds(size) else largest(size, holds)):
+        return None
+    wanted = each * min(size[0] * size[1], WORKABLE)
+    kept = next((steps for steps in range(past, least, -1) if left(size, steps) >= wanted), least)
+    return Room(size, int(left(size, kept) / each), kept)
+
+
+def largest(size: Size, holds: Callable[[Size], bool]) -> Size:
+    """The largest of a size's shape that does, by bisection; what is as small as can be, where none does."""
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(scaled(size, middle)) else (low, middle)
+    return scaled(size, low)
+
+
+def content(easel: Easel) -> float:
+    """Bytes a pixel of the photograph's maps."""
+    return 4 * easel.encoder.filters(easel.aim.content_layer) / stride(easel.aim.content_layer) ** 2
+
+
+def looked_at(easel: Easel) -> float:
+    """Bytes a pixel that is looked at: twice what is kept for the gradient of a small picture. On the way back half
+    as much again is needed (0.2 to 1.0 times, of four networks)."""
+    kept = dict[int, int]()
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    parameter = next(easel.encoder.parameters())
+    x = torch.zeros(1, 3, TRIED, TRIED, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
+    (whole,) = pieces((TRIED, TRIED), TRIED**2, 0, 1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        maps = easel.maps(x, whole)
+        sums = [*easel.grams(maps, (TRIED, TRIED)), maps[easel.aim.content_layer].float().square().sum()]
+    del sums
+    return 2 * sum(kept.values()) / TRIED**2
