@@ -161,7 +161,8 @@ def studio(s: Settings, device: torch.device, *, named: bool, full: Size | None 
     for name, descent in DESCENTS.items():
         check(descent, getattr(s, name), name)
     call(DESCENTS[s.method], getattr(s, s.method), s.method, still, torch.zeros(1, 3, 1, 1))
-    content, styles = original(str(s.content), s.max_pixels), [original(one, s.max_pixels) for one in s.styles]
+    content = original(str(s.content), s.max_pixels)
+    styles = [original(one, s.max_pixels).opaque() for one in s.styles]
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
     sizes = sizes_to(full or fitted(content.size, s.size), s.coarsest)

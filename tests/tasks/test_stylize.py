@@ -330,7 +330,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         (["out=photo.png/a.png"], "cannot write photo.png: Not a directory"),
         (["out=" + "a" * 300 + ".png"], "File name too long"),
         (["out=photo.png", "--overwrite"], "photo.png is one of the pictures to paint from"),
-        (["out=a.gif"], "out must be a .png, not a.gif"),
+        (["out=a.gif"], "out must end in .png, .jpg, .jpeg, .tif, .tiff or .webp, not a.gif"),
         (["strength=2"], "style: strength must be between 0 and 1, not 2"),
         (["stregth=1"], "unknown key stregth"),
         (["features=vgg13"], "features.name must be one of auto, vgg19, vgg16, random, not 'vgg13'"),
