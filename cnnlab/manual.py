@@ -128,6 +128,7 @@ STYLIZE = """Paint a photograph in the style of a painting.
 Examples:
   cnnlab stylize photo.jpg painting.jpg    photo_painting.png beside it
   cnnlab stylize photo.jpg painting.jpg strength=0.9 size=800
+  cnnlab stylize photo.jpg painting.jpg out=a.jpg     or .tif, .webp
   cnnlab stylize photo.jpg painting.jpg --time 30s
   cnnlab stylize photo.jpg one.jpg two.jpg style_weights=[2,1]
   cnnlab stylize photo.jpg painting.jpg color=content

@@ -2,11 +2,13 @@
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import write_whole
@@ -34,15 +36,28 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, side: int | 
     several frames the first is taken. `side`: pixels that its shorter side will be made, so that a large
     JPEG need not be decoded at full size. Raises CnnlabError for what is missing, not a picture, damaged, or has more
     than `max_pixels`."""
-    try:
+    with readable(path):
         with open(path, "rb") as file:  # noqa: PTH123  (a third faster in one go, and Path is slow)
-            image = Image.open(io.BytesIO(file.read()), formats=formats())
-        if math.prod(image.size) > max_pixels:
-            raise TooManyPixels(f"{of(path)} has {math.prod(image.size):,} pixels; the limit is {max_pixels:,}")
+            image = opened(file.read(), path, max_pixels)
         if side is not None and min(image.size) >= 4 * side:
             image.draft(None, (2 * side, 2 * side))
         image.load()
         return flatten(image if 274 not in image.getexif() else ImageOps.exif_transpose(image))
+
+
+def opened(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.ImageFile:
+    """A picture file's contents, nothing of it decoded yet. Raises TooManyPixels, and whatever Pillow does."""
+    image = Image.open(io.BytesIO(blob), formats=formats())
+    if math.prod(image.size) > max_pixels:
+        raise TooManyPixels(f"{of(path)} has {math.prod(image.size):,} pixels; the limit is {max_pixels:,}")
+    return image
+
+
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong while a picture is read, as a CnnlabError that names its file."""
+    try:
+        yield
     except CnnlabError:
         raise
     except FileNotFoundError:

@@ -9,7 +9,7 @@ import torch
 from cnnlab.core.errors import UsageError
 from cnnlab.core.text import plain
 from cnnlab.style.losses import chapter, relative
-from cnnlab.tasks.painting import original
+from cnnlab.tasks.painting import notes, original
 from cnnlab.tasks.studio import Settings, Studio, studio, workshop
 
 
@@ -27,7 +27,8 @@ def scored(s: Settings, device: torch.device, *, named: bool) -> None:
         print(json.dumps({"picture": s.score, "size": list(result.size), "features": made.chosen.name,
                           "sha256": made.chosen.sha256, **numbers}))  # fmt: skip
         return
-    print(f"cnnlab stylize --score: {plain(str(s.score))}, {width}x{height}, seen by {made.chosen.name}\n")
+    print(f"cnnlab stylize --score: {plain(str(s.score))}, {width}x{height}, seen by {made.chosen.name}")
+    print("".join(f"{note}\n" for note in notes(result, made.content, *made.styles)))
     print(f"{'':<12}{'share':>10}{'chapter':>14}")
     for name, row in {"content": numbers["content"], "style": numbers["style"], **numbers["layers"]}.items():
         print(f"{name:<12}{row['share']:>10.4f}{row['chapter']:>14.4e}")

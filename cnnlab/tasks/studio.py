@@ -189,7 +189,7 @@ def workshop(s: Settings, device: torch.device, *, named: bool) -> Workshop:
     for name, descent in DESCENTS.items():
         check(descent, getattr(s, name), name)
     call(DESCENTS[s.method], getattr(s, s.method), s.method, still, torch.zeros(1, 3, 1, 1))
-    styles = [original(one, s.max_pixels) for one in s.styles]
+    styles = [original(one, s.max_pixels).opaque() for one in s.styles]
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
     return Workshop(s, aim, network, styles, device, {})

@@ -16,6 +16,7 @@ from cnnlab import __version__
 from cnnlab.core.device import describe, environment, pick_device, repeatable, threads, whole_float32
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.errors import told as explained
+from cnnlab.core.photo import whiten
 from cnnlab.core.progress import BEGAN, Progress, clock
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
@@ -26,7 +27,8 @@ from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State, enlarged, transfer
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
-from cnnlab.tasks.painting import original, place_for, save, to_image, to_tensor
+from cnnlab.tasks.endings import format_of
+from cnnlab.tasks.painting import notes, original, place_for, save, to_image, to_tensor
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio, workshop
@@ -54,20 +56,24 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         content = original(str(s.content), s.max_pixels)
         made = studio(workshop(s, device, named=named), content)
         usual = Path(s.again) if s.again else None
-        out = place_for(s.out, made.content.path, [one.path for one in made.styles], usual, overwrite=s.overwrite)
+        styles = [one.path for one in made.styles]
+        out = place_for(s.out, made.content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite)
         if before:
             before.hold(made)
         steps = before.steps if before else [s.first_steps, *[s.steps] * (len(made.sizes) - 1)]
         budget = Budget(made.sizes[: len(steps)], steps, s.seconds, began, SAVING_S)
         stream = sys.stderr if s.json else sys.stdout
-        print("\n".join(opening(s, made, device)), file=stream, flush=True)
+        print("\n".join(opening(s, made, out, device)), file=stream, flush=True)
         paint(s, made, budget, out, Sketchbook(s, made, config, overrides, began), Progress(stream))
 
 
-def opening(s: Settings, made: Studio, device: torch.device) -> list[str]:
+def opening(s: Settings, made: Studio, out: Path, device: torch.device) -> list[str]:
     """What is about to happen."""
     styles = ", ".join(plain(one.path.name) for one in made.styles)
-    lines = [f"cnnlab stylize: {plain(made.content.path.name)} in the style of {styles}"]
+    photograph = plain(made.content.path.name)
+    lines = [f"cnnlab stylize: {photograph} in the style of {styles}", *notes(made.content, *made.styles)]
+    if made.content.photo.alpha and not format_of(out).alpha:
+        lines.append(f"{photograph}: laid on white, for a {out.suffix} has no transparency")
     if s.features["name"] == "random":
         lines.append("RANDOM WEIGHTS: a network that has learned nothing, for study")
     small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
@@ -143,16 +149,20 @@ def line(state: State, budget: Budget) -> str:
 
 
 def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
-    """The picture at its full size, and its losses as it will be saved, before the photograph's colours, if any; where
-    it was not painted at its full size, as it was painted."""
+    """The picture at its full size with the photograph's transparency, if any, and its losses as it will be saved,
+    before the photograph's colours, if any; where it was not painted at its full size, as it was painted."""
     full = made.sizes[-1]
-    image = to_image(enlarged(state.picture, full))
+    image, alpha = to_image(enlarged(state.picture, full)), made.content.alpha_at(full)
+    if alpha:
+        whiten(image, alpha)  # as it will be read
     painted, terms = to_tensor(image).to(made.device), state.terms
     if state.size == full:
         with torch.no_grad():
             terms = made.easel.judged(state.objective, painted)
     if s.color == "content":
         image = to_image(recoloured(to_tensor(image), to_tensor(made.content.at(full))))
+    if alpha:
+        image.putalpha(alpha)
     return image, terms
 
 

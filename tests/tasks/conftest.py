@@ -1,12 +1,56 @@
-"""A run to work on."""
+"""A run to work on, and pictures to paint from."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from cnnlab.style.features import IMAGENET, random_tensors, shapes
+from cnnlab.style.weights import keep
+from tests.conftest import Cnnlab
+
+QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
+NET = "features.weights=net.safetensors"
+Paint = Any
 
 
 @pytest.fixture
 def run(tiny_run: Path, here: Path) -> Path:
     """A copy of the tiny run that may be written to, below outputs."""
     return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
+
+
+@pytest.fixture
+def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a photograph, two paintings and a network, and no weights elsewhere."""
+    monkeypatch.setenv("CNNLAB_WEIGHTS", str(here / "nothing"))
+    monkeypatch.setenv("TORCH_HOME", str(here / "home"))
+    rng = np.random.default_rng(0)
+    for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
+        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        small = (small * {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))).astype(np.uint8)
+        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
+    keep(here / "net.safetensors", random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
+                                                  torch.Generator().manual_seed(0)), IMAGENET)  # fmt: skip
+    return here
+
+
+@pytest.fixture
+def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
+    """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr), the exit code being as expected."""
+
+    def command(*words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")) -> tuple[str, str]:
+        again = any(word.startswith("--again") for word in words)
+        found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
+        assert found == code, err or out
+        return out, err
+
+    return command
+
+
+def pixels(name: str) -> np.ndarray:
+    return np.asarray(Image.open(name))

@@ -17,44 +17,7 @@ from cnnlab.style.weights import keep
 from cnnlab.tasks.painting import about
 from cnnlab.tasks.studio import seconds_of
 from tests.conftest import Cnnlab
-
-QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
-NET = "features.weights=net.safetensors"
-
-
-@pytest.fixture
-def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a photograph, two paintings and a network, and no weights elsewhere."""
-    monkeypatch.setenv("CNNLAB_WEIGHTS", str(here / "nothing"))
-    monkeypatch.setenv("TORCH_HOME", str(here / "home"))
-    rng = np.random.default_rng(0)
-    for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
-        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        small = (small * {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))).astype(np.uint8)
-        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
-    keep(here / "net.safetensors", random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
-                                                  torch.Generator().manual_seed(0)), IMAGENET)  # fmt: skip
-    return here
-
-
-Paint = Any
-
-
-@pytest.fixture
-def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
-    """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr), the exit code being as expected."""
-
-    def command(*words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")) -> tuple[str, str]:
-        again = any(word.startswith("--again") for word in words)
-        found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
-        assert found == code, err or out
-        return out, err
-
-    return command
-
-
-def pixels(name: str) -> np.ndarray:
-    return np.asarray(Image.open(name))
+from tests.tasks.conftest import NET, QUICK, Paint, pixels
 
 
 def test_two_pictures_are_enough_and_the_result_says_what_made_it(paint: Paint, studio: Path) -> None:
@@ -367,7 +330,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         (["out=photo.png/a.png"], "cannot write photo.png: Not a directory"),
         (["out=" + "a" * 300 + ".png"], "File name too long"),
         (["out=photo.png", "--overwrite"], "photo.png is one of the pictures to paint from"),
-        (["out=a.gif"], "out must be a .png, not a.gif"),
+        (["out=a.gif"], "out must end in .png, .jpg, .jpeg, .tif, .tiff or .webp, not a.gif"),
         (["strength=2"], "style: strength must be between 0 and 1, not 2"),
         (["stregth=1"], "unknown key stregth"),
         (["features=vgg13"], "features.name must be one of auto, vgg19, vgg16, random, not 'vgg13'"),

@@ -1,0 +1,331 @@
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.photo import on_white, read_photo, srgb_profile
+from tests.by_hand import (
+    ADOBE,
+    D50,
+    SRGB,
+    cmyk_profile,
+    encoded,
+    gamma,
+    grey_profile,
+    png,
+    rgb_profile,
+    table,
+    tiff,
+)
+
+RNG = np.random.default_rng(0)
+UPRIGHT = np.kron(RNG.integers(0, 256, (2, 3, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))  # (32, 48, 3)
+# What a file holds of UPRIGHT: EXIF 2.3 says where its first row and first column belong.
+STORED = {
+    1: UPRIGHT,  # top, left
+    2: UPRIGHT[:, ::-1],  # top, right
+    3: UPRIGHT[::-1, ::-1],  # bottom, right
+    4: UPRIGHT[::-1],  # bottom, left
+    5: UPRIGHT.swapaxes(0, 1),  # left, top
+    6: UPRIGHT.swapaxes(0, 1)[::-1],  # right, top
+    7: UPRIGHT.swapaxes(0, 1)[::-1, ::-1],  # right, bottom
+    8: UPRIGHT.swapaxes(0, 1)[:, ::-1],  # left, bottom
+}
+
+
+def kept(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def written(path: Path, blob: bytes) -> Path:
+    path.write_bytes(blob)
+    return path
+
+
+def row(*colours: Any, mode: str = "RGB") -> Image.Image:
+    """A picture of one row."""
+    image = Image.new(mode, (len(colours), 1))
+    for x, colour in enumerate(colours):
+        image.putpixel((x, 0), colour)
+    return image
+
+
+def seen(path: Path) -> tuple[list[Any], list[Any] | None]:
+    """The colours of a picture's first row, and its alpha's; nothing is to be said of it."""
+    photo = read_photo(path)
+    assert photo.notes == () and photo.rgb.mode == "RGB"
+    return np.asarray(photo.rgb)[0].tolist(), photo.alpha and np.asarray(photo.alpha)[0].tolist()
+
+
+@pytest.mark.parametrize("ending", [".png", ".webp", ".tiff", ".jpg"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_picture_comes_out_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(ending, {})
+    image = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
+    photo = read_photo(kept(tmp_path / f"x{ending}", image, exif=exif, **options))
+    assert np.abs(np.asarray(photo.rgb).astype(int) - UPRIGHT).max() <= (2 if ending == ".jpg" else 0)
+    assert photo.notes == () and photo.alpha is None
+
+
+def test_transparency_turns_with_the_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    path = kept(tmp_path / "x.png", row((9, 9, 9, 255), (9, 9, 9, 7), mode="RGBA"), exif=exif)
+    assert np.asarray(read_photo(path).alpha).tolist() == [[255], [7]]
+
+
+def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
+    path = kept(tmp_path / "x.png", Image.fromarray(UPRIGHT), exif=b"Exif\0\0no such thing")
+    photo = read_photo(path)
+    assert np.array_equal(photo.rgb, UPRIGHT)
+    assert photo.notes == ("x.png: its EXIF cannot be read, and turns nothing",)
+
+
+def test_an_exif_that_is_damaged_elsewhere_still_turns(tmp_path: Path) -> None:
+    """Pillow reads it, and fails where it writes it anew."""
+    entries = struct.pack(">HHHIHH", 2, 274, 3, 1, 6, 0) + struct.pack(">HHI4s", 282, 2, 5, bytes([0, 0, 0, 38]))
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + entries + bytes(4) + b"a\xff\0b\0"
+    assert read_photo(kept(tmp_path / "x.png", row((1, 2, 3), (4, 5, 6)), exif=exif)).rgb.size == (1, 2)
+
+
+def test_linear_light_is_given_srgbs_curve(tmp_path: Path) -> None:
+    values = [0, 1, 20, 55, 128, 188, 255]
+    wanted = encoded(np.array(values) / 255).round()
+    assert wanted.tolist() == [0, 13, 79, 128, 188, 223, 255]
+    image = row(*[(v, v, 0) for v in values])
+    colours, _ = seen(kept(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1))))
+    assert np.abs(np.array(colours) - np.stack([wanted, wanted, 0 * wanted], -1)).max() <= 1
+    for mode, of_grey in (("L", grey_profile(gamma(1))), ("L", rgb_profile(SRGB, gamma(1)))):
+        path = kept(tmp_path / "grey.png", row(*values, mode=mode), icc_profile=of_grey)
+        assert np.abs(np.array(seen(path)[0]) - wanted[:, None]).max() <= 1
+
+
+def test_exchanged_primaries_exchange_the_channels(tmp_path: Path) -> None:
+    path = kept(tmp_path / "x.jpg", row(*[(200, 100, 30)] * 8), quality=100, subsampling=0,
+                icc_profile=rgb_profile(SRGB[:, [1, 0, 2]], table()))  # fmt: skip
+    assert np.abs(np.array(seen(path)[0]) - (100, 200, 30)).max() <= 3
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff", ".webp", ".avif"])
+def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
+    colours = np.array([(120, 160, 90), (200, 180, 160), (60, 60, 60), (150, 120, 180), (255, 255, 255), (0, 255, 0)])
+    light = (colours / 255) ** 2.2 @ (np.linalg.inv(SRGB) @ ADOBE).T
+    wanted = encoded(light.clip(0, 1))
+    assert wanted[0] == pytest.approx((98, 161, 85), abs=1)  # greener than its numbers say
+    image = Image.fromarray(np.repeat(colours[None].astype(np.uint8), 16, 1).repeat(16, 0))
+    options = {"lossless": True} if ending == ".webp" else {"quality": 100, "subsampling": "4:4:4"}
+    path = kept(tmp_path / f"x{ending}", image, icc_profile=rgb_profile(ADOBE, gamma(2.2)), **options)
+    found = np.array(seen(path)[0])[8::16]
+    assert np.abs(found - wanted).max() <= (6 if ending == ".avif" else 2)
+
+
+def test_a_profile_leaves_transparency_alone(tmp_path: Path) -> None:
+    image = row((128, 0, 0, 100), (0, 128, 0, 255), mode="RGBA")
+    path = kept(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1)))
+    assert seen(path) == ([[188, 0, 0], [0, 188, 0]], [100, 255])
+    assert seen(kept(tmp_path / "p.png", row((128, 0, 0), (0, 0, 0)).quantize(2),
+                     icc_profile=rgb_profile(SRGB, gamma(1)))) == ([[188, 0, 0], [0, 0, 0]], None)  # fmt: skip
+
+
+@pytest.mark.parametrize("icc", [srgb_profile(), rgb_profile(SRGB, table())], ids=["ours", "another"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_srgb_stays_as_it_is(tmp_path: Path, icc: bytes, mode: str) -> None:
+    image = Image.fromarray(RNG.integers(0, 256, (300, 300, 3), dtype=np.uint8)).convert(mode)
+    path = kept(tmp_path / "x.png", image, icc_profile=icc)
+    photo = read_photo(path)
+    assert np.array_equal(photo.rgb, image.convert("RGB")) and photo.notes == ()
+
+
+def test_inks_are_what_their_profile_says(tmp_path: Path) -> None:
+    inks = row((0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255), mode="CMYK")
+    grey = encoded(np.array([((128 / 255 * 100 + 16) / 116) ** 3]))[0]  # CIE 1976: L* -> Y
+    assert grey == pytest.approx(119.4, abs=0.1)
+    colours, _ = seen(kept(tmp_path / "x.tiff", inks, icc_profile=cmyk_profile()))
+    assert np.abs(np.array(colours) - np.array([255, grey, 0])[:, None]).max() <= 2
+
+
+@pytest.mark.parametrize("ending", [".tiff", ".jpg"])
+def test_inks_without_a_profile_are_subtracted_from_white(tmp_path: Path, ending: str) -> None:
+    """A JPEG's are inverted, as Adobe's are."""
+    inks = Image.new("CMYK", (32, 16), (255, 0, 0, 0))
+    inks.paste((0, 0, 0, 100), (16, 0, 32, 16))
+    path = kept(tmp_path / f"x{ending}", inks, quality=100)
+    assert ending != ".jpg" or b"Adobe" in path.read_bytes()
+    colours = np.array(seen(path)[0])
+    assert np.abs(colours[4] - (0, 255, 255)).max() <= 2 and np.abs(colours[28] - (155, 155, 155)).max() <= 2
+
+
+NOTE = "its colour profile cannot be used, and is ignored"
+
+
+@pytest.mark.parametrize(
+    "icc",
+    [b"", b"junk", rgb_profile(SRGB, gamma(1))[:300], grey_profile(gamma(1)), cmyk_profile(), bytes(500)],
+    ids=["empty", "junk", "cut", "grey's", "inks'", "zeros"],
+)
+def test_a_profile_that_cannot_be_used_is_ignored_and_told(tmp_path: Path, icc: bytes) -> None:
+    chunk = b"x\0\0" + zlib.compress(icc)
+    photo = read_photo(written(tmp_path / "x.png", png(2, 8, 2, bytes((1, 2, 3, 250, 5, 6)), (b"iCCP", chunk))))
+    assert np.asarray(photo.rgb).tolist() == [[[1, 2, 3], [250, 5, 6]]]
+    assert photo.notes == (f"x.png: {NOTE}",)
+
+
+def test_a_profile_that_cannot_be_unpacked_is_told_of(tmp_path: Path) -> None:
+    blob = png(1, 8, 2, bytes((1, 2, 3)), (b"iCCP", b"x\0\0" + zlib.compress(srgb_profile())[:-30]))
+    photo = read_photo(written(tmp_path / "x.png", blob))
+    assert np.asarray(photo.rgb).tolist() == [[[1, 2, 3]]] and photo.notes == (f"x.png: {NOTE}",)
+
+
+def test_a_profile_of_colours_is_not_for_inks(tmp_path: Path) -> None:
+    path = kept(tmp_path / "x.tiff", row((255, 0, 0, 0), mode="CMYK"), icc_profile=srgb_profile())
+    photo = read_photo(path)
+    assert photo.notes == (f"x.tiff: {NOTE}",) and photo.rgb.getpixel((0, 0)) == (0, 255, 255)
+
+
+def test_lab_becomes_srgb(tmp_path: Path) -> None:
+    """Black, grey, white, and nearly sRGB's red, by CIE 1976 under D50."""
+    lab = [(0, 128, 128), (128, 128, 128), (255, 128, 128), (138, 209, 198)]
+    height = np.array([L / 255 * 100 + 16 for L, _, _ in lab]) / 116
+    roots = np.stack(
+        [height + [(a - 128) / 500 for _, a, _ in lab], height, height - [(b - 128) / 200 for *_, b in lab]]
+    )
+    xyz = np.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * 3 * (6 / 29) ** 2).T * D50
+    wanted = encoded((xyz @ np.linalg.inv(SRGB).T).clip(0, 1))
+    assert wanted[3] == pytest.approx((255, 0, 0), abs=6)
+    colours, _ = seen(kept(tmp_path / "x.tiff", row(*lab, mode="LAB")))
+    assert np.abs(np.array(colours) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff", ".webp"])
+def test_transparency_is_kept_apart_and_hidden_pixels_are_white(tmp_path: Path, ending: str) -> None:
+    image = row((10, 20, 30, 255), (10, 20, 30, 1), (10, 20, 30, 0), mode="RGBA")
+    options = {"lossless": True, "exact": True} if ending == ".webp" else {}
+    found = seen(kept(tmp_path / f"x{ending}", image, **options))
+    assert found == ([[10, 20, 30], [10, 20, 30], [255, 255, 255]], [255, 1, 0])
+
+
+def test_every_way_to_be_transparent(tmp_path: Path) -> None:
+    grey = row((50, 255), (60, 128), (70, 0), mode="LA")
+    assert seen(kept(tmp_path / "la.png", grey)) == ([[50] * 3, [60] * 3, [255] * 3], [255, 128, 0])
+    three = row((10, 20, 30), (40, 50, 60), (70, 80, 90))
+    palette = three.quantize(3)
+    at = [palette.getpixel((x, 0)) for x in range(3)]
+    alphas = bytes({at[0]: 255, at[1]: 128, at[2]: 0}[i] for i in range(3))
+    wanted = [[10, 20, 30], [40, 50, 60], [255, 255, 255]]
+    assert seen(kept(tmp_path / "p.png", palette, transparency=alphas)) == (wanted, [255, 128, 0])
+    assert seen(kept(tmp_path / "p.gif", palette, transparency=at[2])) == (wanted, [255, 255, 0])
+    assert seen(kept(tmp_path / "rgb.png", three, transparency=(70, 80, 90))) == (wanted, [255, 255, 0])
+    assert seen(kept(tmp_path / "l.png", row(5, 6, mode="L"), transparency=6)) == ([[5] * 3, [255] * 3], [255, 0])
+    one = kept(tmp_path / "1.png", row(0, 255, mode="1"), transparency=0)
+    assert seen(one) == ([[255] * 3, [255] * 3], [0, 255])
+
+
+@pytest.mark.parametrize("ending", [".png", ".tga"])
+@pytest.mark.parametrize("value", [255, 0])
+def test_an_alpha_that_hides_nothing_or_everything_is_none(tmp_path: Path, value: int, ending: str) -> None:
+    path = kept(tmp_path / f"x{ending}", row((1, 2, 3, value), (4, 5, 6, value), mode="RGBA"))
+    assert seen(path) == ([[1, 2, 3], [4, 5, 6]], None)
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    values = [0, 257, 128 * 257, 200 * 257, 65535, 128 * 257]
+    eight = [[0, 1, 128], [200, 255, 128]]
+    assert seen(written(tmp_path / "rgb.png", png(2, 16, 2, struct.pack(">6H", *values)))) == (eight, None)
+    four = [*values[:3], 257 * 9, *values[3:], 65535]
+    rgba = written(tmp_path / "rgba.png", png(2, 16, 6, struct.pack(">8H", *four)))
+    assert seen(rgba) == (eight, [9, 255])
+    assert seen(written(tmp_path / "rgb.tif", tiff(np.array(values).reshape(1, 2, 3)))) == (eight, None)
+    assert seen(written(tmp_path / "rgba.tif", tiff(np.array(four).reshape(1, 2, 4)))) == (eight, [9, 255])
+    grey = struct.pack(">3H", 0, 257 * 130, 65535)
+    assert seen(written(tmp_path / "l.png", png(3, 16, 0, grey))) == ([[0] * 3, [130] * 3, [255] * 3], None)
+    keyed = written(tmp_path / "key.png", png(3, 16, 0, grey, (b"tRNS", struct.pack(">H", 257 * 130))))
+    assert seen(keyed) == ([[0] * 3, [255] * 3, [255] * 3], [255, 0, 255])
+    both = written(tmp_path / "la.png", png(2, 16, 4, struct.pack(">4H", 257 * 7, 65535, 257 * 8, 257 * 99)))
+    assert seen(both) == ([[7] * 3, [8] * 3], [255, 99])
+    floats = Image.fromarray(np.array([[0, 0.5, 1]], np.float32))
+    assert seen(kept(tmp_path / "f.tif", floats)) == ([[0] * 3, [128] * 3, [255] * 3], None)
+
+
+FRAMES = [Image.new("RGB", (20, 20), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+
+
+@pytest.mark.parametrize(
+    ("ending", "note"),
+    [(".gif", "3 frames"), (".png", "3 frames"), (".webp", "3 frames"), (".avif", "3 frames"), (".tiff", "3 pages")],
+)
+def test_of_several_pictures_the_first_is_taken_and_that_is_told(tmp_path: Path, ending: str, note: str) -> None:
+    path = kept(tmp_path / f"clip{ending}", FRAMES[0], save_all=True, append_images=FRAMES[1:], quality=100)
+    photo = read_photo(path)
+    assert np.abs(np.subtract(photo.rgb.getpixel((9, 9)), (200, 0, 0))).max() <= 3
+    assert photo.notes == (f"clip{ending}: the first of {note}",) and photo.alpha is None
+    assert read_photo(kept(tmp_path / f"still{ending}", FRAMES[0])).notes == ()
+
+
+def test_a_damaged_later_frame_does_not_matter(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)) for _ in range(5)]
+    for ending in (".gif", ".tiff"):
+        whole = kept(tmp_path / f"x{ending}", noise[0], save_all=True, append_images=noise[1:]).read_bytes()
+        photo = read_photo(written(tmp_path / f"cut{ending}", whole[: int(len(whole) * 0.7)]))
+        assert np.array_equal(photo.rgb, noise[0].convert("RGB")) and "the first of " in photo.notes[0]
+
+
+def test_the_previews_in_a_cameras_jpeg_are_not_told_of(tmp_path: Path) -> None:
+    path = kept(tmp_path / "x.jpg", FRAMES[0], format="MPO", save_all=True, append_images=FRAMES[1:])
+    assert read_photo(path).notes == ()
+
+
+def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
+    whole = kept(tmp_path / "whole.png", Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    written(tmp_path / "text.png", b"no")
+    written(tmp_path / "cut.png", whole.read_bytes()[:2000])
+    written(tmp_path / "program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    for name, words in (
+        ("absent.png", "no picture"),
+        ("text.png", "is not a picture"),
+        ("cut.png", "cannot be read"),
+        ("program.eps", "is not a picture"),
+    ):
+        with pytest.raises(CnnlabError, match=words) as error:
+            read_photo(tmp_path / name)
+        assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_limit_is_held_before_anything_is_decoded(tmp_path: Path) -> None:
+    head = struct.pack(">2I5B", 30_000, 30_000, 8, 2, 0, 0, 0)
+    blob = png(1, 8, 2, bytes(3))
+    at = blob.index(b"IHDR")
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    path = written(tmp_path / "x.png", blob[: at + 4] + head + crc + blob[at + 21 :])
+    with pytest.raises(CnnlabError, match="900,000,000 pixels; the limit is 100,000,000"):
+        read_photo(path)
+
+
+def test_damage_that_pillow_gets_over_is_not_printed(tmp_path: Path) -> None:
+    path = kept(tmp_path / "x.jpg", Image.fromarray(UPRIGHT), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_photo(path).notes == ()
+
+
+def test_white_paper_shows_through() -> None:
+    rgb, alpha = row((0, 100, 200), (0, 100, 200), (0, 100, 200)), row(255, 51, 0, mode="L")
+    assert np.asarray(on_white(rgb, alpha)).tolist() == [[[0, 100, 200], [204, 224, 244], [255, 255, 255]]]
+
+
+def test_the_profile_written_is_srgb_and_the_same_on_any_day() -> None:
+    blob = srgb_profile()
+    assert blob[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0) and blob[84:100] == bytes(16)
+    assert len(blob) == int.from_bytes(blob[:4])
+    opened = ImageCms.ImageCmsProfile(io.BytesIO(blob))
+    assert "sRGB" in ImageCms.getProfileDescription(opened) and opened.profile.xcolor_space == "RGB "
