@@ -133,17 +133,20 @@ Examples:
   cnnlab stylize photo.jpg one.jpg two.jpg style_weights=[2,1]
   cnnlab stylize photo.jpg painting.jpg color=content
   cnnlab stylize photo.jpg painting.jpg style=chapter
+  cnnlab stylize photos/ painting.jpg      photos_painting/, one for each
+  cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg
   cnnlab stylize --again photo_painting.png photo.jpg painting.jpg
   cnnlab stylize --score any.png photo.jpg painting.jpg
 
 \b
 Keys:
-  strength=0..1  size=N  color=style|content|matched  start=content|noise|style
+  strength=0..1  size=N|null  color=style|content|matched  start=content|noise|style
   style=relative|chapter  ratio=X  layers=[...]  content_layer=NAME
-  features=auto|vgg19|vgg16|random  features.weights=FILE
+  features=auto|vgg19|vgg16|bundled|random  features.weights=FILE
   features.pool=max|average  method=lbfgs|adam
   steps=N (a scale)  first_steps=N (the coarsest)  coarsest=N (its pixels)
   style_scale=X  total_variation=X  out=FILE  seed=N  device=...
+  memory_limit=4GB  piece=N (pixels looked at in one go)
 """
 
 DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.

@@ -150,7 +150,8 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
         ),
         (
             ["experiment=x"],
-            "experiment 'x' is not one of cifar10_bn_best, mnist_cnn_best, mnist_cnn_chapter, mnist_mlp",
+            "experiment 'x' is not one of cifar10_bn_best, features_quarter, mnist_cnn_best, mnist_cnn_chapter, "
+            "mnist_mlp",
         ),
         (["mnist_cnn"], "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`"),
         (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),

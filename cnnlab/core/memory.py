@@ -1,5 +1,6 @@
 """How much memory there is, and how much of it this process has."""
 
+import ctypes
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -54,3 +55,9 @@ def within_group() -> list[int]:
         with suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int((GROUP / limit).read_text()) - int((GROUP / usage).read_text()))
     return found
+
+
+def hand_back() -> None:
+    """Give the system what was freed and is still held, where the C library can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -7,7 +7,8 @@ such layer: pictures of another size have another fc6, and those too small to be
 import itertools
 import math
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cnnlab.models.layers import Shape, stack
 from cnnlab.models.layers import batch_norm as normalised
@@ -76,3 +77,16 @@ def head(
         drop = {f"drop{n}": nn.Dropout(dropout)} if dropout else {}
         layers |= drop | own if first else own | drop
     return layers | {f"fc{number + len(hidden)}": nn.Linear(units[-1], classes)}
+
+
+def folded(model: nn.Sequential) -> dict[str, Tensor]:
+    """A VGG's convolutions as {"conv1_1.weight": ..., "conv1_1.bias": ...}, each with the batch normalisation behind it
+    in it: judging, the two are one product and one sum (Jacob et al. 2018, section 3.2)."""
+    layers, found = dict(model.named_children()), dict[str, Tensor]()
+    for name, layer in layers.items():
+        if isinstance(layer, nn.Conv2d):
+            norm = layers.get(name.replace("conv", "norm"))
+            whole = fuse_conv_bn_eval(layer.eval(), norm.eval()) if isinstance(norm, nn.BatchNorm2d) else layer
+            assert whole.bias is not None
+            found |= {f"{name}.weight": whole.weight.detach(), f"{name}.bias": whole.bias.detach()}
+    return found

@@ -25,16 +25,17 @@ class Piece:
 
     def counted(self, maps: Tensor, stride: int) -> Tensor:
         """The piece's own maps, a place every `stride` pixels -> those that count."""
-        return maps[..., *(within(outer, inner, stride) for outer, inner in (self.down, self.across))]
+        return maps[..., within(*self.down, stride), within(*self.across, stride)]
 
     def place(self, maps: Tensor, stride: int) -> Tensor:
         """The whole picture's maps -> those same places of them."""
-        return maps[..., *(slice(inner.start // stride, end(inner, stride)) for _, inner in (self.down, self.across))]
+        return maps[..., of_whole(self.down[1], stride), of_whole(self.across[1], stride)]
 
 
-def end(span: slice, stride: int) -> int | None:
-    """None: the picture's end, where what is left over below a stride is no place of its own."""
-    return None if span.stop is None else span.stop // stride
+def of_whole(inner: slice, stride: int) -> slice:
+    """Pixels that count, as places of the whole picture's maps. The last part goes to their end, whose pixels may be
+    fewer than a place has."""
+    return slice(inner.start // stride, None if inner.stop is None else inner.stop // stride)
 
 
 def within(outer: slice, inner: slice, stride: int) -> slice:

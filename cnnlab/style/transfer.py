@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
+from cnnlab.core.memory import hand_back
 from cnnlab.style.descent import LBFGS, Adam, Loss
 from cnnlab.style.easel import Easel
 from cnnlab.style.losses import Objective
@@ -50,6 +51,7 @@ def transfer(
     descent: Descent | None = None
     total = 0
     for scale, size in enumerate(budget.sizes, 1):
+        hand_back()  # pieces of memory as small as the last scale's are of no use here
         objective = easel.objective(size)
         loss = easel.loss(objective)
         x = (begin(size) if descent is None else enlarged(descent.picture, size)).clamp(0, 1)

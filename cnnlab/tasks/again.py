@@ -9,16 +9,19 @@ from cnnlab.core.schema import call, fits
 from cnnlab.core.text import plain
 from cnnlab.tasks.encoders import Features, weights_folder
 from cnnlab.tasks.painting import about, hashed
-from cnnlab.tasks.studio import FREE, RECORDED, Settings, Studio
+from cnnlab.tasks.studio import Studio
+from cnnlab.tasks.stylize_settings import FREE, RECORDED, Settings
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """The settings that a picture was made with, its steps at each scale, its weights' fingerprint, and its name."""
+    """The settings that a picture was made with, its steps at each scale, the fingerprints of its weights and of the
+    settings as they were given, and its name."""
 
     settings: Settings
     steps: list[int]
     weights: str
+    asked: str
     source: str
 
     def hold(self, made: Studio) -> None:
@@ -53,4 +56,4 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
         made.features["weights"] = str(weights_folder() / Path(name).name)
         if not Path(made.features["weights"]).exists():
             raise UsageError(f"{source} was made with {plain(name)}: say where it is, features.weights=FILE")
-    return Earlier(made, steps, str(known.get("weights")), source)
+    return Earlier(made, steps, str(known.get("weights")), str(known.get("settings")), source)

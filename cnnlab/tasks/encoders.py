@@ -17,6 +17,7 @@ from cnnlab.models.pretrained import checkpoints, sound
 from cnnlab.style.features import BLOCKS, FILTERS, IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.weights import Network, fingerprint, keep, read, read_pth, until
 
+BUNDLED = Path(__file__).parents[1] / "style" / "features_quarter.safetensors"
 DEEPEST = "conv5_1"  # the last that a style loss asks for
 QUARTER = tuple(width // 4 for width in FILTERS)
 
@@ -25,23 +26,28 @@ QUARTER = tuple(width // 4 for width in FILTERS)
 class Features:
     """configs/stylize.yaml's features and their types."""
 
-    name: Literal["auto", "vgg19", "vgg16", "random"]
+    name: Literal["auto", "vgg19", "vgg16", "bundled", "random"]
     weights: str | None
     pool: Literal["max", "average"] | None
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A network, what it is called, and its weights' fingerprint."""
+    """A network, what it is called, its weights' fingerprint, the `features.name` that it is, and, where that was left
+    open, why it is this one."""
 
     encoder: Encoder
     name: str
     sha256: str
+    kind: str
+    why: str | None = None
 
 
 def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
     """The network that `spec` asks for, down to the ReLU `deepest`. `named`: a download may be made. Raises NotHere
     with what can be done where there are no weights, CnnlabError for weights that cannot serve."""
+    kind: str = spec.name
+    why: str | None = None
     if spec.name == "random":
         channels = shapes((*BLOCKS["vgg19"][:4], 1), QUARTER)
         network: Network = random_tensors(channels, torch.Generator().manual_seed(seed)), IMAGENET
@@ -49,17 +55,37 @@ def chosen(spec: Features, *, deepest: str, seed: int, named: bool) -> Chosen:
     elif spec.weights:
         path = Path(spec.weights).expanduser()
         network, name = read(path, spec.name if spec.name in BLOCKS else None), plain(path.name)
+    elif spec.name == "bundled":
+        network, name = read(BUNDLED), "bundled"
+    elif spec.name == "auto":
+        network, name, why = best(named=named)
+        kind = name
     else:
-        name = "vgg19" if spec.name == "auto" else spec.name
-        network = published(name, named=named)
+        network, name = published(spec.name, named=named), spec.name
     tensors, convention = network
     try:
         last = deepest.replace("relu", "conv")
         used = until(tensors, last) if f"{last}.weight" in tensors else tensors
         sha256 = fingerprint(used, convention)  # the same for a file that goes deeper
-        return Chosen(Encoder(used, replace(convention, pool=spec.pool or convention.pool)), name, sha256)
+        return Chosen(Encoder(used, replace(convention, pool=spec.pool or convention.pool)), name, sha256, kind, why)
     except ValueError as error:
         raise CnnlabError(f"{name} cannot serve: {error}") from error
+
+
+def best(*, named: bool) -> tuple[Network, str, str]:
+    """The best network that there is, its name, and why it is that one: VGG-19 where its weights are on the disk, or
+    may be fetched, and otherwise the one that comes with cnnlab."""
+    try:
+        return (
+            published("vgg19", named=named),
+            "vgg19",
+            f"features=vgg19: its weights are in {plain(str(weights_folder()))}",
+        )
+    except NotHere:
+        if named:
+            raise
+    missing = f"VGG-19's weights are not here (--download: {megabytes('vgg19'):.0f} MB, once)"
+    return read(BUNDLED), "bundled", f"features=bundled: {missing}"
 
 
 def weights_folder() -> Path:
@@ -86,12 +112,12 @@ def published(name: str, *, named: bool) -> Network:
             with suppress(CnnlabError):  # a folder that cannot be written to
                 keep(kept, *network)
             return network
-    size = weights.meta.get("_file_size", 0)
+    size = megabytes(name)
     if not named:
         sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
         raise NotHere(
-            f"no network's weights are here: --download fetches {name}'s ({sizes})\n"
-            f"or say features.weights=FILE, or features=random to study; {file} could also be in\n{kept.parent}"
+            f"{name}'s weights are not here: --download fetches them ({sizes}), features=bundled\n"
+            f"needs none, features.weights=FILE takes others; {file} could also be in\n{kept.parent}"
         )
     print(
         f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True
@@ -102,6 +128,13 @@ def published(name: str, *, named: bool) -> Network:
     except CnnlabError as error:
         raise NotHere(f"{name}'s weights cannot be fetched ({error}); put {file} into {kept.parent}") from error
     return read(kept, name)
+
+
+def megabytes(name: str) -> float:
+    """Of torchvision's file."""
+    from torchvision import models
+
+    return float(models.get_model_weights(name).DEFAULT.meta.get("_file_size", 0))
 
 
 def kept_mb(name: str) -> float:

@@ -60,11 +60,18 @@ def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
     return hold_out(load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
 
 
+# Keys that builders have come to have.
+SINCE: tuple[tuple[Any, Config], ...] = (
+    (cnn, {"pool": "max", "batch_norm": None, "output": "linear"}),
+    (vgg, {"batch_norm": None}),
+)
+
+
 def completed(config: Config) -> Config:
     """A run's configuration with what was no key yet when the run was made, as it was then."""
     model = config.get("model", {})
-    since_made = {cnn: {"pool": "max", "batch_norm": None, "output": "linear"}, vgg: {"batch_norm": None}}
-    model = since_made.get(MODELS.get(str(model.get("name"))), {}) | model
+    builder = MODELS.get(str(model.get("name")))
+    model = next((keys for one, keys in SINCE if one is builder), {}) | model
     since = {"init": None, "validate_every": None}
     return since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
 

@@ -10,7 +10,8 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.text import plain
 from cnnlab.style.losses import chapter, relative
 from cnnlab.tasks.painting import notes, original
-from cnnlab.tasks.studio import Settings, Studio, studio, workshop
+from cnnlab.tasks.studio import Studio, studio, workshop
+from cnnlab.tasks.stylize_settings import Settings
 
 
 def scored(s: Settings, device: torch.device, *, named: bool) -> None:
@@ -40,8 +41,8 @@ def scored(s: Settings, device: torch.device, *, named: bool) -> None:
 def losses(made: Studio, x: torch.Tensor) -> dict[str, Any]:
     """{"content", "style", "layers": {...}}, each as a share (of style's layers, of that layer's own) and as the
     chapter's sum."""
-    found: dict[str, Any] = {"layers": {name: {} for name in made.aim.layers}, "content": {}, "style": {}}
-    layers, content_layer = list(made.aim.layers), made.aim.content_layer
+    found: dict[str, Any] = {"layers": {name: {} for name in made.easel.aim.layers}, "content": {}, "style": {}}
+    layers, content_layer = list(made.easel.aim.layers), made.easel.aim.content_layer
     aims = {
         "share": relative(strength=0.5, layers=layers, content_layer=content_layer),
         "chapter": chapter(ratio=1.0, layers=layers, content_layer=content_layer),

@@ -13,7 +13,10 @@ from cnnlab.core.run import Run
 from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
 from cnnlab.tasks.painting import clipped, to_image
-from cnnlab.tasks.studio import Settings, Studio
+from cnnlab.tasks.studio import Studio
+from cnnlab.tasks.stylize_settings import Settings
+
+PREVIEW = 1024  # pixels of the longer side of a picture in TensorBoard
 
 
 class Sketchbook:
@@ -46,7 +49,9 @@ class Sketchbook:
                                  ("style", losses["layers"])):  # fmt: skip
                 self.run.scalars(group, {k: v for k, v in named.items() if v is not None}, state.total)
         if state.last or state.total % self.s.preview_every == 0:
-            self.run.sheet("picture", np.asarray(to_image(state.picture)), state.total)
+            image = to_image(state.picture)
+            image.thumbnail((PREVIEW, PREVIEW))
+            self.run.sheet("picture", np.asarray(image), state.total)
 
     def conclude(self, path: Path, about: dict[str, Any]) -> None:
         """Where the picture is, and what it says of itself."""

@@ -1,143 +1,80 @@
 """From `stylize`'s settings to what a transfer takes: pictures, network, loss, sizes."""
 
-import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.memory import bytes_of, free, used, words
+from cnnlab.core.memory import bytes_of, free, hand_back, used, words
 from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
+from cnnlab.style.easel import Easel, Sight
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
-from cnnlab.style.easel import Easel, Sight
 from cnnlab.style.room import Room, room
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
+from cnnlab.tasks.stylize_settings import Settings, fingerprint
 
 SHARE = 0.8  # of the memory that is free, which others may want too
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-COUNTS = ("size", "steps", "first_steps", "coarsest", "max_pixels", "piece", "threads", "log_every", "preview_every")
-# Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
-FREE = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device",
-        "max_pixels", "memory_limit", "log_every", "preview_every", "time")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """configs/stylize.yaml's keys and their types; those of the style, the features and the methods are checked by
-    their builders."""
+@dataclass(frozen=True)
+class Workshop:
+    """What every photograph is painted with."""
 
-    content: str | None
-    styles: list[str]
-    style_weights: list[float] | None
-    out: str | None
-    overwrite: bool
-    size: int | None
-    time: str | float | None
-    steps: int
-    first_steps: int
-    coarsest: int
-    style_scale: float
-    color: Literal["style", "content", "matched"]
-    start: Literal["content", "noise", "style"]
-    total_variation: float
-    method: Literal["lbfgs", "adam"]
-    precision: Literal["auto", "float32", "bfloat16"]
-    seed: int
-    device: str
-    threads: int | None
-    max_pixels: int
-    memory_limit: str | float | None
-    piece: int | None
-    log_every: int
-    preview_every: int
-    download: bool
-    again: str | None
-    score: str | None
-    json: bool
-    outputs: str
-    style: dict[str, Any]
-    features: dict[str, Any]
-    lbfgs: dict[str, Any]
-    adam: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        for key in COUNTS:
-            if (value := getattr(self, key)) is not None and value < 1:
-                raise ValueError(f"{key} must be at least 1, not {value}")
-        if not 0 < self.style_scale < float("inf"):
-            raise ValueError(f"style_scale must be above 0, not {self.style_scale}")
-        if not 0 <= self.total_variation < float("inf"):
-            raise ValueError(f"total_variation must be at least 0, not {self.total_variation}")
-        if not 0 <= self.seed < 1 << 40:
-            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
-        weights = self.style_weights
-        fit = weights is None or (len(weights) == len(self.styles) and min(weights, default=-1) >= 0 < sum(weights))
-        if not fit:
-            raise ValueError(f"style_weights must be {len(self.styles)} numbers, one for each painting, not {weights}")
-        if self.time is not None:
-            seconds_of(str(self.time))
-        if self.memory_limit is not None:
-            bytes_of(str(self.memory_limit))
-
-    @property
-    def seconds(self) -> float | None:
-        return None if self.time is None else seconds_of(str(self.time))
-
-
-MEANINGS = {
-    "relative": ("(0: the photograph, 1: nothing of it)", "(1: the photograph untouched, 0: the painting)"),
-    "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
-}
-RECORDED = tuple(field.name for field in fields(Settings) if field.name not in FREE)
-
-
-def seconds_of(text: str) -> float:
-    """`90`, `90s`, `1m30s`, `1:30`, `1h` -> seconds. Raises ValueError."""
-    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
-        parts = [int(part or 0) for part in found.groups()]
-    elif found := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text):
-        parts = [float(part or 0) for part in found.groups()]  # type: ignore[misc]
-    else:
-        parts = [0]
-    seconds = sum(part * 60**i for i, part in enumerate(reversed(parts)))
-    if not seconds > 0:
-        raise ValueError(f"time must be like 30s, 2m, 1m30s or 1:30, not {text!r}")
-    return seconds
+    settings: Settings
+    aim: Aim
+    chosen: Chosen
+    styles: list[Original]
+    device: torch.device
+    asked: str  # SHA-256 of the settings as they were given, whatever of them memory holds
+    sights: dict[tuple[int, Size], Sight] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Studio:
-    """Everything that a transfer takes."""
+    """Everything that a transfer takes. `wanted`: the size that was asked for, which memory may not hold."""
 
+    shop: Workshop
     content: Original
-    styles: list[Original]
-    chosen: Chosen
-    aim: Aim
     sizes: list[Size]
     easel: Easel
-    device: torch.device
-    start: str
-    seed: int
-    wanted: Size  # which memory may not hold
+    wanted: Size
     room: Room
+
+    @property
+    def styles(self) -> list[Original]:
+        return self.shop.styles
+
+    @property
+    def chosen(self) -> Chosen:
+        return self.shop.chosen
+
+    @property
+    def device(self) -> torch.device:
+        return self.shop.device
 
     def begin(self, size: Size) -> Tensor:
         """What the first scale starts from: the photograph, the (first) painting stretched to its shape, or noise,
         uniform in 0..1."""
-        if self.start == "noise":
-            return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(self.seed)).to(self.device)
-        if self.start == "style":
+        s = self.shop.settings
+        if s.start == "noise":
+            return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(s.seed)).to(self.device)
+        if s.start == "style":
             return self.easel.styles[0](size)
         return self.easel.content(size)
+
+    def steps(self, s: Settings) -> list[int]:
+        """At each size."""
+        return [s.first_steps, *[s.steps] * (len(self.sizes) - 1)]
 
     def keys(self, s: Settings) -> dict[str, Any]:
         """The method's, as far as memory holds what they ask for."""
@@ -157,33 +94,21 @@ class Studio:
         """Terms in words."""
         loss, content, *styles, variation = [value if isfinite(value) else None for value in terms.tolist()]
         parts = (
-            len(styles) if self.aim.scales is as_shares else 1
+            len(styles) if self.easel.aim.scales is as_shares else 1
         )  # a layer's own share; of the chapter's sum, its part
         each = [value and value * parts for value in styles]
         return {
             "loss": loss,
             "content": content,
             "style": None if None in styles else sum(styles),
-            "layers": dict(zip(self.aim.layers, each, strict=True)),
+            "layers": dict(zip(self.easel.aim.layers, each, strict=True)),
             "variation": variation,
         }
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """What every photograph is painted with."""
-
-    settings: Settings
-    aim: Aim
-    chosen: Chosen
-    styles: list[Original]
-    device: torch.device
-    sights: dict[tuple[int, Size], Sight]
-
-
-def workshop(s: Settings, device: torch.device, *, named: bool) -> Workshop:
-    """Read the paintings and the network. `named`: weights may be fetched. Raises UsageError or CnnlabError for what
-    cannot be."""
+def workshop(s: Settings, device: torch.device, *, named: bool, asked: str | None = None) -> Workshop:
+    """Read the paintings and the network. `named`: weights may be fetched; `asked`: an earlier picture's. Raises
+    UsageError or CnnlabError for what cannot be."""
     aim = build(AIMS, s.style, "style")
     spec = call(Features, s.features, "features")
     for name, descent in DESCENTS.items():
@@ -192,7 +117,7 @@ def workshop(s: Settings, device: torch.device, *, named: bool) -> Workshop:
     styles = [original(one, s.max_pixels).opaque() for one in s.styles]
     network = chosen(spec, deepest=aim.deepest, seed=s.seed, named=named)
     network.encoder.to(device).to(memory_format=torch.channels_last)
-    return Workshop(s, aim, network, styles, device, {})
+    return Workshop(s, aim, network, styles, device, asked or fingerprint(s))
 
 
 def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studio:
@@ -222,12 +147,13 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
     if s.color != "style":
         shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
         easel = replace(easel, content=shown.tensor(device), styles=[one.tensor(device) for one in painted], sights={})
-    return Studio(content, shop.styles, shop.chosen, shop.aim, sizes, easel, device, s.start, s.seed, wanted, found)
+    return Studio(shop, content, sizes, easel, wanted, found)
 
 
 def roomy(s: Settings, size: Size, easel: Easel, device: torch.device) -> Room:
     """How a picture of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
     cannot be at any size."""
+    hand_back()
     there, limit = free(device), s.memory_limit and bytes_of(str(s.memory_limit))
     rest = int(SHARE * there) if limit is None else min(int(limit) - used(device), there)
     found = room(rest, size, easel, s.lbfgs["memory"] if s.method == "lbfgs" else 0)

@@ -2,38 +2,31 @@
 
 import json
 import sys
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
-from PIL.Image import Image
-from torch import Tensor
 
-from cnnlab import __version__
-from cnnlab.core.device import describe, environment, pick_device, repeatable, threads, whole_float32
+from cnnlab.core.device import describe, pick_device, repeatable, threads, whole_float32
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.errors import told as explained
-from cnnlab.core.photo import whiten
 from cnnlab.core.progress import BEGAN, Progress, clock
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
 from cnnlab.core.text import plain
-from cnnlab.style.colours import recoloured
-from cnnlab.style.descent import DESCENTS
 from cnnlab.style.plan import Budget
-from cnnlab.style.transfer import State, enlarged, transfer
+from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
 from cnnlab.tasks.endings import format_of
-from cnnlab.tasks.painting import notes, original, place_for, save, to_image, to_tensor
+from cnnlab.tasks.painter import SAVING_S, kept, paint
+from cnnlab.tasks.painting import notes, original, place_for
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
-from cnnlab.tasks.studio import MEANINGS, RECORDED, Settings, Studio, precision, studio, workshop
-
-SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
+from cnnlab.tasks.studio import Studio, studio, workshop
+from cnnlab.tasks.stylize_folder import paint_folder
+from cnnlab.tasks.stylize_settings import MEANINGS, Settings
 
 
 def run(config: parts.Config, overrides: list[str]) -> None:
@@ -43,6 +36,9 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     s = call(Settings, config, "")
     if s.again and s.score:
         raise UsageError("--again paints and --score does not: one at a time")
+    folder = s.content is not None and Path(s.content).is_dir()
+    if folder and (s.again or s.score):
+        raise UsageError(f"{plain(str(s.content))} is a folder: --again and --score take one photograph")
     before = earlier(s, overrides) if s.again else None
     s = before.settings if before else s
     if s.content is None or not s.styles:
@@ -53,18 +49,42 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         if s.score:
             scored(s, device, named=named)
             return
-        content = original(str(s.content), s.max_pixels)
-        made = studio(workshop(s, device, named=named), content)
+        if folder:
+            paint_folder(workshop(s, device, named=named), config, overrides)
+            return
+        content = original(s.content, s.max_pixels)
+        made = studio(workshop(s, device, named=named, asked=before.asked if before else None), content)
         usual = Path(s.again) if s.again else None
         styles = [one.path for one in made.styles]
-        out = place_for(s.out, made.content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite)
+        out = place_for(s.out, content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite)
         if before:
             before.hold(made)
-        steps = before.steps if before else [s.first_steps, *[s.steps] * (len(made.sizes) - 1)]
+        steps = before.steps if before else made.steps(s)
         budget = Budget(made.sizes[: len(steps)], steps, s.seconds, began, SAVING_S)
         stream = sys.stderr if s.json else sys.stdout
         print("\n".join(opening(s, made, out, device)), file=stream, flush=True)
-        paint(s, made, budget, out, Sketchbook(s, made, config, overrides, began), Progress(stream))
+        single(s, made, budget, out, Sketchbook(s, made, config, overrides, began), Progress(stream))
+
+
+def single(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
+    """Paint one picture. What was painted before something went wrong is written first, and then that is raised."""
+    try:
+        with Signals() as signals:
+            outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
+            path, about = kept(s, made, outcome.state, budget, out)
+        told(s, made, outcome.state, path, about["losses"], budget, book.folder)
+        book.conclude(path, about)
+    finally:
+        progress.end()
+        book.close()
+    state = outcome.state
+    height, width = state.size
+    far = f"{plain(str(path))} is as far as it came"
+    far += "" if state.size == made.sizes[-1] else f", painted at {width}x{height} and enlarged"
+    if outcome.failure:
+        raise CnnlabError(f"{explained(outcome.failure)}; {far}") from outcome.failure
+    if signals.asked:
+        raise Stopped(f"stopped at step {state.total}; {far}", signals.asked)
 
 
 def opening(s: Settings, made: Studio, out: Path, device: torch.device) -> list[str]:
@@ -76,6 +96,7 @@ def opening(s: Settings, made: Studio, out: Path, device: torch.device) -> list[
         lines.append(f"{photograph}: laid on white, for a {out.suffix} has no transparency")
     if s.features["name"] == "random":
         lines.append("RANDOM WEIGHTS: a network that has learned nothing, for study")
+    lines += [made.chosen.why] if made.chosen.why else []
     small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
     if small:
         lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
@@ -95,97 +116,6 @@ def cramped(s: Settings, made: Studio) -> list[str]:
     if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
         lines.append(f"looked at in {count} pieces, which add up to the whole")
     return lines
-
-
-def paint(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
-    """Step by step, to the picture. What was painted before something went wrong is written first, and then that is
-    raised."""
-    descend = partial(DESCENTS[s.method], **made.keys(s))
-    state: State | None = None
-    failure: Exception | None = None
-    try:
-        with Signals() as signals:
-            try:
-                for state in transfer(made.easel, made.begin, descend, budget):
-                    progress.show(line(state, budget), keep=state.last)
-                    if book.unsound(state):
-                        back = "the loss was not finite; back to the last picture, with a smaller step"
-                        progress.show(f"step {state.total}: {back}", keep=True)
-                        progress.end()
-                    book.note(state)
-                    if signals.asked:
-                        break
-            except (CnnlabError, MemoryError, RuntimeError) as error:
-                if state is None:
-                    raise
-                failure = error
-            progress.end()
-            assert state is not None  # a transfer takes a step, or raises
-            image, terms = finished(s, made, state)
-            about = record(s, made, budget.taken, terms)
-            path = save(out, image, about, overwrite=s.overwrite)
-        told(s, made, state, path, about["losses"], budget, book.folder)
-        book.conclude(path, about)
-    finally:
-        progress.end()
-        book.close()
-    height, width = state.size
-    kept = f"{plain(str(path))} is as far as it came"
-    kept += "" if state.size == made.sizes[-1] else f", painted at {width}x{height} and enlarged"
-    if failure:
-        raise CnnlabError(f"{explained(failure)}; {kept}") from failure
-    if signals.asked:
-        raise Stopped(f"stopped at step {state.total}; {kept}", signals.asked)
-
-
-def line(state: State, budget: Budget) -> str:
-    """Where it stands, in 79 columns."""
-    height, width = state.size
-    _, content, *styles, _ = state.terms.tolist()
-    return (
-        f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  content {content:.4g}  "
-        f"style {sum(styles):.4g}  {clock(budget.left(state.scale, state.step))} left"
-    )
-
-
-def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
-    """The picture at its full size with the photograph's transparency, if any, and its losses as it will be saved,
-    before the photograph's colours, if any; where it was not painted at its full size, as it was painted."""
-    full = made.sizes[-1]
-    image, alpha = to_image(enlarged(state.picture, full)), made.content.alpha_at(full)
-    if alpha:
-        whiten(image, alpha)  # as it will be read
-    painted, terms = to_tensor(image).to(made.device), state.terms
-    if state.size == full:
-        with torch.no_grad():
-            terms = made.easel.judged(state.objective, painted)
-    if s.color == "content":
-        image = to_image(recoloured(to_tensor(image), to_tensor(made.content.at(full))))
-    if alpha:
-        image.putalpha(alpha)
-    return image, terms
-
-
-def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[str, Any]:
-    """What the picture says of itself: enough to make it again, and nothing of where things were."""
-    settings = {key: value for key, value in asdict(s).items() if key in RECORDED}
-    weights = s.features["weights"]
-    settings["features"] = s.features | {"weights": weights and Path(weights).name}
-    settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
-    settings |= {"size": max(made.sizes[-1]), s.method: made.keys(s), "piece": made.piece}
-    return {
-        "cnnlab": __version__,
-        "settings": settings,
-        "steps": steps,
-        "iterations": sum(steps),
-        "losses": made.losses(terms),
-        "sha256": {
-            "content": made.content.sha256,
-            "styles": [one.sha256 for one in made.styles],
-            "weights": made.chosen.sha256,
-        },
-        "made_with": {k: v for k, v in environment(made.device).items() if k not in ("command", "platform")},
-    }
 
 
 def told(

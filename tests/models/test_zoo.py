@@ -4,6 +4,7 @@ import torchvision
 from torch import Tensor, nn
 
 from cnnlab.config import compose
+from cnnlab.models.zoo import folded, vgg
 from cnnlab.tasks.parts import build_model
 
 PARAMETERS = {"vgg16": 138_357_544, "vgg19": 143_667_240, "alexnet": 61_100_840}
@@ -78,3 +79,22 @@ def test_another_size_changes_the_first_fully_connected_layer_alone() -> None:
 def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:
     with torch.device("meta"), pytest.raises(Exception, match=message):
         build_model(compose("train", words)["model"], (3, 16, 16), 10)
+
+
+def test_a_folded_network_judges_as_the_one_it_was() -> None:
+    """Batch normalisations with moments and weights of their own, against the convolutions alone."""
+    torch.manual_seed(0)
+    model = vgg((3, 16, 16), 5, filters=[[4, 6], [8]], hidden=[], dropout=0.0, batch_norm={"decay": 0.5, "eps": 1e-3})
+    norms = [one for one in model if isinstance(one, nn.BatchNorm2d)]
+    assert len(norms) == 3
+    for norm in norms:
+        for one in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(one, 0.5, 1.5)  # type: ignore[arg-type]
+    x, tensors = torch.randn(2, 3, 16, 16), folded(model)
+    assert list(tensors) == [f"conv{n}.{part}" for n in ("1_1", "1_2", "2_1") for part in ("weight", "bias")]
+    alone = vgg((3, 16, 16), 5, filters=[[4, 6], [8]], hidden=[], dropout=0.0, batch_norm=None)
+    alone.load_state_dict(model.state_dict() | tensors, strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(alone.eval()(x), model.eval()(x))
+    plain = folded(alone)
+    assert all(torch.equal(plain[name], tensors[name]) for name in tensors)

@@ -15,8 +15,9 @@ from cnnlab.style.descent import LBFGS
 from cnnlab.style.losses import gram
 from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import transfer
-from cnnlab.tasks.painting import to_image, to_tensor
-from cnnlab.tasks.studio import Settings, Studio, studio
+from cnnlab.tasks.painting import original, to_image, to_tensor
+from cnnlab.tasks.studio import Studio, studio, workshop
+from cnnlab.tasks.stylize_settings import Settings
 
 pytestmark = pytest.mark.style
 
@@ -25,7 +26,8 @@ def made(real_style: tuple[Path, Path], **keys: object) -> Studio:
     weights, pictures = real_style
     config = compose("stylize", ["size=128", f"features.weights='{weights}/vgg19_quarter.safetensors'"])
     own = {"content": str(pictures / "tubingen.jpg"), "styles": [str(pictures / "starry_night.jpg")]}
-    return studio(call(Settings, config | own | keys, ""), torch.device("cpu"), named=False)
+    shop = workshop(call(Settings, config | own | keys, ""), torch.device("cpu"), named=False)
+    return studio(shop, original(own["content"], 10**8))
 
 
 def painted(at: Studio, steps: int) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,10 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.style.descent import DESCENTS
+from cnnlab.style.easel import Easel
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import gram, relative
 from cnnlab.style.plan import Budget, Size
-from cnnlab.style.easel import Easel
 from cnnlab.style.transfer import State, enlarged, transfer
 
 SIZES = [(16, 20), (22, 28), (32, 40)]

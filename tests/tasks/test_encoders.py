@@ -1,4 +1,5 @@
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,13 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from torchvision import models
 from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError, NotHere
-from cnnlab.style.features import IMAGENET
+from cnnlab.style.features import BLOCKS, IMAGENET, random_tensors, shapes
 from cnnlab.style.weights import keep, read, until
-from cnnlab.tasks.encoders import Features, chosen, kept_mb
+from cnnlab.tasks.encoders import BUNDLED, Features, chosen, kept_mb
 
 VGG16 = Features(name="vgg16", weights=None, pool=None)
 
@@ -103,3 +105,35 @@ def test_a_deeper_file_is_the_same_network(served: Path, tmp_path: Path) -> None
     keep(kept, until(read(file)[0], "conv5_1"), IMAGENET)
     found = [chosen(replace(VGG16, weights=str(path)), deepest="relu4_2", seed=0, named=False) for path in (file, kept)]
     assert found[0].sha256 == found[1].sha256 and found[0].encoder.relus == found[1].encoder.relus
+
+
+def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    auto = Features(name="auto", weights=None, pool=None)
+    own = chosen(auto, deepest="relu5_1", seed=0, named=False)
+    assert (own.name, own.kind) == ("bundled", "bundled") and "VGG-19's weights are not here" in str(own.why)
+    wide = random_tensors(shapes((*BLOCKS["vgg19"][:4], 1)), torch.Generator().manual_seed(0))
+    keep(tmp_path / "vgg19_features.safetensors", wide, IMAGENET)
+    better = chosen(auto, deepest="relu5_1", seed=0, named=False)
+    assert (better.name, better.kind) == (
+        "vgg19",
+        "vgg19",
+    ) and better.why == f"features=vgg19: its weights are in {tmp_path}"
+    asked = chosen(replace(auto, name="bundled"), deepest="relu5_1", seed=0, named=False)
+    assert asked.sha256 == own.sha256 and asked.why is None
+
+
+def test_the_bundled_network_is_small_and_says_what_made_it() -> None:
+    assert BUNDLED.stat().st_size <= 2_000_000
+    with safe_open(BUNDLED, "pt") as opened:
+        made = json.loads(opened.metadata()["made"])
+        assert {opened.get_tensor(name).dtype for name in opened.keys()} == {torch.float16}  # noqa: SIM118
+    assert made["command"][:3] == ["cnnlab", "train", "experiment=features_quarter"]
+    assert made["commit"] and made["test"]["accuracy"] > 0.2 and made["seconds"] < 5400
+    tensors, _ = read(BUNDLED)
+    assert {name: one.shape[0] for name, one in tensors.items() if name.endswith("1.bias")} == {
+        "conv1_1.bias": 16, "conv2_1.bias": 32, "conv3_1.bias": 64, "conv4_1.bias": 128, "conv5_1.bias": 128,
+    }  # fmt: skip

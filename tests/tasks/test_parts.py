@@ -74,5 +74,6 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
 def test_what_was_no_key_yet_is_added_to_the_chapters_networks_alone() -> None:
     old = {"model": {"name": "mnist_cnn", "filters": [4]}}
     assert parts.completed(old)["model"] == {"pool": "max", "batch_norm": None, "output": "linear", **old["model"]}
-    for name in ("vgg16", "mnist_mlp"):
-        assert parts.completed({"model": {"name": name, "filters": [[4]]}})["model"] == {"name": name, "filters": [[4]]}
+    for name, more in (("vgg16", {"batch_norm": None}), ("mnist_mlp", {})):
+        old = {"model": {"name": name, "filters": [[4]]}}
+        assert parts.completed(old)["model"] == {**more, **old["model"]}

@@ -15,7 +15,7 @@ from cnnlab.style.features import IMAGENET, random_tensors, shapes
 from cnnlab.style.plan import Budget
 from cnnlab.style.weights import keep
 from cnnlab.tasks.painting import about
-from cnnlab.tasks.studio import seconds_of
+from cnnlab.tasks.stylize_settings import seconds_of
 from tests.conftest import Cnnlab
 from tests.tasks.conftest import NET, QUICK, Paint, pixels
 
@@ -29,7 +29,7 @@ def test_two_pictures_are_enough_and_the_result_says_what_made_it(paint: Paint, 
     said = about("photo_one.png")
     assert said["steps"] == [4, 3] and said["iterations"] == 7
     assert said["settings"]["style"]["strength"] == 0.8 and said["settings"]["seed"] == 0
-    assert set(said["sha256"]) == {"content", "styles", "weights"} and len(said["sha256"]["styles"]) == 1
+    assert set(said["sha256"]) == {"content", "styles", "weights", "settings"} and len(said["sha256"]["styles"]) == 1
     assert str(studio) not in json.dumps(said)  # it may be shown to anybody
     assert all(len(line) <= 80 for line in out.splitlines() if "tensorboard" not in line)
     (log,) = (studio / "outputs" / "stylize").iterdir()
@@ -313,7 +313,6 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         ("text.jpg", "text.jpg is not a picture that can be read"),
         ("absent.png", "no picture absent.png"),
         ("absent/absent.png", "no picture absent/absent.png"),
-        (".", ". is a folder, not a picture"),
         ("line.png", "line.png would be looked at in 48x1 pixels, and 16 a side are needed"),
     ):
         _, err = paint(code=2 if name == "line.png" else 1, pictures=(name, "one.png"))
@@ -333,7 +332,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         (["out=a.gif"], "out must end in .png, .jpg, .jpeg, .tif, .tiff or .webp, not a.gif"),
         (["strength=2"], "style: strength must be between 0 and 1, not 2"),
         (["stregth=1"], "unknown key stregth"),
-        (["features=vgg13"], "features.name must be one of auto, vgg19, vgg16, random, not 'vgg13'"),
+        (["features=vgg13"], "features.name must be one of auto, vgg19, vgg16, bundled, random, not 'vgg13'"),
         (["layers=[relu9_9]"], "style: layers are relu1_1 to relu5_4, not 'relu9_9'"),
         (["content_layer=relu4_4"], "layer 'relu4_4' is not one of relu1_1"),
         (["features=vgg19"], "net.safetensors cannot serve: they are another network's"),
@@ -348,10 +347,17 @@ def test_what_cannot_be_is_said_before_the_work(paint: Paint, studio: Path, word
     assert message in err and len(err.splitlines()) <= 2 and not (studio / "outputs").exists()
 
 
-def test_without_weights_it_says_what_can_be_done(studio: Path, cnnlab: Cnnlab) -> None:
-    code, _, err = cnnlab("stylize", "photo.png", "one.png")
-    assert code == 1 and "no network's weights are here: --download fetches vgg19's (548 MB; 52 MB are kept)" in err
-    assert "or say features.weights=FILE" in err and "vgg19-dcbb9e9d.pth could also be in" in err
+def test_without_weights_it_paints_with_its_own_and_says_why(studio: Path, cnnlab: Cnnlab) -> None:
+    code, out, err = cnnlab("stylize", "photo.png", "one.png", *QUICK)
+    assert code == 0 and err == ""
+    assert "\nfeatures=bundled: VGG-19's weights are not here (--download: 548 MB, once)\nbundled, 48x36 pixels" in out
+    said = about("photo_one.png")
+    assert said["settings"]["features"]["name"] == "bundled"  # whatever is here another time
+    code, out, _ = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
+    assert code == 0 and "features=bundled:" not in out
+    assert Path("photo_one_2.png").read_bytes() == Path("photo_one.png").read_bytes()
+    code, _, err = cnnlab("stylize", "photo.png", "one.png", "features=vgg16", "download=false")
+    assert code == 1 and "vgg16's weights" in err
     code, out, _ = cnnlab("stylize", "photo.png", "one.png", "features=random", *QUICK)
     assert code == 0 and "RANDOM WEIGHTS: a network that has learned nothing, for study" in out
     assert cnnlab("stylize", "photo.png")[2].startswith("cnnlab: a photograph and a painting are needed")

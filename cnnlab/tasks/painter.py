@@ -1,0 +1,120 @@
+"""The painting itself, step by step, and what the picture says of how it came about."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from cnnlab import __version__
+from cnnlab.core.device import environment
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.photo import whiten
+from cnnlab.core.progress import Progress, clock
+from cnnlab.style.colours import recoloured
+from cnnlab.style.descent import DESCENTS
+from cnnlab.style.plan import Budget
+from cnnlab.style.transfer import State, enlarged, transfer
+from cnnlab.tasks.painting import save, to_image, to_tensor
+from cnnlab.tasks.sketch import Sketchbook
+from cnnlab.tasks.studio import Studio, Workshop, precision
+from cnnlab.tasks.stylize_settings import RECORDED, Settings, by_name
+
+SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far it came: where it stood, and what went wrong, if anything did."""
+
+    state: State
+    failure: Exception | None
+
+
+def paint(
+    s: Settings, made: Studio, budget: Budget, book: Sketchbook, progress: Progress, asked: Callable[[], int | None]
+) -> Outcome:
+    """Step by step, until it is done, something goes wrong, or a signal `asked` for its end. Raises what goes wrong
+    before the first step."""
+    descend = partial(DESCENTS[s.method], **made.keys(s))
+    state: State | None = None
+    failure: Exception | None = None
+    try:
+        for state in transfer(made.easel, made.begin, descend, budget):
+            progress.show(line(state, budget), keep=state.last)
+            if book.unsound(state):
+                back = "the loss was not finite; back to the last picture, with a smaller step"
+                progress.show(f"step {state.total}: {back}", keep=True)
+                progress.end()
+            book.note(state)
+            if asked():
+                break
+    except (CnnlabError, MemoryError, RuntimeError) as error:
+        if state is None:
+            raise
+        failure = error
+    progress.end()
+    assert state is not None  # a transfer takes a step, or raises
+    return Outcome(state, failure)
+
+
+def line(state: State, budget: Budget) -> str:
+    """Where it stands, in 79 columns."""
+    height, width = state.size
+    _, content, *styles, _ = state.terms.tolist()
+    return (
+        f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  content {content:.4g}  "
+        f"style {sum(styles):.4g}  {clock(budget.left(state.scale, state.step))} left"
+    )
+
+
+def kept(s: Settings, made: Studio, state: State, budget: Budget, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Write the picture; where it is, and what it says of itself."""
+    image, terms = finished(s, made, state)
+    about = record(s, made, budget.taken, terms)
+    return save(out, image, about, overwrite=s.overwrite), about
+
+
+def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
+    """The picture at its full size with the photograph's transparency, if any, and its losses as it will be saved,
+    before the photograph's colours, if any; where it was not painted at its full size, as it was painted."""
+    full = made.sizes[-1]
+    image, alpha = to_image(enlarged(state.picture, full)), made.content.alpha_at(full)
+    if alpha:
+        whiten(image, alpha)  # as it will be read
+    painted, terms = to_tensor(image).to(made.device), state.terms
+    if state.size == full:
+        with torch.no_grad():
+            terms = made.easel.judged(state.objective, painted)
+    if s.color == "content":
+        image = to_image(recoloured(to_tensor(image), to_tensor(made.content.at(full))))
+    if alpha:
+        image.putalpha(alpha)
+    return image, terms
+
+
+def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[str, Any]:
+    """What the picture says of itself: enough to make it again, and nothing of where things were."""
+    settings = {key: value for key, value in asdict(s).items() if key in RECORDED}
+    settings["features"] = by_name(s) | {"name": made.chosen.kind}
+    settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
+    settings |= {"size": max(made.sizes[-1]), s.method: made.keys(s), "piece": made.piece}
+    return {
+        "cnnlab": __version__,
+        "settings": settings,
+        "steps": steps,
+        "iterations": sum(steps),
+        "losses": made.losses(terms),
+        "sha256": hashes(made.shop, made.content.sha256),
+        "made_with": {k: v for k, v in environment(made.device).items() if k not in ("command", "platform")},
+    }
+
+
+def hashes(shop: Workshop, content: str) -> dict[str, Any]:
+    """SHA-256 of all that a picture comes of."""
+    styles = [one.sha256 for one in shop.styles]
+    return {"content": content, "styles": styles, "weights": shop.chosen.sha256, "settings": shop.asked}

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab.core import memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("4GB", 4e9),
+        ("1.5 GiB", 1.5 * 2**30),
+        ("800M", 8e8),
+        ("512kB", 512e3),
+        ("4e9", 4e9),
+        ("1000", 1000),
+        ("2t", 2e12),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, count: float) -> None:
+    assert memory.bytes_of(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "4 apples", "-1GB", "0", "GB", "1e99"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="memory_limit must be like 4GB or 800MB, not"):
+        memory.bytes_of(text)
+
+
+def test_bytes_in_words() -> None:
+    assert [memory.words(count) for count in (3.24e9, 8e8, 1.2e6)] == ["3.2 GB", "800 MB", "1 MB"]
+
+
+def test_what_this_process_has_grows_with_what_it_takes() -> None:
+    before = memory.used(CPU)
+    held = torch.ones(50_000_000)
+    assert memory.used(CPU) - before == pytest.approx(held.numel() * 4, rel=0.1)
+    assert memory.free(CPU) > 0
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    assert memory.within_group() == []
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("300000000\n")
+    assert memory.within_group() == []
+    (tmp_path / "memory.max").write_text("500000000\n")
+    assert memory.within_group() == [200_000_000] and memory.free(CPU) == 200_000_000
+
+
+def test_handing_back_is_harmless() -> None:
+    memory.hand_back()

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from cnnlab.style.easel import Easel
+from cnnlab.style.pieces import smallest
+from cnnlab.style.room import ARRAYS, FEW, PAST, PIXEL, content, looked_at, room
+from tests.style.test_transfer import easel
+
+SIZE = (3000, 4000)
+PIXELS = SIZE[0] * SIZE[1]
+
+
+@pytest.fixture(scope="module")
+def made() -> Easel:
+    return easel()
+
+
+def needed(made: Easel, past: int) -> float:
+    """Bytes beside what is looked at."""
+    return PIXELS * (ARRAYS * PIXEL + past * PAST + content(made))
+
+
+def test_with_room_for_all_nothing_is_given_up(made: Easel) -> None:
+    found = room(1 << 50, SIZE, made, 20)
+    assert found is not None and (found.size, found.past) == (SIZE, 20) and found.piece > PIXELS
+
+
+def test_pieces_come_first_then_past_steps_then_pixels(made: Easel) -> None:
+    each = looked_at(made)
+    cut = room(int(needed(made, 20) + each * PIXELS / 2), SIZE, made, 20)
+    assert cut is not None and (cut.size, cut.past) == (SIZE, 20) and cut.piece == pytest.approx(PIXELS / 2, rel=1e-3)
+    forgetful = room(int(needed(made, 10)), SIZE, made, 20)
+    assert forgetful is not None and forgetful.size == SIZE and FEW <= forgetful.past < 10
+    small = room(int(needed(made, FEW) / 4), SIZE, made, 20)
+    assert small is not None and small.past == FEW
+    assert 0.2 < small.size[0] * small.size[1] / PIXELS < 0.3 and small.size[0] / small.size[1] == pytest.approx(
+        0.75, 0.01
+    )
+
+
+def test_more_memory_never_gives_less(made: Easel) -> None:
+    found = [room(int(1.5**n * 1e3), SIZE, made, 20) for n in range(50)]
+    sizes = [one.size[0] if one else 0 for one in found]
+    assert sizes == sorted(sizes) and sizes[-1] == SIZE[0] and room(0, SIZE, made, 20) is None
+    for one in found:
+        assert one is None or one.piece >= smallest(one.size, made.encoder.reach(made.names), 4)
+
+
+def test_a_method_that_keeps_no_past_steps_needs_none(made: Easel) -> None:
+    found = room(int(needed(made, 0) + looked_at(made) * PIXELS * 1.01), SIZE, made, 0)
+    assert found is not None and (found.size, found.past) == (SIZE, 0) and found.piece >= PIXELS
+    assert room(1 << 50, SIZE, made, 3).past == 3  # type: ignore[union-attr]  (what was asked for, below FEW)
+
+
+def test_what_is_kept_for_the_gradient_is_counted(made: Easel) -> None:
+    """By hand: what each convolution is given or gives, each pooling its indices (8 bytes), and the picture."""
+    counted = looked_at(made) / 2
+    floats = 3 + 6 + 6 + (6 + 8 + 8) / 4 + (8 + 10) / 16  # x, relu1_1, relu1_2, pool1, relu2_1, relu2_2, pool2, relu3_1
+    least = 4 * floats + 8 * (6 / 4 + 8 / 16)
+    assert least <= counted <= 2 * least
+
+
+def test_halves_take_less() -> None:
+    assert looked_at(easel(dtype=torch.bfloat16)) < looked_at(easel())

@@ -1,0 +1,140 @@
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnlab.style.easel import Easel
+from cnnlab.style.plan import Budget
+
+Paint = Any
+
+
+@pytest.fixture
+def photos(studio: Path) -> Path:
+    """Three photographs of one size in a folder, and what is none."""
+    folder = studio / "photos"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.jpg", "c.PNG")):
+        image = Image.open(studio / "photo.png").rotate(180 * (number % 2))
+        image.save(folder / name, format="JPEG" if name.endswith("jpg") else "PNG")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_text("no picture")
+    return folder
+
+
+FOLDER = ("photos", "one.png")
+
+
+def test_every_photograph_of_a_folder_is_painted_as_it_would_be_alone(paint: Paint, photos: Path) -> None:
+    out, err = paint(pictures=FOLDER)
+    assert err == "" and out.startswith("cnnlab stylize: 3 photographs in the style of one.png\n")
+    assert "\n1/3  a.png  48x36  content " in out and out.endswith(
+        "\nphotos_one: 3 painted, 0 there already, 0 failed\n"
+    )
+    assert all(len(line) <= 80 for line in out.splitlines())
+    painted = sorted(Path("photos_one").iterdir())
+    assert [one.name for one in painted] == ["a.png", "b.png", "c.png"]
+    paint("out=alone.png", pictures=("photos/a.png", "one.png"))
+    assert painted[0].read_bytes() == Path("alone.png").read_bytes()
+    assert sorted(one.name for one in photos.iterdir()) == [".hidden.png", "a.png", "b.jpg", "c.PNG", "notes.txt"]
+
+
+def test_what_is_done_is_left_and_what_is_not_is_done(paint: Paint, photos: Path) -> None:
+    paint(pictures=FOLDER)
+    before = {one: one.stat().st_mtime_ns for one in Path("photos_one").iterdir()}
+    Image.open("two.png").save(photos / "d.png")
+    Path("photos_one/b.png").unlink()
+    out, _ = paint(pictures=FOLDER)
+    assert "1/4  a.png  there already" in out and "photos_one: 2 painted, 2 there already, 0 failed" in out
+    assert all(one.stat().st_mtime_ns == at for one, at in before.items() if one.name != "b.png")
+    Image.open("two.png").save(photos / "a.png")  # another photograph under the old name
+    out, err = paint(pictures=FOLDER, code=1)
+    assert err == "cnnlab: 1 of 4 could not be painted\nphotos_one/a.png is there already: --overwrite replaces it\n"
+    assert "a.png  failed" in out
+    assert "1 painted, 3 there already" in paint("--overwrite", pictures=FOLDER)[0]
+
+
+def test_other_settings_are_not_taken_for_done(paint: Paint, photos: Path) -> None:
+    paint(pictures=FOLDER)
+    before = Path("photos_one/a.png").read_bytes()
+    _, err = paint("strength=0.3", pictures=FOLDER, code=1)
+    assert err.startswith("cnnlab: 3 of 3 could not be painted\nphotos_one/a.png is there already")
+    assert Path("photos_one/a.png").read_bytes() == before
+    assert "3 painted" in paint("strength=0.3", "out=other/place", pictures=FOLDER)[0]
+    assert len(list(Path("other/place").iterdir())) == 3
+
+
+def test_one_that_fails_is_told_at_the_end_and_the_others_are_painted(paint: Paint, photos: Path) -> None:
+    (photos / "a.png").write_text("not a picture")
+    out, err = paint(pictures=FOLDER, code=1)
+    assert "1/3  a.png  failed" in out and "2 painted, 0 there already, 1 failed" in out
+    assert err == "cnnlab: 1 of 3 could not be painted\nphotos/a.png is not a picture that can be read\n"
+
+
+def test_names_that_differ_by_their_ending_alone_keep_it(paint: Paint, photos: Path) -> None:
+    Image.open("two.png").save(photos / "a.tiff")
+    paint(pictures=FOLDER)
+    assert sorted(one.name for one in Path("photos_one").iterdir()) == ["a.png.png", "a.tiff.png", "b.png", "c.png"]
+
+
+def test_the_painting_is_looked_at_once_for_each_size(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, looks = Easel.seen, list[Any]()
+
+    def seen(self: Easel, x: Any) -> Any:
+        looks.append(tuple(x.shape[2:]))
+        return before(self, x)
+
+    monkeypatch.setattr(Easel, "seen", seen)
+    paint(pictures=FOLDER)
+    assert len(looks) == 2 * 3 + 2  # two scales: each photograph, and the painting once
+
+
+def test_ctrl_c_leaves_out_the_picture_at_hand_and_the_next_time_goes_on(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, asked = Budget.enough, 0
+
+    def enough(self: Budget, scale: int, step: int) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(self, scale, step)
+
+    monkeypatch.setattr(Budget, "enough", enough)
+    _, err = paint(pictures=FOLDER, code=130)
+    assert err == "cnnlab: stopped at b.jpg; run again, it goes on with it\n"
+    assert [one.name for one in Path("photos_one").iterdir()] == ["a.png"]
+    assert "2 painted, 1 there already, 0 failed" in paint(pictures=FOLDER)[0]
+
+
+def test_json_is_a_line_for_each(paint: Paint, photos: Path) -> None:
+    out, err = paint("--json", pictures=FOLDER)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [one["picture"] for one in found] == ["photos_one/a.png", "photos_one/b.png", "photos_one/c.png"]
+    assert "photos_one: 3 painted" in err
+
+
+def test_colours_of_each_photograph_are_its_own(paint: Paint, photos: Path) -> None:
+    blue = np.zeros((36, 48, 3), np.uint8) + np.array([20, 60, 220], np.uint8)
+    Image.fromarray(blue).save(photos / "b.jpg")
+    paint("color=matched", pictures=FOLDER)
+    paint("color=matched", "out=alone.png", pictures=("photos/b.jpg", "one.png"))
+    assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("photos_one/b.png", "alone.png")))
+
+
+def test_a_folder_is_no_photograph_where_one_is_needed(paint: Paint, photos: Path, studio: Path) -> None:
+    for flag in ("--again", "--score"):
+        _, err = paint(flag, "one.png", pictures=FOLDER, code=2)
+        assert err == "cnnlab: photos is a folder: --again and --score take one photograph\n"
+    (studio / "empty").mkdir()
+    assert paint(pictures=("empty", "one.png"), code=1)[1] == "cnnlab: there are no pictures in empty\n"
+    assert "photos is a folder, not a picture" in paint(pictures=("photo.png", "photos"), code=1)[1]
+    assert not (studio / "empty_one").exists()
