@@ -1,6 +1,7 @@
 """What a transfer takes of memory, and what is given up where there is less: looking at a picture in one go first, then
 past steps of L-BFGS, then pixels."""
 
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from cnnlab.style.easel import Easel
 from cnnlab.style.features import stride
 from cnnlab.style.pieces import pieces, smallest
-from cnnlab.style.plan import Size, scaled
+from cnnlab.style.plan import Size, fitted
 
 PIXEL = 12  # bytes of an RGB pixel of float32
 ARRAYS = 16  # pictures at once, of whatever is as large as the painted one
@@ -52,12 +53,9 @@ def room(free: int, size: Size, easel: Easel, past: int) -> Room | None:
 
 
 def largest(size: Size, holds: Callable[[Size], bool]) -> Size:
-    """The largest of a size's shape that does, by bisection; what is as small as can be, where none does."""
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(scaled(size, middle)) else (low, middle)
-    return scaled(size, low)
+    """The largest of a size's shape that does, by its longer side; what is as small as can be, where none does."""
+    longest = bisect(range(1, max(size)), 0, key=lambda side: not holds(fitted(size, side)))
+    return fitted(size, max(1, longest))
 
 
 def content(easel: Easel) -> float:

@@ -21,7 +21,7 @@ class Earlier:
     settings: Settings
     steps: list[int]
     weights: str
-    asked: str
+    asked: str | None  # of what was made before there was one: none
     source: str
 
     def hold(self, made: Studio) -> None:
@@ -41,14 +41,14 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
             raise UsageError(f"--again takes its settings from {source}: {word} cannot be given with it")
     known, steps = found["sha256"], found["steps"]
     shaped = all(fits(one, dict[str, Any]) for one in (found["settings"], known)) and fits(steps, list[int])
-    if not shaped or not fits(known.get("styles"), list[str]):
+    if not shaped or not fits(known.get("styles"), list[str]) or not fits(known.get("settings"), str | None):
         raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
     if [hashed(one) for one in (str(s.content), *s.styles)] != [known.get("content"), *known["styles"]]:
         raise UsageError(f"{source} was made from other pictures (their SHA-256 differ), or in another order")
     if s.time is not None:
         raise UsageError(f"--again takes as many steps as {source} did: time cannot be given with it")
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
-    made = call(Settings, found["settings"] | free, f"{source}'s record")
+    made = call(Settings, {"piece": None} | found["settings"] | free, f"{source}'s record")
     call(Features, made.features, "features")
     if s.features["weights"]:
         made.features["weights"] = s.features["weights"]
@@ -56,4 +56,4 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
         made.features["weights"] = str(weights_folder() / Path(name).name)
         if not Path(made.features["weights"]).exists():
             raise UsageError(f"{source} was made with {plain(name)}: say where it is, features.weights=FILE")
-    return Earlier(made, steps, str(known.get("weights")), str(known.get("settings")), source)
+    return Earlier(made, steps, str(known.get("weights")), known.get("settings"), source)

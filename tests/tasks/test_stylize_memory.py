@@ -1,0 +1,76 @@
+"""Memory as the system counts it, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnlab.tasks.painting import about
+
+Paint = Any
+
+
+def large(path: Path, width: int, height: int) -> Path:
+    small = np.random.default_rng(0).integers(0, 256, (height // 40, width // 40, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_the_limit_is_kept(studio: Path) -> None:
+    """2.2 megapixels with VGG-19's own poolings and convolutions: in one go they would take five times as much."""
+    large(studio / "large.png", 1720, 1290)
+    code = (
+        "import resource, subprocess, sys;"
+        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True); print(done.stdout, done.stderr);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    )
+    words = ["size=1720", "coarsest=2000", "steps=2", "first_steps=2", "memory_limit=1.5GB", "features=bundled"]
+    command = [sys.executable, "-m", "cnnlab", "stylize", "large.png", "one.png", *words]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, env=os.environ)
+    *said, peak = done.stdout.strip().splitlines()
+    assert "1720x1290 pixels" in done.stdout and "pieces, which add up to the whole" in done.stdout, said
+    assert 0.5e9 < int(peak) < 1.5e9
+
+
+def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Path) -> None:
+    from torch import device
+
+    from cnnlab.core.memory import used
+
+    large(studio / "large.png", 4000, 3000)
+    limit = used(device("cpu")) + 200_000_000
+    out, _ = paint("size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999",
+                   pictures=("large.png", "one.png"))  # fmt: skip
+    assert f"memory_limit={limit} holds " in out and " pixels, not 4000x3000\n" in out
+    assert "past steps of L-BFGS, not 20" in out
+    width, height = Image.open("large_one.png").size
+    assert 100 < width < 2000 and width / height == pytest.approx(4 / 3, 0.02)
+    said = about("large_one.png")["settings"]
+    assert said["size"] == width and said["lbfgs"]["memory"] == 5
+    paint("--again", "large_one.png", pictures=("large.png", "one.png"))  # with memory enough, as then
+    assert Path("large_one_2.png").read_bytes() == Path("large_one.png").read_bytes()
+
+
+def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
+    large(studio / "large.png", 400, 300)
+    words = ["size=400", "coarsest=400", "first_steps=10"]
+    paint(*words, "out=whole.png", pictures=("large.png", "one.png"))
+    out, _ = paint(*words, "piece=60000", "out=cut.png", pictures=("large.png", "one.png"))
+    assert "looked at in " in out and " pieces, which add up to the whole\n" in out
+    whole, cut = (about(name)["losses"] for name in ("whole.png", "cut.png"))
+    assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-2)  # ten steps on, rounding has been multiplied
+    assert about("cut.png")["settings"]["piece"] == 60_000
+    paint("--again", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
+    assert Path("again.png").read_bytes() == Path("cut.png").read_bytes()
+
+
+def test_too_little_for_anything_is_one_line(paint: Paint) -> None:
+    _, err = paint("memory_limit=1MB", code=2)
+    assert err.startswith("cnnlab: memory_limit=1MB is too little to paint with: ") and len(err.splitlines()) == 1
+    assert "memory_limit must be like 4GB or 800MB, not 'lots'" in paint("memory_limit=lots", code=2)[1]
