@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+MMAP_THRESHOLD, SMALL = -3, 1 << 20  # glibc's number for it, and bytes
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 GROUP = Path("/sys/fs/cgroup")  # a container's own limits, where it has any
 FILES = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
@@ -61,3 +62,10 @@ def hand_back() -> None:
     """Give the system what was freed and is still held, where the C library can (glibc)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_nothing() -> None:
+    """From now on give it back as soon as it is freed, but for what is small (glibc). Kept, as it is otherwise up to 32
+    MB, it is in pieces of which the next ones need not fit into any; but fresh pages cost time."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, SMALL)

@@ -45,6 +45,7 @@ class LBFGS:
             d = self.direction(free)
             if not float(dot(d, free)) < 0:
                 return False
+        del free, held  # as large as the picture
         t = 1.0
         for _ in range(TRIES):
             new = torch.add(x, d, alpha=t).clamp_(0, 1)

@@ -62,12 +62,6 @@ def pieces(size: Size, most: int, reach: int, grain: int) -> list[Piece]:
     return [Piece(down, one) for down in spans(size[0], tall, margin) for one in across]
 
 
-def smallest(size: Size, reach: int, grain: int) -> int:
-    """Pixels of the smallest piece that a picture can be cut into."""
-    margin = ceil(reach / grain) * grain
-    return looked_at(size[0], grain, margin) * looked_at(size[1], grain, margin)
-
-
 def parts(length: int, grain: int) -> list[int]:
     """Lengths of equal parts, multiples of `grain`: one part, two, ..."""
     counts = range(1, ceil(length / grain) + 1)

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from cnnlab.style.easel import Easel
 from cnnlab.style.features import stride
-from cnnlab.style.pieces import pieces, smallest
+from cnnlab.style.pieces import pieces
 from cnnlab.style.plan import Size, fitted
 
 PIXEL = 12  # bytes of an RGB pixel of float32
-ARRAYS = 16  # pictures at once, of whatever is as large as the painted one
+ARRAYS = 10  # pictures at once: itself, its gradient, a step and where it leads, and what comes of them
 PAINTINGS = 4  # and of one as large as the painting, when that is looked at
 PAST = 2 * PIXEL  # bytes a pixel of one past step
 FEW = 5  # past steps that L-BFGS keeps at least, where it was given more
 TRIED = 128  # pixels of the side of a picture that is looked at to see what one takes
-WORKABLE = 1 << 19  # pixels of a piece below which what is around it is most of the work
+WORKABLE = 1 << 18  # pixels of a piece; in smaller ones what is around it is most of the work
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,12 @@ def room(free: int, size: Size, easel: Easel, past: int) -> Room | None:
         pictures = size[0] * size[1] * (ARRAYS * PIXEL + past * PAST + content(easel))
         return free - max(pictures, PAINTINGS * PIXEL * paintings)
 
-    def holds(size: Size) -> bool:
-        return left(size, least) >= each * smallest(size, easel.encoder.reach(easel.names), stride(easel.aim.deepest))
+    def holds(size: Size, past: int = least) -> bool:
+        return left(size, past) >= each * min(size[0] * size[1], WORKABLE)
 
     if not holds(size := size if holds(size) else largest(size, holds)):
         return None
-    wanted = each * min(size[0] * size[1], WORKABLE)
-    kept = next((steps for steps in range(past, least, -1) if left(size, steps) >= wanted), least)
+    kept = next(steps for steps in range(past, -1, -1) if holds(size, steps))
     return Room(size, int(left(size, kept) / each), kept)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.memory import bytes_of, free, hand_back, used, words
+from cnnlab.core.memory import bytes_of, free, hand_back, keep_nothing, used, words
 from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
@@ -144,6 +144,8 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
         raise UsageError(f"{names[0]} is too large for memory_limit={s.memory_limit}")
     sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names)
     easel = replace(easel, piece=min(easel.piece, found.piece))
+    if found.piece < found.size[0] * found.size[1]:
+        keep_nothing()
     if s.color != "style":
         shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
         easel = replace(easel, content=shown.tensor(device), styles=[one.tensor(device) for one in painted], sights={})

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from cnnlab.style.easel import Easel
-from cnnlab.style.pieces import smallest
-from cnnlab.style.room import ARRAYS, FEW, PAST, PIXEL, content, looked_at, room
+from cnnlab.style.room import ARRAYS, FEW, PAST, PIXEL, WORKABLE, content, looked_at, room
 from tests.style.test_transfer import easel
 
 SIZE = (3000, 4000)
@@ -43,7 +42,7 @@ def test_more_memory_never_gives_less(made: Easel) -> None:
     sizes = [one.size[0] if one else 0 for one in found]
     assert sizes == sorted(sizes) and sizes[-1] == SIZE[0] and room(0, SIZE, made, 20) is None
     for one in found:
-        assert one is None or one.piece >= smallest(one.size, made.encoder.reach(made.names), 4)
+        assert one is None or one.piece >= min(WORKABLE, one.size[0] * one.size[1])
 
 
 def test_a_method_that_keeps_no_past_steps_needs_none(made: Easel) -> None:
