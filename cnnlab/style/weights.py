@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +15,7 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError, reason
 from cnnlab.core.files import write_whole
 from cnnlab.core.text import plain
-from cnnlab.style.features import BLOCKS, IMAGENET, Convention, Encoder, ordered, shapes
+from cnnlab.style.features import BLOCKS, IMAGENET, Convention, ordered, shapes
 
 Network = tuple[dict[str, Tensor], Convention]
 TRIPLES = ("mean", "std")
@@ -122,26 +122,3 @@ def until(tensors: Mapping[str, Tensor], last: str) -> dict[str, Tensor]:
     names = ordered(tensors)
     kept = set(names[: names.index(last) + 1])
     return {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] in kept}
-
-
-@torch.no_grad()
-def evened(network: Network, pictures: Iterable[Tensor]) -> Network:
-    """The same network with each filter scaled to a mean activation of 1 over places and (1, 3, H, W) pictures, and the
-    next layer's weights by as much the other way (Gatys et al. 2015, section 2): its maps change by a factor alone. A
-    filter that never answers is left as it is."""
-    tensors, convention = network
-    encoder = Encoder(tensors, convention)
-    sums = {name: torch.zeros(encoder.filters(name), dtype=torch.float64) for name in encoder.relus}
-    count = 0
-    for picture in pictures:
-        count += 1
-        for name, maps in encoder(picture, encoder.relus).items():
-            sums[name] += maps.mean((0, 2, 3), dtype=torch.float64)
-    found, before = dict[str, Tensor](), torch.ones(3)
-    for relu, total in sums.items():
-        name, mean = relu.replace("relu", "conv"), (total / count).float()
-        mean = torch.where(mean > 0, mean, 1.0)
-        found[f"{name}.weight"] = tensors[f"{name}.weight"] * before.view(1, -1, 1, 1) / mean.view(-1, 1, 1, 1)
-        found[f"{name}.bias"] = tensors[f"{name}.bias"] / mean
-        before = mean
-    return found, convention

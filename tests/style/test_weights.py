@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
-from cnnlab.style.weights import evened, fingerprint, keep, read, until
+from cnnlab.style.features import IMAGENET, random_tensors, shapes
+from cnnlab.style.weights import fingerprint, keep, read, until
 
 TENSORS = random_tensors(shapes((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
 SAID = {"mean": "0,0,0", "std": "1,1,1", "range": "0..1", "color": "RGB", "padding": "reflect", "pool": "max"}
@@ -112,20 +112,3 @@ def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
     save_file(broken, path, SAID)
     with pytest.raises(CnnlabError, match=r"conv2_1.bias has values that are not finite"):
         read(path)
-
-
-def test_evened_filters_answer_by_1_on_average_and_otherwise_as_before() -> None:
-    tensors = random_tensors(shapes((2, 2), (5, 6)), torch.Generator().manual_seed(0))
-    tensors["conv1_2.bias"][3] = -1e6  # never answers
-    network = tensors, IMAGENET
-    g = torch.Generator().manual_seed(1)
-    pictures = [torch.rand(1, 3, *size, generator=g) for size in ((20, 24), (31, 17))]
-    before, after = Encoder(*network), Encoder(*evened(network, pictures))
-    for name in before.relus:
-        found = [encoder(pictures[0], [name])[name] for encoder in (before, after)]
-        factor = torch.stack([after(x, [name])[name].mean((0, 2, 3)) for x in pictures]).mean(0)
-        silent = factor == 0
-        torch.testing.assert_close(factor[~silent], torch.ones(int((~silent).sum())))
-        assert silent.tolist() == [name == "relu1_2" and k == 3 for k in range(len(silent))]
-        means = [one.mean((0, 2, 3), keepdim=True).clamp_min(1e-30) for one in found]
-        torch.testing.assert_close(found[1] / means[1], found[0] / means[0], rtol=1e-4, atol=1e-4)
