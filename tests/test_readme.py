@@ -68,7 +68,8 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
             Image.new("L", (80, 70), 3 * i).save(path)
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
-    for name in ("photo.jpg", "painting.jpg", "any.png"):
+    (here / "holiday").mkdir()
+    for name in ("photo.jpg", "painting.jpg", "any.png", "holiday/beach.jpg"):
         Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
     # Other data, or in tests of their own.
     elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--again")
