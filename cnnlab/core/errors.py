@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from cnnlab.core.text import plain
+
 
 class CnnlabError(Exception):
     """Something failed that is not the fault of the command: exit code 1."""
@@ -25,7 +27,7 @@ class Unwritable(CnnlabError):
     """A disk is full, or a folder may not be written to."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        super().__init__(f"cannot write {path}: {reason(error)}")
+        super().__init__(f"cannot write {plain(str(path))}: {reason(error)}")
 
 
 class Stopped(CnnlabError):

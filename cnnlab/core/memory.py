@@ -3,14 +3,16 @@
 import ctypes
 import re
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
 MMAP_THRESHOLD, SMALL = -3, 1 << 20  # glibc's number for it, and bytes
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-GROUP = Path("/sys/fs/cgroup")  # a container's own limits, where it has any
-FILES = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+GROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# By the kind of group, as OWN names it: version 2 names none.
+FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+CACHES = ("inactive_file", "active_file")
 
 
 def bytes_of(text: str) -> int:
@@ -50,12 +52,30 @@ def free(device: torch.device) -> int:
 
 
 def within_group() -> list[int]:
-    """What a container leaves free. Files of the disk that it keeps in memory count as taken, though they would go."""
-    found = []
-    for limit, usage in FILES:
-        with suppress(OSError, ValueError):  # no such file, or "max"
-            found.append(int((GROUP / limit).read_text()) - int((GROUP / usage).read_text()))
+    """What the control groups that this process is in, a container's or a job's, leave it; files of the disk that they
+    keep in memory would go."""
+    return [rest for place, files in groups() if (rest := left(place, *files)) is not None]
+
+
+def groups() -> list[tuple[Path, tuple[str, str]]]:
+    """The folders that tell of them, the innermost first, and the names of limit and usage (Linux, both versions)."""
+    found = list[tuple[Path, tuple[str, str]]]()
+    with suppress(OSError, ValueError):
+        for line in OWN.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds in FILES:
+                inner = PurePosixPath(path)
+                found += [(GROUP / kinds / str(one).lstrip("/"), FILES[kinds]) for one in (inner, *inner.parents)]
     return found
+
+
+def left(place: Path, limit: str, usage: str) -> int | None:
+    """Bytes that a group may still have; None where it says nothing, or has no limit."""
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        rest = int((place / limit).read_text()) - int((place / usage).read_text())
+        said = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+        return rest + sum(int(said.get(f"total_{kind}", said.get(kind, 0))) for kind in CACHES)
+    return None
 
 
 def hand_back() -> None:

@@ -14,6 +14,8 @@ from cnnlab.style.pieces import Piece, pieces
 from cnnlab.style.plan import Size, painting_size
 
 Sight = tuple[dict[str, Tensor], Spread]  # Gram matrices by layer, and the content's layer
+Sights = dict[tuple[int, Size, int], Sight]  # paintings that were looked at: which, at what size, in what pieces
+WHOLE = 1 << 60  # a piece that any picture fits into
 Picture = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
 
 
@@ -32,7 +34,7 @@ class Easel:
     variation: float
     dtype: torch.dtype  # of the convolutions; Gram matrices are float32
     piece: int  # pixels that the network may look at in one go
-    sights: dict[tuple[int, Size], Sight] = field(default_factory=dict)  # paintings that were looked at, by size
+    sights: Sights = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,10 +82,11 @@ class Easel:
 
     def painting(self, number: int, size: Size) -> Sight:
         """One of the paintings at a size, looked at once."""
-        if (number, size) not in self.sights:
+        key = number, size, self.piece
+        if key not in self.sights:
             grams, content = self.seen(self.styles[number](size))
-            self.sights[number, size] = grams, spread(content)
-        return self.sights[number, size]
+            self.sights[key] = grams, spread(content)
+        return self.sights[key]
 
     def objective(self, size: Size) -> Objective:
         """The loss of a picture of a size."""

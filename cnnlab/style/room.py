@@ -2,7 +2,6 @@
 past steps of L-BFGS, then pixels."""
 
 from bisect import bisect
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +30,10 @@ class Room:
     past: int
 
 
-def room(free: int, size: Size, easel: Easel, past: int) -> Room | None:
-    """How a picture of a size can be painted in so many bytes; `past`: steps that are to be kept, 0 for a method that
-    keeps none. A smaller one where it cannot be, and None where not even the smallest can."""
+def room(free: int, own: Size, longest: int, easel: Easel, past: int) -> Room | None:
+    """How a photograph of its `own` size can be painted with a longer side of so many pixels in so many bytes; `past`:
+    steps that are to be kept, 0 for a method that keeps none. A smaller one where it cannot be, and None where not even
+    the smallest can."""
     each, least = looked_at(easel), min(past, FEW)
 
     def left(size: Size, past: int) -> float:
@@ -45,16 +45,14 @@ def room(free: int, size: Size, easel: Easel, past: int) -> Room | None:
     def holds(size: Size, past: int = least) -> bool:
         return left(size, past) >= each * min(size[0] * size[1], WORKABLE)
 
-    if not holds(size := size if holds(size) else largest(size, holds)):
-        return None
+    size = fitted(own, longest)
+    if not holds(size):  # nor then any larger one
+        sides = range(1, max(size))
+        size = fitted(own, max(1, bisect(sides, 0, key=lambda side: not holds(fitted(own, side)))))
+        if not holds(size):
+            return None
     kept = next(steps for steps in range(past, -1, -1) if holds(size, steps))
     return Room(size, int(left(size, kept) / each), kept)
-
-
-def largest(size: Size, holds: Callable[[Size], bool]) -> Size:
-    """The largest of a size's shape that does, by its longer side; what is as small as can be, where none does."""
-    longest = bisect(range(1, max(size)), 0, key=lambda side: not holds(fitted(size, side)))
-    return fitted(size, max(1, longest))
 
 
 def content(easel: Easel) -> float:
@@ -65,10 +63,11 @@ def content(easel: Easel) -> float:
 def looked_at(easel: Easel) -> float:
     """Bytes a pixel that is looked at: twice what is kept for the gradient of a small picture. On the way back half
     as much again is needed (0.2 to 1.0 times, of four networks)."""
-    kept = dict[int, int]()
+    kept, weights = dict[int, int](), {one.untyped_storage().data_ptr() for one in easel.encoder.parameters()}
 
     def pack(x: Tensor) -> Tensor:
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        if (storage := x.untyped_storage()).data_ptr() not in weights:  # these are there anyway
+            kept[storage.data_ptr()] = storage.nbytes()
         return x
 
     parameter = next(easel.encoder.parameters())

@@ -25,9 +25,13 @@ class Earlier:
     source: str
 
     def hold(self, made: Studio) -> None:
-        """Raises UsageError where it was made with other weights, or at fewer scales than it says."""
+        """Raises UsageError where it was made with other weights, at fewer scales than it says, or
+        with more memory."""
         if self.weights != made.chosen.sha256:
             raise UsageError(f"{self.source} was made with other weights than {made.chosen.name}'s")
+        s = self.settings
+        if made.shrunk or made.keys(s) != getattr(s, s.method) or made.piece != s.piece:
+            raise UsageError(f"{self.source} was made with more memory than there is now, or memory_limit= leaves")
         if not 1 <= len(self.steps) <= len(made.sizes):
             raise UsageError(f"{self.source} does not say how it was made: {len(self.steps)} scales")
 
@@ -50,6 +54,8 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED}
     made = call(Settings, {"piece": None} | found["settings"] | free, f"{source}'s record")
     call(Features, made.features, "features")
+    if made.features["name"] == "auto" and not made.features["weights"]:
+        made.features["name"] = "vgg19"  # of before there was another to choose
     if s.features["weights"]:
         made.features["weights"] = s.features["weights"]
     elif name := made.features["weights"]:

@@ -116,8 +116,8 @@ def published(name: str, *, named: bool) -> Network:
     if not named:
         sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
         raise NotHere(
-            f"{name}'s weights are not here: --download fetches them ({sizes}), features=bundled\n"
-            f"needs none, features.weights=FILE takes others; {file} could also be in\n{kept.parent}"
+            f"{name}'s weights are not here: --download fetches them ({sizes}), features=bundled needs none\n"
+            f"and features.weights=FILE takes others; {file} could also be in {kept.parent}"
         )
     print(
         f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True

@@ -15,11 +15,13 @@ from cnnlab.core.device import environment
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.photo import whiten
 from cnnlab.core.progress import Progress, clock
+from cnnlab.core.text import plain
 from cnnlab.style.colours import recoloured
 from cnnlab.style.descent import DESCENTS
 from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State, enlarged, transfer
-from cnnlab.tasks.painting import save, to_image, to_tensor
+from cnnlab.tasks.endings import format_of
+from cnnlab.tasks.painting import notes, save, to_image, to_tensor
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import Studio, Workshop, precision
 from cnnlab.tasks.stylize_settings import RECORDED, Settings, by_name
@@ -29,9 +31,10 @@ SAVING_S = 1.5  # kept of a limited time to write the picture, and for the proce
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far it came: where it stood, and what went wrong, if anything did."""
+    """How far it came: where it stood, whether that is the end, and what went wrong, if anything did."""
 
     state: State
+    done: bool
     failure: Exception | None
 
 
@@ -43,6 +46,7 @@ def paint(
     descend = partial(DESCENTS[s.method], **made.keys(s))
     state: State | None = None
     failure: Exception | None = None
+    done = False
     try:
         for state in transfer(made.easel, made.begin, descend, budget):
             progress.show(line(state, budget), keep=state.last)
@@ -51,15 +55,17 @@ def paint(
                 progress.show(f"step {state.total}: {back}", keep=True)
                 progress.end()
             book.note(state)
-            if asked():
+            if asked() and not (state.last and state.scale == len(budget.sizes)):
                 break
+        else:
+            done = True
     except (CnnlabError, MemoryError, RuntimeError) as error:
         if state is None:
             raise
         failure = error
     progress.end()
     assert state is not None  # a transfer takes a step, or raises
-    return Outcome(state, failure)
+    return Outcome(state, done, failure)
 
 
 def line(state: State, budget: Budget) -> str:
@@ -72,11 +78,39 @@ def line(state: State, budget: Budget) -> str:
     )
 
 
-def kept(s: Settings, made: Studio, state: State, budget: Budget, out: Path) -> tuple[Path, dict[str, Any]]:
-    """Write the picture; where it is, and what it says of itself."""
-    image, terms = finished(s, made, state)
-    about = record(s, made, budget.taken, terms)
-    return save(out, image, about, overwrite=s.overwrite), about
+def kept(s: Settings, made: Studio, outcome: Outcome, budget: Budget, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Write the picture; where it is, and what it says of itself. What cannot be encoded as `out` asks for becomes a
+    PNG."""
+    image, terms = finished(s, made, outcome.state)
+    about = record(s, made, budget.taken, terms) | {"complete": outcome.done and not made.shrunk}
+    try:
+        return save(out, image, about, overwrite=s.overwrite), about
+    except ValueError:
+        return save(out.with_suffix(".png"), image, about, overwrite=False), about
+
+
+def cramped(s: Settings, made: Studio) -> list[str]:
+    """What memory does not hold."""
+    lines, (height, width), (tall, wide) = list[str](), made.sizes[-1], made.wanted
+    limit = f"memory_limit={s.memory_limit}" if s.memory_limit else "free memory"
+    if (height, width) != (tall, wide):
+        lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
+    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
+        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
+    if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
+        lines.append(f"looked at in {count} pieces, which add up to the whole")
+    return lines
+
+
+def remarks(s: Settings, made: Studio, out: Path) -> list[str]:
+    """What is to be said before one photograph is painted."""
+    name, lines = plain(made.content.path.name), notes(made.content)
+    if made.content.photo.alpha and not format_of(out).alpha:
+        lines.append(f"{name}: laid on white, for a {out.suffix} has no transparency")
+    small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
+    if small:
+        lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
+    return lines + cramped(s, made)
 
 
 def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
@@ -118,3 +152,16 @@ def hashes(shop: Workshop, content: str) -> dict[str, Any]:
     """SHA-256 of all that a picture comes of."""
     styles = [one.sha256 for one in shop.styles]
     return {"content": content, "styles": styles, "weights": shop.chosen.sha256, "settings": shop.asked}
+
+
+def unhurried(s: Settings, made: Studio, state: State) -> list[str]:
+    """What there was no time for."""
+    if state.size == made.sizes[-1] or s.seconds is None:
+        return []
+    height, width = state.size
+    scales = f"{state.scale} of {len(made.sizes)} scales"
+    return [f"there was time for {scales}: painted at {width}x{height}, and enlarged"]
+
+
+def number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"

@@ -111,13 +111,13 @@ def to_image(x: Tensor) -> Image.Image:
 
 
 def place_for(
-    out: str | None, content: Path, styles: list[Path], usual: Path | None, size: Size, *, overwrite: bool
+    out: Path | None, content: Path, styles: list[Path], usual: Path | None, size: Size, *, overwrite: bool
 ) -> Path:
     """Where the picture goes: `out`, else `usual`, else beside the photograph, as a PNG. Raises UsageError for a name
     that no format has, that is taken, or whose format cannot hold the picture, Unwritable for a folder that cannot be
     written to."""
     name = clipped("_".join(p.stem for p in (content, *styles)), 200) + ".png"
-    path = Path(out).expanduser() if out else usual or content.with_name(name)
+    path = out or usual or content.with_name(name)
     format_of(path).hold(path.suffix, size, len(styles))
     try:
         if path.is_dir():
@@ -136,7 +136,7 @@ def place_for(
 
 def clipped(text: str, most: int) -> str:
     """A text of at most so many bytes, which is what file systems count."""
-    return text.encode()[:most].decode(errors="ignore")
+    return text.encode(errors="surrogateescape")[:most].decode(errors="ignore")
 
 
 def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bool) -> Path:

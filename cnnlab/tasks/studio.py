@@ -14,7 +14,7 @@ from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import plain
 from cnnlab.style.colours import grey, grey_matched, matched
 from cnnlab.style.descent import DESCENTS
-from cnnlab.style.easel import Easel, Sight
+from cnnlab.style.easel import WHOLE, Easel, Sights
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
 from cnnlab.style.room import Room, room
@@ -36,7 +36,14 @@ class Workshop:
     styles: list[Original]
     device: torch.device
     asked: str  # SHA-256 of the settings as they were given, whatever of them memory holds
-    sights: dict[tuple[int, Size], Sight] = field(default_factory=dict)
+    sights: Sights = field(default_factory=dict)
+
+    @property
+    def said(self) -> list[str]:
+        """Which network it is, where that is to be said."""
+        if self.settings.features["name"] == "random":
+            return ["RANDOM WEIGHTS: a network that has learned nothing, for study"]
+        return [self.chosen.why] if self.chosen.why else []
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,14 @@ class Studio:
         return s.lbfgs | {"memory": self.room.past} if s.method == "lbfgs" else s.adam
 
     @property
-    def piece(self) -> int:
-        """The most pixels that the network looks at in one go."""
-        return min(self.easel.piece, self.sizes[-1][0] * self.sizes[-1][1])
+    def piece(self) -> int | None:
+        """The most pixels that the network looks at in one go; None: every picture is."""
+        return None if self.easel.piece == WHOLE else self.easel.piece
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether memory did not hold what was asked for."""
+        return self.sizes[-1] != self.wanted
 
     def too_small(self, style: Original) -> bool:
         """Whether a painting has fewer pixels than are wanted of it."""
@@ -134,35 +146,49 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
         aim=shop.aim,
         variation=s.total_variation,
         dtype=PRECISIONS[precision(s, device)],
-        piece=s.piece or 1 << 60,
+        piece=WHOLE,
         sights=shop.sights,
     )
     names = [plain(str(s.score if full else content.path.name)), *(plain(one.path.name) for one in shop.styles)]
-    wanted = full or fitted(content.size, s.size or max(content.size))
-    found = roomy(s, wanted, easel, device)
-    if full and found.size != full:
-        raise UsageError(f"{names[0]} is too large for memory_limit={s.memory_limit}")
-    sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names)
-    easel = replace(easel, piece=min(easel.piece, found.piece))
-    if found.piece < found.size[0] * found.size[1]:
-        keep_nothing()
+    own, longest = full or content.size, max(full or content.size) if full or s.size is None else s.size
+    found, wanted = roomy(s, own, longest, easel, device), fitted(own, longest)
+    if full:  # to be looked at alone, it takes less
+        found = Room(full, found.piece, 0)
+    sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names, cramped=found.size != wanted)
+    easel = replace(easel, piece=looked_at(s, found, easel))
+    forget(shop, easel, sizes)
     if s.color != "style":
         shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
         easel = replace(easel, content=shown.tensor(device), styles=[one.tensor(device) for one in painted], sights={})
     return Studio(shop, content, sizes, easel, wanted, found)
 
 
-def roomy(s: Settings, size: Size, easel: Easel, device: torch.device) -> Room:
-    """How a picture of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
+def roomy(s: Settings, own: Size, longest: int, easel: Easel, device: torch.device) -> Room:
+    """How a photograph of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
     cannot be at any size."""
     hand_back()
     there, limit = free(device), s.memory_limit and bytes_of(str(s.memory_limit))
     rest = int(SHARE * there) if limit is None else min(int(limit) - used(device), there)
-    found = room(rest, size, easel, s.lbfgs["memory"] if s.method == "lbfgs" else 0)
+    found = room(rest, own, longest, easel, s.lbfgs["memory"] if s.method == "lbfgs" else 0)
     if found is None:
-        taken = f"{words(used(device))} are in use before the first step"
-        raise UsageError(f"memory_limit={s.memory_limit or words(rest)} is too little to paint with: {taken}")
+        which = f"memory_limit={s.memory_limit}" if s.memory_limit else f"{words(there)} of free memory"
+        raise UsageError(f"{which} is too little to paint with: {words(used(device))} are in use before the first step")
     return found
+
+
+def looked_at(s: Settings, found: Room, easel: Easel) -> int:
+    """The most pixels to look at in one go: WHOLE where memory holds the picture and every painting beside it."""
+    largest = max(height * width for height, width in (found.size, *easel.painting_sizes(found.size)))
+    if found.piece < largest:
+        keep_nothing()
+    return min(s.piece or WHOLE, found.piece if found.piece < largest else WHOLE)
+
+
+def forget(shop: Workshop, easel: Easel, sizes: list[Size]) -> None:
+    """Of the paintings, what was seen at sizes that this photograph does not need, or in other pieces."""
+    needed = {(i, own, easel.piece) for size in sizes for i, own in enumerate(easel.painting_sizes(size))}
+    for key in set(shop.sights) - needed:
+        del shop.sights[key]
 
 
 def precision(s: Settings, device: torch.device) -> str:
@@ -172,15 +198,18 @@ def precision(s: Settings, device: torch.device) -> str:
     return "bfloat16" if device.type == "cuda" else "float32"
 
 
-def large_enough(sizes: list[Size], easel: Easel, names: list[str]) -> list[Size]:
+def large_enough(sizes: list[Size], easel: Easel, names: list[str], *, cramped: bool) -> list[Size]:
     """Those sizes at which the network can look at all pictures. Raises UsageError, naming the picture, where that is
-    not so at the last."""
+    not so at the last; `cramped`: since memory holds no larger one."""
     least = easel.encoder.least
     found = [size for size in sizes if min(min(one) for one in (size, *easel.painting_sizes(size))) >= least]
     easel.encoder.check(easel.names, (least, least))
     for name, (height, width) in zip(names, (sizes[-1], *easel.painting_sizes(sizes[-1])), strict=True):
         if min(height, width) < least:
-            raise UsageError(f"{name} would be looked at in {width}x{height} pixels, and {least} a side are needed")
+            room = "; memory holds no more" if cramped else ""
+            raise UsageError(
+                f"{name} would be looked at in {width}x{height} pixels, and {least} a side are needed{room}"
+            )
     return found
 
 

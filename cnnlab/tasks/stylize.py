@@ -19,8 +19,7 @@ from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
-from cnnlab.tasks.endings import format_of
-from cnnlab.tasks.painter import SAVING_S, kept, paint
+from cnnlab.tasks.painter import SAVING_S, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import notes, original, place_for
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
@@ -56,7 +55,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         made = studio(workshop(s, device, named=named, asked=before.asked if before else None), content)
         usual = Path(s.again) if s.again else None
         styles = [one.path for one in made.styles]
-        out = place_for(s.out, content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite)
+        place = Path(s.out).expanduser() if s.out else None
+        out = place_for(place, content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite)
         if before:
             before.hold(made)
         steps = before.steps if before else made.steps(s)
@@ -71,7 +71,7 @@ def single(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchboo
     try:
         with Signals() as signals:
             outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
-            path, about = kept(s, made, outcome.state, budget, out)
+            path, about = kept(s, made, outcome, budget, out)
         told(s, made, outcome.state, path, about["losses"], budget, book.folder)
         book.conclude(path, about)
     finally:
@@ -83,39 +83,17 @@ def single(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchboo
     far += "" if state.size == made.sizes[-1] else f", painted at {width}x{height} and enlarged"
     if outcome.failure:
         raise CnnlabError(f"{explained(outcome.failure)}; {far}") from outcome.failure
-    if signals.asked:
+    if signals.asked and not outcome.done:
         raise Stopped(f"stopped at step {state.total}; {far}", signals.asked)
 
 
 def opening(s: Settings, made: Studio, out: Path, device: torch.device) -> list[str]:
     """What is about to happen."""
     styles = ", ".join(plain(one.path.name) for one in made.styles)
-    photograph = plain(made.content.path.name)
-    lines = [f"cnnlab stylize: {photograph} in the style of {styles}", *notes(made.content, *made.styles)]
-    if made.content.photo.alpha and not format_of(out).alpha:
-        lines.append(f"{photograph}: laid on white, for a {out.suffix} has no transparency")
-    if s.features["name"] == "random":
-        lines.append("RANDOM WEIGHTS: a network that has learned nothing, for study")
-    lines += [made.chosen.why] if made.chosen.why else []
-    small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
-    if small:
-        lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
-    lines += cramped(s, made)
+    lines = [f"cnnlab stylize: {plain(made.content.path.name)} in the style of {styles}", *notes(*made.styles)]
+    lines += made.shop.said + remarks(s, made, out)
     height, width = made.sizes[-1]
     return [*lines, f"{made.chosen.name}, {width}x{height} pixels, device {describe(device)}"]
-
-
-def cramped(s: Settings, made: Studio) -> list[str]:
-    """What memory does not hold."""
-    lines, (height, width), (tall, wide) = list[str](), made.sizes[-1], made.wanted
-    limit = f"memory_limit={s.memory_limit}" if s.memory_limit else "free memory"
-    if (height, width) != (tall, wide):
-        lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
-    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
-        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
-    if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
-        lines.append(f"looked at in {count} pieces, which add up to the whole")
-    return lines
 
 
 def told(
@@ -134,12 +112,7 @@ def told(
     for at in range(0, len(cells), 4):
         print("  " + " ".join(cells[at : at + 4]).rstrip())
     print(f"{state.total} step{'s' * (state.total != 1)}, {clock(seconds)} in all")
-    if state.size != made.sizes[-1] and s.seconds is not None:
-        print(f"there was time for {state.scale} of {len(budget.sizes)} scales: painted at "
-              f"{state.size[1]}x{state.size[0]}, and enlarged")  # fmt: skip
+    for line in unhurried(s, made, state):
+        print(line)
     print(f"\n{plain(str(path))}")
     print(f"look at it grow  tensorboard --logdir {folder}", flush=True)
-
-
-def number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4g}"

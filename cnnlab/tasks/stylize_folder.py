@@ -10,7 +10,7 @@ from time import monotonic
 from PIL import Image
 
 from cnnlab.core.device import describe
-from cnnlab.core.errors import CnnlabError, Stopped, Unwritable, reason, told
+from cnnlab.core.errors import CnnlabError, Stopped, Unwritable, UsageError, reason, told
 from cnnlab.core.files import exists
 from cnnlab.core.image import formats
 from cnnlab.core.progress import Progress, clock
@@ -18,7 +18,8 @@ from cnnlab.core.signals import Signals
 from cnnlab.core.text import plain
 from cnnlab.style.plan import Budget
 from cnnlab.tasks import parts
-from cnnlab.tasks.painter import SAVING_S, hashes, kept, paint
+from cnnlab.tasks.endings import ENDINGS
+from cnnlab.tasks.painter import SAVING_S, hashes, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import about, clipped, hashed, notes, original, place_for
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import Workshop, studio
@@ -48,27 +49,27 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
     source, stream = Path(str(s.content)), sys.stderr if s.json else sys.stdout
     folder = Path(s.out).expanduser() if s.out else beside(source, shop)
     places = placed(source, folder)
-    make(folder)
+    make(folder, source)
     styles = ", ".join(plain(one.path.name) for one in shop.styles)
-    lines = [f"cnnlab stylize: {len(places)} photographs in the style of {styles}", *notes(*shop.styles)]
-    lines += [shop.chosen.why] if shop.chosen.why else []
+    lines = [f"cnnlab stylize: {len(places)} photographs in the style of {styles}", *notes(*shop.styles), *shop.said]
     print("\n".join([*lines, f"{shop.chosen.name}, device {describe(shop.device)}"]), file=stream, flush=True)
     failures, painted, wide = list[str](), 0, min(30, max(len(plain(one.name)) for one in places))
-    for number, (photograph, out) in enumerate(places.items(), 1):
-        before = f"{number}/{len(places)}  {plain(photograph.name):<{wide}}  "
+    for at, (photograph, out) in enumerate(places.items(), 1):
+        before = f"{at}/{len(places)}  {plain(photograph.name):<{wide}}  "
         try:
             came = "there already"
             if not done(out, photograph, shop):
-                came = one(shop, photograph, out, config, overrides, Live(before))
+                came = "\n".join(one(shop, photograph, out, config, overrides, Live(before)))
                 painted += 1
         except (Unwritable, Stopped):
             raise
-        except (CnnlabError, MemoryError, RuntimeError) as error:
-            came = "failed"
+        except Exception as error:  # whatever it is, the others are painted
             failures.append(told(error))
+            came = f"failed: {failures[-1]}"
         print(before + came, file=stream, flush=True)
     there = len(places) - painted - len(failures)
-    print(f"\n{plain(str(folder))}: {painted} painted, {there} there already, {len(failures)} failed", file=stream)
+    counts = f"{painted} painted, {there} there already, {len(failures)} failed"
+    print(f"\n{plain(str(folder))}: {counts}", file=stream, flush=True)
     if failures:
         raise CnnlabError("\n".join([f"{len(failures)} of {len(places)} could not be painted", *failures]))
 
@@ -91,35 +92,46 @@ def placed(source: Path, folder: Path) -> dict[Path, Path]:
     found = [one for one in found if not one.name.startswith(".")]
     if not found:
         raise CnnlabError(f"there are no pictures in {plain(str(source))}")
-    twice = Counter(one.stem.lower() for one in found)
-    names = [one.stem if twice[one.stem.lower()] == 1 else one.name for one in found]
-    return {one: folder / f"{name}.png" for one, name in zip(found, names, strict=True)}
+    names = [one.stem for one in found]
+    while len(twice := {name for name, count in Counter(map(str.lower, names)).items() if count > 1}):
+        names = [photo.name if name.lower() in twice else name for photo, name in zip(found, names, strict=True)]
+    return {photo: folder / f"{name}.png" for photo, name in zip(found, names, strict=True)}
 
 
-def make(folder: Path) -> None:
-    """Raises Unwritable where it cannot be made."""
+def make(folder: Path, source: Path) -> None:
+    """Raises UsageError where it would be a picture's name or the photographs' own folder, where results would be
+    photographs the next time; Unwritable where it cannot be made."""
+    if folder.suffix.lower() in ENDINGS:
+        raise UsageError(f"{plain(str(source))} is a folder: so must out= be, not {plain(folder.name)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.samefile(source):
+            raise UsageError(f"out={plain(str(folder))} is where the photographs are: name another folder")
     except OSError as error:
         raise Unwritable(folder, error) from error
 
 
 def done(out: Path, photograph: Path, shop: Workshop) -> bool:
-    """Whether a photograph's picture is there, made of the same pictures with the same weights and settings."""
+    """Whether a photograph's picture is there whole, made of the same pictures with the same weights and settings."""
     if not exists(out):
         return False
     with suppress(CnnlabError):
-        return about(str(out))["sha256"] == hashes(shop, hashed(str(photograph)))
+        said = about(str(out))
+        return bool(said.get("complete")) and said["sha256"] == hashes(shop, hashed(str(photograph)))
     return False
 
 
 def one(
     shop: Workshop, photograph: Path, out: Path, config: parts.Config, overrides: list[str], progress: Progress
-) -> str:
-    """Paint one photograph; what came of it, in words."""
+) -> list[str]:
+    """Paint one photograph; what came of it, in words. Raises CnnlabError where it cannot be begun, Unwritable where
+    its picture cannot be written."""
     s, began = shop.settings, monotonic()
     made = studio(shop, original(str(photograph), s.max_pixels))
-    place_for(str(out), photograph, [one.path for one in made.styles], None, made.sizes[-1], overwrite=s.overwrite)
+    try:
+        place_for(out, photograph, [style.path for style in made.styles], None, made.sizes[-1], overwrite=s.overwrite)
+    except Unwritable as error:  # as for too long a name
+        raise CnnlabError(str(error)) from error
     book = Sketchbook(s, made, config, overrides, began)
     try:
         with Signals() as signals:
@@ -127,15 +139,19 @@ def one(
             outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
             if outcome.failure:
                 raise outcome.failure
-            if signals.asked:
-                raise Stopped(f"stopped at {plain(photograph.name)}; run again, it goes on with it", signals.asked)
-            path, said = kept(s, made, outcome.state, budget, out)
-        book.conclude(path, said)
+            if outcome.done:
+                path, said = kept(s, made, outcome, budget, out)
+                book.conclude(path, said)
+        if signals.asked:
+            far = "painted" if outcome.done else "left out"
+            raise Stopped(f"stopped, {plain(photograph.name)} {far}; run again, it goes on", signals.asked)
     finally:
         progress.end()
         book.close()
     losses, seconds = said["losses"], monotonic() - began
     if s.json:
-        print(json.dumps({"picture": str(path), "losses": losses, "seconds": seconds, "log": str(book.folder)}))
-    height, width = made.sizes[-1]
-    return f"{width}x{height}  content {losses['content']:.3g}  style {losses['style']:.3g}  {clock(seconds)}"
+        print(json.dumps({"picture": str(path), "losses": losses, "steps": budget.taken, "seconds": seconds,
+                          "log": str(book.folder)}), flush=True)  # fmt: skip
+    (height, width), (content, style) = made.sizes[-1], (number(losses[key]) for key in ("content", "style"))
+    came = f"{width}x{height}  content {content}  style {style}  {clock(seconds)}"
+    return [came, *(f"  {line}" for line in [*remarks(s, made, out), *unhurried(s, made, outcome.state)])]

@@ -41,14 +41,36 @@ def test_what_this_process_has_grows_with_what_it_takes() -> None:
     assert memory.free(CPU) > 0
 
 
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("own", "folder", "limit", "usage", "caches"),
+    [
+        ("0::/a/job\n", "a", "memory.max", "memory.current", ["inactive_file", "active_file"]),
+        ("3:cpu:/\n4:memory:/a/job\n0::/\n", "memory/a", "memory.limit_in_bytes", "memory.usage_in_bytes",
+         ["total_inactive_file", "total_active_file"]),
+        ("0::/\n", ".", "memory.max", "memory.current", ["inactive_file", "active_file"]),
+    ],
+)  # fmt: skip
+def test_a_containers_limit_counts_and_files_kept_in_memory_do_not(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    folder: str,
+    limit: str,
+    usage: str,
+    caches: tuple[str, str],
+) -> None:
     monkeypatch.setattr(memory, "GROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN", tmp_path / "own")
     assert memory.within_group() == []
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("300000000\n")
+    (tmp_path / "own").write_text(own)
+    place = tmp_path / folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / limit).write_text("max\n")
+    (place / usage).write_text("300000000\n")
+    (place / "memory.stat").write_text(f"anon 7\n{caches[0]} 30000000\n{caches[1]} 20000000\n")
     assert memory.within_group() == []
-    (tmp_path / "memory.max").write_text("500000000\n")
-    assert memory.within_group() == [200_000_000] and memory.free(CPU) == 200_000_000
+    (place / limit).write_text("500000000\n")
+    assert memory.within_group() == [250_000_000] and memory.free(CPU) == 250_000_000
 
 
 def test_handing_back_is_harmless() -> None:

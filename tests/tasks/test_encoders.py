@@ -49,7 +49,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
     served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(NotHere, match=r"--download fetches vgg16's \(528 MB; 40 MB are kept\)"):
+    with pytest.raises(NotHere, match=r"--download fetches them \(528 MB; 40 MB are kept\)"):
         chosen(VGG16, deepest="relu5_1", seed=0, named=False)
     first = chosen(VGG16, deepest="relu5_1", seed=0, named=True)
     assert "features=vgg16: weights of 528 MB, once; 40 MB are kept" in capsys.readouterr().err

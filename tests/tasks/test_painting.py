@@ -159,14 +159,14 @@ def test_the_place_is_beside_the_photograph_as_a_png_or_as_told(tmp_path: Path) 
     for path in (photo, painted):
         path.touch()
 
-    def place(out: str | None = None, usual: Path | None = None, size: tuple[int, int] = (9, 9)) -> Path:
+    def place(out: Path | None = None, usual: Path | None = None, size: tuple[int, int] = (9, 9)) -> Path:
         return place_for(out, photo, [painted], usual, size, overwrite=False)
 
     assert place() == tmp_path / "my.photo_one.png"
     assert place(usual=tmp_path / "before.JPEG") == tmp_path / "before.JPEG"
-    assert place(str(tmp_path / "a.tar.tiff")) == tmp_path / "a.tar.tiff"
+    assert place(tmp_path / "a.tar.tiff") == tmp_path / "a.tar.tiff"
     with pytest.raises(UsageError, match="one of the pictures to paint from"):
-        place(str(photo))
+        place(photo)
     with pytest.raises(UsageError, match=r"a \.webp can have 16,383 pixels a side, not 20,000"):
-        place("x.webp", size=(20_000, 10))
+        place(Path("x.webp"), size=(20_000, 10))
     assert sorted(tmp_path.iterdir()) == [photo, painted]

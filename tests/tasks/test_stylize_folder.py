@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,16 @@ def test_other_settings_are_not_taken_for_done(paint: Paint, photos: Path) -> No
 def test_one_that_fails_is_told_at_the_end_and_the_others_are_painted(paint: Paint, photos: Path) -> None:
     (photos / "a.png").write_text("not a picture")
     out, err = paint(pictures=FOLDER, code=1)
-    assert "1/3  a.png  failed" in out and "2 painted, 0 there already, 1 failed" in out
+    assert "1/3  a.png  failed: photos/a.png is not a picture" in out and "2 painted, 0 there already, 1 failed" in out
     assert err == "cnnlab: 1 of 3 could not be painted\nphotos/a.png is not a picture that can be read\n"
 
 
 def test_names_that_differ_by_their_ending_alone_keep_it(paint: Paint, photos: Path) -> None:
-    Image.open("two.png").save(photos / "a.tiff")
+    for name in ("a.tiff", "a.png.bmp"):  # the second one's own name is what the first's would become
+        Image.open("two.png").save(photos / name)
     paint(pictures=FOLDER)
-    assert sorted(one.name for one in Path("photos_one").iterdir()) == ["a.png.png", "a.tiff.png", "b.png", "c.png"]
+    names = ["a.png.bmp.png", "a.png.png", "a.tiff.png", "b.png", "c.png"]
+    assert sorted(one.name for one in Path("photos_one").iterdir()) == names
 
 
 def test_the_painting_is_looked_at_once_for_each_size(
@@ -110,9 +113,72 @@ def test_ctrl_c_leaves_out_the_picture_at_hand_and_the_next_time_goes_on(
 
     monkeypatch.setattr(Budget, "enough", enough)
     _, err = paint(pictures=FOLDER, code=130)
-    assert err == "cnnlab: stopped at b.jpg; run again, it goes on with it\n"
+    assert err == "cnnlab: stopped, b.jpg left out; run again, it goes on\n"
     assert [one.name for one in Path("photos_one").iterdir()] == ["a.png"]
     assert "2 painted, 1 there already, 0 failed" in paint(pictures=FOLDER)[0]
+
+
+@pytest.mark.parametrize("when", [7, 8])
+def test_ctrl_c_at_the_last_step_or_while_it_is_saved_keeps_the_picture(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    before, asked = Budget.enough, 0
+
+    def enough(self: Budget, scale: int, step: int) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == when == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(self, scale, step)
+
+    def conclude(*_: object) -> None:
+        if when == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Budget, "enough", enough)
+    monkeypatch.setattr("cnnlab.tasks.sketch.Sketchbook.conclude", conclude)
+    _, err = paint(pictures=FOLDER, code=130)
+    assert err == "cnnlab: stopped, a.png painted; run again, it goes on\n"
+
+
+def test_odd_names_do_not_end_a_folder(paint: Paint, photos: Path) -> None:
+    whole = (photos / "a.png").read_bytes()
+    (photos / ("n" * 245 + ".png")).write_bytes(whole)
+    with suppress(OSError):  # a file system that takes no such bytes
+        Path(os.fsdecode(os.fsencode(photos) + b"/odd\xff.png")).write_bytes(whole)
+    out, err = paint(pictures=FOLDER, code=1)
+    assert "File name too long" in err and err.startswith("cnnlab: 1 of ") and "1 failed" in out
+    assert {"a.png", "b.png", "c.png"} < {one.name for one in Path("photos_one").iterdir()}
+
+
+def test_a_picture_that_was_stopped_is_not_taken_for_done(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(pictures=FOLDER)
+    before = Budget.enough
+
+    def enough(self: Budget, scale: int, step: int) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return before(self, scale, step)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Budget, "enough", enough)
+        paint("out=photos_one/a.png", "--overwrite", pictures=("photos/a.png", "one.png"), code=130)
+    assert "photos_one/a.png is there already" in paint(pictures=FOLDER, code=1)[1]
+    assert "1 painted, 2 there already" in paint("--overwrite", pictures=FOLDER)[0]
+
+
+def test_what_is_to_be_said_of_a_photograph_stands_below_it(paint: Paint, photos: Path) -> None:
+    frames = [Image.open("photo.png").rotate(90 * n) for n in range(2)]
+    frames[0].save(photos / "d.gif", save_all=True, append_images=frames[1:])
+    out, _ = paint(pictures=FOLDER)
+    assert "\n  d.gif: the first of 2 frames\n" in out
+
+
+def test_results_go_where_they_are_no_photographs(paint: Paint, photos: Path) -> None:
+    assert "out=photos is where the photographs are" in paint("out=photos", pictures=FOLDER, code=2)[1]
+    assert "so must out= be, not a.jpg" in paint("out=a.jpg", pictures=FOLDER, code=2)[1]
+    assert len(list(photos.iterdir())) == 5
 
 
 def test_json_is_a_line_for_each(paint: Paint, photos: Path) -> None:

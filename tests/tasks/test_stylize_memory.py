@@ -54,7 +54,31 @@ def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Pat
     said = about("large_one.png")["settings"]
     assert said["size"] == width and said["lbfgs"]["memory"] == 5
     paint("--again", "large_one.png", pictures=("large.png", "one.png"))  # with memory enough, as then
-    assert Path("large_one_2.png").read_bytes() == Path("large_one.png").read_bytes()
+    assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png")))
+    _, err = paint("--again", "large_one.png", f"memory_limit={limit - 100_000_000}", code=2,
+                   pictures=("large.png", "one.png"))  # fmt: skip
+    assert err == "cnnlab: large_one.png was made with more memory than there is now, or memory_limit= leaves\n"
+
+
+def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(paint: Paint, studio: Path) -> None:
+    large(studio / "painting.png", 1000, 797)
+    large(studio / "photo.jpg", 512, 384)
+    pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
+    paint(*words, "out=first.png", pictures=pictures)
+    assert about("first.png")["settings"]["piece"] is None
+    paint("--again", "first.png", "out=second.png", pictures=pictures)
+    assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
+
+
+def test_a_score_needs_no_more_than_a_look(paint: Paint, studio: Path) -> None:
+    from torch import device
+
+    from cnnlab.core.memory import used
+
+    large(studio / "large.png", 1600, 1200)
+    limit = f"memory_limit={used(device('cpu')) + 150_000_000}"
+    out, _ = paint("--score", "large.png", limit, pictures=("large.png", "one.png"))
+    assert "large.png, 1600x1200" in out
 
 
 def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
