@@ -16,6 +16,7 @@ PIXEL = 12  # bytes of an RGB pixel of float32
 ARRAYS = 10  # pictures at once: itself, its gradient, a step and where it leads, and what comes of them
 PAINTINGS = 4  # and of one as large as the painting, when that is looked at
 PAST = 2 * PIXEL  # bytes a pixel of one past step
+BACK = 1.3  # of what is kept for a gradient: beside it, while it is taken
 FEW = 5  # past steps that L-BFGS keeps at least, where it was given more
 TRIED = 128  # pixels of the side of a picture that is looked at to see what one takes
 WORKABLE = 1 << 18  # pixels of a piece; in smaller ones what is around it is most of the work
@@ -61,8 +62,8 @@ def content(easel: Easel) -> float:
 
 
 def looked_at(easel: Easel) -> float:
-    """Bytes a pixel that is looked at: twice what is kept for the gradient of a small picture. On the way back half
-    as much again is needed (0.2 to 1.0 times, of four networks)."""
+    """Bytes a pixel that is looked at: what is kept for the gradient of a small picture, and what is needed beside on
+    the way back, which was 0.2 to 1.0 times as much for four networks."""
     kept, weights = dict[int, int](), {one.untyped_storage().data_ptr() for one in easel.encoder.parameters()}
 
     def pack(x: Tensor) -> Tensor:
@@ -77,4 +78,4 @@ def looked_at(easel: Easel) -> float:
         maps = easel.maps(x, whole)
         sums = [*easel.grams(maps, (TRIED, TRIED)), maps[easel.aim.content_layer].float().square().sum()]
     del sums
-    return 2 * sum(kept.values()) / TRIED**2
+    return (1 + BACK) * sum(kept.values()) / TRIED**2
