@@ -1,13 +1,8 @@
-from dataclasses import replace
-from itertools import product
-
 import pytest
 import torch
 
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes, stride
-from cnnlab.style.losses import relative
 from cnnlab.style.pieces import pieces
-from tests.style.test_transfer import TINT, easel
 
 DEEP = shapes((2, 2, 1), (3, 4, 4))
 
@@ -54,32 +49,3 @@ def test_the_network_sees_as_far_as_it_is_said_to_and_no_further() -> None:
         first, last = at * step - encoder.reach([name]), (at + 1) * step - 1 + encoder.reach([name])
         # A maximum hands its gradient to one of its pixels: it may fall short by the pooling's width.
         assert first <= int(rows[0]) < first + step and last - step < int(rows[-1]) <= last
-
-
-@pytest.mark.parametrize(("padding", "pool"), [*product(("zeros", "reflect"), ("max", "average"))])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pieces_add_up_to_the_whole(padding: str, pool: str, dtype: torch.dtype) -> None:
-    """Loss and gradient alike, at a size that neither the pieces nor the poolings divide."""
-    convention = replace(IMAGENET, padding=padding, pool=pool)  # type: ignore[arg-type]
-    tensors = random_tensors(shapes((2, 2, 2, 1, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(3))
-    encoder = Encoder(tensors, convention).to(dtype)
-    g = torch.Generator().manual_seed(4)
-    size = (203, 318)
-    content, style, x = (torch.rand(1, 3, *size, generator=g).to(dtype) for _ in range(3))
-    style = style * TINT.to(dtype)  # of two pictures of one noise the Gram matrices differ by rounding alone
-    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
-    given = {
-        "encoder": encoder,
-        "content": lambda size: content,
-        "styles": [lambda size: style],
-        "style_sizes": [size],
-        "aim": relative(strength=0.7, layers=layers, content_layer="relu3_2"),
-        "variation": 0.3,
-    }
-    whole, cut = (easel(**given, piece=piece) for piece in (1 << 60, 30_000))
-    assert len(cut.pieces(size)) > 3
-    (terms, gradient), (ours, mine) = (made.loss(made.objective(size))(x) for made in (whole, cut))
-    assert torch.linalg.norm(ours - terms) <= (1e-5 if dtype is torch.float32 else 1e-12) * torch.linalg.norm(terms)
-    error = torch.linalg.norm(mine - gradient) / torch.linalg.norm(gradient)
-    assert float(error) <= (1e-5 if dtype is torch.float32 else 1e-12)
-    assert mine.is_contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from cnnlab.style.easel import Easel
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import relative
 from cnnlab.style.room import ARRAYS, BACK, FEW, PAST, PIXEL, WORKABLE, content, looked_at, room
-from tests.style.test_transfer import easel
+from tests.style.test_easel import easel
 
 SIZE = (3000, 4000)
 PIXELS = SIZE[0] * SIZE[1]
