@@ -140,13 +140,14 @@ Examples:
 
 \b
 Keys:
-  strength=0..1  size=N|null  color=style|content|matched  start=content|noise|style
+  strength=0..1 (0.8)  size=N (512; null: the photograph's own)
+  color=style|content|matched  start=content|noise|style
   style=relative|chapter  ratio=X  layers=[...]  content_layer=NAME
   features=auto|vgg19|vgg16|bundled|random  features.weights=FILE
   features.pool=max|average  method=lbfgs|adam
   steps=N (a scale)  first_steps=N (the coarsest)  coarsest=N (its pixels)
   style_scale=X  total_variation=X  out=FILE  seed=N  device=...
-  memory_limit=4GB  piece=N (pixels looked at in one go)
+  memory_limit=4GB  piece=N (pixels looked at in one go)  outputs=DIR (logs)
 """
 
 DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.

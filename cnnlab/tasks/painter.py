@@ -82,7 +82,9 @@ def kept(s: Settings, made: Studio, outcome: Outcome, budget: Budget, out: Path)
     """Write the picture; where it is, and what it says of itself. What cannot be encoded as `out` asks for becomes a
     PNG."""
     image, terms = finished(s, made, outcome.state)
-    about = record(s, made, budget.taken, terms) | {"complete": outcome.done and not made.shrunk}
+    about = record(s, made, budget.taken, terms) | {
+        "complete": outcome.done and len(budget.sizes) == len(made.sizes) and not made.shrunk
+    }
     try:
         return save(out, image, about, overwrite=s.overwrite), about
     except ValueError:
@@ -93,12 +95,12 @@ def cramped(s: Settings, made: Studio) -> list[str]:
     """What memory does not hold."""
     lines, (height, width), (tall, wide) = list[str](), made.sizes[-1], made.wanted
     limit = f"memory_limit={s.memory_limit}" if s.memory_limit else "free memory"
-    if (height, width) != (tall, wide):
-        lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
-    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
-        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
     if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
         lines.append(f"looked at in {count} pieces, which add up to the whole")
+    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
+        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
+    if made.shrunk:
+        lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
     return lines
 
 
@@ -110,6 +112,9 @@ def remarks(s: Settings, made: Studio, out: Path) -> list[str]:
     small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
     if small:
         lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
+    height, width = made.content.size
+    if s.size and s.size > max(height, width):
+        lines.append(f"{name}: {width}x{height} pixels, and is not enlarged")
     return lines + cramped(s, made)
 
 

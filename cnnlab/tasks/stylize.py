@@ -35,13 +35,13 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     s = call(Settings, config, "")
     if s.again and s.score:
         raise UsageError("--again paints and --score does not: one at a time")
-    folder = s.content is not None and Path(s.content).is_dir()
+    if s.content is None or not s.styles:
+        raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)")
+    folder = Path(s.content).is_dir()
     if folder and (s.again or s.score):
         raise UsageError(f"{plain(str(s.content))} is a folder: --again and --score take one photograph")
     before = earlier(s, overrides) if s.again else None
     s = before.settings if before else s
-    if s.content is None or not s.styles:
-        raise UsageError("a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)")
     device = pick_device(s.device)
     named = s.download or (s.features.get("name") != "auto" and any(w.startswith("features.name=") for w in overrides))
     with threads(s.threads), repeatable(device), whole_float32():
@@ -51,7 +51,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         if folder:
             paint_folder(workshop(s, device, named=named), config, overrides)
             return
-        content = original(s.content, s.max_pixels)
+        content = original(str(s.content), s.max_pixels)
         made = studio(workshop(s, device, named=named, asked=before.asked if before else None), content)
         usual = Path(s.again) if s.again else None
         styles = [one.path for one in made.styles]

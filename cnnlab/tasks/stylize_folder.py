@@ -55,23 +55,27 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
     print("\n".join([*lines, f"{shop.chosen.name}, device {describe(shop.device)}"]), file=stream, flush=True)
     failures, painted, wide = list[str](), 0, min(30, max(len(plain(one.name)) for one in places))
     for at, (photograph, out) in enumerate(places.items(), 1):
-        before = f"{at}/{len(places)}  {plain(photograph.name):<{wide}}  "
+        before = f"{at:>{len(str(len(places)))}}/{len(places)}  {plain(photograph.name):<{wide}}  "
         try:
             came = "there already"
             if not done(out, photograph, shop):
                 came = "\n".join(one(shop, photograph, out, config, overrides, Live(before)))
                 painted += 1
+            elif s.json:
+                print(json.dumps({"photograph": str(photograph), "picture": str(out), "there": True}), flush=True)
         except (Unwritable, Stopped):
             raise
         except Exception as error:  # whatever it is, the others are painted
-            failures.append(told(error))
-            came = f"failed: {failures[-1]}"
+            failures.append(plain(photograph.name))
+            came = f"failed: {told(error)}"
+            if s.json:
+                print(json.dumps({"photograph": str(photograph), "error": told(error)}), flush=True)
         print(before + came, file=stream, flush=True)
     there = len(places) - painted - len(failures)
     counts = f"{painted} painted, {there} there already, {len(failures)} failed"
     print(f"\n{plain(str(folder))}: {counts}", file=stream, flush=True)
     if failures:
-        raise CnnlabError("\n".join([f"{len(failures)} of {len(places)} could not be painted", *failures]))
+        raise CnnlabError(f"{len(failures)} of {len(places)} could not be painted: {', '.join(failures)}")
 
 
 def beside(source: Path, shop: Workshop) -> Path:
@@ -91,7 +95,7 @@ def placed(source: Path, folder: Path) -> dict[Path, Path]:
         raise CnnlabError(f"{plain(str(source))} cannot be read: {reason(error)}") from error
     found = [one for one in found if not one.name.startswith(".")]
     if not found:
-        raise CnnlabError(f"there are no pictures in {plain(str(source))}")
+        raise CnnlabError(f"there are no pictures in {plain(str(source))} itself: folders in it are not looked into")
     names = [one.stem for one in found]
     while len(twice := {name for name, count in Counter(map(str.lower, names)).items() if count > 1}):
         names = [photo.name if name.lower() in twice else name for photo, name in zip(found, names, strict=True)]
@@ -127,6 +131,8 @@ def one(
     """Paint one photograph; what came of it, in words. Raises CnnlabError where it cannot be begun, Unwritable where
     its picture cannot be written."""
     s, began = shop.settings, monotonic()
+    if exists(out) and not s.overwrite:
+        raise UsageError(f"{plain(out.name)} is there, made otherwise: --overwrite replaces it, out=DIR leaves it")
     made = studio(shop, original(str(photograph), s.max_pixels))
     try:
         place_for(out, photograph, [style.path for style in made.styles], None, made.sizes[-1], overwrite=s.overwrite)
@@ -150,8 +156,9 @@ def one(
         book.close()
     losses, seconds = said["losses"], monotonic() - began
     if s.json:
-        print(json.dumps({"picture": str(path), "losses": losses, "steps": budget.taken, "seconds": seconds,
-                          "log": str(book.folder)}), flush=True)  # fmt: skip
+        paths = {"photograph": photograph, "picture": path, "log": book.folder}
+        numbers = {"losses": losses, "steps": budget.taken, "seconds": seconds}
+        print(json.dumps({key: str(value) for key, value in paths.items()} | numbers), flush=True)
     (height, width), (content, style) = made.sizes[-1], (number(losses[key]) for key in ("content", "style"))
     came = f"{width}x{height}  content {content}  style {style}  {clock(seconds)}"
     return [came, *(f"  {line}" for line in [*remarks(s, made, out), *unhurried(s, made, outcome.state)])]

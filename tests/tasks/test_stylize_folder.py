@@ -55,16 +55,16 @@ def test_what_is_done_is_left_and_what_is_not_is_done(paint: Paint, photos: Path
     assert all(one.stat().st_mtime_ns == at for one, at in before.items() if one.name != "b.png")
     Image.open("two.png").save(photos / "a.png")  # another photograph under the old name
     out, err = paint(pictures=FOLDER, code=1)
-    assert err == "cnnlab: 1 of 4 could not be painted\nphotos_one/a.png is there already: --overwrite replaces it\n"
-    assert "a.png  failed" in out
+    assert err == "cnnlab: 1 of 4 could not be painted: a.png\n"
+    assert "a.png  failed: a.png is there, made otherwise: --overwrite replaces it, out=DIR leaves it\n" in out
     assert "1 painted, 3 there already" in paint("--overwrite", pictures=FOLDER)[0]
 
 
 def test_other_settings_are_not_taken_for_done(paint: Paint, photos: Path) -> None:
     paint(pictures=FOLDER)
     before = Path("photos_one/a.png").read_bytes()
-    _, err = paint("strength=0.3", pictures=FOLDER, code=1)
-    assert err.startswith("cnnlab: 3 of 3 could not be painted\nphotos_one/a.png is there already")
+    out, err = paint("strength=0.3", pictures=FOLDER, code=1)
+    assert err == "cnnlab: 3 of 3 could not be painted: a.png, b.jpg, c.PNG\n" and out.count("made otherwise") == 3
     assert Path("photos_one/a.png").read_bytes() == before
     assert "3 painted" in paint("strength=0.3", "out=other/place", pictures=FOLDER)[0]
     assert len(list(Path("other/place").iterdir())) == 3
@@ -74,7 +74,7 @@ def test_one_that_fails_is_told_at_the_end_and_the_others_are_painted(paint: Pai
     (photos / "a.png").write_text("not a picture")
     out, err = paint(pictures=FOLDER, code=1)
     assert "1/3  a.png  failed: photos/a.png is not a picture" in out and "2 painted, 0 there already, 1 failed" in out
-    assert err == "cnnlab: 1 of 3 could not be painted\nphotos/a.png is not a picture that can be read\n"
+    assert err == "cnnlab: 1 of 3 could not be painted: a.png\n"
 
 
 def test_names_that_differ_by_their_ending_alone_keep_it(paint: Paint, photos: Path) -> None:
@@ -147,7 +147,7 @@ def test_odd_names_do_not_end_a_folder(paint: Paint, photos: Path) -> None:
     with suppress(OSError):  # a file system that takes no such bytes
         Path(os.fsdecode(os.fsencode(photos) + b"/odd\xff.png")).write_bytes(whole)
     out, err = paint(pictures=FOLDER, code=1)
-    assert "File name too long" in err and err.startswith("cnnlab: 1 of ") and "1 failed" in out
+    assert "File name too long" in out and err.startswith("cnnlab: 1 of ") and "1 failed" in out
     assert {"a.png", "b.png", "c.png"} < {one.name for one in Path("photos_one").iterdir()}
 
 
@@ -164,7 +164,7 @@ def test_a_picture_that_was_stopped_is_not_taken_for_done(
     with monkeypatch.context() as stopping:
         stopping.setattr(Budget, "enough", enough)
         paint("out=photos_one/a.png", "--overwrite", pictures=("photos/a.png", "one.png"), code=130)
-    assert "photos_one/a.png is there already" in paint(pictures=FOLDER, code=1)[1]
+    assert "a.png is there, made otherwise" in paint(pictures=FOLDER, code=1)[0]
     assert "1 painted, 2 there already" in paint("--overwrite", pictures=FOLDER)[0]
 
 
@@ -186,6 +186,11 @@ def test_json_is_a_line_for_each(paint: Paint, photos: Path) -> None:
     found = [json.loads(line) for line in out.splitlines()]
     assert [one["picture"] for one in found] == ["photos_one/a.png", "photos_one/b.png", "photos_one/c.png"]
     assert "photos_one: 3 painted" in err
+    (photos / "b.jpg").write_text("no picture")
+    (photos / "d.jpg").write_text("nor this")
+    found = [json.loads(line) for line in paint("--json", pictures=FOLDER, code=1)[0].splitlines()]
+    assert [one["photograph"] for one in found] == [f"photos/{name}" for name in ("a.png", "b.jpg", "c.PNG", "d.jpg")]
+    assert [one.get("there", one.get("error", "")[:5]) for one in found] == [True, "b.png", True, "photo"]
 
 
 def test_colours_of_each_photograph_are_its_own(paint: Paint, photos: Path) -> None:
@@ -201,6 +206,8 @@ def test_a_folder_is_no_photograph_where_one_is_needed(paint: Paint, photos: Pat
         _, err = paint(flag, "one.png", pictures=FOLDER, code=2)
         assert err == "cnnlab: photos is a folder: --again and --score take one photograph\n"
     (studio / "empty").mkdir()
-    assert paint(pictures=("empty", "one.png"), code=1)[1] == "cnnlab: there are no pictures in empty\n"
+    assert paint(pictures=("empty", "one.png"), code=1)[1] == (
+        "cnnlab: there are no pictures in empty itself: folders in it are not looked into\n"
+    )
     assert "photos is a folder, not a picture" in paint(pictures=("photo.png", "photos"), code=1)[1]
     assert not (studio / "empty_one").exists()
