@@ -1,5 +1,6 @@
 """On trained networks and real pictures, where they are."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,3 +81,18 @@ def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(real_style: t
     network = chosen(Features(name="vgg19", weights=str(path), pool=None), deepest="relu5_1", seed=0, named=False)
     with pytest.raises(UsageError, match=r"layer 'relu4_2' is not one of relu1_1, .*relu3_4"):
         network.encoder.check(["relu4_2"], (100, 100))
+
+
+@pytest.mark.parametrize("name", ["bundled", "vgg19_quarter.safetensors"])
+def test_pieces_of_a_real_picture_add_up_to_the_whole(real_style: tuple[Path, Path], name: str) -> None:
+    """Zeros around the maps, and reflections; a third of the way from photograph to painting, at an odd size."""
+    network = (
+        {"name": name, "weights": None} if name == "bundled" else {"name": "auto", "weights": f"{real_style[0]}/{name}"}
+    )
+    at = made(real_style, size=509, features={"pool": None, **network})
+    cut, size = replace(at.easel, piece=100_000, sights={}), at.sizes[-1]
+    x = at.easel.content(size).lerp(at.easel.styles[0](size), 0.3)
+    (terms, gradient), (ours, mine) = (easel.loss(easel.objective(size))(x) for easel in (at.easel, cut))
+    errors = [float(torch.linalg.norm(a - b) / torch.linalg.norm(b)) for a, b in ((ours, terms), (mine, gradient))]
+    print(len(cut.pieces(size)), errors)
+    assert len(cut.pieces(size)) > 3 and max(errors) < 1e-4
