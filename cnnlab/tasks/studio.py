@@ -206,9 +206,9 @@ def large_enough(sizes: list[Size], easel: Easel, names: list[str], *, cramped: 
     easel.encoder.check(easel.names, (least, least))
     for name, (height, width) in zip(names, (sizes[-1], *easel.painting_sizes(sizes[-1])), strict=True):
         if min(height, width) < least:
-            room = "; memory holds no more" if cramped else ""
+            why = "; memory holds no more" if cramped else ""
             raise UsageError(
-                f"{name} would be looked at in {width}x{height} pixels, and {least} a side are needed{room}"
+                f"{name} would be looked at in {width}x{height} pixels, and {least} a side are needed{why}"
             )
     return found
 
