@@ -15,8 +15,9 @@ from cnnlab.core.files import write_whole
 from cnnlab.core.text import plain
 
 MAX_PIXELS = 100_000_000  # a picture of more is refused before it is decoded
-# What is tried, whatever a file's name says; others of Pillow's formats are programs for an interpreter.
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+# What is tried, whatever a file's name says. Others of Pillow's formats are programs for an interpreter, or decoded
+# before their size can be asked (ICO).
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS, or what a caller says, is the limit here
 
 

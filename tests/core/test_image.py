@@ -32,7 +32,9 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
     save_png(whole, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "text.png").write_text("no")
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:2000])
-    for name, words in (("absent.png", "no picture"), ("text.png", "not a picture"), ("cut.png", "cannot be read")):
+    Image.open(whole).save(tmp_path / "icon.ico")  # Pillow decodes it before it can be asked for its size
+    for name, words in (("absent.png", "no picture"), ("text.png", "not a picture"), ("icon.ico", "not a picture"),
+                        ("cut.png", "cannot be read")):  # fmt: skip
         with pytest.raises(CnnlabError, match=f"{words}.*|.*{name}.*{words}") as error:
             read_picture(tmp_path / name)
         assert name in str(error.value)
