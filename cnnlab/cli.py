@@ -157,7 +157,7 @@ def embed(
     config.launch("embed", words, cfg=cfg)
 
 
-@app.command(help=manual.STYLIZE)
+@app.command(help=manual.STYLIZE, no_args_is_help=True)
 def stylize(
     given: StylizeWords = None,
     time: Annotated[str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")] = "",
@@ -170,6 +170,8 @@ def stylize(
     debug: Debug = False,
 ) -> None:
     names, rest = split(given)
+    if not cfg and (missing := [name for name in names if not exists(Path(name))]):  # said at once, without torch
+        raise CnnlabError(f"no picture {plain(missing[0])}")
     # Threads that wait awake make it many times slower on busy cores; awake for so short a while they cost nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "again": again, "score": score}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cnnlab"
 LAYER = {
@@ -59,3 +60,23 @@ def test_the_command_line_imports_neither_torch_nor_hydra(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'hydra', 'matplotlib', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_missing_picture_is_said_without_torch(here: Path) -> None:
+    code = "import sys; from cnnlab import cli; sys.argv = ['cnnlab', 'stylize', 'absent.png', 'x.png']; cli.main()"
+    words = [sys.executable, "-X", "importtime", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "\ncnnlab: no picture absent.png\n" in done.stderr
+    assert "| typer" in done.stderr and "| torch" not in done.stderr and "| hydra" not in done.stderr
+
+
+def test_painting_takes_no_more_of_torch_than_it_uses(here: Path) -> None:
+    """torch's compiler, which setting what is deterministic imports, and torchvision take a second and a half."""
+    for name in ("photo.png", "painting.png"):
+        Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
+    words = ["cnnlab", "stylize", "photo.png", "painting.png", "features=bundled", "size=48", "steps=1"]
+    code = f"import sys, atexit; from cnnlab import cli; sys.argv = {words}\n"
+    code += "atexit.register(lambda: print(*sys.modules)); cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "torch" in loaded and not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & set(loaded)

@@ -19,6 +19,9 @@ from cnnlab.style.weights import Network, fingerprint, keep, read, read_pth, unt
 
 BUNDLED = Path(__file__).parents[1] / "style" / "features_quarter.safetensors"
 DEEPEST = "conv5_1"  # the last that a style loss asks for
+# torchvision's files, which end in the beginning of their checksums, and their megabytes. torchvision itself, which
+# knows them too, takes a second to import.
+PUBLISHED = {"vgg16": ("vgg16-397923af.pth", 528), "vgg19": ("vgg19-dcbb9e9d.pth", 548)}
 QUARTER = tuple(width // 4 for width in FILTERS)
 
 
@@ -84,7 +87,7 @@ def best(*, named: bool) -> tuple[Network, str, str]:
     except NotHere:
         if named:
             raise
-    missing = f"VGG-19's weights are not here (--download: {megabytes('vgg19'):.0f} MB, once)"
+    missing = f"VGG-19's weights are not here (--download: {PUBLISHED['vgg19'][1]} MB, once)"
     return read(BUNDLED), "bundled", f"features=bundled: {missing}"
 
 
@@ -100,10 +103,7 @@ def published(name: str, *, named: bool) -> Network:
     kept = weights_folder() / f"{name}_features.safetensors"
     if kept.exists():
         return read(kept, name)
-    from torchvision import models
-
-    weights = models.get_model_weights(name).DEFAULT
-    base, _, file = weights.url.rpartition("/")
+    file, size = PUBLISHED[name]
     for whole in (kept.parent / file, checkpoints() / file):
         if whole.exists():
             if not sound(whole, file):
@@ -112,29 +112,22 @@ def published(name: str, *, named: bool) -> Network:
             with suppress(CnnlabError):  # a folder that cannot be written to
                 keep(kept, *network)
             return network
-    size = megabytes(name)
     if not named:
-        sizes = f"{size:.0f} MB; {kept_mb(name):.0f} MB are kept"
+        sizes = f"{size} MB; {kept_mb(name):.0f} MB are kept"
         raise NotHere(
             f"{name}'s weights are not here: --download fetches them ({sizes}), features=bundled needs none\n"
             f"and features.weights=FILE takes others; {file} could also be in {kept.parent}"
         )
-    print(
-        f"features={name}: weights of {size:.0f} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True
-    )
+    print(f"features={name}: weights of {size} MB, once; {kept_mb(name):.0f} MB are kept", file=sys.stderr, flush=True)
+    from torchvision import models
+
+    url = models.get_model_weights(name).DEFAULT.url
     try:
         unpack = partial(strip, file=file, kept=kept)
-        fetch(file, [base], kept.parent, [kept.name], unpack, most=int(size * 1.1e6) + 1_000_000)
+        fetch(file, [url.rpartition("/")[0]], kept.parent, [kept.name], unpack, most=int(size * 1.1e6))
     except CnnlabError as error:
         raise NotHere(f"{name}'s weights cannot be fetched ({error}); put {file} into {kept.parent}") from error
     return read(kept, name)
-
-
-def megabytes(name: str) -> float:
-    """Of torchvision's file."""
-    from torchvision import models
-
-    return float(models.get_model_weights(name).DEFAULT.meta.get("_file_size", 0))
 
 
 def kept_mb(name: str) -> float:

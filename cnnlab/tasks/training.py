@@ -131,7 +131,8 @@ def assemble(settings: Settings) -> Training:
     device = pick_device(settings.device)
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler
+        torch.use_deterministic_algorithms(settings.deterministic)
     torch.manual_seed(settings.seed)
     made = parts.pipelines(settings.augment)
     train, validation = parts.train_and_validation(settings.dataset)

@@ -17,7 +17,7 @@ from torchvision.models import vgg
 from cnnlab.core.errors import CnnlabError, NotHere
 from cnnlab.style.features import BLOCKS, IMAGENET, random_tensors, shapes
 from cnnlab.style.weights import keep, read, until
-from cnnlab.tasks.encoders import BUNDLED, Features, chosen, kept_mb
+from cnnlab.tasks.encoders import BUNDLED, PUBLISHED, Features, chosen, kept_mb
 
 VGG16 = Features(name="vgg16", weights=None, pool=None)
 
@@ -40,10 +40,17 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/vgg16-{digest[:8]}.pth"
-    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 528.0}))
-    monkeypatch.setattr(models, "get_model_weights", lambda name: fake)
+    monkeypatch.setattr(models, "get_model_weights", lambda name: SimpleNamespace(DEFAULT=SimpleNamespace(url=url)))
+    monkeypatch.setitem(PUBLISHED, "vgg16", (f"vgg16-{digest[:8]}.pth", 528))
     yield folder
     server.shutdown()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_files_are_those_that_torchvision_fetches(name: str) -> None:
+    weights = models.get_model_weights(name).DEFAULT
+    file, megabytes = PUBLISHED[name]
+    assert weights.url.endswith(f"/{file}") and megabytes == round(weights.meta["_file_size"])
 
 
 def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
