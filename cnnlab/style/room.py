@@ -31,11 +31,11 @@ class Room:
     past: int
 
 
-def room(free: int, own: Size, longest: int, easel: Easel, past: int) -> Room | None:
+def room(free: int, own: Size, longest: int, easel: Easel, past: int, each: float) -> Room | None:
     """How a photograph of its `own` size can be painted with a longer side of so many pixels in so many bytes; `past`:
-    steps that are to be kept, 0 for a method that keeps none. A smaller one where it cannot be, and None where not even
-    the smallest can."""
-    each, least = looked_at(easel), min(past, FEW)
+    steps that are to be kept, 0 for a method that keeps none; `each`: bytes a pixel that is looked at. A smaller one
+    where it cannot be, and None where not even the smallest can."""
+    least = min(past, FEW)
 
     def left(size: Size, past: int) -> float:
         """For looking at it."""

@@ -23,7 +23,7 @@ from cnnlab.style.transfer import State, enlarged, transfer
 from cnnlab.tasks.endings import format_of
 from cnnlab.tasks.painting import notes, save, to_image, to_tensor
 from cnnlab.tasks.sketch import Sketchbook
-from cnnlab.tasks.studio import Studio, Workshop, precision
+from cnnlab.tasks.studio import Studio, Workshop, past_steps, precision
 from cnnlab.tasks.stylize_settings import RECORDED, Settings, by_name
 
 SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
@@ -97,8 +97,8 @@ def cramped(s: Settings, made: Studio) -> list[str]:
     limit = f"memory_limit={s.memory_limit}" if s.memory_limit else "free memory"
     if (count := len(made.easel.pieces(made.sizes[-1]))) > 1:
         lines.append(f"looked at in {count} pieces, which add up to the whole")
-    if s.method == "lbfgs" and made.room.past < s.lbfgs["memory"]:
-        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {s.lbfgs['memory']}")
+    if made.room.past < past_steps(s):
+        lines.append(f"{limit} holds {made.room.past} past steps of L-BFGS, not {past_steps(s)}")
     if made.shrunk:
         lines.append(f"{limit} holds {width}x{height} pixels, not {wide}x{tall}")
     return lines

@@ -17,12 +17,13 @@ from cnnlab.style.descent import DESCENTS
 from cnnlab.style.easel import WHOLE, Easel, Sights
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
-from cnnlab.style.room import Room, room
+from cnnlab.style.room import Room, looked_at, room
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
 from cnnlab.tasks.stylize_settings import Settings, fingerprint
 
 SHARE = 0.8  # of the memory that is free, which others may want too
+LATER = 24_000_000  # bytes of what is loaded as it is painted and written
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -155,7 +156,9 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
     if full:  # to be looked at alone, it takes less
         found = Room(full, found.piece, 0)
     sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names, cramped=found.size != wanted)
-    easel = replace(easel, piece=looked_at(s, found, easel))
+    easel = replace(easel, piece=in_one_go(s, found, easel))
+    if easel.piece != WHOLE or found.size != wanted or found.past < past_steps(s):
+        keep_nothing()
     forget(shop, easel, sizes)
     if s.color != "style":
         shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
@@ -166,21 +169,25 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
 def roomy(s: Settings, own: Size, longest: int, easel: Easel, device: torch.device) -> Room:
     """How a photograph of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
     cannot be at any size."""
+    each = looked_at(easel)
     hand_back()
     there, limit = free(device), s.memory_limit and bytes_of(str(s.memory_limit))
-    rest = int(SHARE * there) if limit is None else min(int(limit) - used(device), there)
-    found = room(rest, own, longest, easel, s.lbfgs["memory"] if s.method == "lbfgs" else 0)
+    rest = int(SHARE * there) if limit is None else min(int(limit) - used(device) - LATER, there)
+    found = room(rest, own, longest, easel, past_steps(s), each)
     if found is None:
         which = f"memory_limit={s.memory_limit}" if s.memory_limit else f"{words(there)} of free memory"
         raise UsageError(f"{which} is too little to paint with: {words(used(device))} are in use before the first step")
     return found
 
 
-def looked_at(s: Settings, found: Room, easel: Easel) -> int:
+def past_steps(s: Settings) -> int:
+    """That the method is to keep."""
+    return int(s.lbfgs["memory"]) if s.method == "lbfgs" else 0
+
+
+def in_one_go(s: Settings, found: Room, easel: Easel) -> int:
     """The most pixels to look at in one go: WHOLE where memory holds the picture and every painting beside it."""
     largest = max(height * width for height, width in (found.size, *easel.painting_sizes(found.size)))
-    if found.piece < largest:
-        keep_nothing()
     return min(s.piece or WHOLE, found.piece if found.piece < largest else WHOLE)
 
 

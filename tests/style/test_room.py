@@ -22,17 +22,17 @@ def needed(made: Easel, past: int) -> float:
 
 
 def test_with_room_for_all_nothing_is_given_up(made: Easel) -> None:
-    found = room(1 << 50, SIZE, 4000, made, 20)
+    found = room(1 << 50, SIZE, 4000, made, 20, looked_at(made))
     assert found is not None and (found.size, found.past) == (SIZE, 20) and found.piece > PIXELS
 
 
 def test_pieces_come_first_then_past_steps_then_pixels(made: Easel) -> None:
     each = looked_at(made)
-    cut = room(int(needed(made, 20) + each * PIXELS / 2), SIZE, 4000, made, 20)
+    cut = room(int(needed(made, 20) + each * PIXELS / 2), SIZE, 4000, made, 20, looked_at(made))
     assert cut is not None and (cut.size, cut.past) == (SIZE, 20) and cut.piece == pytest.approx(PIXELS / 2, rel=1e-3)
-    forgetful = room(int(needed(made, 10)), SIZE, 4000, made, 20)
+    forgetful = room(int(needed(made, 10)), SIZE, 4000, made, 20, looked_at(made))
     assert forgetful is not None and forgetful.size == SIZE and FEW <= forgetful.past < 10
-    small = room(int(needed(made, FEW) / 4), SIZE, 4000, made, 20)
+    small = room(int(needed(made, FEW) / 4), SIZE, 4000, made, 20, looked_at(made))
     assert small is not None and small.past == FEW
     assert 0.2 < small.size[0] * small.size[1] / PIXELS < 0.3 and small.size[0] / small.size[1] == pytest.approx(
         0.75, 0.01
@@ -40,17 +40,17 @@ def test_pieces_come_first_then_past_steps_then_pixels(made: Easel) -> None:
 
 
 def test_more_memory_never_gives_less(made: Easel) -> None:
-    found = [room(int(1.5**n * 1e3), SIZE, 4000, made, 20) for n in range(50)]
+    found = [room(int(1.5**n * 1e3), SIZE, 4000, made, 20, looked_at(made)) for n in range(50)]
     sizes = [one.size[0] if one else 0 for one in found]
-    assert sizes == sorted(sizes) and sizes[-1] == SIZE[0] and room(0, SIZE, 4000, made, 20) is None
+    assert sizes == sorted(sizes) and sizes[-1] == SIZE[0] and room(0, SIZE, 4000, made, 20, looked_at(made)) is None
     for one in found:
         assert one is None or one.piece >= min(WORKABLE, one.size[0] * one.size[1])
 
 
 def test_a_method_that_keeps_no_past_steps_needs_none(made: Easel) -> None:
-    found = room(int(needed(made, 0) + looked_at(made) * PIXELS * 1.01), SIZE, 4000, made, 0)
+    found = room(int(needed(made, 0) + looked_at(made) * PIXELS * 1.01), SIZE, 4000, made, 0, looked_at(made))
     assert found is not None and (found.size, found.past) == (SIZE, 0) and found.piece >= PIXELS
-    assert room(1 << 50, SIZE, 4000, made, 3).past == 3  # type: ignore[union-attr]  (what was asked for, below FEW)
+    assert room(1 << 50, SIZE, 4000, made, 3, looked_at(made)).past == 3  # type: ignore[union-attr]  (what was asked for, below FEW)
 
 
 def test_what_is_kept_for_the_gradient_is_counted(made: Easel) -> None:
