@@ -25,7 +25,7 @@ def scored(s: Settings, device: torch.device, *, named: bool) -> None:
         raise UsageError(f"{plain(str(s.score))} and {plain(str(s.content))} are not of one shape")
     numbers = losses(made, result.tensor(device)(result.size))
     if s.json:
-        print(json.dumps({"picture": s.score, "size": list(result.size), "features": made.chosen.name,
+        print(json.dumps({"picture": s.score, "width": width, "height": height, "features": made.chosen.name,
                           "sha256": made.chosen.sha256, **numbers}))  # fmt: skip
         return
     print(f"cnnlab stylize --score: {plain(str(s.score))}, {width}x{height}, seen by {made.chosen.name}")

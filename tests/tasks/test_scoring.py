@@ -15,6 +15,7 @@ def test_the_score_of_a_picture_is_what_was_minimised(paint: Paint, cnnlab: Cnnl
     found = json.loads(paint("--score", "copy.png", "--json")[0])
     assert found["content"]["share"] == pytest.approx(said["content"], rel=1e-5)
     assert found["style"]["share"] == pytest.approx(said["style"], rel=1e-5)
+    assert (found["width"], found["height"]) == Image.open("copy.png").size
     for name, value in said["layers"].items():
         assert found["layers"][name]["share"] == pytest.approx(value, rel=1e-5)
     paint("style=chapter", "out=chapter.png")
