@@ -17,6 +17,7 @@ def preload() -> None:
     """Import what a run imports, and nothing that starts a thread: forks do not take threads along."""
     import hydra.main  # noqa: F401
     import torch
+    import torch._dynamo  # which the first optimizer imports
 
     import cnnlab.tasks.train  # noqa: F401
 
