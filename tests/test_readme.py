@@ -53,6 +53,7 @@ def test_every_link_leads_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the tour that need no data beyond the digits, on the default network made to learn for less long."""
     from PIL import Image
