@@ -7,11 +7,15 @@ from torch import Tensor
 YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
+BLOCK = 1 << 18  # pixels that are float64 at once
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """(1, 3, H, W) -> the channels' mean (3, 1) and covariance (3, 3), in float64."""
-    pixels = x.double().flatten(2).squeeze(0)
-    mean = pixels.mean(1, keepdim=True)
-    return mean, (pixels - mean) @ (pixels - mean).T / pixels.shape[1]
+    pixels = x.flatten(2).squeeze(0)
+    mean = pixels.mean(1, keepdim=True, dtype=torch.float64)
+    away = (block - mean for block in pixels.split(BLOCK, 1))
+    return mean, sum((one @ one.T for one in away), torch.zeros_like(mean @ mean.T)) / pixels.shape[1]
 
 
 def root(matrix: Tensor, power: float) -> Tensor:
@@ -25,8 +29,10 @@ def matched(style: Tensor, content: Tensor) -> Tensor:
     symmetric solution), cut off at 0 and 1. (1, 3, H, W) both."""
     (ours, spread), (theirs, wanted) = moments(style), moments(content)
     turn = root(wanted, 0.5) @ root(spread, -0.5)
-    pixels = turn @ (style.double().flatten(2).squeeze(0) - ours) + theirs
-    return pixels.view_as(style).clamp(0, 1).to(style.dtype)
+    found = style.clone(memory_format=torch.contiguous_format)
+    for block in found.view(3, -1).split(BLOCK, 1):
+        block.copy_((turn @ (block - ours) + theirs).clamp_(0, 1))
+    return found
 
 
 def luminance(x: Tensor) -> Tensor:

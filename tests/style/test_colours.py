@@ -22,6 +22,15 @@ def test_matched_colours_have_the_photographs_mean_and_covariance() -> None:
     torch.testing.assert_close(mean.squeeze(1), pixels.mean(1))
 
 
+def test_blocks_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    painting, photograph = picture(0), picture(1, 0.4, 0.6)
+    whole = matched(painting, photograph)
+    monkeypatch.setattr("cnnlab.style.colours.BLOCK", 77)
+    torch.testing.assert_close(matched(painting, photograph), whole, rtol=0, atol=1e-6)
+    columns = painting.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(matched(columns, photograph), matched(painting, photograph)) and torch.equal(columns, painting)
+
+
 def test_a_picture_matched_to_itself_stays() -> None:
     same = picture(2)
     torch.testing.assert_close(matched(same, same), same, rtol=0, atol=1e-4)
