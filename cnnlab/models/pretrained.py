@@ -28,7 +28,7 @@ def pretrained(name: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
         near = nearest(name, known) or f"; {', '.join(OFFERED)} and others are"
         raise UsageError(f"features {name!r} is not a network of torchvision's{near}")
     weights = models.get_model_weights(name).DEFAULT
-    path = brought(name, weights.url, weights.meta.get("_file_size", 0))
+    path = brought(name, weights.url, weights.meta.get("_file_size", 0) * 1.048576)  # it says MiB
     with torch.device("meta"):
         model = models.get_model(name, weights=None)
     try:

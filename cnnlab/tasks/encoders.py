@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).parents[1] / "style" / "features_quarter.safetensors"
 DEEPEST = "conv5_1"  # the last that a style loss asks for
 # torchvision's files, which end in the beginning of their checksums, and their megabytes. torchvision itself, which
 # knows them too, takes a second to import.
-PUBLISHED = {"vgg16": ("vgg16-397923af.pth", 528), "vgg19": ("vgg19-dcbb9e9d.pth", 548)}
+PUBLISHED = {"vgg16": ("vgg16-397923af.pth", 553), "vgg19": ("vgg19-dcbb9e9d.pth", 575)}
 QUARTER = tuple(width // 4 for width in FILTERS)
 
 

@@ -32,7 +32,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     real = models.ResNet18_Weights.DEFAULT
     url = f"http://127.0.0.1:{server.server_port}/{name}"
-    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 45.0}, transforms=real.transforms))
+    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 44.7}, transforms=real.transforms))
     monkeypatch.setattr(models, "get_model_weights", lambda name: fake)
     yield tmp_path / "home" / "hub" / "checkpoints" / name
     server.shutdown()
@@ -42,7 +42,7 @@ def test_weights_are_fetched_once_checked_and_give_what_torchvision_gives(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, prepare = pretrained("resnet18")
-    assert "features=resnet18: weights of 45 MB, once" in capsys.readouterr().out and hub.exists()
+    assert "features=resnet18: weights of 47 MB, once" in capsys.readouterr().out and hub.exists()
     pictures = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=1000).eval()
