@@ -14,6 +14,7 @@ from cnnlab.style.plan import Size, fitted
 
 PIXEL = 12  # bytes of an RGB pixel of float32
 ARRAYS = 10  # pictures at once: itself, its gradient, a step and where it leads, and what comes of them
+LOOKED = 4  # of one that is only looked at: its file's pixels, what becomes of them, and a piece of it
 PAINTINGS = 4  # and of one as large as the painting, when that is looked at
 PAST = 2 * PIXEL  # bytes a pixel of one past step
 BACK = 1.3  # of what is kept for a gradient: beside it, while it is taken
@@ -56,6 +57,15 @@ def room(free: int, own: Size, longest: int, easel: Easel, past: int, each: floa
     return Room(size, int(left(size, kept) / each), kept)
 
 
+def to_look(free: int, size: Size, easel: Easel, each: float) -> Room | None:
+    """How a picture of a size can be looked at once, without a gradient, in so many bytes; None where it cannot."""
+    each /= 1 + BACK
+    paintings = max(height * width for height, width in easel.painting_sizes(size))
+    pixels = size[0] * size[1]
+    rest = free - max(pixels * (LOOKED * PIXEL + content(easel)), PAINTINGS * PIXEL * paintings)
+    return Room(size, int(rest / each), 0) if rest >= each * min(pixels, WORKABLE) else None
+
+
 def content(easel: Easel) -> float:
     """Bytes a pixel of the photograph's maps."""
     return 4 * easel.encoder.filters(easel.aim.content_layer) / stride(easel.aim.content_layer) ** 2
@@ -64,11 +74,11 @@ def content(easel: Easel) -> float:
 def looked_at(easel: Easel) -> float:
     """Bytes a pixel that is looked at: what is kept for the gradient of a small picture, and what is needed beside on
     the way back, which was 0.2 to 1.0 times as much for four networks."""
-    kept, weights = dict[int, int](), {one.untyped_storage().data_ptr() for one in easel.encoder.parameters()}
+    kept, weights = dict[int, int](), {one.shape for one in easel.encoder.parameters()}
 
     def pack(x: Tensor) -> Tensor:
-        if (storage := x.untyped_storage()).data_ptr() not in weights:  # these are there anyway
-            kept[storage.data_ptr()] = storage.nbytes()
+        if x.shape not in weights:  # these are there anyway, and as bfloat16 do not grow with the picture
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
     parameter = next(easel.encoder.parameters())

@@ -17,12 +17,13 @@ from cnnlab.style.descent import DESCENTS
 from cnnlab.style.easel import WHOLE, Easel, Sights
 from cnnlab.style.losses import AIMS, Aim, as_shares
 from cnnlab.style.plan import Size, fitted, painting_size, sizes_to
-from cnnlab.style.room import Room, looked_at, room
+from cnnlab.style.room import Room, looked_at, room, to_look
 from cnnlab.tasks.encoders import Chosen, Features, chosen
 from cnnlab.tasks.painting import Original, original, to_tensor
 from cnnlab.tasks.stylize_settings import Settings, fingerprint
 
 SHARE = 0.8  # of the memory that is free, which others may want too
+SIGHTS = 24  # of the paintings at other sizes that are kept; one is up to 2.4 MB of Gram matrices
 LATER = 24_000_000  # bytes of what is loaded as it is painted and written
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -151,13 +152,11 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
         sights=shop.sights,
     )
     names = [plain(str(s.score if full else content.path.name)), *(plain(one.path.name) for one in shop.styles)]
-    own, longest = full or content.size, max(full or content.size) if full or s.size is None else s.size
-    found, wanted = roomy(s, own, longest, easel, device), fitted(own, longest)
-    if full:  # to be looked at alone, it takes less
-        found = Room(full, found.piece, 0)
+    wanted = full or fitted(content.size, s.size or max(content.size))
+    found = roomy(s, content.size, wanted, easel, device, look=full is not None)
     sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names, cramped=found.size != wanted)
     easel = replace(easel, piece=in_one_go(s, found, easel))
-    if easel.piece != WHOLE or found.size != wanted or found.past < past_steps(s):
+    if easel.piece != WHOLE or found.size != wanted or (full is None and found.past < past_steps(s)):
         keep_nothing()
     forget(shop, easel, sizes)
     if s.color != "style":
@@ -166,17 +165,18 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
     return Studio(shop, content, sizes, easel, wanted, found)
 
 
-def roomy(s: Settings, own: Size, longest: int, easel: Easel, device: torch.device) -> Room:
-    """How a photograph of a size can be painted in the memory that there is, or may be used. Raises UsageError where it
-    cannot be at any size."""
+def roomy(s: Settings, own: Size, wanted: Size, easel: Easel, device: torch.device, *, look: bool) -> Room:
+    """How a photograph of its `own` size can be painted at the size that is `wanted`, or a smaller one, in the memory
+    that there is, or may be used; or with `look` only be looked at. Raises UsageError where it cannot be."""
     each = looked_at(easel)
     hand_back()
     there, limit = free(device), s.memory_limit and bytes_of(str(s.memory_limit))
     rest = int(SHARE * there) if limit is None else min(int(limit) - used(device) - LATER, there)
-    found = room(rest, own, longest, easel, past_steps(s), each)
+    found = to_look(rest, wanted, easel, each) if look else room(rest, own, max(wanted), easel, past_steps(s), each)
     if found is None:
         which = f"memory_limit={s.memory_limit}" if s.memory_limit else f"{words(there)} of free memory"
-        raise UsageError(f"{which} is too little to paint with: {words(used(device))} are in use before the first step")
+        what = f"look at {wanted[1]}x{wanted[0]} pixels" if look else "paint with"
+        raise UsageError(f"{which} is too little to {what}: {words(used(device))} are in use before the first step")
     return found
 
 
@@ -192,9 +192,9 @@ def in_one_go(s: Settings, found: Room, easel: Easel) -> int:
 
 
 def forget(shop: Workshop, easel: Easel, sizes: list[Size]) -> None:
-    """Of the paintings, what was seen at sizes that this photograph does not need, or in other pieces."""
+    """Of the paintings, what was seen for earlier photographs of other shapes, but for the last of it."""
     needed = {(i, own, easel.piece) for size in sizes for i, own in enumerate(easel.painting_sizes(size))}
-    for key in set(shop.sights) - needed:
+    for key in [one for one in shop.sights if one not in needed][:-SIGHTS]:
         del shop.sights[key]
 
 

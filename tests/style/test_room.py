@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from cnnlab.style.easel import Easel
 from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import relative
-from cnnlab.style.room import ARRAYS, BACK, FEW, PAST, PIXEL, WORKABLE, content, looked_at, room
+from cnnlab.style.room import ARRAYS, BACK, FEW, LOOKED, PAST, PIXEL, WORKABLE, content, looked_at, room, to_look
 from tests.style.test_easel import easel
 
 SIZE = (3000, 4000)
@@ -65,11 +67,26 @@ def test_halves_take_less() -> None:
     assert looked_at(easel(dtype=torch.bfloat16)) < looked_at(easel())
 
 
-def test_weights_are_not_counted_as_the_pictures(made: Easel) -> None:
+def test_a_look_needs_room_for_one_piece_and_no_past(made: Easel) -> None:
+    beside, each = PIXELS * (LOOKED * PIXEL + content(made)), looked_at(made) / (1 + BACK)
+    found = to_look(int(beside + each * WORKABLE * 1.01), SIZE, made, looked_at(made))
+    assert found is not None and (found.size, found.past) == (SIZE, 0)
+    assert found.piece == pytest.approx(WORKABLE * 1.01, rel=1e-3)
+    assert to_look(int(beside + each * WORKABLE * 0.99), SIZE, made, looked_at(made)) is None
+    large = replace(made, style_sizes=[(9000, 9000)], style_scale=9.0)
+    assert to_look(int(beside + each * WORKABLE * 1.01), SIZE, large, looked_at(made)) is None
+
+
+def test_weights_are_not_counted_as_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the pixels to try on, and the same bytes for each; a network as wide as VGG-19 is mostly weights."""
     wide = Encoder(random_tensors(shapes((1, 1, 1), (8, 16, 512)), torch.Generator().manual_seed(0)), IMAGENET)
     aim = relative(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
     floats = 3 + 8 + 8 / 4 + 16 / 4 + 16 / 16 + 512 / 16
-    counted = looked_at(easel(encoder=wide, aim=aim)) / (1 + BACK)
     least = 4 * floats + 8 * (8 / 4 + 16 / 16)
+    counted = looked_at(easel(encoder=wide, aim=aim)) / (1 + BACK)
     assert least <= counted <= 2 * least
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr("cnnlab.style.room.TRIED", 128)
+        once = looked_at(easel(encoder=wide, aim=aim, dtype=dtype))
+        monkeypatch.setattr("cnnlab.style.room.TRIED", 256)
+        assert looked_at(easel(encoder=wide, aim=aim, dtype=dtype)) == pytest.approx(once, rel=0.01)

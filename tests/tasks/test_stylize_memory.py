@@ -90,7 +90,7 @@ def test_a_score_needs_no_more_than_a_look(paint: Paint, studio: Path) -> None:
     from cnnlab.core.memory import used
 
     large(studio / "large.png", 1600, 1200)
-    limit = f"memory_limit={used(device('cpu')) + 150_000_000}"
+    limit = f"memory_limit={used(device('cpu')) + 200_000_000}"
     out, _ = paint("--score", "large.png", limit, pictures=("large.png", "one.png"))
     assert "large.png, 1600x1200" in out
 
