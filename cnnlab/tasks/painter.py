@@ -1,9 +1,11 @@
 """The painting itself, step by step, and what the picture says of how it came about."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from cnnlab import __version__
 from cnnlab.core.device import environment
 from cnnlab.core.errors import CnnlabError
+from cnnlab.core.memory import hand_back
 from cnnlab.core.photo import whiten
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.text import plain
@@ -26,7 +29,8 @@ from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import Studio, Workshop, past_steps, precision
 from cnnlab.tasks.stylize_settings import RECORDED, Settings, by_name
 
-SAVING_S = 1.5  # kept of a limited time to write the picture, and for the process to end
+SAVING_S = 1.5  # kept of a limited time for the process to end,
+FINISHING_S = 0.2  # for a million pixels to become a picture, beside what its file takes
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def paint(
     done = False
     try:
         for state in transfer(made.easel, made.begin, descend, budget):
-            progress.show(line(state, budget), keep=state.last)
+            if progress.live or state.last:  # a GPU is waited for to say it
+                progress.show(line(state, budget), keep=state.last)
             if book.unsound(state):
                 back = "the loss was not finite; back to the last picture, with a smaller step"
                 progress.show(f"step {state.total}: {back}", keep=True)
@@ -63,9 +68,19 @@ def paint(
         if state is None:
             raise
         failure = error
+        clear_frames(error.__traceback__)  # which hold what there may be no memory for
+        hand_back()
     progress.end()
     assert state is not None  # a transfer takes a step, or raises
     return Outcome(state, done, failure)
+
+
+def budget(s: Settings, made: Studio, steps: list[int], out: Path, began: float) -> Budget:
+    """What a picture may take: of the first scales, as many as there are `steps` for."""
+    sizes = made.sizes[: len(steps)]
+    height, width = made.sizes[-1]
+    saving = SAVING_S + (FINISHING_S + format_of(out).pace) * height * width / 1e6
+    return Budget(sizes, steps, [made.easel.beside(size) for size in sizes], s.seconds, began, saving)
 
 
 def line(state: State, budget: Budget) -> str:
@@ -83,8 +98,8 @@ def kept(s: Settings, made: Studio, outcome: Outcome, budget: Budget, out: Path)
     PNG."""
     image, terms = finished(s, made, outcome.state)
     about = record(s, made, budget.taken, terms) | {
-        "complete": outcome.done and len(budget.sizes) == len(made.sizes) and not made.shrunk
-    }
+        "complete": outcome.done and len(budget.sizes) == len(made.sizes), "shrunk": made.shrunk,
+    }  # fmt: skip
     try:
         return save(out, image, about, overwrite=s.overwrite), about
     except ValueError:
@@ -111,7 +126,8 @@ def remarks(s: Settings, made: Studio, out: Path) -> list[str]:
         lines.append(f"{name}: laid on white, for a {out.suffix} has no transparency")
     small = [plain(one.path.name) for one in made.styles if made.too_small(one)]
     if small:
-        lines.append(f"{', '.join(small)}: fewer pixels than the picture will have, and is not enlarged")
+        wanted = "the picture will have" if s.style_scale <= 1 else f"style_scale={s.style_scale:g} asks for"
+        lines.append(f"{', '.join(small)}: fewer pixels than {wanted}, and is not enlarged")
     height, width = made.content.size
     if s.size and s.size > max(height, width):
         lines.append(f"{name}: {width}x{height} pixels, and is not enlarged")
@@ -127,7 +143,7 @@ def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
         whiten(image, alpha)  # as it will be read
     painted, terms = to_tensor(image).to(made.device), state.terms
     if state.size == full:
-        with torch.no_grad():
+        with suppress(MemoryError, RuntimeError):  # where it was memory that ended it; then as of the last step
             terms = made.easel.judged(state.objective, painted)
     if s.color == "content":
         image = to_image(recoloured(to_tensor(image), to_tensor(made.content.at(full))))

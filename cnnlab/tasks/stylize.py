@@ -19,7 +19,7 @@ from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
-from cnnlab.tasks.painter import SAVING_S, kept, number, paint, remarks, unhurried
+from cnnlab.tasks.painter import budget, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import notes, original, place_for
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
@@ -60,19 +60,25 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         if before:
             before.hold(made)
         steps = before.steps if before else made.steps(s)
-        budget = Budget(made.sizes[: len(steps)], steps, s.seconds, began, SAVING_S)
         stream = sys.stderr if s.json else sys.stdout
         print("\n".join(opening(s, made, out, device)), file=stream, flush=True)
-        single(s, made, budget, out, Sketchbook(s, made, config, overrides, began), Progress(stream))
+        single(
+            s,
+            made,
+            budget(s, made, steps, out, began),
+            out,
+            Sketchbook(s, made, config, overrides, began),
+            Progress(stream),
+        )
 
 
-def single(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
+def single(s: Settings, made: Studio, given: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
     """Paint one picture. What was painted before something went wrong is written first, and then that is raised."""
     try:
         with Signals() as signals:
-            outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
-            path, about = kept(s, made, outcome, budget, out)
-        told(s, made, outcome.state, path, about["losses"], budget, book.folder)
+            outcome = paint(s, made, given, book, progress, lambda: signals.asked)
+            path, about = kept(s, made, outcome, given, out)
+        told(s, made, outcome.state, path, about["losses"], given, book.folder)
         book.conclude(path, about)
     finally:
         progress.end()

@@ -50,7 +50,7 @@ def run(budget: Budget, clock: Clock, costs: list[float]) -> list[float]:
 
 
 def test_without_a_time_steps_decide() -> None:
-    budget = Budget([(10, 10), (20, 20)], [3, 2])
+    budget = Budget([(10, 10), (20, 20)], [3, 2], [1.0] * 2)
     assert [budget.enough(1, n) for n in (1, 2, 3)] == [False, False, True] and budget.holds(2)
     assert [budget.enough(2, n) for n in (1, 2)] == [False, True]
     assert budget.taken == [3, 2]
@@ -59,7 +59,7 @@ def test_without_a_time_steps_decide() -> None:
 def test_a_time_is_kept_and_shared_out_from_when_painting_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 44 s from the command's beginning 4 have gone by before, and half a second is kept to save."""
     clock = Clock(monkeypatch, 104.0)
-    budget = Budget([(10, 10), (20, 20), (40, 40)], [1000] * 3, 44.0, 100.0, 0.5, ready=104.0)
+    budget = Budget([(10, 10), (20, 20), (40, 40)], [1000] * 3, [1.0] * 3, 44.0, 100.0, 0.5, ready=104.0)
     ends = run(budget, clock, [0.1, 0.4, 1.6])
     assert ends[0] == pytest.approx(104 + 39.4 / 4, abs=0.2) and ends[1] == pytest.approx(104 + 39.3 / 2, abs=0.8)
     assert 144 - 0.5 - 1.5 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 0.8  # room for a look at the picture, and to save
@@ -68,23 +68,32 @@ def test_a_time_is_kept_and_shared_out_from_when_painting_begins(monkeypatch: py
 
 def test_a_scale_that_there_is_no_time_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = Budget([(10, 10), (100, 100)], [1000] * 2, 10.0, 0.0, 0.0, ready=0.0)
+    budget = Budget([(10, 10), (100, 100)], [1000] * 2, [1.0] * 2, 10.0, 0.0, 0.0, ready=0.0)
     ends = run(budget, clock, [0.1, 10.0])
     assert len(ends) == 1 == len(budget.taken) and ends[0] <= 10
+
+
+def test_paintings_are_looked_at_before_a_scale_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 1 s at the next scale, and 7 s: enough for one beside one painting, not beside ten times its pixels."""
+    for beside, holds in ((1.0, True), (10.0, False)):
+        Clock(monkeypatch, 0.0)
+        budget = Budget([(10, 10), (20, 20)], [1] * 2, [beside] * 2, 7.0, 0.0, 0.0, ready=0.0)
+        budget.ends = [-0.25, 0.0]
+        assert budget.holds(2) == holds
 
 
 def test_with_much_time_coarse_scales_are_content_with_their_steps_and_the_last_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = Budget([(10, 10), (20, 20)], [5, 5], 100.0, 0.0, 0.0, ready=0.0)
+    budget = Budget([(10, 10), (20, 20)], [5, 5], [1.0] * 2, 100.0, 0.0, 0.0, ready=0.0)
     assert run(budget, clock, [0.5, 2.0])[0] == pytest.approx(3.5)
     assert budget.taken[0] == 5 and budget.taken[1] > 40 and clock.now <= 100
 
 
 def test_one_long_search_along_a_line_does_not_end_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = Budget([(10, 10)], [1000], 100.0, 0.0, 0.0, ready=0.0)
+    budget = Budget([(10, 10)], [1000], [1.0], 100.0, 0.0, 0.0, ready=0.0)
     for step in range(1, 40):
         clock.now += 20.0 if step == 20 else 1.0
         assert not budget.enough(1, step)
@@ -93,7 +102,7 @@ def test_one_long_search_along_a_line_does_not_end_a_scale(monkeypatch: pytest.M
 
 def test_what_is_left_goes_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = Budget([(10, 10), (20, 20)], [4, 3], ready=0.0)
+    budget = Budget([(10, 10), (20, 20)], [4, 3], [1.0] * 2, ready=0.0)
     for step in (1, 2):
         clock.now += 1.0
         budget.enough(1, step)

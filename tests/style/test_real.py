@@ -33,7 +33,7 @@ def made(real_style: tuple[Path, Path], **keys: object) -> Studio:
 
 def painted(at: Studio, steps: int) -> tuple[Tensor, Tensor]:
     """The picture as it is saved, and its terms."""
-    budget = Budget(at.sizes, [steps] * len(at.sizes))
+    budget = Budget(at.sizes, [steps] * len(at.sizes), [1.0] * len(at.sizes))
     *_, state = transfer(at.easel, at.begin, partial(LBFGS, memory=20), budget)
     x = to_tensor(to_image(state.picture))
     return x, at.easel.judged(state.objective, x)

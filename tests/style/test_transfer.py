@@ -16,7 +16,7 @@ KEYS = {"lbfgs": {"memory": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "ave
 
 def painted(made: Easel, method: str = "lbfgs", steps: int = 8, sizes: list[Size] = SIZES) -> list[State]:
     descend = partial(DESCENTS[method], **KEYS[method])  # type: ignore[arg-type]
-    return list(transfer(made, made.content, descend, Budget(sizes, [steps] * len(sizes))))
+    return list(transfer(made, made.content, descend, Budget(sizes, [steps] * len(sizes), [1.0] * len(sizes))))
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])

@@ -152,6 +152,32 @@ def test_names_mean_themselves(paint: Paint, studio: Path, name: str) -> None:
         assert len(list(studio.glob("aaaa*"))) == 3
 
 
+def test_what_memory_ends_at_the_full_size_is_kept_though_it_cannot_be_looked_at(
+    paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, looks = transfers.Easel.part, 0
+
+    def part(self: Any, objective: Any, x: torch.Tensor, *where: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks > 6:
+            raise RuntimeError("out of memory")
+        return before(self, objective, x, *where)
+
+    monkeypatch.setattr(transfers.Easel, "part", part)
+    _, err = paint("coarsest=99", "first_steps=30", code=1)
+    assert "out of memory" in err and err.endswith("photo_one.png is as far as it came\n")
+    said = about("photo_one.png")
+    assert not said["complete"] and 0 < said["losses"]["style"] < 1 and len(said["steps"]) == 1
+
+
+def test_a_painting_of_too_few_pixels_is_told(paint: Paint) -> None:
+    assert "one.png: fewer pixels than style_scale=2 asks for, and is not enlarged\n" in paint("style_scale=2")[0]
+    Image.new("RGB", (20, 20)).save("tiny.png")
+    out, _ = paint(pictures=("photo.png", "tiny.png"))
+    assert "tiny.png: fewer pixels than the picture will have, and is not enlarged\n" in out
+
+
 @pytest.mark.parametrize("when", [2, 6])
 def test_ctrl_c_keeps_what_there_is(paint: Paint, monkeypatch: pytest.MonkeyPatch, when: int) -> None:
     before, asked = Budget.enough, 0
@@ -234,7 +260,7 @@ def test_what_cannot_be_is_said_before_the_work(paint: Paint, studio: Path, word
 def test_without_weights_it_paints_with_its_own_and_says_why(studio: Path, cnnlab: Cnnlab) -> None:
     code, out, err = cnnlab("stylize", "photo.png", "one.png", *QUICK)
     assert code == 0 and err == ""
-    assert "\nfeatures=bundled: VGG-19's weights are not here (--download: 548 MB, once)\nbundled, 48x36 pixels" in out
+    assert "\nfeatures=bundled: VGG-19's weights are not here (--download: 575 MB, once)\nbundled, 48x36 pixels" in out
     said = about("photo_one.png")
     assert said["settings"]["features"]["name"] == "bundled"  # whatever is here another time
     code, out, _ = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
