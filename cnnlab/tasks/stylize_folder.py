@@ -4,8 +4,11 @@ import json
 import sys
 from collections import Counter
 from contextlib import suppress
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from PIL import Image
 
@@ -16,13 +19,14 @@ from cnnlab.core.image import formats
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.signals import Signals
 from cnnlab.core.text import plain
-from cnnlab.style.plan import Budget
 from cnnlab.tasks import parts
 from cnnlab.tasks.endings import ENDINGS
-from cnnlab.tasks.painter import SAVING_S, hashes, kept, number, paint, remarks, unhurried
+from cnnlab.tasks.painter import budget, hashes, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import about, clipped, hashed, notes, original, place_for
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import Workshop, studio
+
+LARGER = 1.1  # than a picture that memory made smaller must another be to be worth while
 
 
 class Live(Progress):
@@ -49,6 +53,8 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
     source, stream = Path(str(s.content)), sys.stderr if s.json else sys.stdout
     folder = Path(s.out).expanduser() if s.out else beside(source, shop)
     places = placed(source, folder)
+    if s.out and folder.suffix.lower() in ENDINGS:
+        raise UsageError(f"{plain(str(source))} is a folder: so must out= be, not {plain(folder.name)}")
     make(folder, source)
     styles = ", ".join(plain(one.path.name) for one in shop.styles)
     lines = [f"cnnlab stylize: {len(places)} photographs in the style of {styles}", *notes(*shop.styles), *shop.said]
@@ -57,9 +63,8 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
     for at, (photograph, out) in enumerate(places.items(), 1):
         before = f"{at:>{len(str(len(places)))}}/{len(places)}  {plain(photograph.name):<{wide}}  "
         try:
-            came = "there already"
-            if not done(out, photograph, shop):
-                came = "\n".join(one(shop, photograph, out, config, overrides, Live(before)))
+            came = one(shop, photograph, out, config, overrides, Live(before))
+            if came:
                 painted += 1
             elif s.json:
                 print(json.dumps({"photograph": str(photograph), "picture": str(out), "there": True}), flush=True)
@@ -67,10 +72,10 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
             raise
         except Exception as error:  # whatever it is, the others are painted
             failures.append(plain(photograph.name))
-            came = f"failed: {told(error)}"
+            came = [f"failed: {told(error)}"]
             if s.json:
                 print(json.dumps({"photograph": str(photograph), "error": told(error)}), flush=True)
-        print(before + came, file=stream, flush=True)
+        print(before + "\n".join(came or ["there already"]), file=stream, flush=True)
     there = len(places) - painted - len(failures)
     counts = f"{painted} painted, {there} there already, {len(failures)} failed"
     print(f"\n{plain(str(folder))}: {counts}", file=stream, flush=True)
@@ -81,6 +86,8 @@ def paint_folder(shop: Workshop, config: parts.Config, overrides: list[str]) -> 
 def beside(source: Path, shop: Workshop) -> Path:
     """The folder beside the photographs' own that is named after both."""
     here = source if source.name not in ("", "..") else source.resolve()
+    if not here.name:
+        raise UsageError(f"{plain(str(source))} has no name to call a folder by: out=DIR names one")
     return here.with_name(clipped("_".join([here.name, *(one.path.stem for one in shop.styles)]), 200))
 
 
@@ -96,17 +103,27 @@ def placed(source: Path, folder: Path) -> dict[Path, Path]:
     found = [one for one in found if not one.name.startswith(".")]
     if not found:
         raise CnnlabError(f"there are no pictures in {plain(str(source))} itself: folders in it are not looked into")
+    return {photo: folder / f"{name}.png" for photo, name in zip(found, apart(found), strict=True)}
+
+
+def apart(found: list[Path]) -> list[str]:
+    """A name for each file's picture that no other has, in capitals or not: its own without its ending, with it where
+    two are alike, and with a number where they still are."""
     names = [one.stem for one in found]
-    while len(twice := {name for name, count in Counter(map(str.lower, names)).items() if count > 1}):
+    for _ in range(2):  # a name with its ending may be another's without
+        twice = {name for name, count in Counter(map(str.lower, names)).items() if count > 1}
         names = [photo.name if name.lower() in twice else name for photo, name in zip(found, names, strict=True)]
-    return {photo: folder / f"{name}.png" for photo, name in zip(found, names, strict=True)}
+    taken = set[str]()
+    for at, name in enumerate(names):
+        numbered = chain([name], (f"{name}_{number}" for number in count_from(2)))
+        names[at] = next(one for one in numbered if one.lower() not in taken)
+        taken.add(names[at].lower())
+    return names
 
 
 def make(folder: Path, source: Path) -> None:
-    """Raises UsageError where it would be a picture's name or the photographs' own folder, where results would be
-    photographs the next time; Unwritable where it cannot be made."""
-    if folder.suffix.lower() in ENDINGS:
-        raise UsageError(f"{plain(str(source))} is a folder: so must out= be, not {plain(folder.name)}")
+    """Raises UsageError where it would be the photographs' own folder, where results would be photographs the next
+    time; Unwritable where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.samefile(source):
@@ -115,25 +132,32 @@ def make(folder: Path, source: Path) -> None:
         raise Unwritable(folder, error) from error
 
 
-def done(out: Path, photograph: Path, shop: Workshop) -> bool:
-    """Whether a photograph's picture is there whole, made of the same pictures with the same weights and settings."""
-    if not exists(out):
-        return False
-    with suppress(CnnlabError):
-        said = about(str(out))
-        return bool(said.get("complete")) and said["sha256"] == hashes(shop, hashed(str(photograph)))
-    return False
+def done(out: Path, photograph: Path, shop: Workshop) -> dict[str, Any] | None:
+    """What a photograph's picture says of itself that is there whole, made of the same pictures with the same weights
+    and settings."""
+    if exists(out):
+        with suppress(CnnlabError):
+            said = about(str(out))
+            if said.get("complete") and said["sha256"] == hashes(shop, hashed(str(photograph))):
+                return said
+    return None
 
 
 def one(
     shop: Workshop, photograph: Path, out: Path, config: parts.Config, overrides: list[str], progress: Progress
 ) -> list[str]:
-    """Paint one photograph; what came of it, in words. Raises CnnlabError where it cannot be begun, Unwritable where
-    its picture cannot be written."""
-    s, began = shop.settings, monotonic()
-    if exists(out) and not s.overwrite:
+    """Paint one photograph; what came of it, in words, and none where its picture is there, as large as it would be.
+    Raises CnnlabError where it cannot be begun, Unwritable where its picture cannot be written."""
+    s, began, there = shop.settings, monotonic(), done(out, photograph, shop)
+    if there and not there.get("shrunk"):
+        return []
+    if exists(out) and not there and not s.overwrite:
         raise UsageError(f"{plain(out.name)} is there, made otherwise: --overwrite replaces it, out=DIR leaves it")
     made = studio(shop, original(str(photograph), s.max_pixels))
+    if there and max(made.sizes[-1]) < LARGER * there["settings"]["size"]:
+        return []
+    if there and not s.overwrite:
+        raise UsageError(f"{plain(out.name)} is there, smaller than memory holds now: --overwrite replaces it")
     try:
         place_for(out, photograph, [style.path for style in made.styles], None, made.sizes[-1], overwrite=s.overwrite)
     except Unwritable as error:  # as for too long a name
@@ -141,12 +165,12 @@ def one(
     book = Sketchbook(s, made, config, overrides, began)
     try:
         with Signals() as signals:
-            budget = Budget(made.sizes, made.steps(s), s.seconds, began, SAVING_S)
-            outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
+            given = budget(s, made, made.steps(s), out, began)
+            outcome = paint(s, made, given, book, progress, lambda: signals.asked)
             if outcome.failure:
                 raise outcome.failure
             if outcome.done:
-                path, said = kept(s, made, outcome, budget, out)
+                path, said = kept(s, made, outcome, given, out)
                 book.conclude(path, said)
         if signals.asked:
             far = "painted" if outcome.done else "left out"
@@ -157,7 +181,7 @@ def one(
     losses, seconds = said["losses"], monotonic() - began
     if s.json:
         paths = {"photograph": photograph, "picture": path, "log": book.folder}
-        numbers = {"losses": losses, "steps": budget.taken, "seconds": seconds}
+        numbers = {"losses": losses, "steps": given.taken, "seconds": seconds}
         print(json.dumps({key: str(value) for key, value in paths.items()} | numbers), flush=True)
     (height, width), (content, style) = made.sizes[-1], (number(losses[key]) for key in ("content", "style"))
     came = f"{width}x{height}  content {content}  style {style}  {clock(seconds)}"

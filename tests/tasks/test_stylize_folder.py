@@ -11,6 +11,8 @@ from PIL import Image
 
 from cnnlab.style.easel import Easel
 from cnnlab.style.plan import Budget
+from cnnlab.style.room import Room
+from cnnlab.tasks.stylize_folder import apart
 
 Paint = Any
 
@@ -85,9 +87,44 @@ def test_names_that_differ_by_their_ending_alone_keep_it(paint: Paint, photos: P
     assert sorted(one.name for one in Path("photos_one").iterdir()) == names
 
 
+def test_no_two_pictures_have_one_name_whatever_the_disk_makes_of_capitals() -> None:
+    def named(*names: str) -> list[str]:
+        return apart([Path(name) for name in names])
+
+    assert named("IMG.jpg", "img.JPG", "img.jpg") == ["IMG.jpg", "img.JPG_2", "img.jpg_3"]
+    assert named("a.png", "A.JPG", "b.png") == ["a.png", "A.JPG", "b"]
+    assert named("a.png", "a.tiff", "a.png.bmp") == ["a.png", "a.tiff", "a.png.bmp"]
+    assert len({name.lower() for name in named("a.png", "A.PNG", "a.png.bmp", "a.png_2.bmp")}) == 4
+
+
+def test_a_folder_is_named_after_both_whatever_they_are_called(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("one.png").rename("one.png.jpg")
+    paint(pictures=("photos", "one.png.jpg"))
+    assert len(list(Path("photos_one.png").iterdir())) == 3
+    _, err = paint(pictures=("/", "two.png"), code=2)
+    assert err == "cnnlab: / has no name to call a folder by: out=DIR names one\n"
+
+
+def test_what_memory_made_smaller_is_done_until_there_is_more(
+    paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Room((27, 36), 1 << 40, 20)
+    with monkeypatch.context() as little:
+        little.setattr("cnnlab.tasks.studio.room", lambda *_: small)
+        assert "free memory holds 36x27 pixels, not 48x36" in paint(pictures=FOLDER)[0]
+        assert "0 painted, 3 there already, 0 failed" in paint(pictures=FOLDER)[0]
+    out, _ = paint(pictures=FOLDER, code=1)
+    assert "failed: a.png is there, smaller than memory holds now: --overwrite replaces it" in out
+    assert "3 painted" in paint("--overwrite", pictures=FOLDER)[0]
+    assert "3 there already" in paint("--overwrite", pictures=FOLDER)[0]
+
+
 def test_the_painting_is_looked_at_once_for_each_size(
     paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Image.open("photo.png").crop((0, 0, 48, 48)).save(photos / "aa.png")  # of another shape, in between
     before, looks = Easel.seen, list[Any]()
 
     def seen(self: Easel, x: Any) -> Any:
@@ -96,7 +133,7 @@ def test_the_painting_is_looked_at_once_for_each_size(
 
     monkeypatch.setattr(Easel, "seen", seen)
     paint(pictures=FOLDER)
-    assert len(looks) == 2 * 3 + 2  # two scales: each photograph, and the painting once
+    assert len(looks) == 2 * 4 + 2 * 2  # two scales: each photograph, and for each shape the painting once
 
 
 def test_ctrl_c_leaves_out_the_picture_at_hand_and_the_next_time_goes_on(
