@@ -23,6 +23,7 @@ from cnnlab.tasks.painting import Original, original, to_tensor
 from cnnlab.tasks.stylize_settings import Settings, fingerprint
 
 SHARE = 0.8  # of the memory that is free, which others may want too
+SPARE = 1.5  # of what looking at a picture takes; with less the C library's own losses count
 SIGHTS = 24  # of the paintings at other sizes that are kept; one is up to 2.4 MB of Gram matrices
 LATER = 24_000_000  # bytes of what is loaded as it is painted and written
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -156,8 +157,6 @@ def studio(shop: Workshop, content: Original, full: Size | None = None) -> Studi
     found = roomy(s, content.size, wanted, easel, device, look=full is not None)
     sizes = large_enough(sizes_to(found.size, s.coarsest), easel, names, cramped=found.size != wanted)
     easel = replace(easel, piece=in_one_go(s, found, easel))
-    if easel.piece != WHOLE or found.size != wanted or (full is None and found.past < past_steps(s)):
-        keep_nothing()
     forget(shop, easel, sizes)
     if s.color != "style":
         shown, painted = coloured(s.color, content, shop.styles, found.size, s.style_scale)
@@ -186,8 +185,11 @@ def past_steps(s: Settings) -> int:
 
 
 def in_one_go(s: Settings, found: Room, easel: Easel) -> int:
-    """The most pixels to look at in one go: WHOLE where memory holds the picture and every painting beside it."""
+    """The most pixels to look at in one go: WHOLE where memory holds the picture and every painting beside it. Where it
+    holds not much more, nothing that is freed is kept."""
     largest = max(height * width for height, width in (found.size, *easel.painting_sizes(found.size)))
+    if found.piece < SPARE * largest:
+        keep_nothing()
     return min(s.piece or WHOLE, found.piece if found.piece < largest else WHOLE)
 
 
