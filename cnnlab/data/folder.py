@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -101,7 +101,7 @@ def same(batch: object) -> object:
     return batch
 
 
-def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: bool = False) -> Iterator:
+def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: bool = False) -> Generator:
     """What `work` makes of each batch of indices, in order, by so many processes; 0: by this one."""
     context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
     more: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": context} if workers else {}
@@ -156,10 +156,11 @@ class Files:
         """Raises CnnlabError for a file that cannot be read any more."""
         device, lists = self.labels.device, [index.tolist() for index in batches]
         made = decoded(Decoding(self.paths, self.decoder), lists, self.workers, pin=device.type == "cuda")
-        for index, images in zip(batches, made, strict=True):
-            if isinstance(images, str):
-                raise CnnlabError(images)
-            yield images.to(device, non_blocking=True), self.labels[index]
+        with closing(made):  # left to be found as garbage, its workers would be waited for, ten seconds each
+            for index, images in zip(batches, made, strict=True):
+                if isinstance(images, str):
+                    raise CnnlabError(images)
+                yield images.to(device, non_blocking=True), self.labels[index]
 
 
 def check_shape(size: int, depth: int) -> None:

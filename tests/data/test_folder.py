@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -186,11 +187,12 @@ def test_a_process_ends_though_it_never_let_go_of_its_batches(root: Path) -> Non
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
-    files = load(root, workers=workers)
+    files, before = load(root, workers=workers), multiprocessing.active_children()
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
         batches(files)
     assert str(error.value) == f"no picture {files.paths[0]}"
+    assert multiprocessing.active_children() == before, "workers that wait to be found as garbage"
 
 
 @pytest.mark.slow
