@@ -75,7 +75,7 @@ def paint(
     return Outcome(state, done, failure)
 
 
-def budget(s: Settings, made: Studio, steps: list[int], out: Path, began: float) -> Budget:
+def budget_for(s: Settings, made: Studio, steps: list[int], out: Path, began: float) -> Budget:
     """What a picture may take: of the first scales, as many as there are `steps` for."""
     sizes = made.sizes[: len(steps)]
     height, width = made.sizes[-1]

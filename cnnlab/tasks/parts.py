@@ -107,7 +107,7 @@ def pipelines(augment: Config) -> Pipelines:
 def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(depth, height, width) of what the network sees, given the data set's. Raises UsageError."""
     try:
-        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:]
+        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8, device="meta")).shape[1:]
     except ValueError as error:
         raise UsageError(f"augment.eval: {error}") from error
     return depth, height, width

@@ -19,7 +19,7 @@ from cnnlab.style.plan import Budget
 from cnnlab.style.transfer import State
 from cnnlab.tasks import parts
 from cnnlab.tasks.again import earlier
-from cnnlab.tasks.painter import budget, kept, number, paint, remarks, unhurried
+from cnnlab.tasks.painter import budget_for, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import notes, original, place_for
 from cnnlab.tasks.scoring import scored
 from cnnlab.tasks.sketch import Sketchbook
@@ -62,23 +62,17 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         steps = before.steps if before else made.steps(s)
         stream = sys.stderr if s.json else sys.stdout
         print("\n".join(opening(s, made, out, device)), file=stream, flush=True)
-        single(
-            s,
-            made,
-            budget(s, made, steps, out, began),
-            out,
-            Sketchbook(s, made, config, overrides, began),
-            Progress(stream),
-        )
+        budget, book = budget_for(s, made, steps, out, began), Sketchbook(s, made, config, overrides, began)
+        single(s, made, budget, out, book, Progress(stream))
 
 
-def single(s: Settings, made: Studio, given: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
+def single(s: Settings, made: Studio, budget: Budget, out: Path, book: Sketchbook, progress: Progress) -> None:
     """Paint one picture. What was painted before something went wrong is written first, and then that is raised."""
     try:
         with Signals() as signals:
-            outcome = paint(s, made, given, book, progress, lambda: signals.asked)
-            path, about = kept(s, made, outcome, given, out)
-        told(s, made, outcome.state, path, about["losses"], given, book.folder)
+            outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
+            path, about = kept(s, made, outcome, budget, out)
+        told(s, made, outcome.state, path, about["losses"], budget, book.folder)
         book.conclude(path, about)
     finally:
         progress.end()

@@ -21,7 +21,7 @@ from cnnlab.core.signals import Signals
 from cnnlab.core.text import plain
 from cnnlab.tasks import parts
 from cnnlab.tasks.endings import ENDINGS
-from cnnlab.tasks.painter import budget, hashes, kept, number, paint, remarks, unhurried
+from cnnlab.tasks.painter import budget_for, hashes, kept, number, paint, remarks, unhurried
 from cnnlab.tasks.painting import about, clipped, hashed, notes, original, place_for
 from cnnlab.tasks.sketch import Sketchbook
 from cnnlab.tasks.studio import Workshop, studio
@@ -165,12 +165,12 @@ def one(
     book = Sketchbook(s, made, config, overrides, began)
     try:
         with Signals() as signals:
-            given = budget(s, made, made.steps(s), out, began)
-            outcome = paint(s, made, given, book, progress, lambda: signals.asked)
+            budget = budget_for(s, made, made.steps(s), out, began)
+            outcome = paint(s, made, budget, book, progress, lambda: signals.asked)
             if outcome.failure:
                 raise outcome.failure
             if outcome.done:
-                path, said = kept(s, made, outcome, given, out)
+                path, said = kept(s, made, outcome, budget, out)
                 book.conclude(path, said)
         if signals.asked:
             far = "painted" if outcome.done else "left out"
@@ -181,7 +181,7 @@ def one(
     losses, seconds = said["losses"], monotonic() - began
     if s.json:
         paths = {"photograph": photograph, "picture": path, "log": book.folder}
-        numbers = {"losses": losses, "steps": given.taken, "seconds": seconds}
+        numbers = {"losses": losses, "steps": budget.taken, "seconds": seconds}
         print(json.dumps({key: str(value) for key, value in paths.items()} | numbers), flush=True)
     (height, width), (content, style) = made.sizes[-1], (number(losses[key]) for key in ("content", "style"))
     came = f"{width}x{height}  content {content}  style {style}  {clock(seconds)}"

@@ -45,6 +45,11 @@ def test_pipelines_that_cannot_be_are_refused() -> None:
         parts.input_shape(made.eval, (1, 8, 8))
 
 
+def test_a_shape_that_a_record_claims_takes_no_memory() -> None:
+    made = parts.pipelines(CONFIG["augment"])
+    assert parts.input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
+
+
 def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path: Path) -> None:
     path = checkpoint.find(tiny_run / "checkpoints", "last")
     groups, record = checkpoint.load(path)
