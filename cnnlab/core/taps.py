@@ -41,7 +41,11 @@ def passing(
 
     def watch(name: str, found: dict[str, Tensor], *, before: bool) -> Any:
         def keep(module: nn.Module, given: Any, out: Any) -> None:
-            found[name] = given[0] if before else out
+            value = given[0] if before else out
+            if not isinstance(value, Tensor):
+                raise UsageError(f"{name} gives a {type(value).__name__}, not one tensor: name another layer")
+            # torchvision's residual networks add to what a layer gave, in place.
+            found[name] = value.clone()
 
         return layer(model, name).register_forward_hook(keep)
 
@@ -52,6 +56,8 @@ def passing(
     finally:
         for handle in handles:
             handle.remove()
+    if unseen := [n for n in entering if n not in inside] + [n for n in leaving if n not in outside]:
+        raise UsageError(f"{unseen[0]} is not called by the network as a layer of its own: name one around it")
     return {name: inside[name] for name in entering}, {name: outside[name] for name in leaving}, answer
 
 

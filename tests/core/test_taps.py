@@ -33,3 +33,26 @@ def test_what_goes_in_what_comes_out_and_the_answer_are_of_one_pass() -> None:
     assert torch.equal(answer, model(x)) and torch.equal(leaving["0"], model[0](x))
     assert not model[2]._forward_hooks
     assert last_linear(model) == "2" and last_linear(nn.Sequential(nn.Conv2d(1, 1, 1))) is None
+
+
+class Odd(nn.Module):
+    """Adds to what a layer gave, in place, as torchvision's residual networks do; gives two; leaves one out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pair, self.idle = nn.Linear(3, 3), nn.LSTM(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.conv(x)
+        out += 1
+        return out + self.pair(x)[0]
+
+
+def test_a_layers_output_stays_what_it_was_whatever_is_added_to_it() -> None:
+    model, x = Odd(), torch.randn(4, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(model, x, ["conv"])["conv"], model.conv(x))
+    with pytest.raises(UsageError, match="pair gives a tuple, not one tensor: name another layer"):
+        outputs(model, x, ["pair"])
+    with pytest.raises(UsageError, match="idle is not called by the network as a layer of its own"):
+        outputs(model, x, ["idle"])
