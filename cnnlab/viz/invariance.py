@@ -42,15 +42,18 @@ CHANGES: dict[str, Callable[[Tensor, float], list[Tensor]]] = {
 UNITS = {"shift": "pixels", "rotation": "degrees", "darkening": "share of the light taken away"}
 
 
-def distance(before: Tensor, after: Tensor) -> float:
-    """The mean over pictures of the Euclidean distance between (N, ...) outputs, over that between each picture's and
-    the next one's of `before`: 0 where nothing changed, 1 where a picture's output moved as far as another picture is.
-    0, too, of a layer that says the same of every picture."""
-    a, b = (out.flatten(1).cpu().double() for out in (before, after))
-    apart = float((a - a.roll(1, 0)).norm(dim=1).mean())
-    return float((a - b).norm(dim=1).mean()) / apart if apart else 0.0
+def apart(one: Tensor, other: Tensor) -> float:
+    """The mean over pictures of the Euclidean distance between (N, ...) outputs."""
+    a, b = (out.flatten(1).cpu().double() for out in (one, other))
+    return float((a - b).norm(dim=1).mean())
 
 
-def unchanged(before: Tensor, after: Tensor, tolerance: float = 0.05) -> float:
+def distance(before: Tensor, after: Tensor, others: float) -> float:
+    """How far outputs are `apart`, over how far those of different pictures are: 0 where nothing changed, 1 where a
+    picture's output moved as far as another picture is. 0, too, of a layer that says the same of every picture."""
+    return apart(before, after) / others if others else 0.0
+
+
+def unchanged(before: Tensor, after: Tensor, largest: float, tolerance: float = 0.05) -> float:
     """The share of outputs that stayed within `tolerance` of their layer's largest magnitude."""
-    return float(((before - after).abs() <= tolerance * before.abs().max()).float().mean())
+    return float(((before - after).abs() <= tolerance * largest).float().mean())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cnnlab.viz.invariance import CHANGES, UNITS, darkened, distance, rotated, shifted, unchanged
+from cnnlab.viz.invariance import CHANGES, UNITS, apart, darkened, distance, rotated, shifted, unchanged
 
 X = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
 
@@ -34,7 +34,9 @@ def test_a_turn_keeps_lengths_on_a_picture_that_is_not_square() -> None:
 
 def test_one_is_as_far_as_another_picture() -> None:
     a = torch.randn(5, 4, 3, 3)
-    assert distance(a, a) == 0 and distance(a, a.roll(1, 0)) == pytest.approx(1)
-    assert distance(a, a + (a - a.roll(1, 0)) / 4) == pytest.approx(0.25)
-    assert distance(torch.ones(3, 2), torch.zeros(3, 2)) == 0, "a layer that says the same of every picture"
-    assert unchanged(a, a) == 1 and unchanged(torch.tensor([1.0, 2.0]), torch.tensor([1.05, 2.5])) == 0.5
+    far = apart(a, a.roll(1, 0))
+    assert far == pytest.approx(float((a - a.roll(1, 0)).square().sum((1, 2, 3)).sqrt().mean()))
+    assert distance(a, a, far) == 0 and distance(a, a.roll(1, 0), far) == pytest.approx(1)
+    assert distance(a, a + (a - a.roll(1, 0)) / 4, far) == pytest.approx(0.25)
+    assert distance(torch.ones(3, 2), torch.zeros(3, 2), 0.0) == 0, "a layer that says the same of every picture"
+    assert unchanged(a, a, 1.0) == 1 and unchanged(torch.tensor([1.0, 2.0]), torch.tensor([1.05, 2.5]), 2.0) == 0.5

@@ -18,9 +18,10 @@ from cnnlab.models.layers import FractionalMaxPool
 from cnnlab.tasks import parts
 from cnnlab.tasks.looking import Look, NothingToShow
 from cnnlab.viz.figures import changes_figure
-from cnnlab.viz.invariance import CHANGES, UNITS, distance, unchanged
+from cnnlab.viz.invariance import CHANGES, UNITS, apart, distance, unchanged
 
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, FractionalMaxPool)
+Yard = dict[str, tuple[float, float]]  # of each layer: how far other pictures are, and its largest magnitude
 Found = dict[str, dict[str, dict[str, list[float]]]]  # of each change, of each layer, measures by amount
 
 
@@ -97,7 +98,8 @@ def measured(
     mean of as many pictures at once as go through the network together."""
     chunks = list(zip(pixels.split(look.at_once), labels.split(look.at_once), strict=True))
     share = [len(part) / len(pixels) for part, _ in chunks]
-    ones = [moved(trained, *chunk, amounts) for chunk in chunks]
+    yard = yardsticks(trained, pixels, look.at_once)
+    ones = [moved(trained, *chunk, amounts, yard) for chunk in chunks]
     return {
         change: {
             name: {
@@ -113,7 +115,21 @@ def measured(
     }
 
 
-def moved(trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]]) -> Found:
+def yardsticks(trained: parts.Trained, pixels: Tensor, at_once: int) -> Yard:
+    """What each layer's changes are held against, of all pictures, each beside the one before it."""
+    found: Yard = {}
+    for part, others in zip(pixels.split(at_once), pixels.roll(1, 0).split(at_once), strict=True):
+        beyond = answers(trained, others)[0]
+        for name, out in answers(trained, part)[0].items():
+            far, largest = found.get(name, (0.0, 0.0))
+            far += apart(out, beyond[name]) * len(part) / len(pixels)
+            found[name] = far, max(largest, float(out.abs().max()))
+    return found
+
+
+def moved(
+    trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], yard: Yard
+) -> Found:
     """`measured` for pictures that all go through the network at once; each changed copy of them by itself."""
     floats = pixels.float() / 255
     base, first = answers(trained, pixels)
@@ -122,7 +138,9 @@ def moved(trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mappi
         rows: dict[str, dict[str, list[float]]] = {name: {"distance": [], "unchanged": []} for name in base}
         rows["all"] = {"accuracy": [], "same_prediction": []}
         for amount in amounts[change]:
-            copies = [beside(base, first, labels, *answers(trained, as_levels(one))) for one in make(floats, amount)]
+            copies = [
+                beside(base, first, labels, *answers(trained, as_levels(one)), yard) for one in make(floats, amount)
+            ]
             for name, measures in rows.items():
                 for measure, values in measures.items():
                     values.append(fmean(copy[name][measure] for copy in copies))
@@ -131,11 +149,14 @@ def moved(trained: parts.Trained, pixels: Tensor, labels: Tensor, amounts: Mappi
 
 
 def beside(
-    base: dict[str, Tensor], first: Tensor, labels: Tensor, after: dict[str, Tensor], said: Tensor
+    base: dict[str, Tensor], first: Tensor, labels: Tensor, after: dict[str, Tensor], said: Tensor, yard: Yard
 ) -> dict[str, dict[str, float]]:
     """One changed copy's outputs and predictions beside those of the pictures as they are."""
     found = {
-        name: {"distance": distance(out, after[name]), "unchanged": unchanged(out, after[name])}
+        name: {
+            "distance": distance(out, after[name], yard[name][0]),
+            "unchanged": unchanged(out, after[name], yard[name][1]),
+        }
         for name, out in base.items()
     }
     right, same = (said.cpu() == labels), (said == first)

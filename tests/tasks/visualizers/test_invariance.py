@@ -7,7 +7,7 @@ from cnnlab.core.taps import outputs
 from cnnlab.data.sources import digits
 from cnnlab.tasks import parts
 from cnnlab.tasks.visualizers.invariance import told
-from cnnlab.viz.invariance import distance, shifted
+from cnnlab.viz.invariance import apart, distance, shifted
 from tests.conftest import TINY, Cnnlab
 from tests.visualized import found
 
@@ -31,12 +31,18 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
     trained, pictures = parts.load_run(str(run)), digits("test", root=None)
     index = torch.tensor(numbers["pictures"])
     before = outputs(trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"])
-    apart = []
+    moves, first = [], before["conv_1.conv"].relu()
     for moved in shifted(pictures.images[index].float() / 255, 1):
         again = (moved * 255).round().to(torch.uint8)
         after = outputs(trained.model, trained.preprocess(again), ["conv_1.conv"])["conv_1.conv"].relu()
-        apart.append(distance(before["conv_1.conv"].relu(), after))
-    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(sum(apart) / 4, rel=1e-4)
+        moves.append(distance(first, after, apart(first, first.roll(1, 0))))
+    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(sum(moves) / 4, rel=1e-4)
+    for batch_size in (7, 1):  # 20 are not a multiple, and one has no other beside it
+        again = found(cnnlab, *words, f"batch_size={batch_size}")["figures"]["invariance"]["runs"]["digits_cnn"]
+        for change, layers in ours.items():
+            for layer, measures in layers.items():
+                for name, values in measures.items():
+                    assert again[change][layer][name] == pytest.approx(values, rel=1e-4, abs=1e-4)
     one, two = (ours["shift"][f"conv_1 {side} pooling"]["distance"][1] for side in ("before", "after"))
     assert one != two and f"before pooling by {one:.2f}, and after it by {two:.2f}" in told(ours, [0, 1])
     right = (trained(pictures.images[index]).argmax(1) == pictures.labels[index]).double().mean()
