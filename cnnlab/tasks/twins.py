@@ -34,7 +34,8 @@ def doubles(shown: Scene, trained: parts.Trained | None, ratio: float | None) ->
         return []
     side: Split = "train" if shown.split == "test" else "test"
     other = parts.load_pictures(trained.config["dataset"], side).to(shown.pictures.labels.device)
-    return twins(shown.pictures, shown.index, other, side, ratio, shown.at_once) if len(other) <= MOST else []
+    name = "trainval" if side == "train" else side  # what is held out to validate with is among them
+    return twins(shown.pictures, shown.index, other, name, ratio, shown.at_once) if len(other) <= MOST else []
 
 
 def twins(one: PictureSet, index: Tensor, other: PictureSet, side: str, ratio: float, at_once: int) -> list[Twin]:

@@ -12,6 +12,8 @@ from cnnlab.tasks.twins import Twin
 def finding(maps: list[Map]) -> str:
     """What the maps show, in a line."""
     seen, k = maps[0].seen, maps[0].numbers["neighbours"]
+    n = int((seen.labels >= 0).sum())
+    of = f"{n:,} pictures" if n == len(seen) else f"{n:,} pictures whose class is known"
     right = [one.numbers["map"]["knn_accuracy"] for one in maps]
     if None in right:
         return (
@@ -19,16 +21,18 @@ def finding(maps: list[Map]) -> str:
         )
     if len(maps) > 1:
         each = ", ".join(f"{one.name} {share:.2%}" for one, share in zip(maps, right, strict=True))
-        return f"Pictures among their own class on the map, of {len(seen):,}: {each}"
-    return f"{right[0]:.2%} of {len(seen):,} pictures lie among their own class on the map"
+        return f"Among their own class on the map, of {of}: {each}"
+    return f"{right[0]:.2%} of {of} lie among their own class on the map"
 
 
 def noted(one: Map, other: Map | None = None) -> str:
     """What stands at a figure's foot."""
     if other is not None:
         n = other.numbers
+        began = f" began where {one.name}'s ended and" if "kl" in n else ""
+        over = "it" if began else f"{one.name}'s"
         return (
-            f"{other.name}'s map began where {one.name}'s ended and is laid over it; of {n['neighbours']} nearest "
+            f"{other.name}'s map{began} is laid over {over}; of {n['neighbours']} nearest "
             f"{n['features_shared']:.1%} are the same for both among the features, {n['map_shared']:.1%} on the map."
         )
     n, how = one.numbers, "t-SNE" if "kl" in one.numbers else "The first two principal components"
@@ -85,10 +89,11 @@ def told(album: Album, maps: list[Map], same: list[Twin], *, as_json: bool) -> N
         print(f"left between the maps once laid on each other{n['residual']:>23.1%}")
     for one in maps:
         if again := one.numbers["repeated"]:
-            print(f"\n{again:,} have exactly another's features: noise alone parts them on the map")
+            parted = "noise alone parts them on the map" if "kl" in one.numbers else "they lie on one place"
+            print(f"\n{again:,} have exactly another's features: {parted}")
     if same:
         pair = f"{maps[0].seen.names[same[0].place]} as {same[0].name}"
-        print(f"\n{len(same):,} are nearly in the other set too, {pair}: listed in scores.json")
+        print(f"\n{len(same):,} are nearly in the other set, {pair}: listed in scores.json")
     print(f"\n{place}")
     print("  map.html          to pan, zoom and search, in any browser")
     for figure in album.shown:

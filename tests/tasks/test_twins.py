@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cnnlab.data.pictures import Pictures
 from cnnlab.data.sources import cifar10
 from cnnlab.tasks import parts
+from cnnlab.tasks.eval import split_of
 from cnnlab.tasks.scene import scene
 from cnnlab.tasks.twins import doubles, twins
 
@@ -40,7 +42,13 @@ def test_what_all_resemble_is_no_twin() -> None:
 def test_they_are_looked_for_on_the_other_side(run: Path) -> None:
     trained = parts.load_run(str(run))
     shown = scene("test", None, 0, trained, None, torch.device("cpu"))
-    assert all(twin.name.startswith("train #") for twin in doubles(shown, trained, 0.6))
+    pairs = doubles(shown, trained, 0.6)
+    assert all(twin.name.startswith("trainval #") for twin in pairs) and pairs
+    named = split_of(trained, "trainval")  # where anybody would look the number up
+    for twin in pairs:
+        one, other = shown.pictures.images[twin.place], named.images[int(twin.name.split("#")[1])]
+        looks = [F.normalize((x - x.float().mean()).flatten(), dim=0) for x in (one.float(), other.float())]
+        assert float((looks[0] - looks[1]).norm()) == pytest.approx(twin.distance, rel=1e-4)
     back = scene("train", 100, 0, trained, None, torch.device("cpu"))
     assert all(twin.name.startswith("test #") for twin in doubles(back, trained, 0.9)) and doubles(back, trained, 0.9)
     assert doubles(shown, trained, None) == [] == doubles(shown, None, 0.5)

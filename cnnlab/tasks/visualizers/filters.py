@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.core.errors import CnnlabError, UsageError, reason
+from cnnlab.core.taps import layer as layer_of
 from cnnlab.tasks.looking import Look, NothingToShow
 from cnnlab.viz.cells import Cell, cells_figure
 from cnnlab.viz.figures import GREY, ORANGE
@@ -86,6 +87,9 @@ def found_in(weights: Tensor) -> list[bool]:
 def dead_of(look: Look, name: str, count: int) -> list[bool]:
     """Which filters' maps, as their block passes them on, were above zero in no picture."""
     block = name.split(".")[0]
+    if isinstance(layer_of(look.model, block), nn.Conv2d | nn.Linear):  # what it passes on is what its ReLU does
+        later = list(look.blocks)[list(look.blocks).index(block) :]
+        block = next((one for one in later if isinstance(layer_of(look.model, one), nn.ReLU)), block)
     peaks = look.survey.peaks[block]
     return peaks.dead.tolist() if peaks.value.shape[1] == count else [False] * count
 

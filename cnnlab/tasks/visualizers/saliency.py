@@ -59,7 +59,7 @@ def saliency(
         f"Against a {named(look, baseline)} picture; occlusion by {window}x{window} pixels every {stride}; SmoothGrad "
         f"of {samples} pictures, noise {noise:g} of the range."
     )
-    sample = torch.randperm(len(look.pictures), generator=look.rng())[: min(BATCH, look.at_once)].tolist()
+    sample = torch.randperm(len(look.pictures), generator=look.rng())[:BATCH].tolist()
     other = randomized(look.model, look.rng(), look.given(some(look.pictures, sample)))
     for number, subject in enumerate(look.subjects(count)):
         answer = look.answer(subject.pixels)
