@@ -5,6 +5,7 @@ import re
 import sys
 from contextlib import nullcontext
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ QUIET = (
     "hydra/hydra_logging=disabled",
 )
 # What a folder of a user's own configs may say of Hydra; all else there could name code to run.
-HARMLESS = {"job", "mode", "overrides", "run", "runtime", "sweep", "verbose"}
+HARMLESS = {"mode", "overrides", "run", "runtime", "sweep", "verbose"}
+# And of its job: not what would become of the environment, by which programs are found.
+NAMES = {"config_name", "id", "name", "num", "override_dirname"}
 
 
 class Escape(BaseException):
@@ -101,27 +104,42 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
 
     own = [word for word in overrides if not word.startswith("hydra")]
     ours: Any = OmegaConf.to_container(loaded(task, [], None).hydra)
-    for words in one_by_one(own):
+    for words in one_by_one(own, [CONFIGS, Path(config_dir)]):
         theirs: Any = OmegaConf.to_container(loaded(task, words, config_dir).hydra)
         for key in sorted(theirs.keys() | ours.keys()):
-            if key not in HARMLESS and theirs.get(key) != ours.get(key):
+            if key not in HARMLESS and apart(theirs.get(key), key) != apart(ours.get(key), key):
                 raise UsageError(
                     f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
                 )
 
 
-def one_by_one(overrides: list[str]) -> list[list[str]]:
-    """A sweep's overrides -> as many lists without sweeps as it takes for every value to be in one."""
+def apart(value: Any, key: str) -> Any:
+    """What Hydra's own part says under a key, without what is harmless."""
+    return {k: v for k, v in value.items() if k not in NAMES} if key == "job" and isinstance(value, dict) else value
+
+
+def one_by_one(overrides: list[str], places: list[Path]) -> list[list[str]]:
+    """A sweep's overrides -> as many lists without sweeps as it takes for every value to be in one, and every
+    combination of groups' options: what is read may hang on several (${model} in a list of defaults). `places`: the
+    folders that groups are in."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True)
+    parsed = list(zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True))
+    grouped = [any((place / one.key_or_group).is_dir() for place in places) for _, one in parsed]
     values = [
         [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
         if one.is_sweep_override()
         else [word]
         for word, one in parsed
     ]
-    return [[choice[i % len(choice)] for choice in values] for i in range(max(map(len, values), default=1))]
+    combined = list(product(*(choice for choice, group in zip(values, grouped, strict=True) if group)))
+    lists = list[list[str]]()
+    for i in range(max(len(combined), *map(len, values), 1)):
+        options = iter(combined[i % len(combined)])
+        lists.append(
+            [next(options) if g else choice[i % len(choice)] for choice, g in zip(values, grouped, strict=True)]
+        )
+    return lists
 
 
 def compose(task: str, overrides: list[str]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 import runpy
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
-from cnnlab.config import CONFIGS, TASKS, compose, groups, keys
+from cnnlab.config import CONFIGS, TASKS, compose, groups, keys, one_by_one
 from cnnlab.core.schema import build, call, check
 from cnnlab.core.text import literal
 from cnnlab.engine.optim import OPTIMIZERS
@@ -194,6 +195,7 @@ CODE = {
     "callbacks": "hydra: {callbacks: {c: {_target_: builtins.exec}}}",
     "launcher": "hydra: {launcher: {_target_: builtins.exec}}",
     "sweeper": "hydra: {sweeper: {_target_: builtins.exec}}",
+    "job": "hydra: {job: {env_set: {PATH: /tmp}}}",
     "job_logging": "hydra: {job_logging: {version: 1, handlers: {h: {(): builtins.exec}}}}",
 }
 
@@ -206,6 +208,20 @@ def test_a_sweep_over_ones_own_configs_is_looked_through_to_the_last(cnnlab: Cnn
     code, _, err = cnnlab("train", "-m", "--config-dir", "mine", "experiment=good,trap")
     assert code == 2 and "sets hydra.launcher" in err and not list((here / "outputs").rglob("*.yaml"))
     assert cnnlab("train", "-m", "--config-dir", "mine", "experiment=good", "seed=1,2")[0] == 0
+
+
+def test_a_sweep_is_looked_through_in_every_combination(cnnlab: Cnnlab, here: Path) -> None:
+    """Of a data set and a model a third file can be read, which neither would bring in with another."""
+    trap = here / "mine" / "model" / "size" / "digits_mnist_mlp.yaml"
+    trap.parent.mkdir(parents=True)
+    trap.write_text(f"# @package _global_\n{CODE['job_logging']}\n")
+    words = ["dataset=mnist,digits", "model=mnist_mlp,digits_cnn"]
+    code, _, err = cnnlab("train", "-m", "--config-dir", "mine", *words)
+    assert code == 2 and "sets hydra.job_logging" in err and not (here / "outputs").exists()
+    lists = one_by_one([*words, "seed=1,2,3,4,5"], [CONFIGS])
+    assert len(lists) == 5 and {tuple(one[:2]) for one in lists} == set(
+        product(["dataset=mnist", "dataset=digits"], ["model=mnist_mlp", "model=digits_cnn"])
+    )
 
 
 @pytest.mark.parametrize("part", CODE)
