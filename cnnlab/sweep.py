@@ -18,9 +18,11 @@ from cnnlab.core import sweep as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, told
 from cnnlab.core.files import new_folder
 from cnnlab.core.lock import Lock
+from cnnlab.core.runs import find_run
 from cnnlab.core.signals import WATCHED, end_with_parent
 from cnnlab.core.text import COMMAND, command, literal, plain, typed
 
+QUOTES = "'\""
 PARENT = "CNNLAB_SWEEP"  # names the process that the sweep was begun by to those that it begins
 STOP: list[int] = []  # the signal that asked this process, one of several, to stop
 BUSY: list[str] = []  # the run that it is making
@@ -31,10 +33,10 @@ class Sweep:
 
     def __init__(self, task: str, words: list[str], config_dir: str) -> None:
         """`words`: the overrides, with `resume=SWEEP` for one to go on with. Raises UsageError for one that is not."""
-        named = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("resume=")]
-        outputs = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("outputs=")]
-        self.words = [word for word in words if not word.startswith("resume=")]
+        named = [word.partition("=")[2].strip(QUOTES) for word in words if word.startswith("resume=")]
+        outputs = [word.partition("=")[2].strip(QUOTES) for word in words if word.startswith("outputs=")]
         place = Path(outputs[-1] if outputs else "outputs")
+        self.words = [fixed(word, place) for word in words if not word.startswith("resume=")]
         self.begun_before = bool(named)
         self.folder = sweeps.find_sweep(named[-1], place) if named else new_folder(place / task, "sweep")
         folder_flag = ["--config-dir", config_dir] if config_dir else []
@@ -114,6 +116,13 @@ class Sweep:
 
     def stopped(self, number: int) -> Stopped:
         return Stopped("the sweep was stopped" + (f"; {self.again} goes on" if self.began else ""), number)
+
+
+def fixed(word: str, outputs: Path) -> str:
+    """`init=last` or `best` as the run that it means as the sweep begins: later that would be one of its own."""
+    key, _, value = word.partition("=")
+    named = key == "init" and value.strip(QUOTES) in ("last", "best")
+    return f"init={literal(str(find_run(value.strip(QUOTES), outputs).absolute()))}" if named else word
 
 
 def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:

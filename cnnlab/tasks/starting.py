@@ -179,6 +179,13 @@ def initial_weights(training: Training) -> None:
         print(f"  left out: {plain(name)} (not in this network)")
 
 
+def source_of(name: str, outputs: str) -> str:
+    """What `init` names, as a place that means the same another time: `last` would be another run then. Raises
+    UsageError where there is no such run."""
+    place = Path(name)
+    return str((place if place.is_file() or not name.strip() else find_run(name, Path(outputs))).absolute())
+
+
 def weights_of(name: str, outputs: str) -> tuple[str, dict[str, Tensor]]:
     """A run's result, or a file -> what to call it, and its weights by name."""
     path = Path(name)
