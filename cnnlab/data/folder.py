@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import read_json, write_json
-from cnnlab.core.image import centred, read_picture
+from cnnlab.core.image import centred, of, read_picture
 from cnnlab.core.progress import Progress
 from cnnlab.core.signals import end_with_parent
 from cnnlab.core.text import plain
@@ -44,9 +44,16 @@ class Decoder:
 
     def __call__(self, path: str) -> np.ndarray:
         image = read_picture(path, max_pixels=self.max_pixels, side=self.size)
+        long, short = max(image.size), min(image.size)
+        if long * self.size**2 > short * self.max_pixels:  # and it would be enlarged to more
+            raise CnnlabError(f"{of(path)} is {long / short:,.0f} times as long as wide: too thin to cut a square from")
         mode = "L" if self.depth == 1 else "RGB"
         image = centred(image if image.mode == mode else image.convert(mode), self.size)
         return np.asarray(image).reshape(self.size, self.size, self.depth).transpose(2, 0, 1)
+
+
+class WorkerDied(CnnlabError):
+    """A process that decodes pictures ended, by whatever."""
 
 
 class Decoding(Dataset):
@@ -119,6 +126,10 @@ def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: 
         signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
     try:
         yield from made
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):  # torch's word for one that died
+            raise
+        raise WorkerDied(f"{error}; perhaps memory was short: dataset.workers=0 decodes without them") from error
     finally:
         del made  # which ends the workers, whoever still looks at this frame
 

@@ -89,16 +89,18 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     (root / "bee" / "new\nline.png").write_text("<script>")
     (root / "cat" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     draw(root / "cat" / "large.png", 1, (101, 100))
+    draw(root / "cat" / "thin.png", 1, (5000, 1))
     with pytest.raises(CnnlabError) as error:
         load(root, workers=workers)
     lines = str(error.value).splitlines()
-    expected = ["cut", "empty", "new\\nline", "large", "program", "z_link"]
-    assert [name in line for name, line in zip(expected, lines[:6], strict=True)] == [True] * 6
-    assert lines[6] == "6 pictures are broken; dataset.skip_broken=true goes on without"
+    expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
+    assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
+    assert "thin.png is 5,000 times as long as wide: too thin to cut a square from" in lines[5]
+    assert lines[7] == "7 pictures are broken; dataset.skip_broken=true goes on without"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load(root, workers=workers, skip_broken=True)
     assert len(files) + len(load(root, "test", skip_broken=True)) == 30
-    assert "6 pictures are broken and left out, of 36" in capsys.readouterr().out
+    assert "7 pictures are broken and left out, of 37" in capsys.readouterr().out
 
 
 def test_a_bomb_is_refused_by_its_head(root: Path) -> None:
