@@ -15,6 +15,7 @@ from cnnlab.core.run import Run
 from cnnlab.core.schema import call
 from cnnlab.engine.fit import NotFinite
 from cnnlab.tasks import parts
+from cnnlab.tasks.starting import initial_weights
 from cnnlab.tasks.training import Settings, Training, assemble
 from cnnlab.viz.figures import lr_figure
 
@@ -56,6 +57,8 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     s = replace(s, optim=s.optim | {"lr": r.lowest}, schedule={"name": "constant"}, log_every=1, ema_decay=None)
     with threads(s.threads):
         training = assemble(replace(s, epochs=r.steps))
+        if s.init is not None:
+            initial_weights(training)
         training.steps, training.schedule = r.steps, r.rate
         print(f"cnnlab lr-find: {s.model['name']} on {s.dataset['name']}, device {describe(training.device)}")
         rates, losses = gone_through(training)

@@ -16,6 +16,7 @@ from cnnlab.core.run import Run, read_lines
 from cnnlab.core.schema import call
 from cnnlab.core.signals import Signals
 from cnnlab.core.text import typed
+from cnnlab.data.folder import WorkerDied
 from cnnlab.data.pictures import PictureSet
 from cnnlab.engine.fit import NotFinite, Report
 from cnnlab.engine.metrics import brief, wilson
@@ -29,6 +30,7 @@ from cnnlab.tasks.starting import (
     folder_to_resume,
     initial_weights,
     reopened,
+    source_of,
     taken,
 )
 from cnnlab.tasks.training import Settings, Training, assemble, state
@@ -59,6 +61,8 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     if root and isinstance(root, str):  # a run must find its pictures from wherever it is resumed or scored
         settings = replace(settings, dataset=settings.dataset | {"root": str(Path(root).expanduser().absolute())})
     with threads(settings.threads):
+        if settings.init is not None:
+            settings = replace(settings, init=source_of(settings.init, settings.outputs))
         training = assemble(settings)
         if settings.init is not None:
             initial_weights(training)
@@ -104,7 +108,7 @@ def ended(error: BaseException, run: Run, training: Training) -> BaseException:
         run.state("interrupted" if stopped else "failed", reason=str(error))
     if isinstance(error, NotFinite):
         return not_finite(error, run, training)
-    if isinstance(error, Unwritable) or str(error).startswith("DataLoader worker"):  # torch's word for one that died
+    if isinstance(error, Unwritable | WorkerDied):
         return CnnlabError(f"{error}; {last_good(run)}")
     return error
 
@@ -154,6 +158,8 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     progress, validation = Progress(), dict[str, float]()
     best, best_epoch = best_so_far(run, len(training.train))
     patience, pause, saved_at = training.settings.early_stop_epochs, training.settings.save_every_minutes, monotonic()
+    if patience is not None and validated_at(run, done) and (done - 1) // len(training.train) - best_epoch >= patience:
+        return  # it had been stopped early, before it was scored
     try:
         for report in training.reports(done, asked=lambda: signals.asked):
             if report.due:
@@ -188,6 +194,11 @@ def best_so_far(run: Run, epoch_steps: int) -> tuple[float, int]:
     scores = [(row["validation/accuracy"], -((row["step"] - 1) // epoch_steps)) for row in rows]
     best, epoch = max(scores, default=(-1.0, 0))
     return best, -epoch
+
+
+def validated_at(run: Run, step: int) -> bool:
+    """Whether a run was validated after a step."""
+    return any(row["step"] == step and "validation/accuracy" in row for row in read_lines(run.metrics))
 
 
 def stop(run: Run, training: Training, report: Report, signal: int, *, saved: bool) -> None:
@@ -246,7 +257,8 @@ def finish(run: Run, training: Training) -> float:
     pictures = parts.load_pictures(training.settings.dataset, "test").to(training.device)
     logits, labels = training.answers(pictures)
     parts.write_answers(run.folder / "test.safetensors", logits, labels)
-    test, validation = brief(logits, labels), record["validation"]
+    test = brief(logits, labels)
+    validation = record["validation"] or training.score(training.validation)  # of a run made to end between two
     run.scalars("test", test, record["step"])
     both = {"validation": validation, "test": test}
     final = {f"final/{split}_{k}": scores[k] for split, scores in both.items() for k in ("accuracy", "loss")}
@@ -278,7 +290,8 @@ def not_finite(error: NotFinite, run: Run, training: Training) -> CnnlabError:
     with suppress(Unwritable):
         write_json(run.folder / "not_finite.json", {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
+    anew = f"cnnlab train {typed('init', str(run.folder))}" if checkpoint.steps(run.checkpoints) else "cnnlab train"
     return CnnlabError(
         f"{error}, on training pictures {first}, ... (all {len(indices)} in {run.folder}/not_finite.json);\n"
-        f"{last_good(run)}; a smaller optim.lr or clip_norm=1 often helps"
+        f"resumed, it would come there again; with `{anew}` a smaller optim.lr or clip_norm=1 often helps"
     )

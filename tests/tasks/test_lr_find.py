@@ -59,3 +59,9 @@ def test_a_loss_that_is_out_of_bounds_ends_it(cnnlab: Cnnlab, here: Path) -> Non
     for words, message in ((["lowest=1", "highest=0.1"], "lowest must be above 0"), (["steps=1"], "steps must be")):
         code, _, err = cnnlab("lr-find", *words)
         assert code == 2 and message in err
+
+
+def test_weights_that_are_named_are_begun_with(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    code, out, _ = cnnlab("lr-find", *TINY, f"init={tiny_run}", "steps=60")
+    assert code == 0 and f"weights from {tiny_run}, step 50: 8 of 8 tensors" in out
+    assert cnnlab("lr-find", *TINY, "init=nonsense")[0] == 2

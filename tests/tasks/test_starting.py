@@ -182,3 +182,34 @@ def test_what_a_killed_process_had_begun_to_write_is_cleared(cnnlab: Cnnlab, her
         (only_run(here) / place / ".x.123.part").write_bytes(b"half")
     assert cnnlab("train", "resume=last")[0] == 0
     assert not list(only_run(here).rglob("*.part"))
+
+
+def test_a_sweep_begins_at_the_run_that_was_last_before_it(cnnlab: Cnnlab, here: Path) -> None:
+    assert cnnlab("train", *TINY, "epochs=1")[0] == 0
+    first = only_run(here).absolute()
+    code, out, _ = cnnlab("train", "-m", *TINY, "epochs=1", "init=last", "seed=1,2")
+    assert code == 0 and out.count(f"weights from {first}, step 25: 8 of 8") == 2
+    (sweep,) = (here / "outputs" / "train").glob("*_sweep")
+    configs = [yaml.safe_load((sweep / run / "config.yaml").read_text()) for run in "01"]
+    assert [config["init"] for config in configs] == [str(first)] * 2
+    assert cnnlab("train", *TINY, "epochs=1", "init=nothing")[0] == 2
+
+
+def test_an_early_stopped_run_is_scored_again_and_not_trained_on(cnnlab: Cnnlab, here: Path) -> None:
+    words = ["schedule=constant", "optim.lr=1e-9", "early_stop_epochs=1", "epochs=10"]
+    assert cnnlab("train", *TINY, *words)[0] == 0
+    run = only_run(here)
+    before, steps = (run / "result.json").read_text(), checkpoint.steps(run / "checkpoints")
+    (run / "test.safetensors").unlink()
+    code, out, err = cnnlab("train", "resume=last")
+    assert (code, err) == (0, "") and (run / "test.safetensors").exists() and "epoch 3" not in out
+    assert checkpoint.steps(run / "checkpoints") == steps
+    assert json.loads((run / "result.json").read_text())["test"] == json.loads(before)["test"]
+
+
+def test_a_run_can_be_made_to_end_where_it_was_not_validated(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+    signal_at(50)
+    assert cnnlab("train", *TINY, "schedule=constant", "validate_every=150", "epochs=6")[0] == 130
+    code, _, err = cnnlab("train", "resume=last", "epochs=2")
+    result = json.loads((only_run(here) / "result.json").read_text())
+    assert (code, err) == (0, "") and result["step"] == 50 and 0 < result["validation"]["accuracy"] < 1
