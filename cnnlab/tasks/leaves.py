@@ -50,7 +50,7 @@ def leaves(album: Album, shown: Scene, maps: list[Map], same: list[Twin], grid: 
     lattice(album, first, grid)
     arrays(album.folder / "embedding.npz", maps, classes)
     write_json(album.folder / "scores.json", numbers)
-    write_text(album.folder / "map.html", map_page(title, facts(first), pins(maps, classes, same)))
+    write_text(album.folder / "map.html", map_page(title, facts(*maps), pins(maps, classes, same)))
     project(album.folder, maps, classes)
 
 

@@ -44,9 +44,11 @@ def noted(one: Map, other: Map | None = None) -> str:
     )
 
 
-def facts(one: Map) -> list[str]:
-    """What is said of a map beside it: what it is of, and the numbers."""
+def facts(one: Map, *others: Map) -> list[str]:
+    """What is said of a map beside it: what it is of, whose answers it shows where there are `others`, and the
+    numbers."""
     rows = [f"{one.seen.x.shape[1]:,} numbers of each picture: {one.where}"]
+    rows += [f"Predictions, neighbours and numbers are {one.name}'s, on every map"] * bool(others)
     both = "{}: {} among the features, {} on the map"
     return rows + [both.format(what, a, b) if a and b else f"{what}: {a or b}" for what, a, b in table(one)]
 

@@ -1,11 +1,16 @@
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from cnnlab.core import checkpoint
+from cnnlab.models.layers import stack
+from cnnlab.tasks.visualizers.filters import dead_of
 from tests.conftest import Cnnlab
 from tests.visualized import found
 
@@ -34,3 +39,13 @@ def test_dead_filters_are_told_and_the_training_is_held_against_its_beginning(cn
     assert like["0"] == pytest.approx(1) and like["2"] == pytest.approx(
         float(torch.nn.functional.cosine_similarity(first, last).mean()), rel=1e-5
     )
+
+
+def test_a_filter_is_dead_where_its_relu_is_and_not_its_convolution() -> None:
+    """Batch normalisation between them can move what is all below zero, or all above."""
+    model = stack(conv1_1=nn.Conv2d(1, 2, 3), norm1_1=nn.BatchNorm2d(2), relu1_1=nn.ReLU(), output=nn.Linear(4, 2))
+    peaks = {name: SimpleNamespace(dead=torch.tensor(dead), value=torch.zeros(1, 2)) for name, dead in
+             {"conv1_1": [False, True], "norm1_1": [False, True], "relu1_1": [True, False]}.items()}  # fmt: skip
+    survey = SimpleNamespace(peaks=peaks)
+    look: Any = SimpleNamespace(model=model, blocks=[name for name, _ in model.named_children()], survey=survey)
+    assert dead_of(look, "conv1_1", 2) == [True, False]
