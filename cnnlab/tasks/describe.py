@@ -61,6 +61,8 @@ def run(config: parts.Config, overrides: list[str]) -> None:
     own = {key: config.pop(key) for key in Asked.__annotations__ if key in config}
     a = call(Asked, own, "")
     if a.what in formulas.SHAPES:
+        if a.drawing is not None:
+            raise UsageError(f"drawing= draws a network or growth, and {a.what} is one layer")
         answer = call(formulas.SHAPES[a.what], a.shape, a.what)
         print(json.dumps(answer.numbers, indent=1) if a.json else "\n".join(folded(answer.lines)))
     elif a.what == "growth":

@@ -116,6 +116,7 @@ def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> 
         (["model=vgg16", "dataset.depth=2"], "dataset: depth must be 1 (grey) or 3 (colour), not 2"),
         (["resume=last"], "resume and init are of a training"),
         (["drawing=."], "drawing=. is a folder; name a file in it"),
+        (["conv", *CONV, "drawing=x.svg"], "drawing= draws a network or growth, and conv is one layer"),
     ],
 )
 def test_a_slip_is_one_line(cnnlab: Cnnlab, here: Path, words: list[str], message: str) -> None:
