@@ -60,9 +60,9 @@ def run(config: parts.Config, overrides: list[str], sweep_folder: Path | None = 
     root = settings.dataset.get("root")
     if root and isinstance(root, str):  # a run must find its pictures from wherever it is resumed or scored
         settings = replace(settings, dataset=settings.dataset | {"root": str(Path(root).expanduser().absolute())})
+    if settings.init is not None:
+        settings = replace(settings, init=source_of(settings.init, settings.outputs))
     with threads(settings.threads):
-        if settings.init is not None:
-            settings = replace(settings, init=source_of(settings.init, settings.outputs))
         training = assemble(settings)
         if settings.init is not None:
             initial_weights(training)
@@ -156,9 +156,10 @@ def begin(run: Run, training: Training, overrides: list[str], done: int) -> None
 def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
     """Go through the loop's reports; at each epoch's end validate, show and save."""
     progress, validation = Progress(), dict[str, float]()
-    best, best_epoch = best_so_far(run, len(training.train))
+    validated = validations(run)
+    best, best_epoch = best_so_far(validated, len(training.train))
     patience, pause, saved_at = training.settings.early_stop_epochs, training.settings.save_every_minutes, monotonic()
-    if patience is not None and validated_at(run, done) and (done - 1) // len(training.train) - best_epoch >= patience:
+    if patience is not None and done in validated and (done - 1) // len(training.train) - best_epoch >= patience:
         return  # it had been stopped early, before it was scored
     try:
         for report in training.reports(done, asked=lambda: signals.asked):
@@ -188,17 +189,17 @@ def watch(run: Run, training: Training, done: int, signals: Signals) -> None:
         progress.end()
 
 
-def best_so_far(run: Run, epoch_steps: int) -> tuple[float, int]:
-    """The best validation accuracy that a run which goes on has had, and in which epoch; below all, where none."""
-    rows = [row for row in read_lines(run.metrics) if "validation/accuracy" in row]
-    scores = [(row["validation/accuracy"], -((row["step"] - 1) // epoch_steps)) for row in rows]
+def validations(run: Run) -> dict[int, float]:
+    """{step: the validation accuracy after it} of a run which goes on."""
+    rows = read_lines(run.metrics)
+    return {row["step"]: row["validation/accuracy"] for row in rows if "validation/accuracy" in row}
+
+
+def best_so_far(validated: dict[int, float], epoch_steps: int) -> tuple[float, int]:
+    """The best validation accuracy, and in which epoch it was; below all, where there is none."""
+    scores = [(accuracy, -((step - 1) // epoch_steps)) for step, accuracy in validated.items()]
     best, epoch = max(scores, default=(-1.0, 0))
     return best, -epoch
-
-
-def validated_at(run: Run, step: int) -> bool:
-    """Whether a run was validated after a step."""
-    return any(row["step"] == step and "validation/accuracy" in row for row in read_lines(run.metrics))
 
 
 def stop(run: Run, training: Training, report: Report, signal: int, *, saved: bool) -> None:
