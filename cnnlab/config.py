@@ -103,19 +103,20 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
     from omegaconf import OmegaConf
 
     own = [word for word in overrides if not word.startswith("hydra")]
-    ours: Any = OmegaConf.to_container(loaded(task, [], None).hydra)
+    ours = own_part(OmegaConf.to_container(loaded(task, [], None).hydra))
     for words in one_by_one(own, [CONFIGS, Path(config_dir)]):
-        theirs: Any = OmegaConf.to_container(loaded(task, words, config_dir).hydra)
+        theirs = own_part(OmegaConf.to_container(loaded(task, words, config_dir).hydra))
         for key in sorted(theirs.keys() | ours.keys()):
-            if key not in HARMLESS and apart(theirs.get(key), key) != apart(ours.get(key), key):
+            if theirs.get(key) != ours.get(key):
                 raise UsageError(
                     f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
                 )
 
 
-def apart(value: Any, key: str) -> Any:
-    """What Hydra's own part says under a key, without what is harmless."""
-    return {k: v for k, v in value.items() if k not in NAMES} if key == "job" and isinstance(value, dict) else value
+def own_part(hydra: Any) -> dict[str, Any]:
+    """Of what Hydra is told of itself, all that is not harmless."""
+    job = {key: value for key, value in hydra["job"].items() if key not in NAMES}
+    return {key: value for key, value in hydra.items() if key not in HARMLESS} | {"job": job}
 
 
 def one_by_one(overrides: list[str], places: list[Path]) -> list[list[str]]:
