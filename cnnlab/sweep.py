@@ -22,7 +22,6 @@ from cnnlab.core.runs import find_run
 from cnnlab.core.signals import WATCHED, end_with_parent
 from cnnlab.core.text import COMMAND, command, literal, plain, typed
 
-QUOTES = "'\""
 PARENT = "CNNLAB_SWEEP"  # names the process that the sweep was begun by to those that it begins
 STOP: list[int] = []  # the signal that asked this process, one of several, to stop
 BUSY: list[str] = []  # the run that it is making
@@ -33,8 +32,8 @@ class Sweep:
 
     def __init__(self, task: str, words: list[str], config_dir: str) -> None:
         """`words`: the overrides, with `resume=SWEEP` for one to go on with. Raises UsageError for one that is not."""
-        named = [word.partition("=")[2].strip(QUOTES) for word in words if word.startswith("resume=")]
-        outputs = [word.partition("=")[2].strip(QUOTES) for word in words if word.startswith("outputs=")]
+        named = [unquoted(word) for word in words if word.startswith("resume=")]
+        outputs = [unquoted(word) for word in words if word.startswith("outputs=")]
         place = Path(outputs[-1] if outputs else "outputs")
         self.words = [fixed(word, place) for word in words if not word.startswith("resume=")]
         self.begun_before = bool(named)
@@ -118,11 +117,16 @@ class Sweep:
         return Stopped("the sweep was stopped" + (f"; {self.again} goes on" if self.began else ""), number)
 
 
+def unquoted(word: str) -> str:
+    """The value of `key=value`, without quotes around it."""
+    return word.partition("=")[2].strip("'\"")
+
+
 def fixed(word: str, outputs: Path) -> str:
     """`init=last` or `best` as the run that it means as the sweep begins: later that would be one of its own."""
-    key, _, value = word.partition("=")
-    named = key == "init" and value.strip(QUOTES) in ("last", "best")
-    return f"init={literal(str(find_run(value.strip(QUOTES), outputs).absolute()))}" if named else word
+    if not word.startswith("init=") or (name := unquoted(word)) not in ("last", "best"):
+        return word
+    return f"init={literal(str(find_run(name, outputs).absolute()))}"
 
 
 def job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
