@@ -45,6 +45,10 @@ class Easel:
         """Each painting's size beside a picture's."""
         return [painting_size(own, size, self.style_scale) for own in self.style_sizes]
 
+    def largest_painting(self, size: Size) -> int:
+        """The pixels of the largest of them."""
+        return max(height * width for height, width in self.painting_sizes(size))
+
     def beside(self, size: Size) -> float:
         """The pixels of the paintings that are looked at beside a picture's of a size, as a share of these."""
         return sum(height * width for height, width in self.painting_sizes(size)) / (size[0] * size[1])

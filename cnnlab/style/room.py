@@ -40,9 +40,8 @@ def room(free: int, own: Size, longest: int, easel: Easel, past: int, each: floa
 
     def left(size: Size, past: int) -> float:
         """For looking at it."""
-        paintings = max(height * width for height, width in easel.painting_sizes(size))
         pictures = size[0] * size[1] * (ARRAYS * PIXEL + past * PAST + content(easel))
-        return free - max(pictures, PAINTINGS * PIXEL * paintings)
+        return free - max(pictures, PAINTINGS * PIXEL * easel.largest_painting(size))
 
     def holds(size: Size, past: int = least) -> bool:
         return left(size, past) >= each * min(size[0] * size[1], WORKABLE)
@@ -60,9 +59,8 @@ def room(free: int, own: Size, longest: int, easel: Easel, past: int, each: floa
 def to_look(free: int, size: Size, easel: Easel, each: float) -> Room | None:
     """How a picture of a size can be looked at once, without a gradient, in so many bytes; None where it cannot."""
     each /= 1 + BACK
-    paintings = max(height * width for height, width in easel.painting_sizes(size))
     pixels = size[0] * size[1]
-    rest = free - max(pixels * (LOOKED * PIXEL + content(easel)), PAINTINGS * PIXEL * paintings)
+    rest = free - max(pixels * (LOOKED * PIXEL + content(easel)), PAINTINGS * PIXEL * easel.largest_painting(size))
     return Room(size, int(rest / each), 0) if rest >= each * min(pixels, WORKABLE) else None
 
 

@@ -187,7 +187,7 @@ def past_steps(s: Settings) -> int:
 def in_one_go(s: Settings, found: Room, easel: Easel) -> int:
     """The most pixels to look at in one go: WHOLE where memory holds the picture and every painting beside it. Where it
     holds not much more, nothing that is freed is kept."""
-    largest = max(height * width for height, width in (found.size, *easel.painting_sizes(found.size)))
+    largest = max(found.size[0] * found.size[1], easel.largest_painting(found.size))
     if found.piece < SPARE * largest:
         keep_nothing()
     return min(s.piece or WHOLE, found.piece if found.piece < largest else WHOLE)
