@@ -19,14 +19,14 @@ DESCRIPTION, PREDICTOR = 270, 317  # tags of TIFF, the first also of EXIF: there
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a kind of picture file is written: Pillow's name, how it says what made it, and Pillow's options. `pace`:
-    seconds that a million pixels take at most on a slow core; `alpha`: whether it can have transparency; `side`: pixels
-    that a side may have; `paintings`: whose hashes it has room for."""
+    """How a kind of picture file is written: Pillow's name, how it says what made it, and Pillow's options.
+    `megapixel_s`: seconds that a million pixels take at most on a slow core; `alpha`: whether it can have transparency;
+    `side`: pixels that a side may have; `paintings`: whose hashes it has room for."""
 
     name: str
     said: Callable[[str], dict[str, Any]]
     options: dict[str, Any]
-    pace: float
+    megapixel_s: float
     alpha: bool = True
     side: int = maxsize
     paintings: int = maxsize
@@ -59,14 +59,14 @@ def as_tag(record: str) -> dict[str, Any]:
 
 
 # Of a painted picture level 4 makes as small a file as Pillow's 6, 2.5 times as fast.
-PNG = Format(name="PNG", said=as_text, options={"compress_level": 4}, pace=0.4)
+PNG = Format(name="PNG", said=as_text, options={"compress_level": 4}, megapixel_s=0.4)
 # EXIF is 64 kB in a JPEG: 5 kB of settings and losses, and up to 100 bytes for a painting's hash and weight.
-JPEG = Format(name="JPEG", said=as_exif, options={"quality": 95, "subsampling": 0}, pace=0.05, alpha=False,
+JPEG = Format(name="JPEG", said=as_exif, options={"quality": 95, "subsampling": 0}, megapixel_s=0.05, alpha=False,
               side=65_500, paintings=500)  # fmt: skip
-TIFF = Format(name="TIFF", said=as_tag, options={"compression": "tiff_adobe_deflate"}, pace=0.4)
+TIFF = Format(name="TIFF", said=as_tag, options={"compression": "tiff_adobe_deflate"}, megapixel_s=0.4)
 # Lossless: the other kind of WebP halves the colours' resolution at any quality, and strokes are made of colour. There
 # quality is effort: a file as small as at 80, 3.7 times as fast.
-WEBP = Format(name="WEBP", said=as_exif, options={"lossless": True, "quality": 20}, pace=0.5, side=16_383)
+WEBP = Format(name="WEBP", said=as_exif, options={"lossless": True, "quality": 20}, megapixel_s=0.5, side=16_383)
 ENDINGS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".tif": TIFF, ".tiff": TIFF, ".webp": WEBP}
 
 

@@ -79,7 +79,7 @@ def budget_for(s: Settings, made: Studio, steps: list[int], out: Path, began: fl
     """What a picture may take: of the first scales, as many as there are `steps` for."""
     sizes = made.sizes[: len(steps)]
     height, width = made.sizes[-1]
-    saving = SAVING_S + (FINISHING_S + format_of(out).pace) * height * width / 1e6
+    saving = SAVING_S + (FINISHING_S + format_of(out).megapixel_s) * height * width / 1e6
     return Budget(sizes, steps, [made.easel.beside(size) for size in sizes], s.seconds, began, saving)
 
 
