@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import Stopped, UsageError, nearest, not_one_of
-from cnnlab.sweep import Sweep, job
+from cnnlab.multirun import Sweep, job
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)

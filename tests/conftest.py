@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab import cli
+from cnnlab.cli import verbs
 from cnnlab.data.sources import data_root
 from tests.forks import Forks
 
@@ -42,7 +42,7 @@ def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         capsys.readouterr()
         code = 0
         try:
-            cli.main()
+            verbs.main()
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsys.readouterr()

@@ -26,7 +26,7 @@ def preload() -> None:
 
 def child(order: dict[str, object]) -> None:
     """Become `cnnlab WORDS` in a folder, both outputs into a file."""
-    from cnnlab import cli
+    from cnnlab.cli import verbs
 
     os.setsid()
     os.chdir(str(order["folder"]))
@@ -36,7 +36,7 @@ def child(order: dict[str, object]) -> None:
     sys.argv = ["cnnlab", *order["words"]]  # type: ignore[misc]
     code = 1
     try:
-        cli.main()
+        verbs.main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)

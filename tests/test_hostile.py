@@ -209,7 +209,7 @@ def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Pa
 
 @pytest.mark.parametrize("name", ["<script>x", "[red]x$\\frac{", "${now:}", "a'b\\", "x" * 90])
 def test_a_name_means_nothing_but_itself(cnnlab: Cnnlab, here: Path, name: str) -> None:
-    from cnnlab.core.text import literal
+    from cnnlab.core.quoting import literal
 
     code, err = told(cnnlab, "train", *TINY, "epochs=1", f"name={literal(name)}")
     assert code == 0, err
@@ -221,7 +221,7 @@ def test_a_name_means_nothing_but_itself(cnnlab: Cnnlab, here: Path, name: str) 
 
 @pytest.mark.parametrize("name", ["../x", "a\nb", "a\x1b[31mb", "..", "", "a/b"])
 def test_a_name_that_cannot_be_a_folders_is_refused(cnnlab: Cnnlab, here: Path, name: str) -> None:
-    from cnnlab.core.text import literal
+    from cnnlab.core.quoting import literal
 
     code, err = told(cnnlab, "train", *TINY, f"name={literal(name)}")
     assert code == 2 and "name must be usable in a folder's name" in err and not list(here.iterdir())

@@ -9,9 +9,9 @@ import yaml
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call
-from cnnlab.tasks import eval as eval_task
+from cnnlab.tasks.eval import command as eval_task
 from cnnlab.tasks import predict
-from cnnlab.tasks.training import Settings
+from cnnlab.tasks.train.trainer import Settings
 from tests.conftest import Cnnlab
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
     assert len(quick) >= 8
     paint = ["features.name=random", "size=48", "coarsest=40", "steps=2", "first_steps=2"]
     shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"], "stylize": paint}
-    monkeypatch.setattr("cnnlab.engine.ceilings.SECONDS", 0.02)
+    monkeypatch.setattr("cnnlab.engine.roofline.SECONDS", 0.02)
     for words in quick:
         code, out, err = cnnlab(*words, *shorter.get(words[0], []))
         assert code == 0 and out, f"{' '.join(words)}: {err}"
@@ -92,11 +92,11 @@ def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> 
     from torch import nn
 
     from cnnlab.data.augment import OPS, Pipeline
-    from cnnlab.data.draws import Draws
-    from cnnlab.data.op import Op
+    from cnnlab.data.counter_rng import Draws
+    from cnnlab.data.operation import Op
     from cnnlab.models import MODELS
     from cnnlab.models.layers import stack
-    from cnnlab.tasks.parts import build_model
+    from cnnlab.tasks.trained_run import build_model
 
     scope = {"nn": nn, "math": math, "stack": stack, "torch": torch, "Op": Op, "Shape": tuple}
     for code in re.findall(r"```python\n(def .*?)```", README, re.DOTALL):

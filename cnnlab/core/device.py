@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.text import command
+from cnnlab.core.quoting import command
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "tensorboard", "numpy", "safetensors")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from cnnlab.core.text import plain
+from cnnlab.core.quoting import plain
 
 
 class CnnlabError(Exception):

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import write_whole
-from cnnlab.core.text import plain
+from cnnlab.core.quoting import plain
 
 MAX_PIXELS = 100_000_000  # a picture of more is refused before it is decoded
 # What is tried, whatever a file's name says. Others of Pillow's formats are programs for an interpreter, or decoded

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cnnlab.core.errors import UsageError, nearest, not_one_of
-from cnnlab.core.text import plain
+from cnnlab.core.quoting import plain
 
 T = TypeVar("T")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}

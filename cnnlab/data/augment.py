@@ -16,30 +16,30 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import call, pick
-from cnnlab.data import colours, mixing, moves
-from cnnlab.data.draws import Draws
-from cnnlab.data.op import Mix, Op, as_float, either
+from cnnlab.data import photometric, mixup, geometric
+from cnnlab.data.counter_rng import Draws
+from cnnlab.data.operation import Mix, Op, as_float, either
 
 OPS: dict[str, Callable[..., Op | Mix]] = {
-    "affine": moves.affine,
-    "alternating_flip": moves.alternating_flip,
-    "brightness": colours.brightness,
-    "center_crop": moves.center_crop,
-    "contrast": colours.contrast,
-    "crop": moves.crop,
-    "cutmix": mixing.cutmix,
-    "cutout": moves.cutout,
-    "flip_left_right": moves.flip_left_right,
-    "flip_up_down": moves.flip_up_down,
-    "hue": colours.hue,
-    "mixup": mixing.mixup,
-    "normalize": colours.normalize,
-    "randaugment": moves.randaugment,
-    "saturation": colours.saturation,
-    "shift": moves.shift,
-    "transpose": moves.transpose,
-    "views": moves.views,
-    "whiten": colours.whiten,
+    "affine": geometric.affine,
+    "alternating_flip": geometric.alternating_flip,
+    "brightness": photometric.brightness,
+    "center_crop": geometric.center_crop,
+    "contrast": photometric.contrast,
+    "crop": geometric.crop,
+    "cutmix": mixup.cutmix,
+    "cutout": geometric.cutout,
+    "flip_left_right": geometric.flip_left_right,
+    "flip_up_down": geometric.flip_up_down,
+    "hue": photometric.hue,
+    "mixup": mixup.mixup,
+    "normalize": photometric.normalize,
+    "randaugment": geometric.randaugment,
+    "saturation": photometric.saturation,
+    "shift": geometric.shift,
+    "transpose": geometric.transpose,
+    "views": geometric.views,
+    "whiten": photometric.whiten,
 }
 LAST = ("whiten", "normalize")  # in this order, after all else, wherever they are named
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.draws import Draws
-from cnnlab.data.pictures import PictureSet
+from cnnlab.data.counter_rng import Draws
+from cnnlab.data.dataset import PictureSet
 
 # (N, C, H, W) float pictures; (N,) labels, or (N, classes) shares where pictures are mixed
 Batch = tuple[Tensor, Tensor]

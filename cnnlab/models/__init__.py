@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from cnnlab.models.chapter import cnn, mlp
-from cnnlab.models.fixed import fixed_filters
-from cnnlab.models.zoo import alexnet, vgg
+from cnnlab.models.cnn import cnn, mlp
+from cnnlab.models.fixed_filters import fixed_filters
+from cnnlab.models.vgg_alexnet import alexnet, vgg
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,

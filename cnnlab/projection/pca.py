@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cnnlab.projection.neighbours import Points
+from cnnlab.projection.knn import Points
 from cnnlab.projection.tsne import Report
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from cnnlab.projection.neighbours import blocks
+from cnnlab.projection.knn import blocks
 
 SPACING = 0.4  # of the mesh's lines; the kernel is 1 wide. What it costs in exactness: docs/maps.md
 LEAST = 64  # lines over a map; a smaller one has finer spacing, down to an eighth: where all is close, errors add up

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.projection.affinities import Affinities, conditional, joint
-from cnnlab.projection.neighbours import Points
+from cnnlab.projection.knn import Points
 from cnnlab.projection.repulsion import exact, repulsion
 
 # Said each time that a sparse matrix is made; multiplying by one is all that is done here.

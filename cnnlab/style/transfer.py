@@ -11,10 +11,10 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.memory import hand_back
-from cnnlab.style.descent import LBFGS, Adam, Loss
-from cnnlab.style.easel import Easel
+from cnnlab.style.optimizers import LBFGS, Adam, Loss
+from cnnlab.style.tiled_loss import Easel
 from cnnlab.style.losses import Objective
-from cnnlab.style.plan import Budget, Size
+from cnnlab.style.scales import Budget, Size
 
 Descent = LBFGS | Adam
 

@@ -14,10 +14,10 @@ from cnnlab.core.progress import Progress
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call
 from cnnlab.engine.fit import NotFinite
-from cnnlab.tasks import parts
-from cnnlab.tasks.starting import initial_weights
-from cnnlab.tasks.training import Settings, Training, assemble
-from cnnlab.viz.figures import lr_figure
+from cnnlab.tasks import trained_run
+from cnnlab.tasks.train.resume import initial_weights
+from cnnlab.tasks.train.trainer import Settings, Training, assemble
+from cnnlab.viz.plots import lr_figure
 
 WORSE = 4.0  # times the best loss: the rate is too high by then
 BELOW = 10  # times smaller than the rate of the lowest loss is what is suggested
@@ -46,7 +46,7 @@ class Range:
         return (self.highest / self.lowest) ** (step / (self.steps - 1))
 
 
-def run(config: parts.Config, overrides: list[str]) -> float:
+def run(config: trained_run.Config, overrides: list[str]) -> float:
     """Go through the rates, print the suggestion, and write outputs/lr-find/<date>_<time>_<name>/; returns it."""
     own = {key: config.pop(key) for key in Range.__annotations__ if key in config}
     r, s = call(Range, own, ""), call(Settings, config, "")
@@ -66,7 +66,7 @@ def run(config: parts.Config, overrides: list[str]) -> float:
     if len(rates) < FEWEST:
         raise CnnlabError(f"the loss was out of bounds after {len(rates)} steps; a smaller lowest may help")
     found = suggestion(rates, smooth)
-    log = Run(new_folder(parts.outputs_folder(s.outputs) / "lr-find", s.name))
+    log = Run(new_folder(trained_run.outputs_folder(s.outputs) / "lr-find", s.name))
     for step, values in enumerate(zip(rates, losses, smooth, strict=True)):
         log.scalars("lr_find", dict(zip(("learning_rate", "loss", "smoothed_loss"), values, strict=True)), step)
     about: dict[str, Any] = {"suggestion": found, "rates": rates, "losses": losses, "smoothed": smooth}

@@ -16,8 +16,8 @@ from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.image import centred, read_picture
 from cnnlab.core.schema import call
-from cnnlab.core.text import plain
-from cnnlab.tasks import parts
+from cnnlab.core.quoting import plain
+from cnnlab.tasks import trained_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +37,14 @@ class Settings:
             raise ValueError(f"top must be at least 1, not {self.top}")
 
 
-def run(config: parts.Config, overrides: list[str]) -> None:
+def run(config: trained_run.Config, overrides: list[str]) -> None:
     """Print each picture's class, its probability and the next likely ones. Pictures that cannot be read are all named
     once the others are done. Raises UsageError where none was given, CnnlabError where one was unreadable."""
     s = call(Settings, config, "")
     if not s.pictures:
         raise UsageError("no pictures: cnnlab predict PICTURE...")
-    trained = parts.load_run(s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs)
-    dark = parts.data_settings(trained.config["dataset"]).light_on_dark
+    trained = trained_run.load_run(s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs)
+    dark = trained_run.data_settings(trained.config["dataset"]).light_on_dark
     rows, errors = [], []
     for name in s.pictures:
         try:
@@ -60,7 +60,7 @@ def run(config: parts.Config, overrides: list[str]) -> None:
         raise CnnlabError("\ncnnlab: ".join(errors))
 
 
-def likely(trained: parts.Trained, picture: Tensor, top: int) -> list[dict[str, Any]]:
+def likely(trained: trained_run.Trained, picture: Tensor, top: int) -> list[dict[str, Any]]:
     """The `top` classes of a (C, H, W) uint8 picture and their probabilities, the likeliest first."""
     probabilities, which = trained(picture.unsqueeze(0))[0].sort(descending=True)
     pairs = list(zip(which.tolist(), probabilities.tolist(), strict=True))[:top]
@@ -102,7 +102,7 @@ def border(image: Image.Image) -> int:
     return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
 
 
-def print_table(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
+def print_table(rows: list[dict[str, Any]], trained: trained_run.Trained) -> None:
     print(f"cnnlab predict: {trained.folder}, {trained.config['model']['name']}, step {trained.step:,}")
     for row in rows:
         first, *others = row["top"]
@@ -112,7 +112,7 @@ def print_table(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
             print(f"    {plain(other['class']):<18}{other['probability']:>8.2%}")
 
 
-def print_csv(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
+def print_csv(rows: list[dict[str, Any]], trained: trained_run.Trained) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["picture", "rank", "class", "probability", "changes"])
     for row in rows:
@@ -120,7 +120,7 @@ def print_csv(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
             writer.writerow([row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])])
 
 
-def print_json(rows: list[dict[str, Any]], trained: parts.Trained) -> None:
+def print_json(rows: list[dict[str, Any]], trained: trained_run.Trained) -> None:
     print(json.dumps({"run": str(trained.folder), "step": trained.step, "pictures": rows}))
 
 

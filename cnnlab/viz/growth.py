@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnnlab.viz.figures import BLUE, ORANGE, rendered
+from cnnlab.viz.plots import BLUE, ORANGE, rendered
 
 
 def growth_figure(sizes: Sequence[int], full: Sequence[int], shared: Sequence[int], title: str) -> np.ndarray:

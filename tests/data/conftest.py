@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.data.folder import Files, folder
+from cnnlab.data.image_folder import Files, folder
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"size": 8, "depth": 3, "test": 0.2, "test_seed": 0, "workers": 0, "skip_broken": False}

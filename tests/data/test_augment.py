@@ -6,8 +6,8 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.augment import OPS, Pipeline, step
-from cnnlab.data.draws import Draws
-from cnnlab.data.op import Op
+from cnnlab.data.counter_rng import Draws
+from cnnlab.data.operation import Op
 from cnnlab.data.sources import digits
 
 Spec = dict[str, dict[str, Any]]

@@ -2,7 +2,7 @@ import torch
 
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches, in_order
-from cnnlab.data.pictures import Pictures
+from cnnlab.data.dataset import Pictures
 from cnnlab.data.sources import digits
 
 DATA = digits("train", root=None)

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.data import sources
-from cnnlab.data.pictures import Split
+from cnnlab.data.dataset import Split
 from cnnlab.data.sources import SHAPES, SOURCES, ArraysOnly, cifar10, cifar_batch, data_root, digits, facts, idx, mnist
 
 

@@ -6,7 +6,7 @@ from cnnlab.data.batches import in_order
 from cnnlab.data.sources import digits
 from cnnlab.engine.evaluate import answers, over_views
 from cnnlab.engine.metrics import scores
-from cnnlab.models.chapter import cnn
+from cnnlab.models.cnn import cnn
 
 
 def test_scores_do_not_depend_on_the_batch_size() -> None:

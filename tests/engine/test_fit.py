@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnlab.engine.fit import Meter, NotFinite, Report
 from cnnlab.engine.fit import fit as fit_by
 from cnnlab.engine.optim import Average, adam, restore, sgd, state_tensors
-from cnnlab.models.chapter import cnn, mlp
+from cnnlab.models.cnn import cnn, mlp
 
 PLAIN = {"average": None, "label_smoothing": 0.0, "clip_norm": None, "autocast": None, "log_every": 1000}
 ADAM = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}

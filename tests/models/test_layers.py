@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.models.chapter import cnn
+from cnnlab.models.cnn import cnn
 from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, fully_connected, initialize, randomized, stack
 
 NORM = {"decay": 0.9, "eps": 1e-3}

@@ -8,7 +8,7 @@ from sklearn.manifold import _t_sne
 from torch import Tensor
 
 from cnnlab.projection.affinities import Affinities, conditional, joint
-from cnnlab.projection.neighbours import nearest
+from cnnlab.projection.knn import nearest
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(200, 5, generator=RNG, dtype=torch.float64)

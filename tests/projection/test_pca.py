@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from cnnlab.projection.neighbours import Points
+from cnnlab.projection.knn import Points
 from cnnlab.projection.pca import components, pca
 
 RNG = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from cnnlab.projection import neighbours
+from cnnlab.projection import knn
 from cnnlab.projection import repulsion as module
 from cnnlab.projection.repulsion import AROUND, FEW, SPACING, WIDEST, exact, kernel, mesh, repulsion, smooth, splines
 
@@ -60,7 +60,7 @@ def test_the_push_is_a_quarter_of_minus_zs_slope() -> None:
 def test_all_pairs_by_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 5 * normal(101)
     expected = exact(y)
-    monkeypatch.setattr(neighbours, "BLOCK", 500)
+    monkeypatch.setattr(knn, "BLOCK", 500)
     assert max(errors(exact(y), expected)) < 1e-14
 
 

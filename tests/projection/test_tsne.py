@@ -11,10 +11,10 @@ from torch import Tensor
 from cnnlab.data.sources import digits, mnist
 from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.affinities import Affinities
-from cnnlab.projection.neighbours import Points, nearest
+from cnnlab.projection.knn import Points, nearest
 from cnnlab.projection.pca import components
 from cnnlab.projection.repulsion import FEW
-from cnnlab.projection.trust import knn_accuracy, trustworthiness
+from cnnlab.projection.quality import knn_accuracy, trustworthiness
 from cnnlab.projection.tsne import (
     EVERY,
     LONGEST,

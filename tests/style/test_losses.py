@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnlab.style.features import IMAGENET, Encoder, random_tensors, shapes
+from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import (
     Aim,
     Objective,

@@ -12,13 +12,13 @@ from torchvision import models
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call
-from cnnlab.style.descent import LBFGS
+from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.losses import gram
-from cnnlab.style.plan import Budget
+from cnnlab.style.scales import Budget
 from cnnlab.style.transfer import transfer
-from cnnlab.tasks.painting import original, to_image, to_tensor
-from cnnlab.tasks.studio import Studio, studio, workshop
-from cnnlab.tasks.stylize_settings import Settings
+from cnnlab.style.source_image import original, to_image, to_tensor
+from cnnlab.tasks.stylize.setup import Studio, studio, workshop
+from cnnlab.tasks.stylize.settings import Settings
 
 pytestmark = pytest.mark.style
 
@@ -75,7 +75,7 @@ def test_a_photograph_is_painted_as_another_network_sees_it_too(real_style: tupl
 
 def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(real_style: tuple[Path, Path]) -> None:
     from cnnlab.core.errors import UsageError
-    from cnnlab.tasks.encoders import Features, chosen
+    from cnnlab.style.pretrained import Features, chosen
 
     path = real_style[0] / "vgg19_conv1_1_to_conv3_4.safetensors"
     network = chosen(Features(name="vgg19", weights=str(path), pool=None), deepest="relu5_1", seed=0, named=False)

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.style.descent import DESCENTS
-from cnnlab.style.easel import Easel
-from cnnlab.style.plan import Budget, Size
+from cnnlab.style.optimizers import DESCENTS
+from cnnlab.style.tiled_loss import Easel
+from cnnlab.style.scales import Budget, Size
 from cnnlab.style.transfer import State, enlarged, transfer
 from tests.style.test_easel import SIZES, easel, terms
 

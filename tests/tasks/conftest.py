@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.style.features import IMAGENET, random_tensors, shapes
-from cnnlab.style.weights import keep
+from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
+from cnnlab.style.vgg_weights import keep
 from tests.conftest import Cnnlab
 
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cnnlab.viz.map import Points, map_page
+from cnnlab.viz.embedding.page import Points, map_page
 from tests.chromium import PROGRAMS, Chromium, found
 
 N, BLOCK = 10_000, 7

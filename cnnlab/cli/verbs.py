@@ -1,0 +1,275 @@
+"""The verbs. Typer has flags and help; everything `key=value` goes to Hydra. torch is imported inside the task."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from textwrap import wrap
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from cnnlab import config
+from cnnlab.cli import completion, help_text
+from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
+from cnnlab.core.files import exists
+from cnnlab.core.progress import BEGAN
+from cnnlab.core.quoting import literal, plain
+from cnnlab.cli.arguments import bare, nested, split
+
+app = typer.Typer(
+    name="cnnlab",
+    help="A bench for convolutional networks: train them, score them, look inside them.",
+    epilog="Start with `cnnlab train`: it needs no download and takes seconds. Then `cnnlab VERB -h`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def group_help() -> str:
+    """Every configuration group with its options, a line each."""
+    rows = [
+        row
+        for group, options in config.groups("train").items()
+        for row in wrap(" | ".join(options), 76, initial_indent=f"  {group + '=':<12}", subsequent_indent=" " * 14)
+    ]
+    return "\b\nGroups, and what each can be:\n" + "\n".join(rows)
+
+
+def words(value: str | None = None) -> typer.models.ArgumentInfo:
+    """The positional words of a verb, completed by group, option and key."""
+    return typer.Argument(metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete)
+
+
+Overrides = Annotated[list[str] | None, words()]
+RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
+EmbedWords = Annotated[list[str] | None, words("[RUN [RUN]] [KEY=VALUE]...")]
+VisualizeWords = Annotated[list[str] | None, words("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")]
+RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
+StylizeWords = Annotated[list[str] | None, words("CONTENT STYLE... [KEY=VALUE]...")]
+PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
+Multirun = Annotated[
+    bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
+]
+Compare = Annotated[bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")]
+Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
+ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
+Tsne = Annotated[bool, typer.Option("--tsne", help="By t-SNE, the default.")]
+Pca = Annotated[bool, typer.Option("--pca", help="By the first two principal components.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
+Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")]
+Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
+
+
+@app.command(help=help_text.TRAIN, epilog=group_help())
+def train(
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    compare: Compare = False,
+    cfg: Cfg = "",
+    config_dir: ConfigDir = "",
+    debug: Debug = False,
+) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
+    if compare and not multirun:
+        raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
+    sweep = config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
+    if compare and sweep and sweep.exists():
+        outputs = [word for word in rest if word.startswith("outputs=")]
+        config.launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
+
+
+@app.command(name="eval", help=help_text.EVAL)
+def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    if len(names) > 1:
+        raise UsageError(f"eval takes one run, not {', '.join(names)}")
+    config.launch(
+        "eval",
+        [*(f"run={literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
+        cfg=cfg,
+    )
+
+
+@app.command(help=help_text.COMPARE)
+def compare(given: RunsWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    named = [f"runs=[{','.join(map(literal, names))}]"] if names else []
+    config.launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
+
+
+@app.command(help=help_text.VISUALIZE)
+def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    own = config.plain_defaults("visualize")
+    what = [name for name in names if isinstance(own.get(name), dict)]
+    files = [name for name in names if exists(Path(name)) and Path(name).is_file()]
+    runs = [name for name in names if name not in (*what, *files)]
+    if len(runs) > 1:
+        strangers = [name for name in runs if not exists(Path(name))]
+        if strangers:
+            kinds = [key for key, value in own.items() if isinstance(value, dict)]
+            raise UsageError(
+                f"{not_one_of('visualizer', plain(strangers[0]), kinds)}; nor is it a file, or a run's folder"
+            )
+        raise UsageError(f"visualize looks at one run, not {', '.join(map(plain, runs))}")
+    words = [
+        *([f"what=[{','.join(what)}]"] if what else []),
+        *(f"run={literal(name)}" for name in runs),
+        *([f"pictures=[{','.join(map(literal, files))}]"] if files else []),
+        *(bare(word, what[0] if len(what) == 1 else "", own) for word in rest),
+        *(["json=true"] if json else []),
+    ]
+    config.launch("visualize", words, cfg=cfg)
+
+
+@app.command(help=help_text.EMBED)
+def embed(
+    given: EmbedWords = None,
+    tsne: Tsne = False,
+    pca: Pca = False,
+    json: Json = False,
+    cfg: Cfg = "",
+    debug: Debug = False,
+) -> None:
+    names, rest = split(given)
+    if len(names) > 2:
+        raise UsageError(f"embed takes one run, or two to lay side by side, not {', '.join(map(plain, names))}")
+    if tsne and pca:
+        raise UsageError("--tsne and --pca are two maps: one at a time")
+    # Threads that wait their turn asleep cost nothing here; awake, on busy cores, they make t-SNE many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    own = config.plain_defaults("embed")
+    chosen = [word.partition("=")[2] for word in rest if word.startswith("projection=")]
+    method = "pca" if pca else "tsne" if tsne or not chosen else chosen[-1]
+    words = [
+        *(f"{key}={literal(name)}" for key, name in zip(("run", "against"), names, strict=False)),
+        *([f"projection={method}"] if tsne or pca else []),
+        *(bare(word, method if isinstance(own.get(method), dict) else "", own) for word in rest),
+        *(["json=true"] if json else []),
+    ]
+    config.launch("embed", words, cfg=cfg)
+
+
+@app.command(help=help_text.STYLIZE, no_args_is_help=True)
+def stylize(
+    given: StylizeWords = None,
+    time: Annotated[str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")] = "",
+    again: Annotated[str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")] = "",
+    score: Annotated[str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")] = "",
+    download: Annotated[bool, typer.Option("--download", help="Fetch weights where there are none.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
+    json: Json = False,
+    cfg: Cfg = "",
+    debug: Debug = False,
+) -> None:
+    names, rest = split(given)
+    if not cfg and (missing := [name for name in names if not exists(Path(name))]):  # said at once, without torch
+        raise CnnlabError(f"no picture {plain(missing[0])}")
+    # Threads that wait awake make it many times slower on busy cores; awake for so short a while they cost nothing.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    texts = {"time": time, "again": again, "score": score}
+    flags = {"download": download, "overwrite": overwrite, "json": json}
+    words = [
+        *([f"content={literal(names[0])}"] if names else []),
+        *([f"styles=[{','.join(map(literal, names[1:]))}]"] if names[1:] else []),
+        *(nested(word) for word in rest),
+        *(f"{key}={literal(value)}" for key, value in texts.items() if value),
+        *(f"{key}=true" for key, on in flags.items() if on),
+    ]
+    config.launch("stylize", words, cfg=cfg)
+
+
+@app.command(help=help_text.PREDICT)
+def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    pictures = ",".join(map(literal, names))
+    config.launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
+
+
+@app.command(help=help_text.BENCH)
+def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    if profile and not any(word.startswith(("model=", "experiment=")) for word in rest):
+        raise UsageError("--profile traces one model: name it, model=...")
+    if cfg or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
+        config.launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
+        return
+    os.environ.setdefault("CNNLAB_OFFLINE", "1")  # nobody asked for a model: nothing is fetched for one
+    for name in config.groups()["model"]:
+        config.launch("bench", [*rest, f"model={name}", "brief=true"])
+
+
+@app.command(name="lr-find", help=help_text.LR_FIND)
+def lr_find(overrides: Overrides = None, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(overrides)
+    if names:
+        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    config.launch("lr_find", rest, cfg=cfg)
+
+
+@app.command(help=help_text.DESCRIBE)
+def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
+    names, rest = split(given)
+    if len(names) > 1:
+        raise UsageError(f"describe takes one of conv, pool, growth or a run, not {', '.join(map(plain, names))}")
+    if names and names[0] in config.groups()["model"] and not exists(Path(names[0])):
+        raise UsageError(f"{names[0]!r} is not a run; for a network say model={names[0]}")
+    what = next((name for name in names if name in ("conv", "pool", "growth")), None)
+    if what is None and (letters := [word for word in rest if re.match("[whdespk]=", word)]):
+        raise UsageError(f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool")
+    if what in ("conv", "pool"):
+        others = ("+", "~", "json=", "outputs=", "drawing=")
+        rest = [word if word.startswith(others) else f"+shape.{word}" for word in rest]
+    named = [f"what={what}" if what else f"run={literal(name)}" for name in names]
+    config.launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
+
+
+@app.command()
+def runs(outputs: Outputs = "outputs", json: Json = False, debug: Debug = False) -> None:
+    """List the runs there are, with their state and score."""
+    from cnnlab.tasks import runs as task
+
+    task.run(Path(outputs), as_json=json)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from cnnlab import __version__
+
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is a line or two on stderr."""
+    if completion.answer_bash():
+        return
+    BEGAN.set(monotonic())
+    try:
+        app()
+    except CnnlabError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"cnnlab: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("cnnlab: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"cnnlab: {told(error)}", file=sys.stderr)
+        sys.exit(1)

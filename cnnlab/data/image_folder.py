@@ -1,0 +1,244 @@
+"""A user's own pictures: `root/class/picture.jpg`, decoded ahead by workers as they are needed."""
+
+import atexit
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.files import read_json, write_json
+from cnnlab.core.image import centred, of, read_picture
+from cnnlab.core.progress import Progress
+from cnnlab.core.signals import end_with_parent
+from cnnlab.core.quoting import plain
+from cnnlab.data.folder_index import Found, length, listing
+from cnnlab.data.dataset import Split, drawn
+
+AHEAD = 4  # batches that each worker decodes before they are asked for
+CHECKED_AT_ONCE = 64  # pictures, while they are looked through
+warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: the user's choice
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A picture file -> (depth, size, size) uint8: its short side made `size` long, and the centre cut out."""
+
+    size: int
+    depth: int
+    max_pixels: int
+
+    def __call__(self, path: str) -> np.ndarray:
+        image = read_picture(path, max_pixels=self.max_pixels, side=self.size)
+        long, short = max(image.size), min(image.size)
+        if long * self.size**2 > short * self.max_pixels:  # and it would be enlarged to more
+            raise CnnlabError(f"{of(path)} is {long / short:,.0f} times as long as wide: too thin to cut a square from")
+        mode = "L" if self.depth == 1 else "RGB"
+        image = centred(image if image.mode == mode else image.convert(mode), self.size)
+        return np.asarray(image).reshape(self.size, self.size, self.depth).transpose(2, 0, 1)
+
+
+class WorkerDied(CnnlabError):
+    """A process that decodes pictures ended, by whatever."""
+
+
+class Decoding(Dataset):
+    """What a worker does: the files of a batch -> (N, depth, size, size) uint8, or what is wrong with one of them."""
+
+    def __init__(self, paths: Sequence[str], decoder: Decoder) -> None:
+        self.paths, self.decoder = paths, decoder
+
+    def __getitems__(self, indices: list[int]) -> Tensor | str:
+        size = self.decoder.size
+        batch = torch.empty((len(indices), self.decoder.depth, size, size), dtype=torch.uint8)
+        for row, index in zip(batch.numpy(), indices, strict=True):
+            try:
+                row[:] = self.decoder(self.paths[index])
+            except CnnlabError as error:
+                return str(error)
+        return batch
+
+
+class Checking(Decoding):
+    """The same work, of which only the complaints are kept: {index: what is wrong}."""
+
+    def __getitems__(self, indices: list[int]) -> dict[int, str]:  # type: ignore[override]
+        wrong = {}
+        for index in indices:
+            try:
+                self.decoder(self.paths[index])
+            except CnnlabError as error:
+                wrong[index] = str(error)
+        return wrong
+
+
+def begin_worker(number: int) -> None:
+    """Ctrl-C in a terminal, or SIGTERM from a scheduler, reaches every process of a run: the first of them must be able
+    to finish its step. A worker ends when the run does; where the system can see to that, also when it is killed."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
+
+
+WORKERS: WeakSet[BaseProcess] = WeakSet()
+
+
+@atexit.register
+def end_workers() -> None:
+    """Python would ask them by SIGTERM, and wait for ever."""
+    for worker in WORKERS:
+        worker.kill()
+
+
+def same(batch: object) -> object:
+    return batch
+
+
+def decoded(work: Decoding, batches: Sequence[list[int]], workers: int, *, pin: bool = False) -> Generator:
+    """What `work` makes of each batch of indices, in order, by so many processes; 0: by this one."""
+    context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
+    more: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": context} if workers else {}
+    before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
+    made = iter(
+        DataLoader(
+            work, batch_sampler=batches, num_workers=workers, collate_fn=same, pin_memory=pin,
+            worker_init_fn=begin_worker, generator=torch.Generator(), **more,  # dropout's generator is left alone
+        )
+    )  # fmt: skip
+    WORKERS.update(set(multiprocessing.active_children()) - before)
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        # torch's raises wherever the run is when a worker dies, with a queue's lock in hand it may be. Without, the
+        # next batch that is waited for says so, within five seconds.
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+    try:
+        yield from made
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):  # torch's word for one that died
+            raise
+        raise WorkerDied(f"{error}; perhaps memory was short: dataset.workers=0 decodes without them") from error
+    finally:
+        del made  # which ends the workers, whoever still looks at this frame
+
+
+@dataclass(frozen=True)
+class Files:
+    """Labelled picture files: a `PictureSet`."""
+
+    paths: tuple[str, ...]
+    labels: Tensor
+    classes: tuple[str, ...]
+    decoder: Decoder
+    workers: int
+    validation: Tensor | None
+    fingerprint: str | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.decoder.depth, self.decoder.size, self.decoder.size
+
+    def take(self, index: Tensor) -> "Files":
+        paths = tuple(self.paths[i] for i in index.tolist())
+        return replace(self, paths=paths, labels=self.labels[index.to(self.labels.device)], validation=None)
+
+    def named(self, labels: Tensor, classes: tuple[str, ...]) -> "Files":
+        return replace(self, labels=labels, classes=classes)
+
+    def to(self, device: torch.device) -> "Files":
+        return replace(self, labels=self.labels.to(device))
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Raises CnnlabError for a file that cannot be read any more."""
+        device, lists = self.labels.device, [index.tolist() for index in batches]
+        made = decoded(Decoding(self.paths, self.decoder), lists, self.workers, pin=device.type == "cuda")
+        with closing(made):  # left to be found as garbage, its workers would be waited for, ten seconds each
+            for index, images in zip(batches, made, strict=True):
+                if isinstance(images, str):
+                    raise CnnlabError(images)
+                yield images.to(device, non_blocking=True), self.labels[index]
+
+
+def check_shape(size: int, depth: int) -> None:
+    """Raises ValueError for pictures that cannot be."""
+    if size < 1:
+        raise ValueError(f"size must be at least 1, not {size}")
+    if depth not in (1, 3):
+        raise ValueError(f"depth must be 1 (grey) or 3 (colour), not {depth}")
+
+
+def folder(
+    split: Split, *, root: str | None, size: int, depth: int, test: float, test_seed: int, workers: int,
+    skip_broken: bool, max_pixels: int, max_pictures: int,
+) -> Files:  # fmt: skip
+    """The pictures below `root`, by class: see `listing`. What has no folder of its own is drawn from the training
+    pictures, `test` of them (a number, or a share below 1) by `test_seed`. Raises CnnlabError with every picture that
+    cannot be decoded, unless `skip_broken`; UsageError for a root or a number that cannot be."""
+    for key, value, least in (("workers", workers, 0), ("max_pixels", max_pixels, 1)):
+        if value < least:
+            raise ValueError(f"{key} must be at least {least}, not {value}")
+    check_shape(size, depth)
+    found = listing(root, max_pictures)
+    decoder = Decoder(size, depth, max_pixels)
+    found = found.without(broken(found, decoder, workers), skip=skip_broken)
+    paths, labels = (list(column) for column in zip(*found.of("train"), strict=True))
+    apart, held = found.of("validation"), None
+    if not found.of("test"):
+        tested, kept = (index.tolist() for index in drawn(len(paths), test, test_seed, "dataset.test"))
+        testing = [(paths[i], labels[i]) for i in tested]
+        paths, labels = [paths[i] for i in kept], [labels[i] for i in kept]
+    else:
+        testing = found.of("test")
+    if apart:
+        held = torch.arange(len(paths), len(paths) + len(apart))
+        paths, labels = paths + [path for path, _ in apart], labels + [label for _, label in apart]
+    mark: str | None = fingerprint(found.root, paths, labels)
+    if split == "test":
+        mark = None if found.of("test") else mark  # drawn from the same folders, it hangs on what else is there
+        paths, labels = (list(column) for column in zip(*testing, strict=True))
+        held = None
+    whole = tuple(os.path.join(found.root, path) for path in paths)  # noqa: PTH118  (a million Paths are slow)
+    return Files(whole, torch.tensor(labels), found.classes, decoder, workers, held, mark)
+
+
+def fingerprint(root: str, paths: Sequence[str], labels: Sequence[int]) -> str:
+    """Changes with any picture's name, class or size in bytes, and with their order."""
+    digest = hashlib.sha256()
+    for path, label in zip(paths, labels, strict=True):
+        digest.update(f"{label} {path!a} {length(os.path.join(root, path))}\n".encode())  # noqa: PTH118
+    return digest.hexdigest()
+
+
+def broken(found: Found, decoder: Decoder, workers: int) -> dict[int, str]:
+    """Decode every picture once: {its place in `found`: what is wrong}. The verdict is kept in the user's cache folder
+    for as long as no file's name, size or date changes."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab" / "checked"
+    verdict = cache / f"{found.stamp(decoder.max_pixels)}.json"
+    known = read_json(verdict)
+    if isinstance(known, dict) and all(k.isdecimal() and isinstance(v, str) for k, v in known.items()):
+        return {int(k): v for k, v in known.items()}
+    paths, wrong, progress = found.whole_paths(), dict[int, str](), Progress(sys.stderr)
+    batches = [list(range(i, min(i + CHECKED_AT_ONCE, len(paths)))) for i in range(0, len(paths), CHECKED_AT_ONCE)]
+    for done, complaints in enumerate(decoded(Checking(paths, decoder), batches, workers), 1):
+        wrong |= complaints
+        progress.show(f"looking through {plain(found.root)}: {done / len(batches):.0%}", keep=False)
+    progress.end()
+    with suppress(CnnlabError, OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        write_json(verdict, {str(k): v for k, v in wrong.items()})
+    return wrong

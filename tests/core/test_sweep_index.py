@@ -1,0 +1,60 @@
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cnnlab.core.errors import UsageError
+from cnnlab.core.files import write_json
+from cnnlab.core.sweep_index import failures, find_sweep, groups, note_failure, runs_in, spread, table
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two learning rates by three seeds; one still runs, one failed."""
+    folder = tmp_path / "train" / "2026-01-01_00-00-00_sweep"
+    scores = {"0.1": [0.9, 0.92, 0.97], "0.2": [0.5, 0.6, None]}
+    for number, (lr, seed) in enumerate((lr, seed) for lr in scores for seed in (1, 2, 3)):
+        run, score = folder / str(number), scores[lr][seed - 1]
+        run.mkdir(parents=True)
+        write_json(run / "state.json", {"state": "finished" if score else "failed"})
+        (run / "overrides.yaml").write_text(yaml.safe_dump(["epochs=2", f"optim.lr={lr}", f"seed={seed}"]))
+        if score:
+            write_json(run / "result.json", {"test": {"accuracy": score}})
+    (folder / "multirun.yaml").write_text("")
+    note_failure(folder / "5", {"reason": "x", "exit_code": 1})
+    return folder
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group(sweep: Path) -> None:
+    first, second = groups(sweep)
+    assert (first.words, first.seeds, first.test) == (("optim.lr=0.1",), ("1", "2", "3"), (0.9, 0.92, 0.97))
+    assert (second.words, second.seeds, second.test) == (("optim.lr=0.2",), ("1", "2"), (0.5, 0.6))
+    values = [90.0, 92.0, 97.0]
+    assert spread(first.test) == f"{statistics.mean(values):.2f}% ± {statistics.stdev(values):.2f}"
+    assert (spread((0.5,)), spread(())) == ("50.00%", "-")
+    rows = table(sweep)
+    assert len(rows) == 4 and rows[1].split()[:2] == ["optim.lr=0.1", "3"] and rows[1].endswith("93.00% ± 3.61")
+    assert rows[3] == f"failed: 5; {sweep.name}/failed.jsonl says why" and max(map(len, rows)) <= 76
+
+
+def test_runs_come_by_number(sweep: Path) -> None:
+    for number in (10, 9):
+        (sweep / str(number)).mkdir()
+        write_json(sweep / str(number) / "state.json", {"state": "running"})
+    assert [run.name for run in runs_in(sweep)] == ["0", "1", "2", "3", "4", "5", "9", "10"]
+
+
+def test_a_sweep_is_found_by_folder_name_or_last(sweep: Path, tmp_path: Path) -> None:
+    for name in (str(sweep), sweep.name, "last"):
+        assert find_sweep(name, tmp_path) == sweep
+    with pytest.raises(UsageError, match="no sweep nowhere: with -m, resume= takes a sweep's folder, or last"):
+        find_sweep("nowhere", tmp_path)
+
+
+def test_whatever_lies_there_is_no_error(sweep: Path) -> None:
+    (sweep / "failed.jsonl").write_bytes(b'\x80\x04\n[1]\n{"run": 3}\n{"run": "3", "exit_code": 1}\n{"cut')
+    (sweep / "0" / "overrides.yaml").write_bytes(b"\xff{{")
+    (sweep / "1" / "result.json").write_text("[]")
+    assert [row["run"] for row in failures(sweep)] == ["3"]
+    assert table(sweep)

@@ -1,0 +1,216 @@
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.image import centred, read_picture
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.batches import TrainingBatches
+from cnnlab.data.image_folder import Files
+from cnnlab.data.dataset import some
+from tests.data.conftest import ROOT, draw, load
+
+
+def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) -> None:
+    files = load(root)
+    assert files.classes == ("ant", "bee", "cat") and files.shape == (3, 8, 8) and len(files) == 24
+    for i in (0, 10, 23):
+        expected = np.asarray(Image.open(files.paths[i]))
+        assert np.array_equal(some(files, [i])[0].permute(1, 2, 0).numpy(), expected)
+        assert files.classes[files.labels[i]] == Path(files.paths[i]).parent.name
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_any_mode_is_read(tmp_path: Path, mode: str, depth: int) -> None:
+    suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tiff", "F": "tiff"}.get(mode, "png")
+    for i in range(5):
+        path = tmp_path / "root" / "c" / f"{i}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "I;16":
+            Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(path)
+        elif mode == "PA":
+            Image.new("LA", (8, 8), (128, 255)).save(path)
+        else:
+            Image.new("L", (8, 8), 128).convert("RGB" if mode in ("CMYK", "YCbCr") else "L").convert(mode).save(path)
+    found = some(load(tmp_path / "root", depth=depth), [0, 1])
+    assert found.shape == (2, depth, 8, 8)
+    assert mode == "1" or (found.int() - 128).abs().max() <= 3
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_turns_are_applied(tmp_path: Path, turn: int) -> None:
+    exif = Image.Exif()
+    exif[274] = turn
+    for i in range(5):
+        path = draw(tmp_path / "root" / "c" / f"{i}.png", i, (12, 8), exif=exif)
+    expected = centred(ImageOps.exif_transpose(Image.open(path)), 8)
+    files = load(tmp_path / "root", test=1)
+    at = files.paths.index(str(path)) if str(path) in files.paths else None
+    if at is not None:
+        assert np.array_equal(some(files, [at])[0].permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+def test_sizes_are_torchvisions(tmp_path: Path) -> None:
+    from torchvision import transforms
+
+    for i, size in enumerate([(20, 31), (31, 20), (8, 9), (200, 9), (5, 7), (8, 8)]):
+        path = draw(tmp_path / f"{i}.png", i, size)
+        theirs = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8)])(Image.open(path))
+        assert np.array_equal(np.asarray(centred(read_picture(path), 8)), np.asarray(theirs)), size
+
+
+def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same(tmp_path: Path) -> None:
+    smooth = np.add.outer(np.arange(600), np.arange(800))[..., None] * np.array([0.1, 0.15, 0.18])
+    path = tmp_path / "x.jpg"
+    Image.fromarray(smooth.astype(np.uint8)).save(path, quality=95)
+    fast, slow = (np.asarray(centred(read_picture(path, side=side), 32)).astype(int) for side in (32, None))
+    assert abs(fast - slow).max() <= 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_broken_picture_is_listed_before_anything_begins(
+    root: Path, cache: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = draw(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
+    (root / "ant" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "bee" / "empty.png").write_bytes(b"")
+    (root / "cat" / "z_link.png").symlink_to("/nowhere")
+    (root / "bee" / "new\nline.png").write_text("<script>")
+    (root / "cat" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    draw(root / "cat" / "large.png", 1, (101, 100))
+    draw(root / "cat" / "thin.png", 1, (5000, 1))
+    with pytest.raises(CnnlabError) as error:
+        load(root, workers=workers)
+    lines = str(error.value).splitlines()
+    expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
+    assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
+    assert "thin.png is 5,000 times as long as wide: too thin to cut a square from" in lines[5]
+    assert lines[7] == "7 pictures are broken; dataset.skip_broken=true goes on without"
+    assert "10,100 pixels; the limit is 10,000" in lines[3]
+    files = load(root, workers=workers, skip_broken=True)
+    assert len(files) + len(load(root, "test", skip_broken=True)) == 30
+    assert "7 pictures are broken and left out, of 37" in capsys.readouterr().out
+
+
+def test_a_bomb_is_refused_by_its_head(root: Path) -> None:
+    path = draw(root / "ant" / "bomb.png", mode="1")
+    blob = path.read_bytes()
+    head = blob[12:16] + (50_000).to_bytes(4, "big") * 2 + blob[24:29]  # IHDR, and what its checksum covers
+    path.write_bytes(blob[:12] + head + zlib.crc32(head).to_bytes(4, "big") + blob[33:])
+    began = time.monotonic()
+    with pytest.raises(CnnlabError, match=r"bomb\.png (has 2,500,000,000 pixels|cannot be read: Image size)"):
+        load(root)
+    assert time.monotonic() - began < 5
+
+
+def test_the_verdict_is_kept_until_a_file_changes(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(root)
+    (verdict,) = cache.iterdir()
+    assert json.loads(verdict.read_text()) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.data.image_folder.decoded", lambda *_: pytest.fail("looked through again"))
+        load(root)
+    verdict.write_bytes(b"\x80\x04damaged")
+    load(root)
+    (root / "ant" / "0.png").write_bytes(b"broken since")
+    with pytest.raises(CnnlabError, match="1 picture is broken"):
+        load(root)
+
+
+def test_a_cache_that_cannot_be_written_is_no_matter(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    assert len(load(root)) == 24
+
+
+def batches(files: Files, start: int = 0) -> list[torch.Tensor]:
+    pipeline = Pipeline({"shift": {"px": 1}}, "augment.train")
+    made = TrainingBatches(files, pipeline, batch_size=5, seed=1)
+    return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in made.epoch(2, start)]
+
+
+def test_workers_change_nothing_and_an_epoch_begins_anywhere(root: Path) -> None:
+    alone = batches(load(root))
+    assert len(alone) == 4
+    for workers in (1, 2, 9):
+        files = load(root, workers=workers)
+        for start in (0, 3):
+            assert all(torch.equal(a, b) for a, b in zip(batches(files, start), alone[start:], strict=True))
+
+
+def test_dropouts_generator_is_left_alone(root: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for workers in (0, 2):
+        batches(load(root, workers=workers))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def children() -> set[str]:
+    """The processes that this one has begun and that are still there."""
+    return {path.parts[2] for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == os.getpid()}
+
+
+def parent(stat: Path) -> int:
+    try:
+        fields = stat.read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(fields[1]) if fields[0] != "Z" else 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
+def test_no_worker_outlives_an_epoch_that_was_broken_off(root: Path) -> None:
+    before = children()
+    made = TrainingBatches(load(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1)
+    epoch = made.epoch(0)
+    next(epoch)
+    assert len(children() - before) == 2
+    epoch.close()  # type: ignore[attr-defined]
+    assert not children() - before
+
+
+def test_a_process_ends_though_it_never_let_go_of_its_batches(root: Path) -> None:
+    code = f"from tests.data.conftest import *; import torch; files = load(Path({str(root)!r}), workers=2)\n"
+    code += "batches = files.stream(torch.arange(20).split(2)); next(batches); print('done')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
+    files, before = load(root, workers=workers), multiprocessing.active_children()
+    Path(files.paths[0]).unlink()
+    with pytest.raises(CnnlabError) as error:
+        batches(files)
+    assert str(error.value) == f"no picture {files.paths[0]}"
+    assert multiprocessing.active_children() == before, "workers that wait to be found as garbage"
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("size", [64, 48])
+def test_tiny_imagenets_pictures_are_torchvisions(real_data: Path, size: int) -> None:
+    from torchvision import datasets, transforms
+
+    place = real_data / "tiny_imagenet" / "val"
+    if not place.exists():
+        pytest.skip(f"tiny_imagenet is not in {real_data}")
+    steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()]
+    theirs = datasets.ImageFolder(str(place), transforms.Compose(steps))
+    ours = load(place, size=size, test=1, max_pixels=10**6, max_pictures=10**6, workers=2)
+    assert ours.classes == tuple(theirs.classes)
+    where = {path: i for i, (path, _) in enumerate(theirs.samples)}
+    for i in range(0, len(ours), 97):
+        picture, label = theirs[where[ours.paths[i]]]
+        assert torch.equal(some(ours, [i])[0], picture) and int(ours.labels[i]) == label

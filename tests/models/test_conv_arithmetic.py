@@ -1,0 +1,86 @@
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.core.errors import UsageError
+from cnnlab.core.schema import call
+from cnnlab.models.summary import anatomy
+from cnnlab.models.conv_arithmetic import Side, conv, of_layer, pool, sides
+from cnnlab.models.layers import stack
+
+
+def test_figures_5_11_and_5_12() -> None:
+    answer = conv(w=5, h=5, d=3, e=3, s=2, p=1, k=2)
+    assert answer.numbers["output"] == answer.numbers["output_chapter"] == [3, 3, 2]
+    assert (answer.numbers["weights"], answer.numbers["biases"], answer.numbers["flops"]) == (54, 2, 2 * 9 * 54)
+    assert answer.lines[0] == "convolution: 5x5x3 -> 3x3x2"
+    assert "  w_out = ceil((w_in - e + 2p) / s) + 1 = ceil((5 - 3 + 2*1) / 2) + 1 = 3" in answer.lines
+    assert "  weights = k d_in e^2 = 2 * 3 * 3^2 = 54; biases = k = 2" in answer.lines
+
+
+def test_two_hundred_random_layers_are_pytorchs() -> None:
+    """Sizes, parameters, and what the floor leaves out: pixels that change nothing."""
+    rng = random.Random(0)
+    for _ in range(200):
+        w, h, e, s, p = (rng.randint(*span) for span in ((3, 12), (3, 12), (1, 3), (1, 4), (0, 2)))
+        d, k = rng.randint(1, 3), rng.randint(1, 3)
+        answer, layer = conv(w=w, h=h, d=d, e=e, s=s, p=p, k=k).numbers, nn.Conv2d(d, k, e, s, p)
+        picture = torch.zeros(1, d, h, w, requires_grad=True)
+        output = layer(picture)
+        assert answer["output"] == [*output.shape[:1:-1], k]
+        assert (answer["weights"], answer["biases"]) == (layer.weight.numel(), layer.bias.numel())
+        output.sum().backward()
+        seen = picture.grad[0].ne(0).any(0)
+        reached = [max(seen.any(axis).nonzero().flatten().tolist()) + 1 for axis in (0, 1)]
+        # A filter smaller than its stride passes over pixels within, too; the last that it reaches is what counts.
+        assert reached == [w - answer["left_over"][0], h - answer["left_over"][1]] or e < s
+        up = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
+        if e >= s:  # PyTorch drops a window that would begin beyond the picture
+            assert pool(w=w, h=h, d=d, e=e, s=s).numbers["output_chapter"] == [*up[:1:-1], d]
+
+
+def test_ceiling_and_floor_differ_and_what_is_left_over_is_said() -> None:
+    assert conv(w=224, h=224, d=3, e=11, s=4, p=2, k=64).lines[-2:] == [
+        "  PyTorch rounds down: 55x55 where the chapter has 56x56",
+        "  what the floor leaves out is padding alone",
+    ]
+    assert pool(w=28, h=27, d=1, e=2, s=2).lines[-1] == "  no filter reaches the last row"
+    assert pool(w=10, h=10, d=1, e=3, s=4).lines[-1] == "  no filter reaches the last 3 columns and 3 rows"
+    assert pool(w=28, h=28, d=1, e=2, s=2).lines[-1] == "  PyTorch rounds down: the same here"
+
+
+def test_a_layers_formulas_end_in_its_own_numbers() -> None:
+    model = stack(conv=nn.Conv2d(2, 3, (3, 1)), pool=nn.MaxPool2d(2), dilated=nn.Conv2d(3, 3, 2, dilation=2),
+                  flat=nn.Flatten(), fc=nn.Linear(24, 4))  # fmt: skip
+    layers = {layer.name: layer for layer in anatomy(model, (2, 10, 12))}
+    convolution = of_layer(layers["conv"])
+    assert convolution[0] == "convolution: 12x10x2 -> 12x8x3"
+    assert "  weights = k d_in e_w e_h = 3 * 2 * 1 * 3 = 18; biases = k = 3" in convolution
+    assert of_layer(layers["pool"])[0] == "pooling: 12x8x3 -> 6x4x3"
+    assert sides(layers["dilated"]) is None and "no formulas" in of_layer(layers["dilated"])[0]
+    assert of_layer(layers["fc"])[1] == "  weights = inputs * units = 24 * 4 = 96; biases = 4"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"e": 9}, "conv: e=9 is larger than w=5 with p=1 around"),
+        ({"s": 0}, "conv: s must be at least 1, not 0"),
+        ({"p": -1}, "conv: p must be at least 0, not -1"),
+        ({"k": 0}, "conv: k must be at least 1, not 0"),
+        ({"w": "x"}, "conv.w must be a whole number, not 'x'"),
+        ({"ww": 5}, "unknown key conv.ww; conv takes w, h, d, e, s, p, k; did you mean w?"),
+    ],
+)
+def test_a_slip_is_told(change: dict[str, object], message: str) -> None:
+    values = {"w": 5, "h": 5, "d": 3, "e": 3, "s": 2, "p": 1, "k": 2} | change
+    with pytest.raises(UsageError) as error:
+        call(conv, values, "conv")
+    assert str(error.value) == message
+
+
+def test_a_side_knows_both_roundings() -> None:
+    side = Side("w", 6, 3, 2, 0)
+    assert (side.up, side.down, side.left_over) == (3, 2, 1)

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
+from cnnlab.style.vgg_weights import keep
+from cnnlab.style.source_image import about
+from tests.conftest import Cnnlab
+from tests.tasks.conftest import Paint, pixels
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["strength=0.6", "start=noise", "seed=3", "total_variation=0.1", "style_scale=0.7"],
+        ["method=adam", "color=matched", "threads=1", "style=chapter", "ratio=1e-3"],
+        ["color=content", "features.pool=average", "precision=bfloat16", "time=0.6"],
+    ],
+    ids=" ".join,
+)
+def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str]) -> None:
+    paint(*words, "out=first.png")
+    paint("--again", "first.png", "out=second.png")
+    assert np.array_equal(pixels("first.png"), pixels("second.png"))
+    first, second = about("first.png"), about("second.png")
+    assert (first["losses"], first["steps"]) == (second["losses"], second["steps"])
+
+
+def test_again_with_several_paintings_keeps_their_order(paint: Paint) -> None:
+    three = ("photo.png", "one.png", "two.png")
+    paint("style_weights=[1,3]", "out=first.png", pictures=three)
+    paint("--again", "first.png", "out=second.png", pictures=three)
+    assert np.array_equal(pixels("first.png"), pixels("second.png"))
+    paint("--again", "first.png", code=2, pictures=("photo.png", "two.png", "one.png"))
+
+
+def test_again_wants_the_same_weights(paint: Paint, studio: Path, cnnlab: Cnnlab) -> None:
+    paint()
+    other = random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9))
+    keep(studio / "net.safetensors", other, IMAGENET)
+    _, err = paint("--again", "photo_one.png", code=2)
+    assert err == "cnnlab: photo_one.png was made with other weights than net.safetensors's\n"
+    (studio / "net.safetensors").rename(studio / "moved.safetensors")
+    code, _, err = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
+    assert code == 2 and "photo_one.png was made with net.safetensors: say where it is, features.weights=FILE" in err
+    assert "--again paints and --score does not" in paint("--again", "photo_one.png", "--score", "one.png", code=2)[1]
+
+
+def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
+    paint()
+    _, err = paint("--again", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
+    assert err.startswith("cnnlab: photo_one.png was made from other pictures")
+    _, err = paint("--again", "photo_one.png", "strength=1", code=2)
+    assert "--again takes its settings from photo_one.png: style.strength=1 cannot be given with it" in err
+    assert "does not say how it was made" in paint("--again", "one.png", code=1)[1]
+    Path("text.png").write_text("nothing")
+    assert "does not say how it was made" in paint("--again", "text.png", code=1)[1]
+    assert "no picture absent.png" in paint("--again", "absent.png", code=1)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"style": {"name": "nothing"}}},
+        {"settings": 3},
+        {"steps": ["a"]},
+        {"steps": []},
+        {"steps": [1] * 50},
+        {"sha256": {}},
+        {"sha256": {"styles": None}},
+        {"settings": {"\x1b[31mred": 1}},
+        {"settings": {"lbfgs": {"memory": "x"}}},
+    ],
+)
+def test_a_record_that_was_tampered_with_is_refused(paint: Paint, change: dict[str, Any]) -> None:
+    from PIL import PngImagePlugin
+
+    paint()
+    said = about("photo_one.png")
+    for key, value in change.items():
+        both = isinstance(value, dict) and value
+        said[key] = said[key] | value if both else value
+    text = PngImagePlugin.PngInfo()
+    text.add_text("cnnlab", json.dumps(said))
+    Image.open("photo_one.png").save("forged.png", pnginfo=text)
+    out = Path("out.png")
+    for code in (1, 2):
+        try:
+            _, err = paint("--again", "forged.png", "out=out.png", code=code)
+        except AssertionError:
+            continue
+        assert err.startswith("cnnlab: ") and len(err.splitlines()) <= 2 and "--debug" not in err
+        break
+    else:
+        raise AssertionError("it was not refused")
+    assert not out.exists()

@@ -1,0 +1,19 @@
+import pytest
+
+from cnnlab.tasks.stylize.settings import seconds_of
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    for text, seconds in (
+        ("30s", 30),
+        ("2m", 120),
+        ("1m30s", 90),
+        ("1:30", 90),
+        ("1:00:05", 3605),
+        ("1h", 3600),
+        ("0.5", 0.5),
+    ):
+        assert seconds_of(text) == seconds
+    for text in ("", "0", "s", "1:3", "-1", "1x"):
+        with pytest.raises(ValueError, match="time must be like"):
+            seconds_of(text)

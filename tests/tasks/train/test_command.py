@@ -1,0 +1,282 @@
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from cnnlab.core import checkpoint
+from cnnlab.core.files import write_json
+from cnnlab.core.lock import Lock
+from cnnlab.core.run import read_lines
+from cnnlab.core.run_index import run_state
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.counter_rng import Draws
+from cnnlab.engine.metrics import brief
+from cnnlab.engine.optim import Guard
+from cnnlab.tasks.trained_run import read_answers
+from tests.conftest import TINY, Cnnlab
+
+
+def only_run(here: Path) -> Path:
+    (folder,) = (here / "outputs" / "train").iterdir()
+    return folder
+
+
+def test_a_run_leaves_all_that_it_should(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir() if not path.name.startswith("events")}
+    assert names == {
+        "checkpoints", "config.yaml", "environment.json", "filters", "metrics.jsonl", "overrides.yaml", "result.json",
+        "state.json", "test.safetensors",
+    }  # fmt: skip
+    assert run_state(tiny_run) == "finished"
+    assert yaml.safe_load((tiny_run / "overrides.yaml").read_text()) == TINY
+    assert yaml.safe_load((tiny_run / "config.yaml").read_text())["model"]["filters"] == [4, 4]
+    assert checkpoint.steps(tiny_run / "checkpoints") == [25, 50]
+    kept = [np.load(path, allow_pickle=False).shape for path in sorted((tiny_run / "filters").iterdir())]
+    assert kept == [(4, 1, 3, 3)] * 3
+
+
+def test_tensorboard_has_what_one_looks_for(tiny_run: Path) -> None:
+    events = EventAccumulator(str(tiny_run))
+    events.Reload()
+    tags = events.Tags()
+    assert {
+        "train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm", "train/pictures_per_s",
+        "validation/loss", "validation/accuracy", "validation/error", "test/accuracy",
+    } <= set(tags["scalars"])  # fmt: skip
+    assert {"pictures/as_the_network_sees_them", "filters/first_layer"} <= set(tags["images"])
+    assert "weights/conv_1.conv.weight" in tags["histograms"]
+    assert [event.step for event in events.Scalars("validation/error")] == [25, 50]
+    found = set()
+    for path in tiny_run.glob("events*"):
+        one = EventAccumulator(str(path))
+        one.Reload()
+        with suppress(KeyError):
+            found |= set(one.PluginTagToContent("hparams"))
+    assert any("session_start_info" in name for name in found)
+
+
+def test_metrics_agree_with_the_result(tiny_run: Path) -> None:
+    lines, result = read_lines(tiny_run / "metrics.jsonl"), json.loads((tiny_run / "result.json").read_text())
+    last = [line for line in lines if "validation/accuracy" in line][-1]
+    assert last["validation/accuracy"] == result["validation"]["accuracy"]
+    assert lines[-1]["test/accuracy"] == result["test"]["accuracy"]
+    seconds = [line["elapsed_s"] for line in lines]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+
+
+def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("train", *TINY)
+    folder = only_run(here).relative_to(here)
+    assert code == 0 and err == ""
+    assert out.startswith("cnnlab train: digits_cnn on digits, device ")
+    assert f"cnnlab eval {folder}" in out and f"tensorboard --logdir {folder}" in out
+    assert "epoch 2/2" in out and "\r" not in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 25), (signal.SIGTERM, 31), (signal.SIGINT, 1)])
+def test_a_run_that_was_stopped_resumes_to_the_same_weights(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: int
+) -> None:
+    """A signal within an epoch or at its end: the step is finished and saved, and the rest goes on from it."""
+    steps, guard_step = [0], Guard.step
+
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Guard, "step", counted)
+    code, _, err = cnnlab("train", *TINY)
+    folder = only_run(here)
+    assert code == 128 + number and run_state(folder) == "interrupted"
+    assert err == f"cnnlab: stopped after step {step}; `cnnlab train resume={folder.relative_to(here)}` goes on\n"
+    code, out, err = cnnlab("train", "resume=last")
+    assert (code, err) == (0, "") and f"going on after step {step}" in out
+    ours, theirs = (checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0] for run in (folder, tiny_run))
+    for group in ("model", "optimizer"):
+        assert all((ours[group][k] == theirs[group][k]).all() for k in theirs[group])
+    rows, expected = (
+        {line["step"]: line for line in read_lines(run / "metrics.jsonl") if "validation/loss" in line}
+        for run in (folder, tiny_run)
+    )
+    assert [rows[k]["validation/loss"] for k in rows] == [expected[k]["validation/loss"] for k in expected]
+
+
+def test_what_may_not_change_on_resume_is_refused(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    code, _, err = cnnlab("train", f"resume={tiny_run}", "optim.lr=1")
+    assert code == 2 and err.startswith("cnnlab: optim.lr cannot change when a run resumes; free are device")
+    code, _, err = cnnlab("train", "resume=last")
+    assert code == 2 and "no run with a checkpoint below outputs/train" in err
+    assert not list(here.iterdir())
+
+
+def test_a_loss_that_is_not_finite_ends_in_two_lines(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", *TINY, "optim=sgd", "optim.lr=1e30")
+    folder = only_run(here)
+    assert code == 1 and len(err.splitlines()) == 2 and "not finite at step" in err
+    found = json.loads((folder / "not_finite.json").read_text())
+    assert len(found["indices"]) == 50 and f"step {found['step']}," in err
+    assert run_state(folder) == "failed"
+
+
+@pytest.mark.parametrize("step", [8, 25, 31])
+def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Pictures that are no numbers on step k alone; the average of the weights and the log are watched too."""
+    forward, seen = Pipeline.__call__, [0]
+
+    def poisoned(self: Pipeline, pictures: Tensor, draws: Draws | None = None) -> Tensor:
+        x = forward(self, pictures, draws)
+        seen[0] += draws is not None
+        return (
+            x * torch.nan if draws is not None and seen[0] == step + 2 else x
+        )  # two are drawn before: to see their size, and to be shown
+
+    monkeypatch.setattr(Pipeline, "__call__", poisoned)
+    code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
+    folder = only_run(here)
+    assert code == 1 and f"the loss or its gradient is not finite at step {step}, on training pictures" in err
+    order = torch.randperm(1293, generator=torch.Generator().manual_seed(1 * 1_000_003 + (step - 1) // 25))
+    named = json.loads((folder / "not_finite.json").read_text())
+    assert named == {"step": step, "indices": order.split(50)[(step - 1) % 25].tolist()}
+    saved = checkpoint.steps(folder / "checkpoints")
+    assert saved and max(saved) < step
+    for which in ("last", "best"):
+        groups, _ = checkpoint.load(checkpoint.find(folder / "checkpoints", which))  # raises where one is not
+        assert all(t.isfinite().all() for group in ("model", "average") for t in groups[group].values())
+    assert all(np.isfinite(v) for line in read_lines(folder / "metrics.jsonl") for v in line.values())
+    assert err.rstrip().endswith("a smaller optim.lr or clip_norm=1 often helps")
+
+
+def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("train", *TINY, "epochs=9", "early_stop_epochs=1", "result=best", "optim.lr=1e-9")
+    assert code == 0 and "stopped early: no better validation accuracy in 1 epochs" in out
+    folder = only_run(here)
+    assert json.loads((folder / "result.json").read_text())["checkpoint"] == "step_000000025.safetensors"
+    assert checkpoint.steps(folder / "checkpoints") == [25, 50]
+
+
+def test_early_stopping_remembers_across_a_stop(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*TINY, "epochs=9", "early_stop_epochs=3", "optim.lr=1e-9"]
+    guard_step, steps = Guard.step, [0]
+
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Guard, "step", counted)
+    assert cnnlab("train", *words)[0] == 130
+    code, out, _ = cnnlab("train", "resume=last")
+    assert code == 0 and "stopped early" in out and "step 100 after" in out
+
+
+def test_a_run_that_runs_is_not_resumed(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, here / "run"))
+    write_json(run / "state.json", {"state": "running"})
+    with Lock(run):
+        code, _, err = cnnlab("train", "resume=run")
+    assert code == 2 and err == "cnnlab: run is running, in another process; two cannot train one run\n"
+
+
+def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", "-m", *TINY, "epochs=1", "seed=1,2")
+    assert (code, err) == (0, "")
+    sweep = only_run(here)
+    configs = [yaml.safe_load((sweep / str(n) / "config.yaml").read_text()) for n in (0, 1)]
+    assert [config["seed"] for config in configs] == [1, 2]
+    code, out, _ = cnnlab("runs")
+    assert code == 0 and f"{sweep.name}/1" in out
+
+
+def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab("train", "-m", "epochs=0", "seed=1,2")
+    assert code == 2 and "epochs must be at least 1" in err
+    assert not [path for path in here.rglob("*") if path.is_file() or path.name.endswith("_sweep")]
+
+
+def test_validation_comes_as_often_as_asked_and_after_the_last_step(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", *TINY, "epochs=3", "validate_every=20")
+    assert code == 0, err
+    run = only_run(here)
+    steps = [row["step"] for row in read_lines(run / "metrics.jsonl") if "validation/accuracy" in row]
+    assert steps == [20, 40, 60, 75]
+
+
+def test_the_answers_that_were_scored_are_kept(here: Path, cnnlab: Cnnlab) -> None:
+    assert cnnlab("train", *TINY)[0] == 0
+    run = only_run(here)
+    logits, labels = read_answers(run / "test.safetensors")
+    found = json.loads((run / "result.json").read_text())["test"]
+    assert found == pytest.approx(brief(logits, labels)) and len(labels) == 360
+
+
+def test_early_stopping_waits_for_validations_that_are_rare(here: Path, cnnlab: Cnnlab) -> None:
+    words = ["epochs=20", "early_stop_epochs=2", "validate_every=40", "log_every=10", "optim.lr=1e-9"]
+    code, out, err = cnnlab("train", *TINY, *words)
+    assert code == 0 and "stopped early" in out, err
+    steps = [row["step"] for row in read_lines(only_run(here) / "metrics.jsonl") if "validation/accuracy" in row]
+    assert steps == [40, 80]
+
+
+def test_a_stop_at_a_validated_step_keeps_the_score(
+    here: Path, cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard_step, steps = Guard.step, [0]
+
+    def counted(*given: object) -> None:
+        guard_step(*given)
+        steps[0] += 1
+        if steps[0] == 30:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Guard, "step", counted)
+    assert cnnlab("train", *TINY, "validate_every=30", "log_every=10")[0] == 143
+    path = checkpoint.find(only_run(here) / "checkpoints", "last")
+    record = checkpoint.read_record(path)
+    assert record["step"] == 30 and record["validation"] is not None
+    code, _, err = cnnlab("train", "resume=last", "log_every=7")
+    assert code == 2 and err == "cnnlab: validate_every must be a multiple of log_every=7\n"
+
+
+def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
+    tiny_run: Path, here: Path, cnnlab: Cnnlab
+) -> None:
+    old = Path(shutil.copytree(tiny_run, here / "outputs" / "train" / "old"))
+    path = checkpoint.find(old / "checkpoints", "last")
+    groups, record = checkpoint.load(path)
+    config = record["config"]
+    del config["validate_every"], config["augment"]["preview"]
+    for key in ("pool", "batch_norm", "output"):
+        del config["model"][key]
+    checkpoint.save(path, groups, record)
+    code, out, err = cnnlab("eval", "old", "--json")
+    assert (
+        code == 0 and json.loads(out)["accuracy"] == json.loads((old / "result.json").read_text())["test"]["accuracy"]
+    )
+    (old / "test.safetensors").unlink()
+    code, out, err = cnnlab("train", "resume=old")
+    assert code == 0, err
+
+
+def test_a_preview_of_a_run_that_is_gone_on_with_is_refused(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", "resume=last", "augment.preview=true")
+    assert code == 2 and "one of them" in err and err.count("\n") == 1
+
+
+def test_one_picture_has_no_moments(here: Path, cnnlab: Cnnlab) -> None:
+    code, _, err = cnnlab("train", "batch_size=1", "model.batch_norm={decay: 0.9, eps: 0.001}")
+    assert code == 2 and "batch_size must be at least 2" in err and not (here / "outputs").exists()

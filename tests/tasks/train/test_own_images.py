@@ -1,0 +1,223 @@
+"""A user's own pictures from the command line: real processes, workers and signals; names that mean mischief."""
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from cnnlab.core import checkpoint
+from cnnlab.core.run import read_lines
+from cnnlab.data.sources import digits
+from cnnlab.tasks import trained_run
+from tests.conftest import Cnnlab
+from tests.forks import Forks
+from tests.tasks.train.test_interruptions import assert_same, nobody_left, run_in
+
+NAMES = ["<b>0", "[red]1", "two\nlines", "3..", "-4", "${now:}", "six\x1b[31m", "$7^{$", "8'\"", "9,=%s\udcff"]
+
+
+def lay_out(root: Path, names: list[str], count: int = 300) -> Path:
+    """The first digits as PNG files, in a folder for each of ten classes."""
+    pictures = digits("train", root=None)
+    for i in range(count):
+        path = root / names[int(pictures.labels[i])] / f"{i:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures.images[i, 0].numpy()).save(path)
+    return root
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return lay_out(tmp_path / "mine", list("0123456789"))
+
+
+def words(root: Path, workers: int = 2, epochs: int = 3) -> list[str]:
+    own = [f"dataset.root={root}", f"dataset.workers={workers}", "dataset.size=8", "dataset.depth=1"]
+    own += ["dataset.mean=[0.3]", "dataset.std=[0.4]", "augment=shift", f"epochs={epochs}", "log_every=3"]
+    return ["train", "dataset=folder", *own, "model.filters=[4,4]", "model.hidden=[8]", "batch_size=10"]
+
+
+@pytest.fixture(scope="module")
+def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The pictures, and a run on them that nothing interrupted, without workers."""
+    folder = tmp_path_factory.mktemp("whole")
+    root = lay_out(folder / "mine", list("0123456789"))
+    code, log = forks.run(folder / "runs", *words(root, workers=0))
+    assert code == 0, log
+    return root, run_in(folder / "runs")
+
+
+@pytest.mark.parametrize("kind", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_with_workers_ends_where_one_without_does(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, Path], kind: signal.Signals | None
+) -> None:
+    """Undisturbed, or once every process of it was told to stop, as a terminal and a scheduler do; none is left."""
+    number = forks.start(tmp_path, *words(whole[0]), "save_every_minutes=1e-9")
+    if kind is not None:
+        while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
+            time.sleep(0.005)
+        os.killpg(number, kind)
+    code, log = forks.wait(number), (tmp_path / "log.txt").read_text()
+    expected = 0 if kind is None else -kind if kind is signal.SIGKILL else 128 + kind
+    assert code == expected and "Traceback" not in log and nobody_left(number), log
+    if kind is not None:
+        code, log = forks.run(tmp_path, "train", "resume=last")
+        assert code == 0 and "going on after step" in log, log
+    assert_same(run_in(tmp_path), whole[1], groups=("model", "optimizer"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
+def test_a_worker_that_dies_ends_the_run_in_a_line(forks: Forks, tmp_path: Path, whole: tuple[Path, Path]) -> None:
+    number = forks.start(tmp_path, *words(whole[0], epochs=500))
+    while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
+        time.sleep(0.005)
+    while Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        for worker in Path(f"/proc/{number}/task/{number}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
+        time.sleep(0.02)
+    code, log = forks.wait(number), (tmp_path / "log.txt").read_text()
+    assert code == 1 and nobody_left(number) and "Traceback" not in log, log
+    last = log.splitlines()[-1]
+    assert last.startswith("cnnlab: DataLoader worker") and "the last good checkpoint is of step" in last
+
+
+def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    root = lay_out(here / "strange", NAMES)
+    for command in (words(root, epochs=1), ["eval"], ["predict", str(next(root.glob("*/*.png"))), "top=10"], ["runs"]):
+        code, out, err = cnnlab(*command)
+        assert (code, err) == (0, ""), err
+        assert "\x1b" not in out and "two\nlines" not in out and "Traceback" not in out
+    (run,) = (here / "outputs" / "train").iterdir()
+    assert checkpoint.read_record(checkpoint.find(run / "checkpoints", "last"))["classes"] == sorted(NAMES)
+    scores = json.loads(next(run.glob("eval/*/scores.json")).read_text())
+    assert set(scores["classes"]) == set(NAMES)
+    assert {path.name for path in here.iterdir()} == {"cache", "mine", "outputs", "strange"}
+
+
+def test_classes_are_compared_by_name(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    assert cnnlab(*words(mine, epochs=1))[0] == 0
+    before = json.loads(cnnlab("eval", "--json")[1])
+    (mine / "3").rename(mine / "three")
+    code, _, err = cnnlab("eval")
+    assert code == 2 and "the run knows no class three; it knows 0, 1, 2" in err
+    (mine / "three").rename(mine / "3")
+    assert json.loads(cnnlab("eval", "--json")[1])["confusion"] == before["confusion"]
+
+
+def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    """What would be drawn from it to test with may be what was trained on."""
+    assert cnnlab(*words(mine, epochs=1))[0] == 0
+    path = next((mine / "3").iterdir())
+    (mine / "3" / "copy.png").write_bytes(path.read_bytes())
+    for split in ("test", "validation", "train"):
+        code, _, err = cnnlab("eval", f"split={split}")
+        assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+    (mine / "3" / "copy.png").unlink()
+    assert cnnlab("eval")[0] == 0
+    lay_out(here / "apart" / "train", list("0123456789"))
+    lay_out(here / "apart" / "test", list("0123456789"), count=100)
+    assert cnnlab(*words(here / "apart", epochs=1))[0] == 0
+    (here / "apart" / "train" / "3" / "copy.png").write_bytes(path.read_bytes())
+    assert cnnlab("eval")[0] == 0, "a test folder of its own hangs on nothing else"
+    assert cnnlab("eval", "split=validation")[0] == 1
+
+
+def test_a_run_finds_its_pictures_from_anywhere(
+    cnnlab: Cnnlab, here: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cnnlab(*words(Path("mine"), epochs=1))[0] == 0
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert cnnlab("eval", "outputs=../outputs")[0] == 0
+
+
+def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> None:
+    """Photographs of another size and shape, so that all are resized and cut."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = here / "mine" / "ab"[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (80 + i, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path, quality=95)
+    command = ["train", "dataset=folder", f"dataset.root={here / 'mine'}", "dataset.size=16", "batch_size=4"]
+    assert cnnlab(*command, "epochs=2", "dataset.workers=0", "schedule=constant")[0] == 0
+    assert cnnlab("eval", "mistakes=0")[0] == 0
+    (file,) = here.glob("outputs/train/*/eval/*/logits.safetensors")
+    tensors = load_file(file)
+    (run,) = (here / "outputs" / "train").iterdir()
+    config = yaml.safe_load((run / "config.yaml").read_text())["dataset"]
+    pictures = trained_run.load_pictures(config, "test")
+    rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])["pictures"]
+    for row, logits in zip(rows, tensors["logits"], strict=True):
+        found = {one["class"]: one["probability"] for one in row["top"]}
+        assert [found["a"], found["b"]] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
+
+
+def test_pictures_that_changed_are_not_gone_on_with(cnnlab: Cnnlab, here: Path, mine: Path, forks: Forks) -> None:
+    number = forks.start(here, *words(mine, epochs=500))
+    while not list(here.glob("outputs/train/*/checkpoints/step*")):
+        time.sleep(0.005)
+    os.kill(number, signal.SIGTERM)
+    assert forks.wait(number) == 143
+    path = next((mine / "3").iterdir())
+    before = path.read_bytes()
+    Image.new("L", (8, 8)).save(path)
+    code, _, err = cnnlab("train", "resume=last")
+    assert code == 1 and "are not those that the run began with" in err, "another picture of the same name"
+    path.write_bytes(before)
+    (mine / "3" / "new.png").write_bytes(before)
+    code, _, err = cnnlab("train", "resume=last")
+    assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+
+
+def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    (mine / "3" / "bad\n.png").write_bytes(b"nothing")
+    (mine / "5" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    code, _, err = cnnlab(*words(mine, epochs=1))
+    assert code == 1 and not (here / "outputs").exists()
+    assert len(err.splitlines()) == 3 and "bad\\n.png" in err and "cut.jpg" in err and "2 pictures are broken" in err
+    code, out, err = cnnlab(*words(mine, epochs=1), "dataset.skip_broken=true")
+    assert (code, err) == (0, "") and "2 pictures are broken and left out, of 302" in out
+
+
+def test_what_is_logged_does_not_hang_on_the_workers(forks: Forks, tmp_path: Path, whole: tuple[Path, Path]) -> None:
+    assert forks.run(tmp_path, *words(whole[0], workers=1))[0] == 0
+    rows = [
+        {k: v for k, v in row.items() if k not in ("elapsed_s", "train/pictures_per_s")}
+        for run in (run_in(tmp_path), whole[1])
+        for row in read_lines(run / "metrics.jsonl")
+    ]
+    half = len(rows) // 2
+    assert half and rows[:half] == rows[half:]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_tiny_imagenet_is_gone_on_with_exactly(forks: Forks, tmp_path: Path, real_data: Path) -> None:
+    """200 classes and 55,000 pictures from disk, stopped within an epoch."""
+    root = real_data / "tiny_imagenet"
+    if not root.exists():
+        pytest.skip(f"tiny_imagenet is not in {real_data}")
+    command = ["train", "dataset=folder", f"dataset.root={root}", "dataset.size=32", "augment=shift", "epochs=1"]
+    command += ["model.filters=[8,8]", "model.hidden=[32]", "batch_size=250", "log_every=20", "ema_decay=0.9"]
+    code, log = forks.run(tmp_path / "whole", *command)
+    assert code == 0 and "45,000 pictures to train on, 5,000 to validate" in log, log
+    number = forks.start(tmp_path / "cut", *command)
+    while not list(tmp_path.glob("cut/outputs/train/*/metrics.jsonl")):
+        time.sleep(0.01)
+    os.killpg(number, signal.SIGTERM)
+    assert forks.wait(number) == 143 and nobody_left(number)
+    code, log = forks.run(tmp_path / "cut", "train", "resume=last")
+    assert code == 0 and "going on after step" in log, log
+    assert_same(run_in(tmp_path / "cut"), run_in(tmp_path / "whole"))

@@ -1,0 +1,215 @@
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from cnnlab.core import checkpoint
+from cnnlab.core.run import read_lines
+from cnnlab.core.run_index import run_state
+from cnnlab.engine.optim import Guard
+from tests.conftest import TINY, Cnnlab
+
+LONGER = [word for word in TINY if not word.startswith("epochs")] + ["schedule=constant"]
+
+
+def only_run(here: Path) -> Path:
+    (folder,) = (here / "outputs" / "train").iterdir()
+    return folder
+
+
+def weights(run: Path, group: str = "model") -> dict[str, torch.Tensor]:
+    return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0][group]
+
+
+def same(one: Path, other: Path) -> bool:
+    pairs = [(weights(one, group), weights(other, group)) for group in ("model", "optimizer")]
+    return all(torch.equal(a[k], b[k]) for a, b in pairs for k in a | b)
+
+
+def curves(run: Path) -> list[dict[str, Any]]:
+    """What was logged, without what hangs on the clock."""
+    timed = ("elapsed_s", "train/pictures_per_s")
+    return [{k: v for k, v in row.items() if k not in timed} for row in read_lines(run / "metrics.jsonl")]
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """signal_at(step): Ctrl-C arrives while that step, counted from here on, is taken."""
+    steps, wanted, take = [0], [0], Guard.step
+
+    def counted(*given: object) -> None:
+        take(*given)
+        steps[0] += 1
+        if steps[0] == wanted[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def at(step: int) -> None:
+        steps[0], wanted[0] = 0, step
+
+    monkeypatch.setattr(Guard, "step", counted)
+    return at
+
+
+def test_what_is_logged_is_what_an_uninterrupted_run_logs(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path, signal_at: Any
+) -> None:
+    """Stopped twice within one window of the log: no row more, none less, each mean the same."""
+    signal_at(13)
+    assert cnnlab("train", *TINY)[0] == 130
+    signal_at(4)
+    assert cnnlab("train", "resume=last")[0] == 130
+    assert cnnlab("train", "resume=last")[0] == 0
+    assert curves(only_run(here)) == curves(tiny_run) and same(only_run(here), tiny_run)
+    resumed = [json.loads(line) for line in (only_run(here) / "resumed.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in resumed] == [13, 17] and all(row["packages"]["torch"] for row in resumed)
+
+
+def test_a_finished_run_says_so(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
+    code, out, err = cnnlab("train", f"resume={tiny_run}")
+    assert (code, err) == (0, "") and f"{tiny_run} is finished: 2 epochs, validation " in out
+    assert before == {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
+
+
+def test_more_epochs_go_on_where_the_schedule_allows_it(cnnlab: Cnnlab, here: Path) -> None:
+    assert cnnlab("train", *LONGER, "epochs=3", "outputs=whole")[0] == 0
+    assert cnnlab("train", *LONGER, "epochs=1")[0] == 0
+    code, out, err = cnnlab("train", "resume=last", "epochs=3")
+    assert (code, err) == (0, "") and "going on after step 25" in out
+    (whole,) = (here / "whole" / "train").iterdir()
+    assert same(only_run(here), whole)
+    assert yaml.safe_load((only_run(here) / "config.yaml").read_text())["epochs"] == 3
+    code, _, err = cnnlab("train", "resume=last", "epochs=2")
+    assert code == 0, "shorter than what it has come to: it is finished"
+
+
+def test_more_epochs_are_refused_where_the_past_would_have_been_another(
+    cnnlab: Cnnlab, here: Path, signal_at: Any
+) -> None:
+    signal_at(30)
+    assert cnnlab("train", *TINY)[0] == 130  # one_cycle, laid out over two epochs
+    code, _, err = cnnlab("train", "resume=last", "epochs=3")
+    assert code == 2 and "epochs cannot change: one_cycle was laid out over 2 epochs" in err
+    code, _, err = cnnlab("train", "resume=last", "epochs=1")
+    assert code == 2 and "ends before step 30" in err
+    assert run_state(only_run(here)) == "interrupted" and cnnlab("train", "resume=last")[0] == 0
+
+
+@pytest.mark.parametrize("word", ["resume=", "resume='  '", "init=", "init=nowhere"])
+def test_nothing_is_not_a_run(cnnlab: Cnnlab, here: Path, word: str) -> None:
+    code, _, err = cnnlab("train", word)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert ("no run nowhere" if "nowhere" in word else f"{word[:5].strip('=')}") in err
+    assert not list(here.iterdir())
+
+
+def test_a_folder_with_a_strange_name_is_resumed_by_what_is_suggested(
+    cnnlab: Cnnlab, here: Path, signal_at: Any
+) -> None:
+    import shlex
+
+    signal_at(5)
+    code, _, err = cnnlab("train", *TINY, "outputs='a b, c=1'")
+    assert code == 130
+    words = shlex.split(err.split("`")[1])
+    assert words[:2] == ["cnnlab", "train"] and cnnlab(*words[1:])[0] == 0
+
+
+def test_home_is_home(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here / "home"))
+    assert cnnlab("train", *TINY, "epochs=1", "outputs=~/x")[0] == 0
+    assert [path.name for path in here.iterdir()] == ["home"]
+    assert cnnlab("train", "resume=last", "outputs=~/x")[0] == 0
+
+
+def test_checkpoints_come_within_a_long_epoch_too(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (seen.append(int(path.stem[5:])), save(path, *rest)))
+    assert cnnlab("train", *TINY, "log_every=5", "save_every_minutes=1e-9")[0] == 0
+    assert seen == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
+    assert cnnlab("train", *TINY, "save_every_minutes=0")[2] == "cnnlab: save_every_minutes must be above 0, not 0\n"
+
+
+def test_init_takes_a_runs_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    code, out, err = cnnlab("train", *TINY, f"init={tiny_run}", "epochs=1", "optim.lr=1e-30")
+    assert (code, err) == (0, "") and f"weights from {tiny_run}, step 50: 8 of 8 tensors" in out
+    assert all(torch.equal(weights(only_run(here))[k], v) for k, v in weights(tiny_run).items())
+
+
+def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+    file = here / "some.safetensors"
+    theirs = weights(tiny_run)
+    save_file({k: v for k, v in theirs.items() if k != "conv_2.conv.bias"} | {"x\ny": torch.ones(1)}, file)
+    words = [*TINY, "epochs=1", "model.hidden=[9]", "optim.lr=1e-30", "ema_decay=0.9"]
+    code, out, _ = cnnlab("train", *words, f"init={file}")
+    assert code == 0 and "weights from" in out and ": 4 of 8 tensors" in out
+    assert "  begins anew: conv_2.conv.bias (not there)\n" in out
+    assert "  begins anew: fc_1.linear.weight (8x16 there, 9x16 here)\n" in out
+    assert "  left out: x\\ny (not in this network)\n" in out
+    for group in ("model", "average"):
+        assert torch.equal(weights(only_run(here), group)["conv_1.conv.weight"], theirs["conv_1.conv.weight"])
+    save_file({"other": torch.ones(1)}, file)
+    code, _, err = cnnlab("train", *words, f"init={file}")
+    assert code == 2 and err == f"cnnlab: init: no layer of {file} fits; it has other, ...\n"
+    file.write_bytes(b"no weights")
+    code, _, err = cnnlab("train", *words, f"init={file}")
+    assert code == 1 and "some.safetensors is not a safetensors file" in err
+    assert len(list((here / "outputs" / "train").iterdir())) == 1
+
+
+def test_a_resumed_run_does_not_ask_for_what_it_was_begun_from(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path, signal_at: Any
+) -> None:
+    source = Path(shutil.copytree(tiny_run, here / "source"))
+    signal_at(5)
+    assert cnnlab("train", *TINY, f"init={source}")[0] == 130
+    shutil.rmtree(source)
+    assert cnnlab("train", "resume=last")[0] == 0
+
+
+def test_what_a_killed_process_had_begun_to_write_is_cleared(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+    signal_at(30)
+    assert cnnlab("train", *TINY)[0] == 130
+    for place in ("", "checkpoints", "filters"):
+        (only_run(here) / place / ".x.123.part").write_bytes(b"half")
+    assert cnnlab("train", "resume=last")[0] == 0
+    assert not list(only_run(here).rglob("*.part"))
+
+
+def test_a_sweep_begins_at_the_run_that_was_last_before_it(cnnlab: Cnnlab, here: Path) -> None:
+    assert cnnlab("train", *TINY, "epochs=1")[0] == 0
+    first = only_run(here).absolute()
+    code, out, _ = cnnlab("train", "-m", *TINY, "epochs=1", "init=last", "seed=1,2")
+    assert code == 0 and out.count(f"weights from {first}, step 25: 8 of 8") == 2
+    (sweep,) = (here / "outputs" / "train").glob("*_sweep")
+    configs = [yaml.safe_load((sweep / run / "config.yaml").read_text()) for run in "01"]
+    assert [config["init"] for config in configs] == [str(first)] * 2
+    assert cnnlab("train", *TINY, "epochs=1", "init=nothing")[0] == 2
+
+
+def test_an_early_stopped_run_is_scored_again_and_not_trained_on(cnnlab: Cnnlab, here: Path) -> None:
+    words = ["schedule=constant", "optim.lr=1e-9", "early_stop_epochs=1", "epochs=10"]
+    assert cnnlab("train", *TINY, *words)[0] == 0
+    run = only_run(here)
+    before, steps = (run / "result.json").read_text(), checkpoint.steps(run / "checkpoints")
+    (run / "test.safetensors").unlink()
+    code, out, err = cnnlab("train", "resume=last")
+    assert (code, err) == (0, "") and (run / "test.safetensors").exists() and "epoch 3" not in out
+    assert checkpoint.steps(run / "checkpoints") == steps
+    assert json.loads((run / "result.json").read_text())["test"] == json.loads(before)["test"]
+
+
+def test_a_run_can_be_made_to_end_where_it_was_not_validated(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+    signal_at(50)
+    assert cnnlab("train", *TINY, "schedule=constant", "validate_every=150", "epochs=6")[0] == 130
+    code, _, err = cnnlab("train", "resume=last", "epochs=2")
+    result = json.loads((only_run(here) / "result.json").read_text())
+    assert (code, err) == (0, "") and result["step"] == 50 and 0 < result["validation"]["accuracy"] < 1

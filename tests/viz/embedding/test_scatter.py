@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cnnlab.viz.embedding import scatter
+from cnnlab.viz.embedding.layout import PALETTE, colour
+from cnnlab.viz.embedding.scatter import scatter_figure, shuffled
+
+RNG = np.random.default_rng(0)
+LABELS = np.repeat(np.arange(4), 50)
+Y = np.array([[-30, 0], [30, 0], [0, 20], [0, -20]])[LABELS] + RNG.normal(size=(200, 2))
+CLASSES = ("car", "boat", "cat", "dog")
+FEW = np.arange(200) % 20 == 3
+
+
+def count(image: np.ndarray, code: str, tolerance: int = 30) -> int:
+    """Pixels that are nearly of a colour."""
+    wanted = [int(code[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((abs(image.astype(int) - wanted).sum(-1) <= tolerance).sum())
+
+
+def test_each_class_has_its_colour_where_it_lies() -> None:
+    image = scatter_figure({"map": Y}, LABELS, CLASSES, title="four apart")
+    high, wide = image.shape[:2]
+    assert count(image[:, : wide // 3], colour(0), 90) > 100 > count(image[:, wide // 3 :], colour(0), 90)
+    assert count(image[: high // 3], colour(2), 90) > 100 > count(image[high // 3 :], colour(2), 90), "y is upwards"
+
+
+def test_marks_are_drawn_and_explained_only_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+    draw = scatter.rendered
+    monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
+    plain = scatter_figure({"map": Y}, LABELS, CLASSES, title="t")
+    none = scatter_figure({"map": Y}, LABELS, CLASSES, mistaken=np.zeros(200, bool), title="t")
+    assert np.array_equal(plain, none)
+    for mark, code in (("mistaken", "#000000"), ("ringed", "#FF7F00"), ("own", "#FFE100")):
+        marked = scatter_figure({"map": Y}, LABELS, CLASSES, title="t", **{mark: FEW})
+        assert count(marked, code) > count(plain, code) + 100, mark
+    texts = [[text.get_text() for text in figure.axes[0].texts] for figure in kept]
+    assert [sum("(10)" in text for text in each) for each in texts] == [0, 0, 1, 1, 1]
+    assert "near-duplicate (10)" in texts[3]
+
+
+def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty classes on one heap, each with a name as no one should have it."""
+    kept: list[Figure] = []
+    draw = scatter.rendered
+    monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
+    classes = [f"$x_{k}$\nשלום <b>{k}" for k in range(40)]
+    labels = np.arange(400) % 40
+    scatter_figure({"map": RNG.normal(size=(400, 2))}, labels, classes, title="$a$" * 40, note="n $ " * 200)
+    (figure,) = kept
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts if "<b>" in text.get_text()]
+    assert len(boxes) > 30
+    for i, one in enumerate(boxes):
+        assert one.x0 >= 0 and one.x1 <= figure.bbox.x1 and one.y0 >= 0 and one.y1 <= figure.bbox.y1
+        for other in boxes[i + 1 :]:
+            across = min(one.x1, other.x1) - max(one.x0, other.x0)
+            down = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert across <= 0 or down <= 0
+
+
+def test_two_maps_stand_side_by_side_in_the_same_colours() -> None:
+    image = scatter_figure({"one": Y, "$other": Y[:, ::-1]}, LABELS, CLASSES, title="two networks")
+    for half in np.array_split(image, 2, axis=1):
+        assert all(count(half, colour(k), 90) > 60 for k in range(4))
+
+
+@pytest.mark.parametrize(("y", "labels"), [
+    (RNG.normal(size=(5, 2)), np.full(5, -1)),
+    (np.zeros((5, 2)), np.zeros(5, int)),
+    (RNG.normal(size=(9, 2)) * [1, 0], np.arange(9) * 12 - 1),
+])  # fmt: skip
+def test_any_map_is_drawn_twice_alike(y: np.ndarray, labels: np.ndarray) -> None:
+    classes = [f"c{k}" for k in range(100)]
+    one, other = (scatter_figure({"m": y}, labels, classes, title="t") for _ in range(2))
+    assert np.array_equal(one, other) and len(np.unique(one)) > 20
+
+
+def test_no_class_lies_on_all_others() -> None:
+    """Of pictures sorted by class the last would be on top."""
+    order = shuffled(1000)
+    assert sorted(order) == list(range(1000))
+    assert all(abs((part < 500).mean() - 0.5) < 0.05 for part in np.array_split(order, 10))
+    assert len(PALETTE) == 10
+
+
+def test_each_map_has_the_rings_of_its_own_network() -> None:
+    none, all_of_them = np.zeros(200, bool), np.ones(200, bool)
+    maps = {"one": Y, "two": Y}
+    plain = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, none]), title="t")
+    second = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, all_of_them]), title="t")
+    middle, high = plain.shape[1] // 2, plain.shape[0]
+    assert np.array_equal(plain[: high - 60, :middle], second[: high - 60, :middle])
+    assert not np.array_equal(plain[: high - 60, middle:], second[: high - 60, middle:])

@@ -1,0 +1,48 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+
+from cnnlab.viz.report_page import Picture, Section, Table, page
+
+BAD = "<script>alert(1)</script>\"'&\x1b[31m"
+PAGE = page(
+    BAD,
+    [BAD],
+    [
+        Section(
+            BAD, BAD, Table([BAD], [[BAD, "1"]]), pictures=[Picture(np.zeros((4, 6, 3), np.uint8), BAD)], absent=[BAD]
+        ),
+        Section("Drawn", drawing="<svg></svg>"),
+    ],
+)
+
+
+class Reader(HTMLParser):
+    """Which elements there are, and what they refer to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+
+def test_whatever_is_said_on_it_stays_text_and_nothing_is_fetched() -> None:
+    reader = Reader()
+    reader.feed(PAGE)
+    assert not {"script", "iframe", "object", "link rel=stylesheet", "form"} & set(reader.tags)
+    assert all(link.startswith(("data:", "#")) for link in reader.links) and reader.tags.count("img") == 1
+    assert "\x1b" not in PAGE and "url(" not in PAGE and "@import" not in PAGE
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', PAGE)
+    assert policy and policy[1] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_pictures_have_their_size_and_what_is_missing_its_reason() -> None:
+    assert 'width="6" height="4"' in PAGE and "<svg></svg>" in PAGE
+    assert "Not here: &lt;script&gt;" in PAGE
+    assert PAGE.count("<h2") == 2 and '<a href="#s1">Drawn</a>' in PAGE
