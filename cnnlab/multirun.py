@@ -18,9 +18,9 @@ from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, told
 from cnnlab.core.files import new_folder
 from cnnlab.core.lock import Lock
+from cnnlab.core.quoting import COMMAND, command, literal, plain, typed
 from cnnlab.core.run_index import find_run
 from cnnlab.core.signals import WATCHED, end_with_parent
-from cnnlab.core.quoting import COMMAND, command, literal, plain, typed
 
 PARENT = "CNNLAB_SWEEP"  # names the process that the sweep was begun by to those that it begins
 STOP: list[int] = []  # the signal that asked this process, one of several, to stop

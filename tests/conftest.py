@@ -10,6 +10,7 @@ import torch
 
 from cnnlab.cli import verbs
 from cnnlab.data.sources import data_root
+from cnnlab.launch import launch
 from tests.forks import Forks
 
 torch.set_num_threads(1)  # the networks here are small, and bits depend on the number of threads
@@ -54,13 +55,12 @@ def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a very small network on digits: its folder. Not to be written to."""
-    from cnnlab import config
 
     root = tmp_path_factory.mktemp("tiny")
     before = Path.cwd()
     os.chdir(root)
     try:
-        config.launch("train", TINY)
+        launch("train", TINY)
     finally:
         os.chdir(before)
     return next((root / "outputs" / "train").iterdir())

@@ -19,7 +19,7 @@ def preload() -> None:
     import torch
     import torch._dynamo  # which the first optimizer imports
 
-    import cnnlab.tasks.train  # noqa: F401
+    import cnnlab.tasks.train.command  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -6,20 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.config import CONFIGS, TASKS, compose, groups, keys, one_by_one
-from cnnlab.core.schema import build, call, check
+from cnnlab.config import CONFIGS, compose, groups, keys
 from cnnlab.core.quoting import literal
+from cnnlab.core.schema import build, call, check, flat
+from cnnlab.data.build import check_shapes, data_settings, input_shape, pipelines
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.style.optimizers import DESCENTS
+from cnnlab.launch import TASKS, one_by_one
+from cnnlab.models import build_model
 from cnnlab.style.losses import AIMS
-from cnnlab.tasks import lr_find, trained_run, predict
-from cnnlab.tasks.bench import command
-from cnnlab.tasks.stylize import setup
-from cnnlab.tasks.eval import command as eval_task
+from cnnlab.style.optimizers import DESCENTS
 from cnnlab.style.pretrained import Features
+from cnnlab.tasks import lr_find, predict
+from cnnlab.tasks.bench.measure import Measuring
 from cnnlab.tasks.compare.runs import apart
-from cnnlab.tasks.train.trainer import Settings
+from cnnlab.tasks.eval import command as eval_task
+from cnnlab.tasks.stylize import setup
+from cnnlab.tasks.train.settings import Settings
 from tests.conftest import Cnnlab
 
 OPTIONS = [(group, option) for group, options in groups("train").items() for option in options]
@@ -33,17 +36,17 @@ def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
     colour = ["dataset=cifar10"] if group == "augment" else []
     config = compose("train", [f"{group}={option}", *colour])
     settings = call(Settings, config, "")
-    made, shape = trained_run.pipelines(settings.augment), SHAPES[settings.dataset["name"]]
-    trained_run.check_shapes(made, shape)
-    seen = trained_run.input_shape(made.eval, shape)
+    made, shape = pipelines(settings.augment), SHAPES[settings.dataset["name"]]
+    check_shapes(made, shape)
+    seen = input_shape(made.eval, shape)
     with torch.device("meta"):  # some have half a gigabyte of weights
-        model = trained_run.build_model(settings.model, seen, 10)
+        model = build_model(settings.model, seen, 10)
         assert model(torch.zeros(2, *seen)).shape == (2, 10)
     spec = dict(settings.optim)
     call(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
     spec = dict(settings.schedule)
     call(SCHEDULES[spec.pop("name")], spec, "schedule", 100, 10)
-    trained_run.data_settings(settings.dataset)
+    data_settings(settings.dataset)
 
 
 @pytest.mark.parametrize("option", STYLES)
@@ -86,7 +89,7 @@ def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
 def test_the_other_verbs_compose() -> None:
     call(eval_task.Settings, compose("eval", []), "")
     call(predict.Settings, compose("predict", ["pictures=[a.png]"]), "")
-    for task, own in (("bench", command.Measuring), ("lr_find", lr_find.Range)):
+    for task, own in (("bench", Measuring), ("lr_find", lr_find.Range)):
         config = compose(task, ["model=mnist_cnn", "optim=sgd"])
         assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
         call(own, {key: config.pop(key) for key in own.__annotations__}, "")
@@ -267,5 +270,5 @@ def test_every_arm_of_the_cifar10_study_composes_and_differs_from_the_chapters_i
         call(Settings, config, "")
         if arm in script["ARMS"]:
             chapters = arms[arm.split("_")[0]]
-            different = {key.partition(".")[0] for key in apart([trained_run.flat(chapters), trained_run.flat(config)])}
+            different = {key.partition(".")[0] for key in apart([flat(chapters), flat(config)])}
             assert len(different) == (arm not in ("cnn", "bn")), f"{arm} differs in {different}"

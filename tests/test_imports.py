@@ -11,17 +11,15 @@ from PIL import Image
 PACKAGE = Path(__file__).resolve().parents[1] / "cnnlab"
 LAYER = {
     "core": 0,
-    **dict.fromkeys(("models", "data", "projection", "style", "viz", "engine"), 1),
-    "tasks": 2,
-    "sweep": 3,
-    "config": 4,
-    "completion": 5,
-    "manual": 0,
-    "words": 1,
     "__version__": 0,
-    "cli": 6,
-    "__init__": 7,
-    "__main__": 7,
+    "config": 1,
+    **dict.fromkeys(("models", "data", "projection", "style", "interpret", "viz", "engine"), 1),
+    "tasks": 2,
+    "multirun": 3,
+    "launch": 4,
+    "cli": 5,
+    "__init__": 6,
+    "__main__": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -51,7 +49,7 @@ def test_imports_point_down(path: Path) -> None:
 
 def test_the_checker_sees_an_import_that_points_up(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text("def f():\n    from cnnlab.tasks import parts\n")
+    bad.write_text("def f():\n    from cnnlab.tasks import runs\n")
     assert imported(bad) == ["tasks"]
 
 

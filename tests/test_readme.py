@@ -9,9 +9,9 @@ import yaml
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call
-from cnnlab.tasks.eval import command as eval_task
 from cnnlab.tasks import predict
-from cnnlab.tasks.train.trainer import Settings
+from cnnlab.tasks.eval import command as eval_task
+from cnnlab.tasks.train.settings import Settings
 from tests.conftest import Cnnlab
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,9 +94,8 @@ def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> 
     from cnnlab.data.augment import OPS, Pipeline
     from cnnlab.data.counter_rng import Draws
     from cnnlab.data.operation import Op
-    from cnnlab.models import MODELS
+    from cnnlab.models import MODELS, build_model
     from cnnlab.models.layers import stack
-    from cnnlab.tasks.trained_run import build_model
 
     scope = {"nn": nn, "math": math, "stack": stack, "torch": torch, "Op": Op, "Shape": tuple}
     for code in re.findall(r"```python\n(def .*?)```", README, re.DOTALL):

@@ -12,11 +12,12 @@ import typer
 
 from cnnlab import config
 from cnnlab.cli import completion, help_text
+from cnnlab.cli.arguments import bare, nested, split
 from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
 from cnnlab.core.files import exists
 from cnnlab.core.progress import BEGAN
 from cnnlab.core.quoting import literal, plain
-from cnnlab.cli.arguments import bare, nested, split
+from cnnlab.launch import launch
 
 app = typer.Typer(
     name="cnnlab",
@@ -80,10 +81,10 @@ def train(
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
     if compare and not multirun:
         raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
-    sweep = config.launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
+    sweep = launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
     if compare and sweep and sweep.exists():
         outputs = [word for word in rest if word.startswith("outputs=")]
-        config.launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
+        launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
 
 
 @app.command(name="eval", help=help_text.EVAL)
@@ -91,7 +92,7 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
     names, rest = split(given)
     if len(names) > 1:
         raise UsageError(f"eval takes one run, not {', '.join(names)}")
-    config.launch(
+    launch(
         "eval",
         [*(f"run={literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
         cfg=cfg,
@@ -102,7 +103,7 @@ def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
 def compare(given: RunsWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
     names, rest = split(given)
     named = [f"runs=[{','.join(map(literal, names))}]"] if names else []
-    config.launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
+    launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
 @app.command(help=help_text.VISUALIZE)
@@ -127,7 +128,7 @@ def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", d
         *(bare(word, what[0] if len(what) == 1 else "", own) for word in rest),
         *(["json=true"] if json else []),
     ]
-    config.launch("visualize", words, cfg=cfg)
+    launch("visualize", words, cfg=cfg)
 
 
 @app.command(help=help_text.EMBED)
@@ -155,7 +156,7 @@ def embed(
         *(bare(word, method if isinstance(own.get(method), dict) else "", own) for word in rest),
         *(["json=true"] if json else []),
     ]
-    config.launch("embed", words, cfg=cfg)
+    launch("embed", words, cfg=cfg)
 
 
 @app.command(help=help_text.STYLIZE, no_args_is_help=True)
@@ -184,14 +185,14 @@ def stylize(
         *(f"{key}={literal(value)}" for key, value in texts.items() if value),
         *(f"{key}=true" for key, on in flags.items() if on),
     ]
-    config.launch("stylize", words, cfg=cfg)
+    launch("stylize", words, cfg=cfg)
 
 
 @app.command(help=help_text.PREDICT)
 def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
     names, rest = split(given)
     pictures = ",".join(map(literal, names))
-    config.launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
+    launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
 
 
 @app.command(help=help_text.BENCH)
@@ -202,11 +203,11 @@ def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", 
     if profile and not any(word.startswith(("model=", "experiment=")) for word in rest):
         raise UsageError("--profile traces one model: name it, model=...")
     if cfg or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
-        config.launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
+        launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
         return
     os.environ.setdefault("CNNLAB_OFFLINE", "1")  # nobody asked for a model: nothing is fetched for one
     for name in config.groups()["model"]:
-        config.launch("bench", [*rest, f"model={name}", "brief=true"])
+        launch("bench", [*rest, f"model={name}", "brief=true"])
 
 
 @app.command(name="lr-find", help=help_text.LR_FIND)
@@ -214,7 +215,7 @@ def lr_find(overrides: Overrides = None, cfg: Cfg = "", debug: Debug = False) ->
     names, rest = split(overrides)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
-    config.launch("lr_find", rest, cfg=cfg)
+    launch("lr_find", rest, cfg=cfg)
 
 
 @app.command(help=help_text.DESCRIBE)
@@ -231,7 +232,7 @@ def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: D
         others = ("+", "~", "json=", "outputs=", "drawing=")
         rest = [word if word.startswith(others) else f"+shape.{word}" for word in rest]
     named = [f"what={what}" if what else f"run={literal(name)}" for name in names]
-    config.launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
+    launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
 @app.command()

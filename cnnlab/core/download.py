@@ -1,5 +1,6 @@
 """Files from the network: under a temporary name, gone on with where they broke off, checked, then moved into place."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +12,21 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import torch
+
 from cnnlab.core.errors import CnnlabError, Unwritable, reason
 from cnnlab.core.lock import Lock
 from cnnlab.core.progress import Progress
 
 TIMEOUT_S = 20.0  # without an answer, or with less than SLOWEST bytes a second
+
+
 SLOWEST = 1000
+
+
 TRIES = 4  # of one address, in a row, that bring less than STRIDE bytes
+
+
 STRIDE = 1_000_000
 
 
@@ -165,3 +174,14 @@ def how_far(now: int, total: int | None, speed: float) -> str:
 
 def length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def checkpoints() -> Path:
+    """Where torch keeps the weights that it fetches."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def sound(path: Path, file: str) -> bool:
+    """Whether a file's SHA-256 begins as the end of its published name says."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest().startswith(Path(file).stem.rpartition("-")[2])

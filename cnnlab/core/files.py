@@ -140,3 +140,13 @@ def new_folder(parent: Path, name: str) -> Path:
             raise CnnlabError(f"cannot make a run's folder in {parent}: {error.strerror}") from error
         return folder
     raise CnnlabError(f"a thousand runs named {name} began in this second; there is no free name in {parent}")
+
+
+def outputs_folder(outputs: str) -> Path:
+    """Where runs go; `~` is the user's own folder."""
+    return Path(outputs).expanduser()
+
+
+def clipped(text: str, most: int) -> str:
+    """A text of at most so many bytes, which is what file systems count."""
+    return text.encode(errors="surrogateescape")[:most].decode(errors="ignore")

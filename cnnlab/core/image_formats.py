@@ -11,7 +11,6 @@ from PIL import Image, PngImagePlugin
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import plain
-from cnnlab.style.scales import Size
 
 CHUNK = "cnnlab"  # the PNG's text that says what made it
 DESCRIPTION, PREDICTOR = 270, 317  # tags of TIFF, the first also of EXIF: there the other formats say it
@@ -31,7 +30,7 @@ class Format:
     side: int = maxsize
     paintings: int = maxsize
 
-    def hold(self, ending: str, size: Size, paintings: int) -> None:
+    def hold(self, ending: str, size: tuple[int, int], paintings: int) -> None:
         """Raises UsageError where a picture would not go into such a file."""
         if max(size) > self.side:
             raise UsageError(f"a {ending} can have {self.side:,} pixels a side, not {max(size):,}")

@@ -12,6 +12,8 @@ from cnnlab.core.errors import UsageError, nearest, not_one_of
 from cnnlab.core.quoting import plain
 
 T = TypeVar("T")
+
+
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
 
 
@@ -92,3 +94,14 @@ def build(table: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], where:
 def check_spec(table: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], where: str) -> None:
     """Raises UsageError where `build` would for the keys of `spec` and their types; nothing is built."""
     check(pick(table, spec.get("name"), f"{where}.name"), keywords(spec), where)
+
+
+Config = dict[str, Any]
+
+
+def flat(config: Config, path: str = "") -> dict[str, Any]:
+    """Nested settings -> {"optim.lr": 0.001, ...}."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import call, pick
-from cnnlab.data import photometric, mixup, geometric
+from cnnlab.data import geometric, mixup, photometric
 from cnnlab.data.counter_rng import Draws
 from cnnlab.data.operation import Mix, Op, as_float, either
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from cnnlab.core.download import Damaged, fetch
 from cnnlab.core.errors import CnnlabError, NotHere, Unwritable, reason
 from cnnlab.core.files import write_whole
-from cnnlab.data.image_folder import check_shape, folder
-from cnnlab.data.folder_index import listing
 from cnnlab.data.dataset import Pictures, PictureSet, Split
+from cnnlab.data.folder_index import listing
+from cnnlab.data.image_folder import check_shape, folder
 
 DIGITS_TEST = 360  # the last fifth of scikit-learn's 1,797, in the file's order
 MNIST_FILES = {

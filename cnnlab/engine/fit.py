@@ -1,16 +1,15 @@
 """The training loop. It computes and reports; whoever asked for it writes things down."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from time import perf_counter
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnlab.core.errors import CnnlabError
-from cnnlab.engine.optim import Average, Guard, Optimizer
+from cnnlab.engine.ema import Average
+from cnnlab.engine.meter import Meter, Report
+from cnnlab.engine.optim import Guard, Optimizer
 from cnnlab.engine.schedule import Schedule
 
 
@@ -19,65 +18,6 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-
-@dataclass(frozen=True)
-class Report:
-    """Where the loop is: `step` steps done, in `epoch` (from 0). Means, pictures and seconds are those of the window
-    since the last report that was `due`; what the caller does in between is not counted."""
-
-    step: int
-    epoch: int
-    epoch_ended: bool
-    due: bool  # by the step's number; otherwise it was asked for, and the window goes on
-    lr: float
-    loss: float
-    accuracy: float
-    gradient_norm: float
-    pictures: int
-    seconds: float
-
-
-class NotFinite(CnnlabError):
-    """The loss or the gradient of a step was not a finite number; that step and none after it counts."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss or its gradient is not finite at step {step + 1}")
-        self.step = step
-
-
-class Meter:
-    """Sums on the device, read in one go: asking for a number at every step would make the host wait for it. They are
-    part of what a checkpoint keeps, so that a window which was interrupted is logged as if it had not been."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin a new window."""
-        self.sums, self.steps, self.pictures = torch.zeros(3, device=self.device), 0, 0
-        self.seconds, self.since = 0.0, perf_counter()
-
-    def start(self) -> None:
-        """Let the clock go on from now."""
-        self.since = perf_counter()
-
-    @torch.no_grad()
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        """Count a step. `labels`: (N,), or (N, classes) shares, of which the largest counts."""
-        hits = (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
-        self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
-        self.steps, self.pictures = self.steps + 1, self.pictures + len(labels)
-
-    def read(self, refused: Tensor) -> tuple[float, float, float, int, float]:
-        """The window's mean loss, accuracy and gradient norm, its pictures and seconds. Raises NotFinite where the
-        guard refused a step."""
-        loss, hits, norm, first = torch.cat((self.sums.double(), refused.double().view(1))).tolist()
-        if first >= 0:
-            raise NotFinite(int(first))
-        self.seconds += perf_counter() - self.since
-        return loss / self.steps, hits / self.pictures, norm / self.steps, self.pictures, self.seconds
 
 
 def fit(

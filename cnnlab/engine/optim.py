@@ -1,12 +1,13 @@
 """Optimizers by name, the average of the weights, and the guard that keeps a bad step from being taken."""
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 Params = Iterable[nn.Parameter]
+
+
 Optimizer = torch.optim.Optimizer
 
 
@@ -74,30 +75,6 @@ def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
             raise ValueError(f"optimizer/{path} is of {tuple(tensor.shape)}, its weights of {tuple(param.shape)}")
         state.setdefault(int(number), {})[name] = laid
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-class Average:
-    """An exponential moving average of a network's weights and running statistics.
-
-    The decay is min(decay, (1 + t) / (10 + t)) at update t, so that the first, random weights are soon forgotten.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"ema_decay must be between 0 and 1, not {decay}")
-        self.model, self.decay, self.updates = deepcopy(model).eval().requires_grad_(False), decay, 0
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards `model`."""
-        self.updates += 1
-        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
-        floats = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
-        torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], weight)
-        for mine, new in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(new)
 
 
 class Guard:

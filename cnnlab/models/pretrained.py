@@ -1,6 +1,5 @@
 """Networks that torchvision offers trained on ImageNet, and what they want pictures to be."""
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnlab.core.download import Damaged, fetch
+from cnnlab.core.download import Damaged, checkpoints, fetch, sound
 from cnnlab.core.errors import CnnlabError, NotHere, UsageError, nearest, reason
 from cnnlab.core.files import write_whole
 
@@ -58,17 +57,6 @@ def brought(name: str, url: str, megabytes: float) -> Path:
     elif not sound(path, file):
         raise CnnlabError(f"{path} is damaged (its checksum differs); remove it, and it is fetched again")
     return path
-
-
-def checkpoints() -> Path:
-    """Where torch keeps the weights that it fetches."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def sound(path: Path, file: str) -> bool:
-    """Whether a file's SHA-256 begins as the end of its published name says."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest().startswith(Path(file).stem.rpartition("-")[2])
 
 
 def put(part: Path, target: Path) -> Any:

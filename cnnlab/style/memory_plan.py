@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnnlab.style.tiled_loss import Easel
-from cnnlab.style.vgg import stride
-from cnnlab.style.tiling import pieces
 from cnnlab.style.scales import Size, fitted
+from cnnlab.style.tiled_loss import Easel
+from cnnlab.style.tiling import pieces
+from cnnlab.style.vgg import stride
 
 PIXEL = 12  # bytes of an RGB pixel of float32
 ARRAYS = 10  # pictures at once: itself, its gradient, a step and where it leads, and what comes of them

@@ -10,14 +10,13 @@ from typing import Literal
 
 import torch
 
-from cnnlab.core.download import Damaged, fetch
+from cnnlab.core.download import Damaged, checkpoints, fetch, sound
 from cnnlab.core.errors import CnnlabError, NotHere
 from cnnlab.core.quoting import plain
-from cnnlab.models.pretrained import checkpoints, sound
 from cnnlab.style.vgg import BLOCKS, FILTERS, IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.vgg_weights import Network, fingerprint, keep, read, read_pth, until
 
-BUNDLED = Path(__file__).parents[1] / "style" / "features_quarter.safetensors"
+BUNDLED = Path(__file__).with_name("features_quarter.safetensors")
 DEEPEST = "conv5_1"  # the last that a style loss asks for
 # torchvision's files, which end in the beginning of their checksums, and their megabytes. torchvision itself, which
 # knows them too, takes a second to import.

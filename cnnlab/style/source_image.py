@@ -1,29 +1,20 @@
 """`stylize`'s pictures: read, brought to a size, written with what made them."""
 
 import hashlib
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from errno import ENAMETOOLONG
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError, Unwritable, UsageError, reason
-from cnnlab.core.files import part_of, write_new, write_whole
+from cnnlab.core.errors import CnnlabError, reason
 from cnnlab.core.image import TooManyPixels
-from cnnlab.core.photo import Photo, on_white, read_photo, srgb_profile, whiten
+from cnnlab.core.photo import Photo, on_white, read_photo, whiten
 from cnnlab.core.quoting import plain
 from cnnlab.style.scales import Size
-from cnnlab.core.image_formats import format_of, said_by
-
-MOST_TEXT = 1_000_000  # characters that are read of what a picture says
 
 
 @dataclass(frozen=True)
@@ -108,61 +99,3 @@ def to_image(x: Tensor) -> Image.Image:
     """(1, 3, H, W) -> RGB, cut off at 0 and 1 and rounded to 8 bits."""
     pixels = x.detach().float().clamp(0, 1).mul_(255).round_().to(torch.uint8)
     return Image.fromarray(pixels[0].permute(1, 2, 0).cpu().numpy())
-
-
-def place_for(
-    out: Path | None, content: Path, styles: list[Path], usual: Path | None, size: Size, *, overwrite: bool
-) -> Path:
-    """Where the picture goes: `out`, else `usual`, else beside the photograph, as a PNG. Raises UsageError for a name
-    that no format has, that is taken, or whose format cannot hold the picture, Unwritable for a folder that cannot be
-    written to."""
-    name = clipped("_".join(p.stem for p in (content, *styles)), 200) + ".png"
-    path = out or usual or content.with_name(name)
-    format_of(path).hold(path.suffix, size, len(styles))
-    try:
-        if path.is_dir():
-            raise UsageError(f"{plain(str(path))} is a folder")
-        if path.exists() and any(path.samefile(one) for one in (content, *styles)):
-            raise UsageError(f"{plain(str(path))} is one of the pictures to paint from")
-        if out and path.exists() and not overwrite:
-            raise UsageError(f"{plain(str(path))} is there already: --overwrite replaces it")
-        for probe in (part_of(path), path.with_stem(f"{path.stem}_{os.getpid()}")):
-            probe.touch(exist_ok=False)
-            probe.unlink()
-    except OSError as error:
-        raise Unwritable(path.parent if error.errno != ENAMETOOLONG else path, error) from error
-    return path
-
-
-def clipped(text: str, most: int) -> str:
-    """A text of at most so many bytes, which is what file systems count."""
-    return text.encode(errors="surrogateescape")[:most].decode(errors="ignore")
-
-
-def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bool) -> Path:
-    """RGB or RGBA in the format that the name asks for, as sRGB, with `about` as JSON in it, whole, and where it is:
-    behind the name comes _2, _3, ... where a file is there that may not be replaced. Where the format has no
-    transparency the picture is laid on white."""
-    form = format_of(path)
-    if image.mode == "RGBA" and not form.alpha:
-        image = on_white(image.convert("RGB"), image.getchannel("A"))
-    said = form.said(json.dumps(about, allow_nan=False))
-    write = partial(image.save, format=form.name, icc_profile=srgb_profile(), **form.options, **said)
-    if not overwrite:
-        return write_new(path, write)
-    write_whole(path, write)
-    return path
-
-
-def about(path: str) -> dict[str, Any]:
-    """What a picture says of how `stylize` made it. Raises CnnlabError for one that says nothing."""
-    try:
-        text = said_by(path)[:MOST_TEXT]
-        found = json.loads(text) if text else None
-        if not isinstance(found, dict) or not {"settings", "steps", "sha256"} <= found.keys():
-            raise ValueError("there is no record in it")
-    except FileNotFoundError:
-        raise CnnlabError(f"no picture {plain(path)}") from None
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise CnnlabError(f"{plain(path)} does not say how it was made: {plain(reason(error))[:200]}") from error
-    return found

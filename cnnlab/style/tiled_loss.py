@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cnnlab.style.optimizers import Loss
-from cnnlab.style.vgg import Encoder, stride
 from cnnlab.style.losses import Aim, Maps, Objective, Sitters, Spread, blend, gram, spread, unrelated, wide
-from cnnlab.style.tiling import Piece, pieces
+from cnnlab.style.optimizers import Loss
 from cnnlab.style.scales import Size, painting_size
+from cnnlab.style.tiling import Piece, pieces
+from cnnlab.style.vgg import Encoder, stride
 
 Sight = tuple[dict[str, Tensor], Spread]  # Gram matrices by layer, and the content's layer
 Sights = dict[tuple[int, Size, int], Sight]  # paintings that were looked at: which, at what size, in what pieces

@@ -11,10 +11,11 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.memory import hand_back
-from cnnlab.style.optimizers import LBFGS, Adam, Loss
-from cnnlab.style.tiled_loss import Easel
+from cnnlab.style.budget import Budget
 from cnnlab.style.losses import Objective
-from cnnlab.style.scales import Budget, Size
+from cnnlab.style.optimizers import LBFGS, Adam, Loss
+from cnnlab.style.scales import Size
+from cnnlab.style.tiled_loss import Easel
 
 Descent = LBFGS | Adam
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.core.device import describe, environment, threads
+from cnnlab.core.device import describe, threads
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.files import new_folder
+from cnnlab.core.files import new_folder, outputs_folder
 from cnnlab.core.progress import Progress
+from cnnlab.core.provenance import environment
 from cnnlab.core.run import Run
-from cnnlab.core.schema import call
-from cnnlab.engine.fit import NotFinite
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.train.resume import initial_weights
-from cnnlab.tasks.train.trainer import Settings, Training, assemble
-from cnnlab.viz.plots import lr_figure
+from cnnlab.core.schema import Config, call
+from cnnlab.engine.meter import NotFinite
+from cnnlab.tasks.train.settings import Settings
+from cnnlab.tasks.train.trainer import Training, assemble
+from cnnlab.tasks.train.warm_start import initial_weights
+from cnnlab.viz.curves import lr_figure
 
 WORSE = 4.0  # times the best loss: the rate is too high by then
 BELOW = 10  # times smaller than the rate of the lowest loss is what is suggested
@@ -46,7 +47,7 @@ class Range:
         return (self.highest / self.lowest) ** (step / (self.steps - 1))
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> float:
+def run(config: Config, overrides: list[str]) -> float:
     """Go through the rates, print the suggestion, and write outputs/lr-find/<date>_<time>_<name>/; returns it."""
     own = {key: config.pop(key) for key in Range.__annotations__ if key in config}
     r, s = call(Range, own, ""), call(Settings, config, "")
@@ -66,7 +67,7 @@ def run(config: trained_run.Config, overrides: list[str]) -> float:
     if len(rates) < FEWEST:
         raise CnnlabError(f"the loss was out of bounds after {len(rates)} steps; a smaller lowest may help")
     found = suggestion(rates, smooth)
-    log = Run(new_folder(trained_run.outputs_folder(s.outputs) / "lr-find", s.name))
+    log = Run(new_folder(outputs_folder(s.outputs) / "lr-find", s.name))
     for step, values in enumerate(zip(rates, losses, smooth, strict=True)):
         log.scalars("lr_find", dict(zip(("learning_rate", "loss", "smoothed_loss"), values, strict=True)), step)
     about: dict[str, Any] = {"suggestion": found, "rates": rates, "losses": losses, "smoothed": smooth}

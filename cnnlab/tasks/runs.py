@@ -7,9 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from cnnlab.core.quoting import plain
 from cnnlab.core.run_index import run_folders, run_state, summary
 from cnnlab.core.sweep_index import table, words_of
-from cnnlab.core.quoting import plain
 
 UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.core.quoting import plain
-from cnnlab.viz.plots import GREY, rendered
+from cnnlab.viz.base import GREY, rendered
 
 DPI = 110
 LINE = 0.135  # inches that a line of a caption takes

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from cnnlab.core.quoting import plain
-from cnnlab.viz.plots import rendered
+from cnnlab.viz.base import rendered
 
 WIDE, MARGIN, GAP = 980, 20, 22  # of the drawing, around it, and between boxes, in pixels
 TEXT, LETTER, LINE = 11, 6.7, 14  # pixels: size of the text, width of a letter and height of a line of it

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.config import compose
 from cnnlab.cli.arguments import nested, split
+from cnnlab.config import compose
 
 
 def test_files_and_overrides_are_told_apart(here: Path) -> None:

@@ -35,7 +35,7 @@ def test_what_nobody_foresaw_is_one_line_too(cnnlab: Cnnlab, monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("cnnlab.config.launch", broken)
+    monkeypatch.setattr("cnnlab.cli.verbs.launch", broken)
     assert cnnlab("train") == (1, "", "cnnlab: ZeroDivisionError: by zero (--debug shows where)\n")
     with pytest.raises(ZeroDivisionError):
         cnnlab("train", "--debug")

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from cnnlab.core.device import describe, environment, pick_device, threads
+from cnnlab.core.device import describe, pick_device, threads
 from cnnlab.core.errors import UsageError
+from cnnlab.core.provenance import environment
 
 
 def test_auto_takes_cuda_where_there_is_one() -> None:

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from cnnlab.core.errors import UsageError
-from cnnlab.data.image_folder import folder
 from cnnlab.data.dataset import hold_out
+from cnnlab.data.image_folder import folder
 from tests.data.conftest import OURS, draw, load, names
 
 

@@ -16,8 +16,8 @@ from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import centred, read_picture
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches
-from cnnlab.data.image_folder import Files
 from cnnlab.data.dataset import some
+from cnnlab.data.image_folder import Files
 from tests.data.conftest import ROOT, draw, load
 
 
@@ -119,7 +119,7 @@ def test_the_verdict_is_kept_until_a_file_changes(root: Path, cache: Path, monke
     (verdict,) = cache.iterdir()
     assert json.loads(verdict.read_text()) == {}
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.data.image_folder.decoded", lambda *_: pytest.fail("looked through again"))
+        patch.setattr("cnnlab.data.decode.decoded", lambda *_: pytest.fail("looked through again"))
         load(root)
     verdict.write_bytes(b"\x80\x04damaged")
     load(root)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torchvision.transforms import functional as theirs
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.photometric import brightness, contrast, hue, normalize, saturation, whiten
 from cnnlab.data.counter_rng import Draws
 from cnnlab.data.operation import Op
+from cnnlab.data.photometric import brightness, contrast, hue, normalize, saturation, whiten
 from cnnlab.data.sources import cifar10
 
 NONE = torch.empty(0)

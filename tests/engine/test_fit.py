@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnlab.engine.fit import Meter, NotFinite, Report
+from cnnlab.engine.ema import Average
 from cnnlab.engine.fit import fit as fit_by
-from cnnlab.engine.optim import Average, adam, restore, sgd, state_tensors
+from cnnlab.engine.meter import Meter, NotFinite, Report
+from cnnlab.engine.optim import adam, restore, sgd, state_tensors
 from cnnlab.models.cnn import cnn, mlp
 
 PLAIN = {"average": None, "label_smoothing": 0.0, "clip_norm": None, "autocast": None, "log_every": 1000}

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.engine.optim import OPTIMIZERS, Average, Guard, Optimizer, adam, adamw, restore, sgd, state_tensors
+from cnnlab.engine.ema import Average
+from cnnlab.engine.optim import OPTIMIZERS, Guard, Optimizer, adam, adamw, restore, sgd, state_tensors
 
 SETTINGS = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnlab.models.layers import stack
 from cnnlab.interpret.activation_maximization import dream, lenient, pyramid, variation
+from cnnlab.models.layers import stack
 
 CPU = torch.device("cpu")
 CLIMB = {"steps": 60, "lr": 0.1, "jitter": 0, "smoothness": torch.tensor(0.0), "seed": 0}

@@ -7,9 +7,19 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from cnnlab.interpret.attribution import (
+    METHODS,
+    Map,
+    Query,
+    grad_cam,
+    gradient,
+    integrated,
+    occlusion,
+    similarity,
+    smoothgrad,
+)
 from cnnlab.models.cnn import cnn
 from cnnlab.models.layers import initialize
-from cnnlab.interpret.attribution import METHODS, Map, Query, grad_cam, gradient, integrated, occlusion, similarity, smoothgrad
 
 
 def query(**other: Any) -> Query:

@@ -49,7 +49,8 @@ def test_the_p_value_counts_noise_that_is_at_least_as_smooth(monkeypatch: pytest
     monkeypatch.setattr("cnnlab.interpret.filter_structure.noise", lambda *shape: null)
     monkeypatch.setattr("cnnlab.interpret.filter_structure.DRAWS", 4)
     monkeypatch.setattr(
-        "cnnlab.interpret.filter_structure.structure", lambda filters: torch.tensor([0.05, 0.2, 0.9], dtype=torch.float64)
+        "cnnlab.interpret.filter_structure.structure",
+        lambda filters: torch.tensor([0.05, 0.2, 0.9], dtype=torch.float64),
     )
     assert noise_probability(torch.zeros(3, 1, 3, 3)).tolist() == pytest.approx([1.0, 4 / 5, 1 / 5])
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import call
-from cnnlab.models.summary import anatomy
 from cnnlab.models.conv_arithmetic import Side, conv, of_layer, pool, sides
 from cnnlab.models.layers import stack
+from cnnlab.models.summary import anatomy
 
 
 def test_figures_5_11_and_5_12() -> None:

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import compose, groups
+from cnnlab.models import build_model
 from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, initialize, stack
 from cnnlab.models.receptive_field import Field, fields
-from cnnlab.tasks.trained_run import build_model
 
 
 def changes(model: nn.Module, picture: Tensor) -> dict[str, Tensor]:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.config import compose, groups
-from cnnlab.models.summary import FEW, Bytes, Layer, anatomy, total
+from cnnlab.models import build_model
 from cnnlab.models.layers import FractionalMaxPool, stack
-from cnnlab.tasks.trained_run import build_model
+from cnnlab.models.summary import FEW, Bytes, Layer, anatomy, total
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 24, 24), "folder": (3, 64, 64)}
 WIDE = {"vgg16": [[4, 4], [4], [6], [6], [6, 6]], "vgg19": [[4], [4], [6], [6], [6, 6, 6]]}

@@ -4,8 +4,8 @@ import torchvision
 from torch import Tensor, nn
 
 from cnnlab.config import compose
+from cnnlab.models import build_model
 from cnnlab.models.vgg_alexnet import folded, vgg
-from cnnlab.tasks.trained_run import build_model
 
 PARAMETERS = {"vgg16": 138_357_544, "vgg19": 143_667_240, "alexnet": 61_100_840}
 

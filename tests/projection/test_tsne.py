@@ -13,8 +13,8 @@ from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.affinities import Affinities
 from cnnlab.projection.knn import Points, nearest
 from cnnlab.projection.pca import components
-from cnnlab.projection.repulsion import FEW
 from cnnlab.projection.quality import knn_accuracy, trustworthiness
+from cnnlab.projection.repulsion import FEW
 from cnnlab.projection.tsne import (
     EVERY,
     LONGEST,

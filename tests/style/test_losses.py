@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import (
     Aim,
     Objective,
@@ -18,6 +17,7 @@ from cnnlab.style.losses import (
     total_variation,
     unrelated,
 )
+from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
 
 LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cnnlab.style.tiled_loss import Easel
-from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
 from cnnlab.style.losses import relative
 from cnnlab.style.memory_plan import ARRAYS, BACK, FEW, LOOKED, PAST, PIXEL, WORKABLE, content, looked_at, room, to_look
-from tests.style.test_easel import easel
+from cnnlab.style.tiled_loss import Easel
+from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
+from tests.style.test_tiled_loss import easel
 
 SIZE = (3000, 4000)
 PIXELS = SIZE[0] * SIZE[1]

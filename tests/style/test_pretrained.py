@@ -15,9 +15,9 @@ from torchvision import models
 from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError, NotHere
+from cnnlab.style.pretrained import BUNDLED, PUBLISHED, Features, chosen, kept_mb
 from cnnlab.style.vgg import BLOCKS, IMAGENET, random_tensors, shapes
 from cnnlab.style.vgg_weights import keep, read, until
-from cnnlab.style.pretrained import BUNDLED, PUBLISHED, Features, chosen, kept_mb
 
 VGG16 = Features(name="vgg16", weights=None, pool=None)
 

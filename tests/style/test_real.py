@@ -12,13 +12,13 @@ from torchvision import models
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call
-from cnnlab.style.optimizers import LBFGS
+from cnnlab.style.budget import Budget
 from cnnlab.style.losses import gram
-from cnnlab.style.scales import Budget
-from cnnlab.style.transfer import transfer
+from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.source_image import original, to_image, to_tensor
-from cnnlab.tasks.stylize.setup import Studio, studio, workshop
+from cnnlab.style.transfer import transfer
 from cnnlab.tasks.stylize.settings import Settings
+from cnnlab.tasks.stylize.setup import Studio, studio, workshop
 
 pytestmark = pytest.mark.style
 

@@ -1,7 +1,8 @@
 import pytest
 
-from cnnlab.style import scales
-from cnnlab.style.scales import Budget, fitted, painting_size, sizes_to
+from cnnlab.style import budget
+from cnnlab.style.budget import Budget
+from cnnlab.style.scales import fitted, painting_size, sizes_to
 
 
 def test_nothing_is_enlarged() -> None:
@@ -30,7 +31,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
         self.now = now
-        monkeypatch.setattr(scales, "monotonic", lambda: self.now)
+        monkeypatch.setattr(budget, "monotonic", lambda: self.now)
 
 
 def run(budget: Budget, clock: Clock, costs: list[float]) -> list[float]:

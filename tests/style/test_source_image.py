@@ -9,10 +9,12 @@ import torch
 from PIL import Image, ImageFile
 
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.photo import srgb_profile
-from cnnlab.style import source_image
 from cnnlab.core.image_formats import ENDINGS
-from cnnlab.style.source_image import about, notes, original, place_for, save, to_image, to_tensor
+from cnnlab.core.photo import srgb_profile
+from cnnlab.style.source_image import notes, original, to_image, to_tensor
+from cnnlab.tasks.stylize import provenance
+from cnnlab.tasks.stylize.output import place_for, save
+from cnnlab.tasks.stylize.provenance import about
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (20, 30, 4), dtype=np.uint8)
@@ -117,7 +119,7 @@ def test_what_made_it_is_read_with_the_pixels_undecoded(
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     assert about(str(path)) == SAID
-    monkeypatch.setattr(source_image, "MOST_TEXT", 1000)
+    monkeypatch.setattr(provenance, "MOST_TEXT", 1000)
     with pytest.raises(CnnlabError, match="does not say how it was made"):
         about(str(path))
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from cnnlab.style.losses import gram, relative
 from cnnlab.style.tiled_loss import WHOLE, Easel
 from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
-from cnnlab.style.losses import gram, relative
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
 TINT = torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes, stride
 from cnnlab.style.tiling import pieces
+from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes, stride
 
 DEEP = shapes((2, 2, 1), (3, 4, 4))
 

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
+from cnnlab.style.budget import Budget
 from cnnlab.style.optimizers import DESCENTS
+from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import Easel
-from cnnlab.style.scales import Budget, Size
 from cnnlab.style.transfer import State, enlarged, transfer
-from tests.style.test_easel import SIZES, easel, terms
+from tests.style.test_tiled_loss import SIZES, easel, terms
 
 KEYS = {"lbfgs": {"memory": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "average": 0.9}}
 

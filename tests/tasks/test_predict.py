@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
+from cnnlab.data.adapt import fitted
 from cnnlab.data.sources import digits
-from cnnlab.tasks.predict import fitted
 from tests.conftest import Cnnlab
 
 

@@ -7,8 +7,9 @@ import cnnlab
 from cnnlab.config import compose
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.data.build import data_settings, input_shape, load_pictures, pipelines
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.trained_run import completed, load_run
 
 CONFIG = compose("train", [])
 
@@ -24,30 +25,28 @@ def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
 
 
 def test_data_settings_and_source_settings_are_told_apart() -> None:
-    assert trained_run.data_settings(CONFIG["dataset"]).light_on_dark is True
+    assert data_settings(CONFIG["dataset"]).light_on_dark is True
     with pytest.raises(UsageError, match=r"dataset.validation must be a number, not 'x'"):
-        trained_run.data_settings(CONFIG["dataset"] | {"validation": "x"})
+        data_settings(CONFIG["dataset"] | {"validation": "x"})
     with pytest.raises(UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"):
-        trained_run.load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
+        load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
     with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, folder, mnist"):
-        trained_run.load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
+        load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
 
 
 def test_pipelines_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
-        trained_run.pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
+        pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
     with pytest.raises(UsageError, match=r"augment.eval is missing"):
-        trained_run.pipelines({"preview": False, "train": {}})
-    made = trained_run.pipelines(
-        {"preview": False, "train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}}
-    )
+        pipelines({"preview": False, "train": {}})
+    made = pipelines({"preview": False, "train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}})
     with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the pictures 1"):
-        trained_run.input_shape(made.eval, (1, 8, 8))
+        input_shape(made.eval, (1, 8, 8))
 
 
 def test_a_shape_that_a_record_claims_takes_no_memory() -> None:
-    made = trained_run.pipelines(CONFIG["augment"])
-    assert trained_run.input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
+    made = pipelines(CONFIG["augment"])
+    assert input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
 
 
 def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path: Path) -> None:
@@ -58,7 +57,7 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
         checkpoint.save(checkpoint.path_at(folder / "checkpoints", record["step"]), groups, record | changes)
-        trained_run.load_run(str(folder))
+        load_run(str(folder))
 
     load()
     config = record["config"]
@@ -78,7 +77,7 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
 
 def test_what_was_no_key_yet_is_added_to_the_chapters_networks_alone() -> None:
     old = {"model": {"name": "mnist_cnn", "filters": [4]}}
-    assert trained_run.completed(old)["model"] == {"pool": "max", "batch_norm": None, "output": "linear", **old["model"]}
+    assert completed(old)["model"] == {"pool": "max", "batch_norm": None, "output": "linear", **old["model"]}
     for name, more in (("vgg16", {"batch_norm": None}), ("mnist_mlp", {})):
         old = {"model": {"name": name, "filters": [[4]]}}
-        assert trained_run.completed(old)["model"] == {**more, **old["model"]}
+        assert completed(old)["model"] == {**more, **old["model"]}

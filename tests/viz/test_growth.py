@@ -1,4 +1,4 @@
-from cnnlab.viz.growth import growth_figure
+from cnnlab.viz.curves import growth_figure
 
 
 def test_growth_is_a_picture() -> None:

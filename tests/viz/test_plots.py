@@ -1,6 +1,7 @@
 import numpy as np
 
-from cnnlab.viz.plots import Line, captioned_sheet, confusion_figure, curves_figure, reliability_figure
+from cnnlab.viz.curves import Line, curves_figure
+from cnnlab.viz.plots import captioned_sheet, confusion_figure, reliability_figure
 
 
 def distinct(image: np.ndarray) -> int:

@@ -3,27 +3,27 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
-from textwrap import wrap
 from typing import Any
 
 import torch
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import check_folder_name, new_folder
+from cnnlab.core.files import check_folder_name, new_folder, outputs_folder
 from cnnlab.core.progress import clock
-from cnnlab.core.run import Run
-from cnnlab.core.schema import call
-from cnnlab.core.sweep_index import spread
 from cnnlab.core.quoting import plain
+from cnnlab.core.run import Run
+from cnnlab.core.schema import Config, call
+from cnnlab.core.sweep_index import spread
 from cnnlab.engine.learning_curves import Crossing
 from cnnlab.engine.metrics import paired, wilson
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.compare.curves import follow, panel, shared_metrics, title
 from cnnlab.tasks.compare.runs import METRICS, Arm, One, differences, grouped, named, read, said
-from cnnlab.viz.plots import Line, curves_figure
+from cnnlab.viz.curves import curves_figure
 
 MARGIN, NAME = 16, 34  # letters before a table's first column, and of an arm's name where there is room
+
+
 ACROSS = 4  # thresholds side by side
 
 
@@ -46,15 +46,15 @@ class Settings:
         check_folder_name(self.name)
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> None:
+def run(config: Config, overrides: list[str]) -> None:
     """Compare, write outputs/compare/<date>_<time>_<name>/ and print."""
     s = call(Settings, config, "")
-    arms = grouped(begun([read(folder) for folder in named(s.runs, trained_run.outputs_folder(s.outputs))]))
+    arms = grouped(begun([read(folder) for folder in named(s.runs, outputs_folder(s.outputs))]))
     metrics = shared_metrics(arms)
     found = {"groups": [numbers(arm, s) for arm in arms], "differ": differences(arms), "paired": pairs(arms)}
     panels = [panel(arms, metric) for metric in metrics]
     figure = curves_figure(panels, title(arms))
-    folder = new_folder(trained_run.outputs_folder(s.outputs) / "compare", s.name)
+    folder = new_folder(outputs_folder(s.outputs) / "compare", s.name)
     board = Run(folder)
     board.figure("compare", figure, 0, found)
     board.close()
@@ -76,16 +76,6 @@ def begun(runs: list[One]) -> list[One]:
     if without:
         print(f"left out, nothing logged yet: {without}", file=sys.stderr)
     return started
-
-
-def shared_metrics(arms: list[Arm]) -> list[str]:
-    """What all runs have of the training loss and the validation accuracy, else of anything. Raises UsageError where
-    they share nothing."""
-    shared = [metric for metric in METRICS if all(metric in arm.bands for arm in arms)]
-    if not shared:
-        had = [f"{plain(str(one.folder))} has {', '.join(one.curves)}" for arm in arms for one in arm.runs]
-        raise UsageError(f"these runs share no metric: {'; '.join(had)}")
-    return [metric for metric in ("train_loss", "validation_accuracy") if metric in shared] or shared[:1]
 
 
 def numbers(arm: Arm, s: Settings) -> dict[str, Any]:
@@ -125,43 +115,6 @@ def pairs(arms: list[Arm]) -> list[dict[str, Any]]:
             row |= paired(first.answers[0], other.answers[0]) | {"pictures": len(first.answers[1])}
         rows.append(row)
     return rows
-
-
-def panel(arms: list[Arm], metric: str) -> tuple[str, list[Line]]:
-    """A row of the figure: what is drawn, and each arm's line; accuracy as error, in percent."""
-    error, lines = metric == "validation_accuracy", []
-    for arm in arms:
-        one = arm.bands[metric]
-        mean = tuple(100 * (1 - value) for value in one.mean) if error else one.mean
-        deviation = tuple(100 * value for value in one.deviation) if error else one.deviation
-        lines.append(Line(arm.label, one.steps, one.seconds, mean, deviation))
-    return "validation error, %" if error else METRICS[metric][1], lines
-
-
-def follow(folder: Path, arm: Arm) -> None:
-    """An arm's mean curves as a run of their own for TensorBoard, by step and by seconds of training."""
-    folder.mkdir(parents=True)
-    board = Run(folder)
-    for metric, one in arm.bands.items():
-        for step, seconds, value in zip(one.steps, one.seconds, one.mean, strict=True):
-            board.elapsed_s = seconds
-            board.scalars("compare", {metric: value}, step)
-    board.close()
-
-
-def title(arms: list[Arm]) -> str:
-    """What the figure shows: how far each came."""
-    bands = {arm.label: arm.bands["validation_accuracy"] for arm in arms if "validation_accuracy" in arm.bands}
-    last = {label: (f"{1 - one.mean[-1]:.1%}", f"{one.steps[-1]:,}") for label, one in bands.items() if one.steps}
-    steps = {step for _, step in last.values()}
-    if len(steps) == 1:
-        text = f"Validation error after {steps.pop()} minibatches: "
-        text += ", ".join(f"{label} {error}" for label, (error, _) in last.items())
-    else:
-        text = "Validation error: " + ", ".join(
-            f"{label} {error} after {step}" for label, (error, step) in last.items()
-        )
-    return "\n".join(wrap(text, 100, max_lines=3, placeholder=" …"))
 
 
 def report(arms: list[Arm], found: dict[str, Any], s: Settings) -> None:

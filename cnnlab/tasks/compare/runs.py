@@ -16,12 +16,14 @@ from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import exists, read_json
+from cnnlab.core.predictions import read_answers
+from cnnlab.core.quoting import plain
 from cnnlab.core.run import read_lines
 from cnnlab.core.run_index import find_run, is_run, run_state
+from cnnlab.core.schema import Config, flat
 from cnnlab.core.sweep_index import runs_in
-from cnnlab.core.quoting import plain
 from cnnlab.engine.learning_curves import Band, Crossing, Curve, Point, band, crossed, windows
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.trained_run import completed
 
 METRICS = {
     "train_loss": ("train/loss", "training loss"),
@@ -40,7 +42,7 @@ class One:
     """A run as far as it has come."""
 
     folder: Path
-    config: trained_run.Config
+    config: Config
     curves: dict[str, Curve]
 
     @property
@@ -48,7 +50,7 @@ class One:
         """What makes the run what it is, `key` -> value; nulls are left out."""
         # Elsewhere the root says where the same pictures are; of a user's own it says which.
         aside = set(ASIDE) - ({"dataset.root"} if self.dataset == "folder" else set())
-        found = trained_run.flat(trained_run.completed(self.config))
+        found = flat(completed(self.config))
         return {key: value for key, value in found.items() if key not in aside and value is not None}
 
     @property
@@ -73,7 +75,7 @@ class One:
         path = self.folder / "test.safetensors"
         if not self.finished or not path.is_file():
             return None
-        logits, labels = trained_run.read_answers(path)
+        logits, labels = read_answers(path)
         return logits.argmax(1) == labels, labels
 
 

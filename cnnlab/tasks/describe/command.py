@@ -7,28 +7,18 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
-from cnnlab.core import checkpoint as checkpoints
-from cnnlab.core.errors import CnnlabError, UsageError, nearest, not_one_of
-from cnnlab.core.files import write_text
+from cnnlab.core.errors import CnnlabError, UsageError, not_one_of
+from cnnlab.core.files import outputs_folder, write_text
 from cnnlab.core.image import save_png
-from cnnlab.core.run_index import find_run
-from cnnlab.core.schema import call, check_spec
 from cnnlab.core.quoting import plain
-from cnnlab.data.sources import SOURCES, facts
+from cnnlab.core.schema import Config, call
 from cnnlab.models import conv_arithmetic
 from cnnlab.models.summary import Layer, anatomy
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.describe import growth
 from cnnlab.tasks.describe import tables as tables
-from cnnlab.tasks.train.trainer import Settings
+from cnnlab.tasks.describe.network import Subject, of_run, of_settings
+from cnnlab.tasks.train.settings import Settings
 from cnnlab.viz.network_diagram import volumes_figure, volumes_svg
-
-COPIES = {"adam": 2, "adamw": 2}  # numbers that the optimizer keeps for each parameter; sgd's is its momentum
-WORDS = ("conv", "growth", "last", "pool")  # that can stand where a run's name does
-WITH_RUN = ("run", "layer", "formulas", "drawing", "json", "batch_size", "outputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +35,7 @@ class Asked:
     growth: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network without weights, and what is known of it. `shape`: what it sees, (depth, height, width)."""
-
-    model: nn.Module
-    name: str
-    title: str
-    shape: tuple[int, int, int]
-    batch: int
-    copies: int
-
-
-def run(config: trained_run.Config, overrides: list[str]) -> None:
+def run(config: Config, overrides: list[str]) -> None:
     """Print what was asked; draw only where told to, but for growth."""
     own = {key: config.pop(key) for key in Asked.__annotations__ if key in config}
     a = call(Asked, own, "")
@@ -68,12 +46,12 @@ def run(config: trained_run.Config, overrides: list[str]) -> None:
         print(json.dumps(answer.numbers, indent=1) if a.json else "\n".join(folded(answer.lines)))
     elif a.what == "growth":
         g = call(growth.Growth, a.growth, "growth")
-        growth.told(g, trained_run.outputs_folder(config["outputs"]), stem(a.drawing), as_json=a.json)
+        growth.told(g, outputs_folder(config["outputs"]), stem(a.drawing), as_json=a.json)
     else:
         network(a, config, overrides)
 
 
-def network(a: Asked, config: trained_run.Config, overrides: list[str]) -> None:
+def network(a: Asked, config: Config, overrides: list[str]) -> None:
     place = stem(a.drawing)
     subject = of_run(a.run, config, overrides) if a.run else of_settings(call(Settings, config, ""))
     try:
@@ -90,56 +68,6 @@ def network(a: Asked, config: trained_run.Config, overrides: list[str]) -> None:
         draw(subject, layers, place)
         if not a.json:
             print(f"drawing: {place}.svg, {place}.png")
-
-
-def of_settings(s: Settings) -> Subject:
-    """The network that a training would have. Raises UsageError."""
-    if s.resume is not None or s.init is not None:
-        raise UsageError("resume and init are of a training; for a run's network, `cnnlab describe RUN`")
-    spec, name = trained_run.source_settings(s.dataset), plain(str(s.dataset.get("name")))
-    trained_run.data_settings(s.dataset)
-    check_spec(SOURCES, spec, "dataset")
-    shape, classes = call(lambda: facts(name, spec), {}, "dataset")
-    seen = trained_run.input_shape(trained_run.pipelines(s.augment).eval, shape)
-    with torch.device("meta"):
-        model = trained_run.build_model(s.model, seen, classes)
-    many = f"{classes:,} classes" + (" as ImageNet (no dataset.root)" if name == "folder" and not spec["root"] else "")
-    title = f"{s.model['name']} on {name}: {tables.times(seen)}, {many}"
-    return Subject(model, s.model["name"], title, seen, s.batch_size, copies(s.optim))
-
-
-def of_run(name: str, config: trained_run.Config, overrides: list[str]) -> Subject:
-    """A run's network, by its newest checkpoint's record. Raises UsageError, CnnlabError for a damaged one."""
-    for word in overrides:
-        key = word.lstrip("+~").partition("=")[0]
-        if key.split(".")[0] not in WITH_RUN:
-            raise UsageError(f"a run has its own {plain(key)}: with it describe takes {', '.join(WITH_RUN[1:])}")
-    path = checkpoints.find(found_run(name, config["outputs"]) / "checkpoints", "last")
-    record = checkpoints.read_record(path)
-    try:
-        theirs = trained_run.completed(record["config"])
-        model = trained_run.unfilled(theirs["model"], theirs["augment"], record)
-        seen = trained_run.input_shape(trained_run.pipelines(theirs["augment"]).eval, tuple(record["shape"]))
-        told = any(word.startswith("batch_size=") for word in overrides)
-        batch = int((config if told else theirs)["batch_size"])
-        title = f"{theirs['model']['name']} of {plain(str(path.parents[1]))}: {tables.times(seen)}, " + (
-            f"{len(record['classes']):,} classes"
-        )
-        return Subject(model, theirs["model"]["name"], title, seen, batch, copies(theirs["optim"]))
-    except (UsageError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise trained_run.misfit(path, error) from error
-
-
-def found_run(name: str, outputs: str) -> Path:
-    """A run's folder; where there is none, what might have been meant. Raises UsageError."""
-    try:
-        return find_run(name, trained_run.outputs_folder(outputs))
-    except UsageError as error:
-        raise UsageError(plain(str(error)) + ("" if name in WORDS else nearest(name, WORDS))) from error
-
-
-def copies(optim: trained_run.Config) -> int:
-    return COPIES.get(str(optim.get("name")), int(bool(optim.get("momentum"))))
 
 
 def one_layer(layers: list[Layer], name: str) -> Layer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnlab.core.files import new_folder, write_json
 from cnnlab.core.image import save_png
-from cnnlab.viz.growth import growth_figure
+from cnnlab.viz.curves import growth_figure
 
 CHAPTER = ((28, 1), (200, 3))  # pixels across and depth, of its two examples
 

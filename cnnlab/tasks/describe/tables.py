@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cnnlab.core.quoting import plain
-from cnnlab.models.summary import Layer, total
 from cnnlab.models.conv_arithmetic import sides
+from cnnlab.models.summary import Layer, total
 from cnnlab.viz.network_diagram import Volume
 
 FLOAT = 4  # bytes of a float32

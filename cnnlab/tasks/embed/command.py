@@ -5,21 +5,22 @@ from typing import Any, Literal
 
 import torch
 
-from cnnlab.core.device import describe, environment, pick_device, threads
-from cnnlab.core.files import write_json
-from cnnlab.core.schema import call, check
+from cnnlab.core.device import describe, pick_device, threads
+from cnnlab.core.figure_log import Album
+from cnnlab.core.files import outputs_folder, write_json
 from cnnlab.core.hooks import out_of_place
+from cnnlab.core.provenance import environment
 from cnnlab.core.quoting import plain
+from cnnlab.core.schema import Config, call, check
 from cnnlab.models.pretrained import pretrained
 from cnnlab.projection import PROJECTIONS
-from cnnlab.tasks import trained_run
-from cnnlab.core.figure_log import Album
 from cnnlab.tasks.embed.features import Embedded, embedded, of_layer, of_pixels, usable
-from cnnlab.tasks.embed.outputs import leaves
-from cnnlab.tasks.embed.project import Projector, drawn
 from cnnlab.tasks.embed.images import SPLITS, Scene, scene
 from cnnlab.tasks.embed.near_duplicates import doubles
+from cnnlab.tasks.embed.outputs import leaves
+from cnnlab.tasks.embed.project import Projector, drawn
 from cnnlab.tasks.embed.summary import told
+from cnnlab.tasks.trained_run import Trained, load_rival, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Settings:
             raise ValueError("features= is another network's: against= and layer=pixels do not go with it")
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> None:
+def run(config: Config, overrides: list[str]) -> None:
     """Make the map, its figures, its page and its numbers in RUN/embed/<date>_<time>_<what>/, and print what they say.
     Nothing is left of a command that is refused."""
     s = call(Settings, config, "")
@@ -80,7 +81,7 @@ def run(config: trained_run.Config, overrides: list[str]) -> None:
             print(f"{len(one):,} pictures, {one.x.shape[1]:,} numbers of each: {where}", flush=True)
     maps = drawn(seen, Projector(s.projection, getattr(s, s.projection), s.seed, quiet=s.json), s.neighbours, s.seeds)
     same = doubles(shown, trained, s.twins)
-    place = trained.folder if trained else trained_run.outputs_folder(s.outputs)
+    place = trained.folder if trained else outputs_folder(s.outputs)
     name = "_".join([s.projection, *(part for part in (s.features, s.layer) if part)])
     album = Album(place / "embed", name, trained.step if trained else 0)
     try:
@@ -91,17 +92,17 @@ def run(config: trained_run.Config, overrides: list[str]) -> None:
     told(album, maps, same, as_json=s.json)
 
 
-def first_run(s: Settings, device: torch.device) -> trained_run.Trained | None:
+def first_run(s: Settings, device: torch.device) -> Trained | None:
     """The run that is looked at; none where another network looks at the user's pictures alone."""
     if s.run is None and s.features and s.split not in SPLITS:
         return None
-    trained = trained_run.load_run(s.run or "last", checkpoint=s.checkpoint, device=device, outputs=s.outputs)
+    trained = load_run(s.run or "last", checkpoint=s.checkpoint, device=device, outputs=s.outputs)
     out_of_place(trained.model)
     return trained
 
 
 def networks(
-    s: Settings, trained: trained_run.Trained | None, shown: Scene, device: torch.device
+    s: Settings, trained: Trained | None, shown: Scene, device: torch.device
 ) -> dict[str, tuple[Embedded, str]]:
     """By name, what each network that is asked for makes of the pictures, and where in it, in words."""
     if trained is None or s.features:
@@ -110,7 +111,7 @@ def networks(
         return {str(s.features): (usable(embedded(shown.batches(), extract, device), where), where)}
     several = [trained]
     if s.against is not None:
-        several.append(trained_run.load_rival(trained, s.against, "against", device, s.outputs))
+        several.append(load_rival(trained, s.against, "against", device, s.outputs))
     found: dict[str, tuple[Embedded, str]] = {}
     for one in several:
         pixels = s.layer == "pixels"

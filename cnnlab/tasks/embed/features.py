@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.hooks import last_linear, layer, passing
 from cnnlab.data.operation import as_levels
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.embed.images import Batch
+from cnnlab.tasks.trained_run import Trained
 
 SHOWN = 64  # pixels at most of a picture's side, as the map keeps it
 LARGEST = 2**33  # bytes of features that are held
@@ -46,7 +46,7 @@ class Embedded:
         return None if self.predictions is None else (self.predictions != self.labels) & (self.labels >= 0)
 
 
-def of_pixels(trained: trained_run.Trained) -> tuple[Extract, str]:
+def of_pixels(trained: Trained) -> tuple[Extract, str]:
     """The pictures themselves, in 0..1 as the run's pipeline cuts them; the run's answers go with them."""
     pipeline = trained.preprocess
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError, UsageError, not_one_of
 from cnnlab.core.image import read_picture
 from cnnlab.core.quoting import plain
-from cnnlab.data.folder_index import pictures as files_below
+from cnnlab.data.adapt import fitted
+from cnnlab.data.build import data_settings
 from cnnlab.data.dataset import PictureSet
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.eval.command import split_of
-from cnnlab.tasks.predict import fitted
+from cnnlab.data.folder_index import pictures as files_below
+from cnnlab.tasks.trained_run import Trained, split_of
 
 SPLITS = ("test", "validation", "train", "trainval")
 ALONE = (3, 256, 256)  # pictures that no run has a size for
@@ -53,7 +53,7 @@ class Scene:
 
 
 def scene(
-    split: str, most: int | None, seed: int, trained: trained_run.Trained | None, at_once: int | None, device: torch.device
+    split: str, most: int | None, seed: int, trained: Trained | None, at_once: int | None, device: torch.device
 ) -> Scene:
     """What `split` means: a split's pictures, at most so many, drawn by the seed; or a folder's, with the test set's;
     without a run the folder's alone. Raises UsageError for what is neither."""
@@ -66,7 +66,7 @@ def scene(
     index = torch.arange(len(pictures))
     if most is not None and len(pictures) > most:
         index = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    dark = trained_run.data_settings(trained.config["dataset"]).light_on_dark
+    dark = data_settings(trained.config["dataset"]).light_on_dark
     at_once = at_once or int(trained.config["eval_batch_size"])
     return Scene(trained.shape, trained.classes, at_once, split, pictures, index, folder, dark)
 

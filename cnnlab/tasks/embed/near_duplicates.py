@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cnnlab.data.build import load_pictures
 from cnnlab.data.dataset import PictureSet, Split
 from cnnlab.projection.knn import nearest
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.embed.images import Scene
+from cnnlab.tasks.trained_run import Trained
 
 SIDE = 16  # pixels at most of what is compared
 TENTH = 10
@@ -27,13 +28,13 @@ class Twin:
     share: float
 
 
-def doubles(shown: Scene, trained: trained_run.Trained | None, ratio: float | None) -> list[Twin]:
+def doubles(shown: Scene, trained: Trained | None, ratio: float | None) -> list[Twin]:
     """The pictures of a scene that are nearly in the set on the other side as well: training pictures among test
     pictures' nearest, test pictures among others'. None is looked for where `ratio` is None, or without a run."""
     if trained is None or shown.pictures is None or not ratio:
         return []
     side: Split = "train" if shown.split == "test" else "test"
-    other = trained_run.load_pictures(trained.config["dataset"], side).to(shown.pictures.labels.device)
+    other = load_pictures(trained.config["dataset"], side).to(shown.pictures.labels.device)
     name = "trainval" if side == "train" else side  # what is held out to validate with is among them
     return twins(shown.pictures, shown.index, other, name, ratio, shown.at_once) if len(other) <= MOST else []
 

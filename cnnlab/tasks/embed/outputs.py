@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from cnnlab.core.figure_log import Album
 from cnnlab.core.files import write_json, write_text, write_whole
 from cnnlab.core.tensorboard_projector import write_projector
 from cnnlab.projection.grid_assignment import assigned
 from cnnlab.projection.pca import components
-from cnnlab.core.figure_log import Album
-from cnnlab.tasks.embed.project import Map
 from cnnlab.tasks.embed.images import Scene
 from cnnlab.tasks.embed.near_duplicates import Twin
+from cnnlab.tasks.embed.project import Map
 from cnnlab.tasks.embed.summary import facts, finding, noted
-from cnnlab.viz.embedding.sprites import sprite
 from cnnlab.viz.embedding.insets import pictures_figure
 from cnnlab.viz.embedding.page import Points as Pins
 from cnnlab.viz.embedding.page import map_page
-from cnnlab.viz.embedding.thumbnails import grid_figure
 from cnnlab.viz.embedding.scatter import scatter_figure
+from cnnlab.viz.embedding.sprites import sprite
+from cnnlab.viz.embedding.thumbnails import grid_figure
 
 AXES = 50  # principal components that the projector is given of the features
 

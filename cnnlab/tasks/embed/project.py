@@ -12,11 +12,11 @@ from cnnlab.core.device import repeatable, threads
 from cnnlab.core.progress import Progress, clock
 from cnnlab.core.schema import call
 from cnnlab.projection import PROJECTIONS
-from cnnlab.projection.procrustes import procrustes
 from cnnlab.projection.knn import Points, nearest, repeated
 from cnnlab.projection.pca import components
-from cnnlab.projection.repulsion import FEW
+from cnnlab.projection.procrustes import procrustes
 from cnnlab.projection.quality import knn_accuracy, overlap, silhouette, trustworthiness
+from cnnlab.projection.repulsion import FEW
 from cnnlab.tasks.embed.features import Embedded
 
 RANKED = 10_000  # pictures at most that trustworthiness and silhouette are measured of, among all

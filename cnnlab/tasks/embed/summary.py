@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from cnnlab.core.quoting import plain
 from cnnlab.core.figure_log import Album
-from cnnlab.tasks.embed.project import Map
+from cnnlab.core.quoting import plain
 from cnnlab.tasks.embed.near_duplicates import Twin
+from cnnlab.tasks.embed.project import Map
 
 
 def finding(maps: list[Map]) -> str:

@@ -1,27 +1,27 @@
 """`cnnlab eval`: a run scored by its own configuration, in numbers and pictures."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.device import describe, environment, pick_device, threads
-from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.device import describe, pick_device, threads
+from cnnlab.core.errors import UsageError
 from cnnlab.core.files import new_folder, write_json
-from cnnlab.core.run import Run
-from cnnlab.core.schema import call
+from cnnlab.core.predictions import write_answers
+from cnnlab.core.provenance import environment
 from cnnlab.core.quoting import plain
+from cnnlab.core.run import Run
+from cnnlab.core.schema import Config, call
 from cnnlab.data.batches import in_order
-from cnnlab.data.dataset import PictureSet, by_name, some
+from cnnlab.data.dataset import PictureSet
 from cnnlab.engine.evaluate import answers
 from cnnlab.engine.metrics import DRAWS, scores, single_batches
-from cnnlab.tasks import trained_run
-from cnnlab.viz.plots import captioned_sheet, confusion_figure, label, reliability_figure
+from cnnlab.tasks.eval.figures import figures
+from cnnlab.tasks.trained_run import Trained, load_run, split_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Settings:
             raise ValueError(f"mistakes must be at least 0, not {self.mistakes}")
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> float:
+def run(config: Config, overrides: list[str]) -> float:
     """Score a run, write RUN/eval/<date>_<time>_<split>/ and print; returns the accuracy."""
     s = call(Settings, config, "")
     device = pick_device(s.device)
-    trained = trained_run.load_run(s.run, checkpoint=s.checkpoint, device=device, outputs=s.outputs)
+    trained = load_run(s.run, checkpoint=s.checkpoint, device=device, outputs=s.outputs)
     pictures = split_of(trained, s.split).to(device)
     batch_size = s.batch_size or trained.config["eval_batch_size"]
     with threads(trained.config.get("threads")):  # as it was trained: their number shows in the last bits
@@ -87,31 +87,14 @@ def in_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, fl
         raise UsageError(f"single_batches: {error}") from error
 
 
-def split_of(trained: trained_run.Trained, split: str) -> PictureSet:
-    """The test set, or the part of the training set that the run trained on or validated with, or `trainval`, both;
-    labelled by the run's own classes. Raises UsageError for a class that it does not know."""
-    dataset = trained.config["dataset"]
-    if split in ("test", "trainval"):
-        pictures = by_name(trained_run.load_pictures(dataset, "test" if split == "test" else "train"), trained.classes)
-    else:
-        train, validation = trained_run.train_and_validation(dataset)
-        pictures = by_name(train if split == "train" else validation, trained.classes)
-    if pictures.fingerprint not in (None, trained.data):
-        raise CnnlabError(
-            f"the pictures below {plain(str(dataset.get('root')))} are not those that the run began with: what is "
-            f"drawn from them now may be what it was trained on; a folder `test` beside `train` is free of that"
-        )
-    return pictures
-
-
 def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
     """scores.json, and the logits and labels that every number follows from."""
     write_json(folder / "scores.json", found)
-    trained_run.write_answers(folder / "logits.safetensors", logits, labels)
+    write_answers(folder / "logits.safetensors", logits, labels)
 
 
 def draw(
-    folder: Path, trained: trained_run.Trained, pictures: PictureSet, found: dict[str, Any], logits: Tensor, s: Settings
+    folder: Path, trained: Trained, pictures: PictureSet, found: dict[str, Any], logits: Tensor, s: Settings
 ) -> None:
     """The figures, as PNG and in TensorBoard, and the summary."""
     run = Run(folder)
@@ -124,45 +107,6 @@ def draw(
     }
     run.scalars(s.split, summary, trained.step)
     run.close()
-
-
-def figures(
-    pictures: PictureSet, classes: tuple[str, ...], found: dict[str, Any], logits: Tensor, split: str, mistakes: int
-) -> Iterator[tuple[str, np.ndarray, Any, str]]:
-    """Confusion matrix, reliability diagram and the most confident mistakes: (name, picture, numbers, title)."""
-    wrong = found["pictures"] - found["correct"]
-    title = f"{wrong:,} of {found['pictures']:,} {split} pictures are mistaken"
-    confusion = {"classes": classes, "confusion": found["confusion"]}
-    yield "confusion", confusion_figure(found["confusion"], classes, title), confusion, title
-    calibration = found["calibration"]
-    title = f"Confidence is off by {calibration['error']:.2%} on average"
-    yield "reliability", reliability_figure(calibration, title), calibration, title
-    rows = worst(logits, pictures.labels.cpu(), classes, mistakes)
-    if rows:
-        shown = some(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
-        captions = [
-            f"{label(row['predicted'])}? {row['probability']:.1%}\nis {label(row['true'])}, #{row['index']}"
-            for row in rows
-        ]
-        few = len(rows) < wrong
-        title = f"The {len(rows)} most confident of {wrong:,} mistakes" if few else f"All {wrong} mistakes"
-        yield "mistakes", captioned_sheet(np.asarray(shown), captions, title), rows, title
-
-
-def worst(logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int) -> list[dict[str, Any]]:
-    """The mistaken pictures in which the network believed most firmly, the firmest first."""
-    probability, predicted = logits.double().softmax(1).max(1)
-    wrong = (predicted != labels).nonzero().flatten()
-    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:most].tolist()
-    return [
-        {
-            "index": i,
-            "predicted": classes[predicted[i]],
-            "probability": float(probability[i]),
-            "true": classes[labels[i]],
-        }
-        for i in order
-    ]
 
 
 def table(found: dict[str, Any], name: str) -> str:

@@ -14,16 +14,18 @@ from PIL import Image
 
 from cnnlab.core.device import describe
 from cnnlab.core.errors import CnnlabError, Stopped, Unwritable, UsageError, reason, told
-from cnnlab.core.files import exists
+from cnnlab.core.files import clipped, exists
 from cnnlab.core.image import formats
-from cnnlab.core.progress import Progress, clock
-from cnnlab.core.signals import Signals
-from cnnlab.core.quoting import plain
-from cnnlab.tasks import trained_run
 from cnnlab.core.image_formats import ENDINGS
-from cnnlab.tasks.stylize.output import budget_for, hashes, kept, number, paint, remarks, unhurried
-from cnnlab.style.source_image import about, clipped, hashed, notes, original, place_for
+from cnnlab.core.progress import Progress, clock
+from cnnlab.core.quoting import plain
+from cnnlab.core.schema import Config
+from cnnlab.core.signals import Signals
+from cnnlab.style.source_image import hashed, notes, original
 from cnnlab.tasks.stylize.log import Sketchbook
+from cnnlab.tasks.stylize.optimize import budget_for, paint
+from cnnlab.tasks.stylize.output import kept, number, place_for, remarks, unhurried
+from cnnlab.tasks.stylize.provenance import about, hashes
 from cnnlab.tasks.stylize.setup import Workshop, studio
 
 LARGER = 1.1  # than a picture that memory made smaller must another be to be worth while
@@ -45,7 +47,7 @@ class Live(Progress):
             self.shown = False
 
 
-def paint_folder(shop: Workshop, config: trained_run.Config, overrides: list[str]) -> None:
+def paint_folder(shop: Workshop, config: Config, overrides: list[str]) -> None:
     """Paint a folder's photographs one after the other, but those whose pictures are there already. Raises CnnlabError,
     at the end, with those that could not be painted; Stopped where a signal asked for it, the picture at hand left
     out."""
@@ -144,7 +146,7 @@ def done(out: Path, photograph: Path, shop: Workshop) -> dict[str, Any] | None:
 
 
 def one(
-    shop: Workshop, photograph: Path, out: Path, config: trained_run.Config, overrides: list[str], progress: Progress
+    shop: Workshop, photograph: Path, out: Path, config: Config, overrides: list[str], progress: Progress
 ) -> list[str]:
     """Paint one photograph; what came of it, in words, and none where its picture is there, as large as it would be.
     Raises CnnlabError where it cannot be begun, Unwritable where its picture cannot be written."""

@@ -12,23 +12,23 @@ from cnnlab.core.device import describe, pick_device, repeatable, threads, whole
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError
 from cnnlab.core.errors import told as explained
 from cnnlab.core.progress import BEGAN, Progress, clock
-from cnnlab.core.schema import call
-from cnnlab.core.signals import Signals
 from cnnlab.core.quoting import plain
-from cnnlab.style.scales import Budget
+from cnnlab.core.schema import Config, call
+from cnnlab.core.signals import Signals
+from cnnlab.style.budget import Budget
+from cnnlab.style.source_image import notes, original
 from cnnlab.style.transfer import State
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.stylize.provenance import earlier
-from cnnlab.tasks.stylize.output import budget_for, kept, number, paint, remarks, unhurried
-from cnnlab.style.source_image import notes, original, place_for
-from cnnlab.tasks.stylize.score import scored
-from cnnlab.tasks.stylize.log import Sketchbook
-from cnnlab.tasks.stylize.setup import Studio, studio, workshop
 from cnnlab.tasks.stylize.batch import paint_folder
+from cnnlab.tasks.stylize.log import Sketchbook
+from cnnlab.tasks.stylize.optimize import budget_for, paint
+from cnnlab.tasks.stylize.output import kept, number, place_for, remarks, unhurried
+from cnnlab.tasks.stylize.provenance import earlier
+from cnnlab.tasks.stylize.score import scored
 from cnnlab.tasks.stylize.settings import MEANINGS, Settings
+from cnnlab.tasks.stylize.setup import Studio, studio, workshop
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> None:
+def run(config: Config, overrides: list[str]) -> None:
     """Paint, write the picture, and print where it is and how far it is from both. Raises UsageError, and leaves
     nothing, where something cannot be; Stopped, once the picture so far is written, where a signal asked for it."""
     began = BEGAN.get(monotonic())

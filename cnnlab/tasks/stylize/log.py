@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.core.device import environment
-from cnnlab.core.files import new_folder, write_json
+from cnnlab.core.files import clipped, new_folder, outputs_folder, write_json
+from cnnlab.core.provenance import environment
 from cnnlab.core.run import Run
+from cnnlab.core.schema import Config
+from cnnlab.style.source_image import to_image
 from cnnlab.style.transfer import State
-from cnnlab.tasks import trained_run
-from cnnlab.style.source_image import clipped, to_image
-from cnnlab.tasks.stylize.setup import Studio
 from cnnlab.tasks.stylize.settings import Settings
+from cnnlab.tasks.stylize.setup import Studio
 
 PREVIEW = 1024  # pixels of the longer side of a picture in TensorBoard
 
@@ -22,13 +22,11 @@ PREVIEW = 1024  # pixels of the longer side of a picture in TensorBoard
 class Sketchbook:
     """A folder below outputs/stylize."""
 
-    def __init__(self, s: Settings, made: Studio, config: trained_run.Config, overrides: list[str], began: float) -> None:
+    def __init__(self, s: Settings, made: Studio, config: Config, overrides: list[str], began: float) -> None:
         self.s, self.made, self.began, self.seen = s, made, began, (1, 0)
         names = "_".join(one.path.stem for one in (made.content, *made.styles))
         name = clipped(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "picture"
-        self.run = Run(
-            new_folder(trained_run.outputs_folder(s.outputs) / "stylize", name), began=time() - monotonic() + began
-        )
+        self.run = Run(new_folder(outputs_folder(s.outputs) / "stylize", name), began=time() - monotonic() + began)
         self.run.describe(config, overrides, environment(made.device) | {"seed": s.seed})
 
     @property

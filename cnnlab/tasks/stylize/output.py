@@ -1,96 +1,30 @@
 """The painting itself, step by step, and what the picture says of how it came about."""
 
-from collections.abc import Callable
+import json
+import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from errno import ENAMETOOLONG
 from functools import partial
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
-import torch
-from PIL.Image import Image
+from PIL import Image
 from torch import Tensor
 
-from cnnlab import __version__
-from cnnlab.core.device import environment
-from cnnlab.core.errors import CnnlabError
-from cnnlab.core.memory import hand_back
-from cnnlab.core.photo import whiten
-from cnnlab.core.progress import Progress, clock
-from cnnlab.core.quoting import plain
-from cnnlab.style.color_transfer import recoloured
-from cnnlab.style.optimizers import DESCENTS
-from cnnlab.style.scales import Budget
-from cnnlab.style.transfer import State, enlarged, transfer
+from cnnlab.core.errors import Unwritable, UsageError
+from cnnlab.core.files import clipped, part_of, write_new, write_whole
 from cnnlab.core.image_formats import format_of
-from cnnlab.style.source_image import notes, save, to_image, to_tensor
-from cnnlab.tasks.stylize.log import Sketchbook
-from cnnlab.tasks.stylize.setup import Studio, Workshop, past_steps, precision
-from cnnlab.tasks.stylize.settings import RECORDED, Settings, by_name
-
-SAVING_S = 1.5  # kept of a limited time for the process to end,
-FINISHING_S = 0.2  # for a million pixels to become a picture, beside what its file takes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How far it came: where it stood, whether that is the end, and what went wrong, if anything did."""
-
-    state: State
-    done: bool
-    failure: Exception | None
-
-
-def paint(
-    s: Settings, made: Studio, budget: Budget, book: Sketchbook, progress: Progress, asked: Callable[[], int | None]
-) -> Outcome:
-    """Step by step, until it is done, something goes wrong, or a signal `asked` for its end. Raises what goes wrong
-    before the first step."""
-    descend = partial(DESCENTS[s.method], **made.keys(s))
-    state: State | None = None
-    failure: Exception | None = None
-    done = False
-    try:
-        for state in transfer(made.easel, made.begin, descend, budget):
-            if progress.live or state.last:  # a GPU is waited for to say it
-                progress.show(line(state, budget), keep=state.last)
-            if book.unsound(state):
-                back = "the loss was not finite; back to the last picture, with a smaller step"
-                progress.show(f"step {state.total}: {back}", keep=True)
-                progress.end()
-            book.note(state)
-            if asked() and not (state.last and state.scale == len(budget.sizes)):
-                break
-        else:
-            done = True
-    except (CnnlabError, MemoryError, RuntimeError) as error:
-        if state is None:
-            raise
-        failure = error
-        clear_frames(error.__traceback__)  # which hold what there may be no memory for
-        hand_back()
-    progress.end()
-    assert state is not None  # a transfer takes a step, or raises
-    return Outcome(state, done, failure)
-
-
-def budget_for(s: Settings, made: Studio, steps: list[int], out: Path, began: float) -> Budget:
-    """What a picture may take: of the first scales, as many as there are `steps` for."""
-    sizes = made.sizes[: len(steps)]
-    height, width = made.sizes[-1]
-    saving = SAVING_S + (FINISHING_S + format_of(out).megapixel_s) * height * width / 1e6
-    return Budget(sizes, steps, [made.easel.beside(size) for size in sizes], s.seconds, began, saving)
-
-
-def line(state: State, budget: Budget) -> str:
-    """Where it stands, in 79 columns."""
-    height, width = state.size
-    _, content, *styles, _ = state.terms.tolist()
-    return (
-        f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  content {content:.4g}  "
-        f"style {sum(styles):.4g}  {clock(budget.left(state.scale, state.step))} left"
-    )
+from cnnlab.core.photo import on_white, srgb_profile, whiten
+from cnnlab.core.quoting import plain
+from cnnlab.style.budget import Budget
+from cnnlab.style.color_transfer import recoloured
+from cnnlab.style.scales import Size
+from cnnlab.style.source_image import notes, to_image, to_tensor
+from cnnlab.style.transfer import State, enlarged
+from cnnlab.tasks.stylize.optimize import Outcome
+from cnnlab.tasks.stylize.provenance import record
+from cnnlab.tasks.stylize.settings import Settings
+from cnnlab.tasks.stylize.setup import Studio, past_steps
 
 
 def kept(s: Settings, made: Studio, outcome: Outcome, budget: Budget, out: Path) -> tuple[Path, dict[str, Any]]:
@@ -134,7 +68,7 @@ def remarks(s: Settings, made: Studio, out: Path) -> list[str]:
     return lines + cramped(s, made)
 
 
-def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
+def finished(s: Settings, made: Studio, state: State) -> tuple[Image.Image, Tensor]:
     """The picture at its full size with the photograph's transparency, if any, and its losses as it will be saved,
     before the photograph's colours, if any; where it was not painted at its full size, as it was painted."""
     full = made.sizes[-1]
@@ -152,29 +86,6 @@ def finished(s: Settings, made: Studio, state: State) -> tuple[Image, Tensor]:
     return image, terms
 
 
-def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[str, Any]:
-    """What the picture says of itself: enough to make it again, and nothing of where things were."""
-    settings = {key: value for key, value in asdict(s).items() if key in RECORDED}
-    settings["features"] = by_name(s) | {"name": made.chosen.kind}
-    settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
-    settings |= {"size": max(made.sizes[-1]), s.method: made.keys(s), "piece": made.piece}
-    return {
-        "cnnlab": __version__,
-        "settings": settings,
-        "steps": steps,
-        "iterations": sum(steps),
-        "losses": made.losses(terms),
-        "sha256": hashes(made.shop, made.content.sha256),
-        "made_with": {k: v for k, v in environment(made.device).items() if k not in ("command", "platform")},
-    }
-
-
-def hashes(shop: Workshop, content: str) -> dict[str, Any]:
-    """SHA-256 of all that a picture comes of."""
-    styles = [one.sha256 for one in shop.styles]
-    return {"content": content, "styles": styles, "weights": shop.chosen.sha256, "settings": shop.asked}
-
-
 def unhurried(s: Settings, made: Studio, state: State) -> list[str]:
     """What there was no time for."""
     if state.size == made.sizes[-1] or s.seconds is None:
@@ -186,3 +97,42 @@ def unhurried(s: Settings, made: Studio, state: State) -> list[str]:
 
 def number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"
+
+
+def place_for(
+    out: Path | None, content: Path, styles: list[Path], usual: Path | None, size: Size, *, overwrite: bool
+) -> Path:
+    """Where the picture goes: `out`, else `usual`, else beside the photograph, as a PNG. Raises UsageError for a name
+    that no format has, that is taken, or whose format cannot hold the picture, Unwritable for a folder that cannot be
+    written to."""
+    name = clipped("_".join(p.stem for p in (content, *styles)), 200) + ".png"
+    path = out or usual or content.with_name(name)
+    format_of(path).hold(path.suffix, size, len(styles))
+    try:
+        if path.is_dir():
+            raise UsageError(f"{plain(str(path))} is a folder")
+        if path.exists() and any(path.samefile(one) for one in (content, *styles)):
+            raise UsageError(f"{plain(str(path))} is one of the pictures to paint from")
+        if out and path.exists() and not overwrite:
+            raise UsageError(f"{plain(str(path))} is there already: --overwrite replaces it")
+        for probe in (part_of(path), path.with_stem(f"{path.stem}_{os.getpid()}")):
+            probe.touch(exist_ok=False)
+            probe.unlink()
+    except OSError as error:
+        raise Unwritable(path.parent if error.errno != ENAMETOOLONG else path, error) from error
+    return path
+
+
+def save(path: Path, image: Image.Image, about: dict[str, Any], *, overwrite: bool) -> Path:
+    """RGB or RGBA in the format that the name asks for, as sRGB, with `about` as JSON in it, whole, and where it is:
+    behind the name comes _2, _3, ... where a file is there that may not be replaced. Where the format has no
+    transparency the picture is laid on white."""
+    form = format_of(path)
+    if image.mode == "RGBA" and not form.alpha:
+        image = on_white(image.convert("RGB"), image.getchannel("A"))
+    said = form.said(json.dumps(about, allow_nan=False))
+    write = partial(image.save, format=form.name, icc_profile=srgb_profile(), **form.options, **said)
+    if not overwrite:
+        return write_new(path, write)
+    write_whole(path, write)
+    return path

@@ -1,16 +1,23 @@
 """`cnnlab stylize --again`: what a picture says of how it was made, as settings once more."""
 
+import json
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.schema import call, fits
+import torch
+from torch import Tensor
+
+from cnnlab.core.errors import CnnlabError, UsageError, reason
+from cnnlab.core.image_formats import said_by
+from cnnlab.core.provenance import environment
 from cnnlab.core.quoting import plain
+from cnnlab.core.schema import call, fits
 from cnnlab.style.pretrained import Features, weights_folder
-from cnnlab.style.source_image import about, hashed
-from cnnlab.tasks.stylize.setup import Studio
-from cnnlab.tasks.stylize.settings import FREE, RECORDED, Settings
+from cnnlab.style.source_image import hashed
+from cnnlab.tasks.stylize.settings import FREE, RECORDED, Settings, by_name
+from cnnlab.tasks.stylize.setup import Studio, Workshop, precision
 
 
 @dataclass(frozen=True)
@@ -63,3 +70,43 @@ def earlier(s: Settings, overrides: list[str]) -> Earlier:
         if not Path(made.features["weights"]).exists():
             raise UsageError(f"{source} was made with {plain(name)}: say where it is, features.weights=FILE")
     return Earlier(made, steps, str(known.get("weights")), known.get("settings"), source)
+
+
+MOST_TEXT = 1_000_000  # characters that are read of what a picture says
+
+
+def about(path: str) -> dict[str, Any]:
+    """What a picture says of how `stylize` made it. Raises CnnlabError for one that says nothing."""
+    try:
+        text = said_by(path)[:MOST_TEXT]
+        found = json.loads(text) if text else None
+        if not isinstance(found, dict) or not {"settings", "steps", "sha256"} <= found.keys():
+            raise ValueError("there is no record in it")
+    except FileNotFoundError:
+        raise CnnlabError(f"no picture {plain(path)}") from None
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise CnnlabError(f"{plain(path)} does not say how it was made: {plain(reason(error))[:200]}") from error
+    return found
+
+
+def record(s: Settings, made: Studio, steps: list[int], terms: Tensor) -> dict[str, Any]:
+    """What the picture says of itself: enough to make it again, and nothing of where things were."""
+    settings = {key: value for key, value in asdict(s).items() if key in RECORDED}
+    settings["features"] = by_name(s) | {"name": made.chosen.kind}
+    settings |= {"precision": precision(s, made.device), "threads": torch.get_num_threads()}
+    settings |= {"size": max(made.sizes[-1]), s.method: made.keys(s), "piece": made.piece}
+    return {
+        "cnnlab": version("cnnlab"),
+        "settings": settings,
+        "steps": steps,
+        "iterations": sum(steps),
+        "losses": made.losses(terms),
+        "sha256": hashes(made.shop, made.content.sha256),
+        "made_with": {k: v for k, v in environment(made.device).items() if k not in ("command", "platform")},
+    }
+
+
+def hashes(shop: Workshop, content: str) -> dict[str, Any]:
+    """SHA-256 of all that a picture comes of."""
+    styles = [one.sha256 for one in shop.styles]
+    return {"content": content, "styles": styles, "weights": shop.chosen.sha256, "settings": shop.asked}

@@ -10,8 +10,8 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import plain
 from cnnlab.style.losses import chapter, relative
 from cnnlab.style.source_image import notes, original
-from cnnlab.tasks.stylize.setup import Studio, studio, workshop
 from cnnlab.tasks.stylize.settings import Settings
+from cnnlab.tasks.stylize.setup import Studio, studio, workshop
 
 
 def scored(s: Settings, device: torch.device, *, named: bool) -> None:

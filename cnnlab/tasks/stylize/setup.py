@@ -10,16 +10,16 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.memory import bytes_of, free, hand_back, keep_nothing, used, words
-from cnnlab.core.schema import build, call, check
 from cnnlab.core.quoting import plain
+from cnnlab.core.schema import build, call, check
 from cnnlab.style.color_transfer import grey, grey_matched, matched
-from cnnlab.style.optimizers import DESCENTS
-from cnnlab.style.tiled_loss import WHOLE, Easel, Sights
 from cnnlab.style.losses import AIMS, Aim, as_shares
-from cnnlab.style.scales import Size, fitted, painting_size, sizes_to
 from cnnlab.style.memory_plan import Room, looked_at, room, to_look
+from cnnlab.style.optimizers import DESCENTS
 from cnnlab.style.pretrained import Chosen, Features, chosen
+from cnnlab.style.scales import Size, fitted, painting_size, sizes_to
 from cnnlab.style.source_image import Original, original, to_tensor
+from cnnlab.style.tiled_loss import WHOLE, Easel, Sights
 from cnnlab.tasks.stylize.settings import Settings, fingerprint
 
 SHARE = 0.8  # of the memory that is free, which others may want too

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.files import new_folder, write_json
+from cnnlab.core.files import new_folder, outputs_folder, write_json
 from cnnlab.core.image import save_png
 from cnnlab.data.augment import LAST, Pipeline
+from cnnlab.data.build import check_shapes, pipelines, train_and_validation
 from cnnlab.data.counter_rng import Draws
 from cnnlab.data.dataset import some
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.train.trainer import Settings
+from cnnlab.tasks.train.settings import Settings
 from cnnlab.viz.plots import strips_figure
 
 PICTURES = 10
@@ -22,9 +22,9 @@ def preview(settings: Settings) -> float:
     """Write outputs/preview/<date>_<time>_<name>/augment.png: training pictures as they are, after each operation alone
     (whatever its probability), and after both whole pipelines. Returns 0, for sweepers."""
     spec = settings.augment
-    made = trained_run.pipelines(spec)
-    train, _ = trained_run.train_and_validation(settings.dataset)
-    trained_run.check_shapes(made, train.shape)
+    made = pipelines(spec)
+    train, _ = train_and_validation(settings.dataset)
+    check_shapes(made, train.shape)
     index = list(range(min(PICTURES, len(train))))
     pictures = some(train, index)
     draws = Draws(settings.seed, 0, torch.tensor(index))
@@ -40,7 +40,7 @@ def preview(settings: Settings) -> float:
     judged = made.eval(pictures).unflatten(0, (len(index), -1))
     several = f", the first of {judged.shape[1]} views" if judged.shape[1] > 1 else ""
     strips.append(strip(f"augment.eval{several}", judged[:, 0], spec["eval"]))
-    folder = new_folder(trained_run.outputs_folder(settings.outputs) / "preview", settings.name)
+    folder = new_folder(outputs_folder(settings.outputs) / "preview", settings.name)
     title = f"What augment.train does to {settings.dataset['name']}, each operation alone, then all"
     save_png(folder / "augment.png", strips_figure(strips, title))
     write_json(folder / "augment.json", {"augment": spec, "seed": settings.seed, "pictures": index})

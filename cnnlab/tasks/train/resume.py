@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.files import read_json
+from cnnlab.core.files import outputs_folder, read_json
 from cnnlab.core.lock import Lock
+from cnnlab.core.quoting import plain, typed
 from cnnlab.core.run_index import find_run, run_state
 from cnnlab.core.schema import build, call, check_spec
 from cnnlab.core.sweep_index import words_of
-from cnnlab.core.quoting import plain, typed
+from cnnlab.data.build import data_settings, source_settings
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.train.trainer import Settings, Training, assemble, put_back
+from cnnlab.tasks.train.settings import Settings
+from cnnlab.tasks.train.trainer import Training, assemble, put_back
+from cnnlab.tasks.trained_run import check_tensors, completed, misfit, unfilled
 
 # What cannot change a run's numbers so far.
 FREE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_every_minutes")
@@ -55,7 +55,7 @@ def folder_to_resume(settings: Settings, overrides: list[str]) -> Path:
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
     if refused := sorted(given - set(FREE_ON_RESUME)):
         raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
-    return find_run(settings.resume or "", trained_run.outputs_folder(settings.outputs))
+    return find_run(settings.resume or "", outputs_folder(settings.outputs))
 
 
 def begun_before(folder: Path, overrides: list[str]) -> bool:
@@ -89,19 +89,19 @@ def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Se
     changes does not go with the rest."""
     groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    own = {"resume": None, "save_every_minutes": settings.save_every_minutes, **trained_run.completed(record["config"])}
+    own = {"resume": None, "save_every_minutes": settings.save_every_minutes, **completed(record["config"])}
     path = checkpoint.path_at(folder / "checkpoints", record["step"])
     try:
         mine, saved = call(Settings, own, ""), Saved(path, groups, record)
-        trained_run.data_settings(mine.dataset)
-        check_spec(SOURCES, trained_run.source_settings(mine.dataset), "dataset")
+        data_settings(mine.dataset)
+        check_spec(SOURCES, source_settings(mine.dataset), "dataset")
         check_spec(OPTIMIZERS, mine.optim, "optim")
         check_spec(SCHEDULES, mine.schedule, "schedule")
-        network = trained_run.unfilled(mine.model, mine.augment, record)
-        trained_run.check_tensors(network, groups["model"])
+        network = unfilled(mine.model, mine.augment, record)
+        check_tensors(network, groups["model"])
         saved.clock  # noqa: B018  (raises where the record has no such numbers)
     except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise trained_run.misfit(path, error) from error
+        raise misfit(path, error) from error
     if fallen_back:
         print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
     changed = {key: getattr(settings, key) for key in given if key != "resume"}
@@ -155,47 +155,5 @@ def continued(settings: Settings, saved: Saved) -> Training:
     try:
         put_back(training, saved.groups, saved.record)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise trained_run.misfit(saved.path, error) from error
+        raise misfit(saved.path, error) from error
     return training
-
-
-def initial_weights(training: Training) -> None:
-    """Put the weights that `init` names into a network, where name and shape fit; say which do not. Raises UsageError
-    where none does, CnnlabError for what cannot be read."""
-    settings = training.settings
-    source, theirs = weights_of(settings.init or "", settings.outputs)
-    ours = training.model.state_dict()
-    fit = {name: tensor for name, tensor in theirs.items() if name in ours and tensor.shape == ours[name].shape}
-    if not fit:
-        raise UsageError(f"init: no layer of {source} fits; it has {', '.join(map(plain, list(theirs)[:4]))}, ...")
-    training.model.load_state_dict({**ours, **fit})
-    if training.average:
-        training.average.model.load_state_dict(training.model.state_dict())
-    print(f"weights from {source}: {len(fit)} of {len(ours)} tensors", flush=True)
-    for name in (name for name in ours if name not in fit):
-        there = f"{size(theirs[name])} there, {size(ours[name])} here" if name in theirs else "not there"
-        print(f"  begins anew: {name} ({there})")
-    for name in (name for name in theirs if name not in ours):
-        print(f"  left out: {plain(name)} (not in this network)")
-
-
-def source_of(name: str, outputs: str) -> str:
-    """What `init` names, as a place that means the same another time: `last` would be another run then. Raises
-    UsageError where there is no such run."""
-    place = Path(name)
-    return str((place if place.is_file() or not name.strip() else find_run(name, Path(outputs))).absolute())
-
-
-def weights_of(name: str, outputs: str) -> tuple[str, dict[str, Tensor]]:
-    """A run's result, or a file -> what to call it, and its weights by name."""
-    path = Path(name)
-    if not name.strip():
-        raise UsageError("init= names nothing: give a run's folder, last, or a .safetensors file")
-    if not path.is_file():
-        trained = trained_run.load_run(name, outputs=outputs)
-        return f"{trained.folder}, step {trained.step:,}", trained.model.state_dict()
-    return plain(str(path)), checkpoint.weights(path)
-
-
-def size(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one number"

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,73 +11,20 @@ from torch import Tensor, nn
 from cnnlab.core.checkpoint import Groups
 from cnnlab.core.device import pick_device
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import check_folder_name
 from cnnlab.core.schema import build
 from cnnlab.data.batches import TrainingBatches, in_order
+from cnnlab.data.build import Pipelines, check_shapes, input_shape, pipelines, train_and_validation
 from cnnlab.data.dataset import PictureSet
+from cnnlab.engine.ema import Average
 from cnnlab.engine.evaluate import answers
-from cnnlab.engine.fit import Meter, Report, fit
+from cnnlab.engine.fit import fit
+from cnnlab.engine.meter import Meter, Report
 from cnnlab.engine.metrics import brief
-from cnnlab.engine.optim import OPTIMIZERS, Average, Optimizer, restore, state_tensors
+from cnnlab.engine.optim import OPTIMIZERS, Optimizer, restore, state_tensors
 from cnnlab.engine.schedule import SCHEDULES, Schedule
+from cnnlab.models import build_model, placed
 from cnnlab.models.layers import initialize
-from cnnlab.tasks import trained_run
-
-AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """configs/train.yaml's keys and their types."""
-
-    name: str
-    dataset: trained_run.Config
-    augment: trained_run.Config
-    model: trained_run.Config
-    optim: trained_run.Config
-    schedule: trained_run.Config
-    seed: int
-    epochs: int
-    batch_size: int
-    eval_batch_size: int
-    label_smoothing: float
-    clip_norm: float | None
-    ema_decay: float | None
-    early_stop_epochs: int | None
-    result: Literal["last", "best"]
-    device: str
-    threads: int | None
-    precision: Literal["float32", "bfloat16"]
-    compile: bool
-    channels_last: bool
-    deterministic: bool
-    log_every: int
-    validate_every: int | None
-    save_every_minutes: float | None
-    outputs: str
-    resume: str | None
-    init: str | None
-
-    def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("threads", "validate_every", "early_stop_epochs"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        if self.validate_every is not None and self.validate_every % self.log_every:
-            raise ValueError(f"validate_every must be a multiple of log_every={self.log_every}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
-        if self.save_every_minutes is not None and not self.save_every_minutes > 0:
-            raise ValueError(f"save_every_minutes must be above 0, not {self.save_every_minutes}")
-        if not 0 <= self.seed < 1 << 40:
-            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
-        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
-            raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-        check_folder_name(self.name)
+from cnnlab.tasks.train.settings import AUTOCAST, Settings
 
 
 @dataclass
@@ -88,7 +35,7 @@ class Training:
     device: torch.device
     train: TrainingBatches
     validation: PictureSet
-    pipelines: trained_run.Pipelines
+    pipelines: Pipelines
     model: nn.Module
     optimizer: Optimizer
     schedule: Schedule
@@ -134,14 +81,14 @@ def assemble(settings: Settings) -> Training:
     if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler
         torch.use_deterministic_algorithms(settings.deterministic)
     torch.manual_seed(settings.seed)
-    made = trained_run.pipelines(settings.augment)
-    train, validation = trained_run.train_and_validation(settings.dataset)
+    made = pipelines(settings.augment)
+    train, validation = train_and_validation(settings.dataset)
     batches = TrainingBatches(train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed)
-    trained_run.check_shapes(made, train.shape)
-    shape = trained_run.input_shape(made.eval, train.shape)
-    model = trained_run.build_model(settings.model, shape, len(train.classes))
+    check_shapes(made, train.shape)
+    shape = input_shape(made.eval, train.shape)
+    model = build_model(settings.model, shape, len(train.classes))
     initialize(model, torch.Generator().manual_seed(settings.seed))
-    model = trained_run.placed(model, device, channels_last=settings.channels_last)
+    model = placed(model, device, channels_last=settings.channels_last)
     if batches.batch_size < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError("batch_size must be at least 2 with batch normalisation: one picture has no moments")
     average = Average(model, settings.ema_decay) if settings.ema_decay is not None else None

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from cnnlab.core.errors import UsageError, not_one_of
 from cnnlab.core.hooks import layer as layer_of
 from cnnlab.core.hooks import outputs
-from cnnlab.tasks.visualize.context import Look
 from cnnlab.interpret import activation_maximization as dreams
+from cnnlab.tasks.visualize.context import Look
 from cnnlab.viz.image_grid import Cell, cells_figure
 
 ACROSS = 5

@@ -5,23 +5,24 @@ import sys
 from pathlib import Path
 from textwrap import wrap
 
-from cnnlab.core.device import describe, environment, pick_device, threads
+from cnnlab.core.device import describe, pick_device, threads
 from cnnlab.core.errors import UsageError, not_one_of
-from cnnlab.core.files import write_json
-from cnnlab.core.schema import call, check
-from cnnlab.core.hooks import out_of_place
-from cnnlab.core.quoting import plain
-from cnnlab.tasks import trained_run
 from cnnlab.core.figure_log import Album
+from cnnlab.core.files import outputs_folder, write_json
+from cnnlab.core.hooks import out_of_place
+from cnnlab.core.provenance import environment
+from cnnlab.core.quoting import plain
+from cnnlab.core.schema import Config, call, check
+from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.context import Look, NothingToShow, Settings
-from cnnlab.tasks.visualize.report import report
+from cnnlab.tasks.visualize.handmade_filters import by_hand
 from cnnlab.tasks.visualize.registry import VISUALIZERS
-from cnnlab.tasks.visualize.feature_maps import by_hand
+from cnnlab.tasks.visualize.report import report
 
 NAME = 26  # columns of a figure's name
 
 
-def run(config: trained_run.Config, overrides: list[str]) -> None:
+def run(config: Config, overrides: list[str]) -> None:
     """Make the figures that are asked for, RUN/visualize/<date>_<time>_<what>/, and print where they are; all of them
     where none is named, and report.html beside them."""
     s = call(Settings, config, "")
@@ -34,9 +35,7 @@ def run(config: trained_run.Config, overrides: list[str]) -> None:
         return alone(s)
     if s.pictures and s.what and not {"features", "saliency"} & set(s.what):
         raise UsageError(f"pictures are for features and saliency; {s.what[0]} looks at the data set's")
-    trained = trained_run.load_run(
-        s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs
-    )
+    trained = load_run(s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs)
     out_of_place(trained.model)
     names = s.what or list(VISUALIZERS)
     name = names[0] if len(names) == 1 else "some" if s.what else "all"
@@ -85,7 +84,7 @@ def alone(s: Settings) -> None:
         raise UsageError(
             f"filters written by hand are over pictures, no run has a part in it: leave out {plain(s.run)}"
         )
-    album = Album(trained_run.outputs_folder(s.outputs) / "visualize", "by_hand", 0)
+    album = Album(outputs_folder(s.outputs) / "visualize", "by_hand", 0)
     try:
         by_hand(s.features["filters"], s.pictures, s.features["match"], album)
     finally:

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.image import read_picture
-from cnnlab.core.hooks import layer, outputs
-from cnnlab.core.quoting import plain
-from cnnlab.data.dataset import PictureSet, some
-from cnnlab.models.receptive_field import Field, fields
-from cnnlab.tasks import trained_run
 from cnnlab.core.figure_log import Album
-from cnnlab.tasks.eval.command import split_of
-from cnnlab.tasks.predict import fitted
+from cnnlab.core.hooks import layer, outputs
+from cnnlab.core.image import read_picture
+from cnnlab.core.quoting import plain
+from cnnlab.data.adapt import fitted
+from cnnlab.data.build import data_settings, input_shape
+from cnnlab.data.dataset import PictureSet, some
 from cnnlab.interpret.top_activations import Peaks
+from cnnlab.models.receptive_field import Field, fields
+from cnnlab.tasks.trained_run import Trained, split_of
 
 KEPT = 16  # pictures of each channel that a survey remembers
 
@@ -89,7 +89,7 @@ class Survey:
 class Look:
     """A trained run, its pictures, and the album that figures go to."""
 
-    trained: trained_run.Trained
+    trained: Trained
     settings: Settings
     device: torch.device
     album: Album
@@ -117,7 +117,7 @@ class Look:
     @property
     def sizes_in(self) -> tuple[int, int, int]:
         """(depth, height, width) of what the network is given."""
-        return trained_run.input_shape(self.trained.preprocess, self.trained.shape)
+        return input_shape(self.trained.preprocess, self.trained.shape)
 
     def likely(self, answer: Tensor) -> dict[str, float]:
         """(K,) probabilities -> {class: probability}."""
@@ -213,6 +213,6 @@ class Look:
 
     def own(self, name: str) -> Subject:
         """A picture file, made to fit as `predict` does."""
-        dark = trained_run.data_settings(self.trained.config["dataset"]).light_on_dark
+        dark = data_settings(self.trained.config["dataset"]).light_on_dark
         pixels, changes = fitted(read_picture(Path(name)), self.trained.shape, light_on_dark=dark)
         return Subject(plain(Path(name).name), pixels, None, changes)

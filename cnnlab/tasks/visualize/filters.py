@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from cnnlab.core.errors import CnnlabError, UsageError, reason
 from cnnlab.core.hooks import layer as layer_of
-from cnnlab.tasks.visualize.context import Look, NothingToShow
-from cnnlab.viz.image_grid import Cell, cells_figure
-from cnnlab.viz.plots import GREY, ORANGE
-from cnnlab.viz.weight_images import first_weights, scaled
 from cnnlab.interpret.filter_structure import noise, noise_probability, structure, structured
+from cnnlab.tasks.visualize.context import Look, NothingToShow
+from cnnlab.viz.base import GREY, ORANGE
+from cnnlab.viz.image_grid import Cell, cells_figure
+from cnnlab.viz.weight_images import first_weights, scaled
 
 ACROSS = 12  # cells in a row
 STRIP = 14  # filters of which the strip through the training shows the course

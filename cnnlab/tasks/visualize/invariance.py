@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from cnnlab.core.errors import UsageError
 from cnnlab.core.hooks import passing
 from cnnlab.core.quoting import plain
-from cnnlab.data.operation import as_levels
 from cnnlab.data.dataset import some
-from cnnlab.models.layers import FractionalMaxPool
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.visualize.context import Look, NothingToShow
-from cnnlab.viz.plots import changes_figure
+from cnnlab.data.operation import as_levels
 from cnnlab.interpret.invariance import CHANGES, UNITS, apart, distance, unchanged
+from cnnlab.models.layers import FractionalMaxPool
+from cnnlab.tasks.trained_run import Trained, load_rival
+from cnnlab.tasks.visualize.context import Look, NothingToShow
+from cnnlab.viz.curves import changes_figure
 
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, FractionalMaxPool)
 Yard = dict[str, tuple[float, float]]  # of each layer: how far other pictures are, and its largest magnitude
@@ -46,7 +46,7 @@ def invariance(
     pixels, labels = some(look.pictures, index), look.pictures.labels[index].cpu()
     found = {look.trained.name: measured(look.trained, pixels, labels, amounts, look)}
     if against is not None:
-        other = trained_run.load_rival(look.trained, against, "invariance.against", look.device, look.settings.outputs)
+        other = load_rival(look.trained, against, "invariance.against", look.device, look.settings.outputs)
         name = other.name
         found[name if name not in found else plain(str(other.folder))] = measured(other, pixels, labels, amounts, look)
     rows = [
@@ -62,7 +62,7 @@ def invariance(
     look.album.show("invariance", changes_figure(rows, title), numbers, title, text)
 
 
-def taps(trained: trained_run.Trained) -> dict[str, tuple[str, bool]]:
+def taps(trained: Trained) -> dict[str, tuple[str, bool]]:
     """{what is drawn: (a module's name, whether what goes in is meant)}: both sides of each pooling, blocks without
     one, and the output."""
     found: dict[str, tuple[str, bool]] = {}
@@ -79,7 +79,7 @@ def taps(trained: trained_run.Trained) -> dict[str, tuple[str, bool]]:
     return found
 
 
-def answers(trained: trained_run.Trained, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def answers(trained: Trained, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """(N, C, H, W) uint8 -> {what is drawn: outputs}, all but the last after a ReLU; and the predictions."""
     wanted, given = taps(trained), trained.given(pixels)
     before = [name for name, inside in wanted.values() if inside]
@@ -92,7 +92,7 @@ def answers(trained: trained_run.Trained, pixels: Tensor) -> tuple[dict[str, Ten
 
 @torch.inference_mode()
 def measured(
-    trained: trained_run.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], look: Look
+    trained: Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], look: Look
 ) -> Found:
     """Every change at every amount: how far each layer moves, the share of its outputs that stay, and the accuracy; the
     mean of as many pictures at once as go through the network together."""
@@ -115,7 +115,7 @@ def measured(
     }
 
 
-def yardsticks(trained: trained_run.Trained, pixels: Tensor, at_once: int) -> Yard:
+def yardsticks(trained: Trained, pixels: Tensor, at_once: int) -> Yard:
     """What each layer's changes are held against, of all pictures, each beside the one before it."""
     found: Yard = {}
     for part, others in zip(pixels.split(at_once), pixels.roll(1, 0).split(at_once), strict=True):
@@ -128,7 +128,7 @@ def yardsticks(trained: trained_run.Trained, pixels: Tensor, at_once: int) -> Ya
 
 
 def moved(
-    trained: trained_run.Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], yard: Yard
+    trained: Trained, pixels: Tensor, labels: Tensor, amounts: Mapping[str, Sequence[float]], yard: Yard
 ) -> Found:
     """`measured` for pictures that all go through the network at once; each changed copy of them by itself."""
     floats = pixels.float() / 255

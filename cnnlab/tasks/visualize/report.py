@@ -5,21 +5,22 @@ from pathlib import Path
 import torch
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import read_json, write_text
-from cnnlab.engine.metrics import scores
-from cnnlab.models.summary import Layer, anatomy
-from cnnlab.tasks import trained_run
 from cnnlab.core.figure_log import Shown
-from cnnlab.tasks.compare.command import panel, shared_metrics
-from cnnlab.tasks.compare.command import title as curves_title
-from cnnlab.tasks.eval.command import figures
+from cnnlab.core.files import read_json, write_text
+from cnnlab.core.predictions import read_answers
+from cnnlab.engine.metrics import scores
+from cnnlab.models import build_model
+from cnnlab.models.summary import Layer, anatomy
+from cnnlab.tasks.compare.curves import panel, shared_metrics
+from cnnlab.tasks.compare.curves import title as curves_title
 from cnnlab.tasks.compare.runs import grouped, read
 from cnnlab.tasks.describe.tables import filters, memory, times, volumes
+from cnnlab.tasks.eval.figures import figures
 from cnnlab.tasks.visualize.context import Look
 from cnnlab.tasks.visualize.registry import VISUALIZERS
-from cnnlab.viz.plots import curves_figure
-from cnnlab.viz.report_page import Picture, Section, Table, page
+from cnnlab.viz.curves import curves_figure
 from cnnlab.viz.network_diagram import volumes_svg
+from cnnlab.viz.report_page import Picture, Section, Table, page
 
 MISTAKES = 18
 TITLES = {
@@ -49,7 +50,7 @@ def architecture(look: Look) -> Section:
     """The volumes as a drawing, and what each layer has and costs."""
     shape = look.sizes_in
     with torch.device("meta"):  # as it trains; the network that is looked at overwrites nothing
-        layers = anatomy(trained_run.build_model(look.trained.config["model"], shape, len(look.classes)), shape)
+        layers = anatomy(build_model(look.trained.config["model"], shape, len(look.classes)), shape)
     rows = [layer_row(one) for one in layers]
     head = ["layer", "output", "filters", "weights", "biases", "multiply-adds", "memory forward", "sees, pixels"]
     parameters, work = sum(one.parameters for one in layers), sum(one.multiply_adds for one in layers)
@@ -82,7 +83,7 @@ def scored(look: Look) -> Section:
     s, answers = look.settings, look.trained.folder / "test.safetensors"
     own = s.split == "test" and str(s.checkpoint) == "result" and answers.exists() and finished(look)
     labels = look.pictures.labels.cpu()
-    logits, answered = trained_run.read_answers(answers) if own else (look.survey.logits, labels)
+    logits, answered = read_answers(answers) if own else (look.survey.logits, labels)
     if own and not torch.equal(answered, labels):  # the user's pictures have changed since
         own, logits = False, look.survey.logits
     found = scores(logits, labels, look.classes)

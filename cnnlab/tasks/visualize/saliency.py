@@ -9,12 +9,12 @@ from torch import Tensor
 
 from cnnlab.core.errors import UsageError, not_one_of
 from cnnlab.core.hooks import layer as layer_of
+from cnnlab.data.build import data_settings
 from cnnlab.data.dataset import some
+from cnnlab.interpret.attribution import METHODS, Map, Query, similarity
 from cnnlab.models.layers import randomized
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.visualize.context import Look, NothingToShow, Subject
 from cnnlab.viz.image_grid import Cell, cells_figure
-from cnnlab.interpret.attribution import METHODS, Map, Query, similarity
 
 BATCH = 256  # pictures at most whose moments a randomized network's batch normalisation takes, and at once
 
@@ -77,7 +77,7 @@ def named(look: Look, baseline: str | None) -> str:
     """The baseline that is meant: for light strokes on dark the dark."""
     if baseline is not None:
         return baseline
-    return "black" if trained_run.data_settings(look.trained.config["dataset"]).light_on_dark else "mean"
+    return "black" if data_settings(look.trained.config["dataset"]).light_on_dark else "mean"
 
 
 def nothing(look: Look, baseline: str | None) -> Tensor:

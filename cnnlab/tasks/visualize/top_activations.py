@@ -7,10 +7,10 @@ import numpy as np
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.dataset import some
+from cnnlab.interpret.top_activations import Peaks
 from cnnlab.models.receptive_field import Field
 from cnnlab.tasks.visualize.context import KEPT, Look, NothingToShow
 from cnnlab.viz.image_grid import Cell, cells_figure
-from cnnlab.interpret.top_activations import Peaks
 
 DIMMED = 0.75  # how far what a unit cannot see is taken towards grey
 

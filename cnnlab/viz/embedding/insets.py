@@ -10,11 +10,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from cnnlab.viz.image_grid import write
-from cnnlab.viz.plots import GREY, ORANGE, label, rendered
+from cnnlab.viz.base import GREY, ORANGE, label, rendered
+from cnnlab.viz.embedding.inset_layout import GAP, HEAD, MAP, PITCH, SIDE, WIDTH, Window, matched, slots, windows
 from cnnlab.viz.embedding.layout import PALETTE, colour, lines, page, placed
 from cnnlab.viz.embedding.thumbnails import fitting, paste, snapped, thumbnail
-from cnnlab.viz.embedding.inset_layout import GAP, HEAD, MAP, PITCH, SIDE, WIDTH, Window, matched, slots, windows
+from cnnlab.viz.image_grid import write
 
 LARGE = (28, 64)  # pixels of a picture on the map, for many and for few
 LARGER = (60, 120)  # and in an inset

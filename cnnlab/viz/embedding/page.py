@@ -16,11 +16,11 @@ from PIL import Image
 
 from cnnlab.core.image import png_bytes
 from cnnlab.core.quoting import plain
-from cnnlab.viz.embedding.sprites import atlas
 from cnnlab.viz.embedding.layout import PALETTE, densest
+from cnnlab.viz.embedding.sprites import atlas
 from cnnlab.viz.report_page import said
 
-TEMPLATE = Path(__file__).with_name("map.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 TILE_PX, SHEET_PX = 96, 2048
 MOST_PIXELS = 1 << 26  # of all tiles together: four bytes each in a browser
 MOST_PNG_BYTES = 6_000_000  # colour pictures that take more are stored with some loss

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from cnnlab.viz.image_grid import write
-from cnnlab.viz.plots import GREY, label, rendered
+from cnnlab.viz.base import GREY, label, rendered
 from cnnlab.viz.embedding.layout import MARGIN, PALETTE, colour, densest, lines, page, placed, shade, tallness
+from cnnlab.viz.image_grid import write
 
 MARKERS = "o^sDvPX"  # of the first ten classes, of the next ten, and so on
 STYLES: dict[str, tuple[float, dict[str, Any]]] = {

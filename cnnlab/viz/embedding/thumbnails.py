@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from cnnlab.viz.image_grid import write
-from cnnlab.viz.plots import GREY, rendered
+from cnnlab.viz.base import GREY, rendered
 from cnnlab.viz.embedding.layout import MARGIN, lines, page
+from cnnlab.viz.image_grid import write
 
 SHEET = 1600  # pixels that a lattice's longer side comes to, roughly
 

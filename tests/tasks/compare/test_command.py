@@ -6,8 +6,9 @@ import pytest
 import torch
 import yaml
 
+from cnnlab.core.predictions import read_answers, write_answers
 from cnnlab.engine.metrics import wilson
-from cnnlab.tasks.trained_run import read_answers, write_answers
+from cnnlab.launch import launch
 from tests.conftest import TINY, Cnnlab
 
 ARMS = "{decay: 0.9, eps: 0.001},null"
@@ -18,14 +19,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two arms of two seeds each, compared by the same command."""
     import os
 
-    from cnnlab import config
-
     root, before = tmp_path_factory.mktemp("sweep"), Path.cwd()
     os.chdir(root)
     try:
-        config.launch(
-            "train", [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"], multirun=True
-        )
+        launch("train", [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"], multirun=True)
     finally:
         os.chdir(before)
     return next((root / "outputs" / "train").glob("*_sweep"))

@@ -16,8 +16,8 @@ from cnnlab.core.schema import call
 from cnnlab.data.sources import digits
 from cnnlab.projection.knn import nearest
 from cnnlab.projection.quality import knn_accuracy
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.embed import command
+from cnnlab.tasks.trained_run import Trained, load_run
 from tests.conftest import Cnnlab
 
 QUICK = ("tsne.steps=60", "tsne.early_steps=40", "grid=8")
@@ -43,7 +43,7 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     assert all(len(line) <= 80 for line in out.splitlines() if "outputs/" not in line)
     (folder,) = (run / "embed").iterdir()
     arrays = np.load(folder / "embedding.npz", allow_pickle=False)
-    trained, real = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, real = load_run(str(run)), digits("test", root=None)
     assert arrays["indices"].tolist() == list(range(360)) and arrays["labels"].tolist() == real.labels.tolist()
     answers = trained(real.images)
     assert arrays["predictions"].tolist() == answers.argmax(1).tolist()
@@ -156,10 +156,10 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(cnnlab: Cnnlab, run: Path
 
 
 def test_features_that_are_not_finite_or_all_the_same_are_told(cnnlab: Cnnlab, run: Path, monkeypatch: Any) -> None:
-    real = trained_run.load_run
+    real = load_run
 
     def broken(value: float) -> Any:
-        def load(*given: Any, **keys: Any) -> trained_run.Trained:
+        def load(*given: Any, **keys: Any) -> Trained:
             trained = real(*given, **keys)
             trained.model.fc_1.linear.weight.fill_(value)
             trained.model.fc_1.linear.bias.fill_(value)
@@ -167,9 +167,9 @@ def test_features_that_are_not_finite_or_all_the_same_are_told(cnnlab: Cnnlab, r
 
         return load
 
-    monkeypatch.setattr(trained_run, "load_run", broken(float("nan")))
+    monkeypatch.setattr(command, "load_run", broken(float("nan")))
     assert "what goes into output is not finite for 360 of 360 pictures, first test #0" in refused(cnnlab)
-    monkeypatch.setattr(trained_run, "load_run", broken(0.0))
+    monkeypatch.setattr(command, "load_run", broken(0.0))
     assert "what goes into output is the same for all 360 pictures: another layer=" in refused(cnnlab)
 
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.embed import features
 from cnnlab.tasks.embed.features import embedded, of_layer, of_pixels, usable
 from cnnlab.tasks.embed.images import Batch, scene
+from cnnlab.tasks.trained_run import load_run
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ def a_batch(pixels: torch.Tensor, first: int = 0) -> Batch:
 
 
 def test_what_goes_into_the_last_layer_makes_the_answers_and_batches_do_not_matter(run: Path) -> None:
-    trained = trained_run.load_run(str(run))
+    trained = load_run(str(run))
     extract, where = of_layer(trained.model, trained.given, None, answers=True)
     assert where == "what goes into output"
     found = [embedded(scene("test", None, 0, trained, size, CPU).batches(), extract, CPU) for size in (7, 360)]
@@ -36,7 +36,7 @@ def test_what_goes_into_the_last_layer_makes_the_answers_and_batches_do_not_matt
 
 
 def test_any_layer_flattened_or_the_pixels(run: Path) -> None:
-    trained = trained_run.load_run(str(run))
+    trained = load_run(str(run))
     images = digits("test", root=None).images
     extract, where = of_layer(trained.model, trained.given, "conv_1", answers=True)
     seen = embedded([a_batch(images[:9])], extract, CPU)

@@ -7,22 +7,22 @@ from PIL import Image
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
 from cnnlab.tasks.embed.images import Scene, scene
+from cnnlab.tasks.trained_run import Trained, load_run
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def trained(run: Path) -> trained_run.Trained:
-    return trained_run.load_run(str(run))
+def trained(run: Path) -> Trained:
+    return load_run(str(run))
 
 
-def of(trained: trained_run.Trained | None, split: str, most: int | None = None, seed: int = 0) -> Scene:
+def of(trained: Trained | None, split: str, most: int | None = None, seed: int = 0) -> Scene:
     return scene(split, most, seed, trained, 50, CPU)
 
 
-def test_a_splits_pictures_come_in_order_under_their_numbers(trained: trained_run.Trained) -> None:
+def test_a_splits_pictures_come_in_order_under_their_numbers(trained: Trained) -> None:
     batches = list(of(trained, "test").batches())
     real = digits("test", root=None)
     assert torch.equal(torch.cat([one.pixels for one in batches]), real.images)
@@ -31,7 +31,7 @@ def test_a_splits_pictures_come_in_order_under_their_numbers(trained: trained_ru
     assert len(of(trained, "trainval").index) == len(of(trained, "train").index) + len(of(trained, "validation").index)
 
 
-def test_some_are_drawn_by_the_seed(trained: trained_run.Trained) -> None:
+def test_some_are_drawn_by_the_seed(trained: Trained) -> None:
     one, again, other = of(trained, "test", 50), of(trained, "test", 50), of(trained, "test", 50, seed=1)
     assert torch.equal(one.index, again.index) and not torch.equal(one.index, other.index)
     assert len(one.index.unique()) == 50 and torch.equal(one.index, one.index.sort().values)
@@ -39,7 +39,7 @@ def test_some_are_drawn_by_the_seed(trained: trained_run.Trained) -> None:
     assert torch.equal(batch.pixels, digits("test", root=None).images[one.index])
 
 
-def test_a_folders_pictures_come_after_the_known_ones(trained: trained_run.Trained, here: Path) -> None:
+def test_a_folders_pictures_come_after_the_known_ones(trained: Trained, here: Path) -> None:
     real = digits("test", root=None).images[:3, 0].numpy()
     for name, picture in zip(("a.png", "3/b.png", "3/deeper/c.png"), real, strict=True):
         (here / "own" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def test_a_folders_pictures_come_after_the_known_ones(trained: trained_run.Train
     assert next(alone.batches()).pixels.shape == (3, 3, 256, 256)
 
 
-def test_what_is_neither_split_nor_folder_nor_readable_is_told(trained: trained_run.Trained, here: Path) -> None:
+def test_what_is_neither_split_nor_folder_nor_readable_is_told(trained: Trained, here: Path) -> None:
     with pytest.raises(UsageError, match=r"no folder tst, and split 'tst' is not one of test.*did you mean test"):
         of(trained, "tst")
     (here / "empty").mkdir()

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 
 from cnnlab.data.dataset import Pictures
 from cnnlab.data.sources import cifar10
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.eval.command import split_of
 from cnnlab.tasks.embed.images import scene
 from cnnlab.tasks.embed.near_duplicates import doubles, twins
+from cnnlab.tasks.trained_run import load_run, split_of
 
 RNG = torch.Generator().manual_seed(0)
 
@@ -40,7 +39,7 @@ def test_what_all_resemble_is_no_twin() -> None:
 
 
 def test_they_are_looked_for_on_the_other_side(run: Path) -> None:
-    trained = trained_run.load_run(str(run))
+    trained = load_run(str(run))
     shown = scene("test", None, 0, trained, None, torch.device("cpu"))
     pairs = doubles(shown, trained, 0.6)
     assert all(twin.name.startswith("trainval #") for twin in pairs) and pairs

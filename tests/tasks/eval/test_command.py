@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from cnnlab.core import checkpoint
 from cnnlab.engine.metrics import scores
-from cnnlab.tasks.eval.command import worst
+from cnnlab.tasks.eval.figures import worst
 from tests.conftest import Cnnlab
 
 

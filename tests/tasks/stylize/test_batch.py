@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.style.tiled_loss import Easel
-from cnnlab.style.scales import Budget
+from cnnlab.style.budget import Budget
 from cnnlab.style.memory_plan import Room
+from cnnlab.style.tiled_loss import Easel
 from cnnlab.tasks.stylize.batch import apart
 
 Paint = Any

@@ -11,8 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnnlab.style import transfer as transfers
-from cnnlab.style.scales import Budget
-from cnnlab.style.source_image import about
+from cnnlab.style.budget import Budget
+from cnnlab.tasks.stylize.provenance import about
 from tests.conftest import Cnnlab
 from tests.tasks.conftest import NET, QUICK, Paint, pixels
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.core.image_formats import ENDINGS
-from cnnlab.style.source_image import about
+from cnnlab.tasks.stylize.provenance import about
 from tests.tasks.conftest import Paint, pixels
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.style.source_image import about
+from cnnlab.tasks.stylize.provenance import about
 
 Paint = Any
 

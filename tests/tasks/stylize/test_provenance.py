@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
 from cnnlab.style.vgg_weights import keep
-from cnnlab.style.source_image import about
+from cnnlab.tasks.stylize.provenance import about
 from tests.conftest import Cnnlab
 from tests.tasks.conftest import Paint, pixels
 

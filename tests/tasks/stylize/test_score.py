@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from cnnlab.style.source_image import about
+from cnnlab.tasks.stylize.provenance import about
 from tests.conftest import Cnnlab
 from tests.tasks.conftest import Paint
 

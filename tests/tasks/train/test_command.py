@@ -15,13 +15,13 @@ from torch import Tensor
 from cnnlab.core import checkpoint
 from cnnlab.core.files import write_json
 from cnnlab.core.lock import Lock
+from cnnlab.core.predictions import read_answers
 from cnnlab.core.run import read_lines
 from cnnlab.core.run_index import run_state
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.counter_rng import Draws
 from cnnlab.engine.metrics import brief
 from cnnlab.engine.optim import Guard
-from cnnlab.tasks.trained_run import read_answers
 from tests.conftest import TINY, Cnnlab
 
 

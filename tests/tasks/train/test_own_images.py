@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from cnnlab.core import checkpoint
 from cnnlab.core.run import read_lines
+from cnnlab.data.build import load_pictures
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
 from tests.conftest import Cnnlab
 from tests.forks import Forks
 from tests.tasks.train.test_interruptions import assert_same, nobody_left, run_in
@@ -157,7 +157,7 @@ def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> N
     tensors = load_file(file)
     (run,) = (here / "outputs" / "train").iterdir()
     config = yaml.safe_load((run / "config.yaml").read_text())["dataset"]
-    pictures = trained_run.load_pictures(config, "test")
+    pictures = load_pictures(config, "test")
     rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])["pictures"]
     for row, logits in zip(rows, tensors["logits"], strict=True):
         found = {one["class"]: one["probability"] for one in row["top"]}

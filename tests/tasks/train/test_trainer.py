@@ -9,7 +9,8 @@ from cnnlab.core.schema import call
 from cnnlab.data.batches import in_order
 from cnnlab.engine.evaluate import answers
 from cnnlab.engine.metrics import brief
-from cnnlab.tasks.train.trainer import Settings, Training, assemble, put_back, state
+from cnnlab.tasks.train.settings import Settings
+from cnnlab.tasks.train.trainer import Training, assemble, put_back, state
 
 SMALL = ["model.filters=[4,4]", "model.hidden=[8]", "device=cpu", "epochs=2"]
 

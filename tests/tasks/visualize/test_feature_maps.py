@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.feature_maps import of_maps
 from tests.conftest import Cnnlab
 from tests.visualized import found, refused
@@ -26,7 +26,7 @@ def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
 
 def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(cnnlab: Cnnlab, run: Path) -> None:
     numbers = found(cnnlab, "features", "channels=2")["figures"]["features_0"]
-    trained, pictures = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, pictures = load_run(str(run)), digits("test", root=None)
     probability, said = trained(pictures.images).max(1)
     wrong = torch.where(said != pictures.labels, probability, -1.0)
     assert numbers["picture"] == f"test #{int(wrong.argmax())}"

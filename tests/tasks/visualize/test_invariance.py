@@ -5,9 +5,9 @@ import torch
 
 from cnnlab.core.hooks import outputs
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
-from cnnlab.tasks.visualize.invariance import told
 from cnnlab.interpret.invariance import apart, distance, shifted
+from cnnlab.tasks.trained_run import load_run
+from cnnlab.tasks.visualize.invariance import told
 from tests.conftest import TINY, Cnnlab
 from tests.visualized import found
 
@@ -28,7 +28,7 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
             if layer != "all":
                 assert measures["distance"][0] == 0 and measures["unchanged"][0] == 1
         assert one["rotation"]["all"]["same_prediction"] == [1.0]
-    trained, pictures = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, pictures = load_run(str(run)), digits("test", root=None)
     index = torch.tensor(numbers["pictures"])
     before = outputs(trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"])
     moves, first = [], before["conv_1.conv"].relu()

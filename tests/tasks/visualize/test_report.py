@@ -6,11 +6,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnnlab.config import compose
+from cnnlab.core.figure_log import Album
 from cnnlab.core.files import write_json
 from cnnlab.core.schema import call
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
-from cnnlab.core.figure_log import Album
+from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.context import Look, Settings
 from cnnlab.tasks.visualize.report import scored
 from tests.conftest import TINY, Cnnlab
@@ -21,10 +21,10 @@ def test_the_page_has_the_scores_of_what_is_looked_at(run: Path) -> None:
     saved = load_file(run / "test.safetensors")
     saved["logits"] = saved["logits"].roll(1, 0)
     save_file(saved, run / "test.safetensors")
-    final, step = shares(saved["logits"], saved["labels"]), trained_run.load_run(str(run)).step
+    final, step = shares(saved["logits"], saved["labels"]), load_run(str(run)).step
     assert final in section(run), "the run's own answers"
     write_json(run / "result.json", {"step": 7})
-    trained, pictures = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, pictures = load_run(str(run)), digits("test", root=None)
     real = shares(trained(pictures.images), pictures.labels)
     assert real in section(run) and real != final
     write_json(run / "result.json", {"step": step})
@@ -40,7 +40,7 @@ def shares(answers: torch.Tensor, labels: torch.Tensor) -> str:
 def section(run: Path) -> str:
     """What the page says of the scores."""
     settings = call(Settings, compose("visualize", []), "")
-    look = Look(trained_run.load_run(str(run)), settings, torch.device("cpu"), Album(run / "visualize", "all", 0))
+    look = Look(load_run(str(run)), settings, torch.device("cpu"), Album(run / "visualize", "all", 0))
     text = scored(look).text
     look.album.close()
     return text

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cnnlab.data.sources import digits
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.trained_run import load_run
 from tests.conftest import Cnnlab
 from tests.visualized import found
 
@@ -27,7 +27,7 @@ def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_nam
 ) -> None:
     words = ("saliency", "count=1", f"baseline={baseline}", "methods=integrated,gradient")
     numbers = found(cnnlab, *words)["figures"]["saliency_0"]
-    trained, pictures = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, pictures = load_run(str(run)), digits("test", root=None)
     index = int(numbers["picture"].removeprefix("test #"))
     given = trained.preprocess(pictures.images[index : index + 1])
     nothing = trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)) if baseline == "black" else given * 0

@@ -6,7 +6,7 @@ import pytest
 from cnnlab.core.hooks import outputs
 from cnnlab.data.sources import digits
 from cnnlab.models.receptive_field import Field, fields
-from cnnlab.tasks import trained_run
+from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.top_activations import cell
 from tests.conftest import Cnnlab
 from tests.visualized import found
@@ -14,7 +14,7 @@ from tests.visualized import found
 
 def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(cnnlab: Cnnlab, run: Path) -> None:
     numbers = found(cnnlab, "exciting", "layer=conv_2")["figures"]["exciting_conv_2"]
-    trained, pictures = trained_run.load_run(str(run)), digits("test", root=None)
+    trained, pictures = load_run(str(run)), digits("test", root=None)
     maps = outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
     for row in numbers["channels"]:
         every = maps[:, row["channel"]].amax((1, 2))

@@ -1,0 +1,3 @@
+from cnnlab.cli.verbs import main
+
+__all__ = ["main"]

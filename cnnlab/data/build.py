@@ -1,0 +1,96 @@
+"""From `dataset` and `augment` configurations to data sets and pipelines."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cnnlab.core.errors import UsageError
+from cnnlab.core.schema import Config, build, check
+from cnnlab.data.augment import Pipeline
+from cnnlab.data.counter_rng import Draws
+from cnnlab.data.dataset import PictureSet, Split, hold_out
+from cnnlab.data.sources import SOURCES
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What every data set's configuration says beside its source's own keys."""
+
+    validation: float  # how many, or a share below 1
+    split_seed: int
+    mean: list[float]
+    std: list[float]
+    light_on_dark: bool
+
+
+def data_settings(dataset: Config) -> DataSettings:
+    """The common keys of a `dataset` configuration. Raises UsageError."""
+    own = {k: v for k, v in dataset.items() if k in DataSettings.__annotations__}
+    check(DataSettings, own, "dataset")
+    return DataSettings(**own)
+
+
+def source_settings(dataset: Config) -> Config:
+    """A `dataset` configuration without the common keys."""
+    return {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
+
+
+def load_pictures(dataset: Config, split: Split) -> PictureSet:
+    """The training or the test set that a `dataset` configuration names."""
+    return build(SOURCES, source_settings(dataset), "dataset", split)
+
+
+def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
+    """What is trained on, and what is validated with and never trained on."""
+    data = data_settings(dataset)
+    return hold_out(load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """How pictures become a network's input, to train and to be judged."""
+
+    train: Pipeline
+    eval: Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """What an `augment` configuration holds: operations by name, in order, and their keys."""
+
+    train: dict[str, Any]
+    eval: dict[str, Any]
+    preview: bool
+
+
+def pipelines(augment: Config) -> Pipelines:
+    """An `augment` configuration's two pipelines. Raises UsageError."""
+    check(AugmentSettings, augment, "augment")
+    made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
+    if made.eval.random:
+        raise UsageError(f"augment.eval.{made.eval.random[0]} is random: it can only stand in augment.train")
+    if made.train.views > 1:
+        raise UsageError("augment.train.views would give a label several pictures: it can only stand in augment.eval")
+    return made
+
+
+def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(depth, height, width) of what the network sees, given the data set's. Raises UsageError."""
+    try:
+        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8, device="meta")).shape[1:]
+    except ValueError as error:
+        raise UsageError(f"augment.eval: {error}") from error
+    return depth, height, width
+
+
+def check_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
+    """Raises UsageError where pictures to train on and to be judged by do not come out alike, or cannot be made."""
+    try:
+        trained = made.train(torch.zeros(1, *shape, dtype=torch.uint8), Draws(0, 0, torch.zeros(1, dtype=torch.int64)))
+    except ValueError as error:
+        raise UsageError(f"augment.train: {error}") from error
+    judged = input_shape(made.eval, shape)
+    if trained.shape[1:] != judged:
+        one, other = ("x".join(map(str, size)) for size in (trained.shape[1:], judged))
+        raise UsageError(f"augment.train makes pictures of {one}, augment.eval of {other}: the network takes one size")

@@ -1,0 +1,3 @@
+from cnnlab.tasks.bench.command import run
+
+__all__ = ["run"]

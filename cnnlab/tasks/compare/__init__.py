@@ -1,0 +1,3 @@
+from cnnlab.tasks.compare.command import run
+
+__all__ = ["run"]

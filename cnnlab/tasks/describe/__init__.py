@@ -1,0 +1,3 @@
+from cnnlab.tasks.describe.command import run
+
+__all__ = ["run"]

@@ -1,0 +1,3 @@
+from cnnlab.tasks.embed.command import run
+
+__all__ = ["run"]

@@ -1,0 +1,3 @@
+from cnnlab.tasks.eval.command import run
+
+__all__ = ["run"]

@@ -1,0 +1,3 @@
+from cnnlab.tasks.stylize.command import run
+
+__all__ = ["run"]

@@ -1,0 +1,3 @@
+from cnnlab.tasks.train.command import run
+
+__all__ = ["run"]

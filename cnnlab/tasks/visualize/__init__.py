@@ -1,0 +1,3 @@
+from cnnlab.tasks.visualize.command import run
+
+__all__ = ["run"]
