@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.tasks.trained_run import Trained
+    from cnnlab.tasks.trained_run import TrainedRun
 
 __all__ = ["load"]
 __version__ = "0.1.0"
 
 
-def load(run: str = "last", **options: Any) -> "Trained":
+def load(run: str = "last", **options: Any) -> "TrainedRun":
     """A run's network, its preprocessing and its class names: see `cnnlab.tasks.trained_run.load_run`.
 
     >>> trained = cnnlab.load("outputs/train/2026-11-24_03-00-00_digits_cnn")

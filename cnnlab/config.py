@@ -3,63 +3,74 @@
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE_DIR = Path(__file__).resolve().parent
 
 
-CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
+CONFIG_DIR = next(
+    (path for path in (PACKAGE_DIR / "configs", PACKAGE_DIR.parent / "configs") if path.is_dir()),
+    PACKAGE_DIR,
+)
 
 
 def compose(task: str, overrides: list[str]) -> dict[str, Any]:
     """A task's configuration as plain values, interpolations resolved, without Hydra's own part; nothing runs."""
     from omegaconf import OmegaConf, open_dict
 
-    config = loaded(task, overrides, None)
+    config = load_full_config(task, overrides, None)
     with open_dict(config):
         del config["hydra"]
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
-def loaded(task: str, overrides: list[str], config_dir: str | None) -> Any:
+def load_full_config(task: str, overrides: list[str], config_dir: str | None) -> Any:
     """A whole configuration, Hydra's own part included; nothing in it is instantiated."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
 
-    path = create_config_search_path(str(CONFIGS))
+    path = create_config_search_path(str(CONFIG_DIR))
     if config_dir:
-        path.prepend(provider="command-line", path=f"file://{Path(config_dir).resolve()}", anchor="schema")
+        path.prepend(
+            provider="command-line", path=f"file://{Path(config_dir).resolve()}", anchor="schema"
+        )
     loader = ConfigLoaderImpl(config_search_path=path)
     return loader.load_configuration(task, overrides, RunMode.RUN)
 
 
-def plain_defaults(task: str) -> dict[str, Any]:
+def read_task_defaults(task: str) -> dict[str, Any]:
     """configs/`task`.yaml as it stands, its groups not composed; without Hydra."""
     from yaml import safe_load
 
-    found: dict[str, Any] = safe_load((CONFIGS / f"{task}.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = safe_load((CONFIG_DIR / f"{task}.yaml").read_text(encoding="utf-8"))
     return found
 
 
-def groups(task: str = "") -> dict[str, list[str]]:
+def list_groups(task: str = "") -> dict[str, list[str]]:
     """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options; those of one task, or all."""
-    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+    folders = sorted(
+        path
+        for path in CONFIG_DIR.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "_"))
+    )
     found = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
-    return {name: found[name] for name in found if not task or name in named(task)}
+    return {name: found[name] for name in found if not task or name in list_default_groups(task)}
 
 
-def named(task: str) -> set[str]:
+def list_default_groups(task: str) -> set[str]:
     """The groups that configs/`task`.yaml's defaults choose from."""
-    defaults = plain_defaults(task).get("defaults", [])
+    defaults = read_task_defaults(task).get("defaults", [])
     others = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
     chosen = {key for entry in defaults if isinstance(entry, dict) for key in entry}
-    return chosen.union(*map(named, others))
+    return chosen.union(*map(list_default_groups, others))
 
 
-def keys(task: str) -> list[str]:
+def list_keys(task: str) -> list[str]:
     """Every key of a task's default configuration, as `group.key`, and the groups."""
 
     def walk(value: Any, path: str) -> list[str]:
         below = value.items() if isinstance(value, dict) else ()
-        return [word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))]
+        return [
+            word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))
+        ]
 
-    return [*groups(task), *walk(compose(task, []), "")]
+    return [*list_groups(task), *walk(compose(task, []), "")]

@@ -9,15 +9,26 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import CONFIGS, groups, keys, loaded
-from cnnlab.core.errors import Stopped, UsageError, nearest, not_one_of
-from cnnlab.multirun import Sweep, job
+from cnnlab.config import CONFIG_DIR, list_groups, list_keys, load_full_config
+from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
+from cnnlab.multirun import Sweep, run_job
 
-TASKS = ("bench", "compare", "describe", "embed", "eval", "lr_find", "predict", "stylize", "train", "visualize")
+TASKS = (
+    "bench",
+    "compare",
+    "describe",
+    "embed",
+    "eval",
+    "lr_find",
+    "predict",
+    "stylize",
+    "train",
+    "visualize",
+)
 
 
 # cnnlab makes its own run folders and writes its own logs.
-QUIET = (
+HYDRA_QUIET_OVERRIDES = (
     "hydra.run.dir=.",
     "hydra.output_subdir=null",
     "hydra/job_logging=disabled",
@@ -26,18 +37,18 @@ QUIET = (
 
 
 # What a folder of a user's own configs may say of Hydra; all else there could name code to run.
-HARMLESS = {"mode", "overrides", "run", "runtime", "sweep", "verbose"}
+SAFE_HYDRA_KEYS = {"mode", "overrides", "run", "runtime", "sweep", "verbose"}
 
 
 # And of its job: not what would become of the environment, by which programs are found.
-NAMES = {"config_name", "id", "name", "num", "override_dirname"}
+SAFE_HYDRA_JOB_KEYS = {"config_name", "id", "name", "num", "override_dirname"}
 
 
-class Escape(BaseException):
+class WrappedTaskError(BaseException):
     """Carries a task's error past Hydra, which would print a line of its own about it."""
 
 
-def entry(config: Any) -> Any:
+def run_task(config: Any) -> Any:
     """What Hydra calls with a composed configuration: the task of the same name, given plain values."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -45,16 +56,19 @@ def entry(config: Any) -> Any:
 
     hydra = HydraConfig.get()
     if hydra.job.config_name not in TASKS:
-        raise UsageError(not_one_of("task", str(hydra.job.config_name), TASKS))
+        raise UsageError(format_unknown_choice("task", str(hydra.job.config_name), TASKS))
     try:
-        words, task = list(hydra.overrides.task), import_module(f"cnnlab.tasks.{hydra.job.config_name}")
+        words, task = (
+            list(hydra.overrides.task),
+            import_module(f"cnnlab.tasks.{hydra.job.config_name}"),
+        )
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         if hydra.mode is not RunMode.MULTIRUN:
             return task.run(plain, words)
         folder = Path(os.path.relpath(hydra.runtime.output_dir))
-        return job(folder, words, lambda: task.run(plain, words, sweep_folder=folder))
+        return run_job(folder, words, lambda: task.run(plain, words, sweep_folder=folder))
     except Exception as error:
-        raise Escape from error
+        raise WrappedTaskError from error
 
 
 def launch(
@@ -69,38 +83,47 @@ def launch(
 
     if cfg and (cfg not in ("job", "hydra", "all") or multirun):
         raise UsageError(f"--cfg takes job, hydra or all, and no -m beside it, not {cfg!r}")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed and exited with
-    flags = [*(["--cfg", cfg] if cfg else []), *(["--config-dir", config_dir] if config_dir else [])]
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # errors come back here instead of being printed and exited with
+    )
+    flags = [
+        *(["--cfg", cfg] if cfg else []),
+        *(["--config-dir", config_dir] if config_dir else []),
+    ]
     sweep, before = None, sys.argv
     try:
         if config_dir:
-            refuse_code(task, overrides, config_dir)
+            check_config_dir(task, overrides, config_dir)
         if multirun:
             sweep = Sweep(task, overrides, config_dir)
-            flags, overrides = [*flags, *sweep.flags], sweep.words
-        sys.argv = ["cnnlab", *flags, *QUIET, f"hydra.job.name={task}", *overrides]
+            flags, overrides = [*flags, *sweep.hydra_flags], sweep.overrides
+        sys.argv = ["cnnlab", *flags, *HYDRA_QUIET_OVERRIDES, f"hydra.job.name={task}", *overrides]
         with sweep or nullcontext():
-            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=task)(entry)()
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=task)(
+                run_task
+            )()
             if sweep:
-                sweep.conclude()
+                sweep.report_result()
         return sweep.folder if sweep else None
-    except Escape as escape:
+    except WrappedTaskError as escape:
         if sweep and isinstance(escape.__cause__, Stopped):
-            raise sweep.stopped(escape.__cause__.signal) from None
+            raise sweep.stopped_error(escape.__cause__.signal) from None
         if isinstance(escape.__cause__, OmegaConfBaseException):
-            raise UsageError(one_line(task, escape.__cause__)) from escape
+            raise UsageError(format_hydra_error(task, escape.__cause__)) from escape
         raise escape.__cause__ or escape from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(one_line(task, error)) from error
+        raise UsageError(format_hydra_error(task, error)) from error
     except ValueError as error:  # OmegaConf's
-        raise UsageError(f"what is in a list goes by numbers: {one_line(task, error)}") from error
+        raise UsageError(
+            f"what is in a list goes by numbers: {format_hydra_error(task, error)}"
+        ) from error
     except YAMLError as error:
         raise UsageError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
 
 
-def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
+def check_config_dir(task: str, overrides: list[str], config_dir: str) -> None:
     """Hydra instantiates callbacks, launchers, sweepers and log handlers that a config names: none may come from a
     user's folder, which may have come from anybody. Raises UsageError."""
     if not Path(config_dir).is_dir():
@@ -108,9 +131,11 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
     from omegaconf import OmegaConf
 
     own = [word for word in overrides if not word.startswith("hydra")]
-    ours = own_part(OmegaConf.to_container(loaded(task, [], None).hydra))
-    for words in one_by_one(own, [CONFIGS, Path(config_dir)]):
-        theirs = own_part(OmegaConf.to_container(loaded(task, words, config_dir).hydra))
+    ours = select_unsafe_keys(OmegaConf.to_container(load_full_config(task, [], None).hydra))
+    for words in expand_sweep(own, [CONFIG_DIR, Path(config_dir)]):
+        theirs = select_unsafe_keys(
+            OmegaConf.to_container(load_full_config(task, words, config_dir).hydra)
+        )
         for key in sorted(theirs.keys() | ours.keys()):
             if theirs.get(key) != ours.get(key):
                 raise UsageError(
@@ -118,13 +143,13 @@ def refuse_code(task: str, overrides: list[str], config_dir: str) -> None:
                 )
 
 
-def own_part(hydra: Any) -> dict[str, Any]:
+def select_unsafe_keys(hydra: Any) -> dict[str, Any]:
     """Of what Hydra is told of itself, all that is not harmless."""
-    job = {key: value for key, value in hydra["job"].items() if key not in NAMES}
-    return {key: value for key, value in hydra.items() if key not in HARMLESS} | {"job": job}
+    job = {key: value for key, value in hydra["job"].items() if key not in SAFE_HYDRA_JOB_KEYS}
+    return {key: value for key, value in hydra.items() if key not in SAFE_HYDRA_KEYS} | {"job": job}
 
 
-def one_by_one(overrides: list[str], places: list[Path]) -> list[list[str]]:
+def expand_sweep(overrides: list[str], places: list[Path]) -> list[list[str]]:
     """A sweep's overrides -> as many lists without sweeps as it takes for every value to be in one, and every
     combination of groups' options: what is read may hang on several (${model} in a list of defaults). `places`: the
     folders that groups are in."""
@@ -138,24 +163,34 @@ def one_by_one(overrides: list[str], places: list[Path]) -> list[list[str]]:
         else [word]
         for word, one in parsed
     ]
-    combined = list(product(*(choice for choice, group in zip(values, grouped, strict=True) if group)))
+    combined = list(
+        product(*(choice for choice, group in zip(values, grouped, strict=True) if group))
+    )
     lists = list[list[str]]()
     for i in range(max(len(combined), *map(len, values), 1)):
         options = iter(combined[i % len(combined)])
         lists.append(
-            [next(options) if g else choice[i % len(choice)] for choice, g in zip(values, grouped, strict=True)]
+            [
+                next(options) if g else choice[i % len(choice)]
+                for choice, g in zip(values, grouped, strict=True)
+            ]
         )
     return lists
 
 
-def one_line(task: str, error: BaseException | None) -> str:
+def format_hydra_error(task: str, error: BaseException | None) -> str:
     """Hydra's message, which runs over many lines, as one that names the thing and the choices."""
     text = str(error)
     if "hydra/launcher/joblib" in text:
         return "hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher"
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        return not_one_of(found[1], found[2], groups().get(found[1], []))
+        return format_unknown_choice(found[1], found[2], list_groups().get(found[1], []))
     if found := re.search(r"Could not override '([^']+)'", text):
-        near, verb = nearest(found[1], set(keys(task)) - {found[1]}), task.replace("_", "-")
+        near, verb = (
+            suggest_nearest(found[1], set(list_keys(task)) - {found[1]}),
+            task.replace("_", "-"),
+        )
         return f"unknown key {found[1]}{near or ';'} `cnnlab {verb} --cfg job` shows all keys"
-    return re.sub(r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())).strip()
+    return re.sub(
+        r"See https?://\S+ for details", "", " ".join(text.split("\n\n")[0].split())
+    ).strip()

@@ -6,8 +6,12 @@ import zlib
 import numpy as np
 
 D50 = (0.9642, 1.0, 0.8249)
-SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])  # -> XYZ, D50
-ADOBE = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
+SRGB = np.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)  # -> XYZ, D50
+ADOBE = np.array(
+    [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+)
 
 
 def fixed(*values: float) -> bytes:
@@ -17,13 +21,27 @@ def fixed(*values: float) -> bytes:
 def profile(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ") -> bytes:
     """An ICC profile of version 2 (ICC.1:2001-04, section 6)."""
     name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    tags = {b"desc": name, b"wtpt": b"XYZ \0\0\0\0" + fixed(*D50), b"cprt": b"text\0\0\0\0none\0", **tags}
+    tags = {
+        b"desc": name,
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(*D50),
+        b"cprt": b"text\0\0\0\0none\0",
+        **tags,
+    }
     index, data = struct.pack(">I", len(tags)), b""
     for key, value in tags.items():
         index += key + struct.pack(">2I", 132 + 12 * len(tags) + len(data), len(value))
         data += value + bytes(-len(value) % 4)
-    head = struct.pack(">4xI4s4s4s", 0x02200000, b"prtr" if space == b"CMYK" else b"mntr", space, connection)
-    head = bytes(4) + head + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(*D50)
+    head = struct.pack(
+        ">4xI4s4s4s", 0x02200000, b"prtr" if space == b"CMYK" else b"mntr", space, connection
+    )
+    head = (
+        bytes(4)
+        + head
+        + struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+        + b"acsp"
+        + bytes(28)
+        + fixed(*D50)
+    )
     whole = head.ljust(128, b"\0") + index + data
     return struct.pack(">I", len(whole)) + whole[4:]
 
@@ -35,17 +53,24 @@ def gamma(power: float) -> bytes:
 def linear(value: float | np.ndarray) -> np.ndarray:
     """sRGB's numbers of 0..1 -> light (IEC 61966-2-1)."""
     return np.where(
-        np.asarray(value) <= 0.04045, np.asarray(value) / 12.92, ((np.asarray(value) + 0.055) / 1.055) ** 2.4
+        np.asarray(value) <= 0.04045,
+        np.asarray(value) / 12.92,
+        ((np.asarray(value) + 0.055) / 1.055) ** 2.4,
     )
 
 
 def encoded(light: np.ndarray) -> np.ndarray:
     """Light of 0..1 -> sRGB's numbers of 0..255."""
-    return 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055)
+    return 255 * np.where(
+        light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055
+    )
 
 
 def rgb_profile(to_xyz: np.ndarray, curve: bytes) -> bytes:
-    columns = {f"{name}XYZ".encode(): b"XYZ \0\0\0\0" + fixed(*to_xyz[:, i]) for i, name in enumerate("rgb")}
+    columns = {
+        f"{name}XYZ".encode(): b"XYZ \0\0\0\0" + fixed(*to_xyz[:, i])
+        for i, name in enumerate("rgb")
+    }
     return profile(b"RGB ", columns | {f"{name}TRC".encode(): curve for name in "rgb"})
 
 
@@ -73,7 +98,9 @@ def png(width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes
     """A PNG of one row by hand: what Pillow cannot write, it should still read."""
     head = struct.pack(">2I5B", width, 1, depth, kind, 0, 0, 0)
     parts = [(b"IHDR", head), *more, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
-    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    chunks = [
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -87,4 +114,11 @@ def tiff(pixels: np.ndarray) -> bytes:
     tags += [(338, 3, 1, 2)] * (channels == 4)
     rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     head = b"II*\0" + struct.pack("<I", depths + 2 * channels)
-    return head + data + struct.pack(f"<{channels}H", *[16] * channels) + struct.pack("<H", len(tags)) + rows + bytes(4)
+    return (
+        head
+        + data
+        + struct.pack(f"<{channels}H", *[16] * channels)
+        + struct.pack("<H", len(tags))
+        + rows
+        + bytes(4)
+    )

@@ -30,15 +30,23 @@ class Chromium:
         into = [(os.POSIX_SPAWN_DUP2, reads, 3), (os.POSIX_SPAWN_DUP2, writes, 4)]
         quiet = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
         words = [program, *FLAGS, window, f"--user-data-dir={profile}", "about:blank"]
-        self.process = os.posix_spawn(program, words, os.environ, file_actions=[quiet, *into], setpgroup=0)
+        self.process = os.posix_spawn(
+            program, words, os.environ, file_actions=[quiet, *into], setpgroup=0
+        )
         os.close(reads)
         os.close(writes)
         self.held, self.count, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=size[0],
+            height=size[1],
+            deviceScaleFactor=1,
+            mobile=False,
         )
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
@@ -71,7 +79,9 @@ class Chromium:
 
     def value(self, script: str) -> Any:
         """What an expression, or the promise that it is, comes to in the page."""
-        done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        done = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in done:
             raise RuntimeError(str(done["exceptionDetails"]))
         return done["result"].get("value")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cnnlab.cli import verbs
-from cnnlab.data.sources import data_root
+from cnnlab.data.sources import get_data_root
 from cnnlab.launch import launch
 from tests.forks import Forks
 
@@ -78,7 +78,7 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture
 def real_data() -> Path:
     """The folder with MNIST and CIFAR-10, or a skip that says what is missing."""
-    root = data_root(None)
+    root = get_data_root(None)
     if not (root / "MNIST" / "raw").exists() or not (root / "cifar-10-batches-py").exists():
         pytest.skip(f"the real MNIST and CIFAR-10 are not in {root}: set CNNLAB_DATA")
     return root
@@ -87,7 +87,14 @@ def real_data() -> Path:
 @pytest.fixture
 def real_style() -> tuple[Path, Path]:
     """The folders with trained convolutions and with pictures, or a skip that says what is missing."""
-    places = [Path(os.environ.get(key) or "/nonexistent") for key in ("CNNLAB_WEIGHTS", "CNNLAB_PICTURES")]
-    if not (places[0] / "vgg19_quarter.safetensors").exists() or not (places[1] / "tubingen.jpg").exists():
-        pytest.skip("trained convolutions and pictures are not here: set CNNLAB_WEIGHTS and CNNLAB_PICTURES")
+    places = [
+        Path(os.environ.get(key) or "/nonexistent") for key in ("CNNLAB_WEIGHTS", "CNNLAB_PICTURES")
+    ]
+    if (
+        not (places[0] / "vgg19_quarter.safetensors").exists()
+        or not (places[1] / "tubingen.jpg").exists()
+    ):
+        pytest.skip(
+            "trained convolutions and pictures are not here: set CNNLAB_WEIGHTS and CNNLAB_PICTURES"
+        )
     return places[0], places[1]

@@ -67,7 +67,9 @@ class Forks:
     def __init__(self) -> None:
         words = [sys.executable, __file__]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.server = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True, **pipes)
+        self.server = subprocess.Popen(
+            words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True, **pipes
+        )
         assert self.server.stdout and self.server.stdout.readline() == "ready\n"
 
     def ask(self, order: dict[str, Any]) -> int:

@@ -6,27 +6,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.config import CONFIGS, compose, groups, keys
-from cnnlab.core.quoting import literal
-from cnnlab.core.schema import build, call, check, flat
-from cnnlab.data.build import check_shapes, data_settings, input_shape, pipelines
+from cnnlab.config import CONFIG_DIR, compose, list_groups, list_keys
+from cnnlab.core.quoting import hydra_literal
+from cnnlab.core.schema import build_registered, call_checked, check_keywords, flatten_config
+from cnnlab.data.build import (
+    build_pipelines,
+    check_pipeline_shapes,
+    compute_input_shape,
+    parse_data_settings,
+)
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.launch import TASKS, one_by_one
+from cnnlab.launch import TASKS, expand_sweep
 from cnnlab.models import build_model
-from cnnlab.style.losses import AIMS
-from cnnlab.style.optimizers import DESCENTS
-from cnnlab.style.pretrained import Features
+from cnnlab.style.losses import STYLE_LOSSES
+from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
+from cnnlab.style.pretrained import EncoderSettings
 from cnnlab.tasks import lr_find, predict
-from cnnlab.tasks.bench.measure import Measuring
-from cnnlab.tasks.compare.runs import apart
+from cnnlab.tasks.bench.measure import BenchSettings
+from cnnlab.tasks.compare.runs import find_differing_keys
 from cnnlab.tasks.eval import command as eval_task
 from cnnlab.tasks.stylize import setup
-from cnnlab.tasks.train.settings import Settings
+from cnnlab.tasks.train.settings import TrainSettings
 from tests.conftest import Cnnlab
 
-OPTIONS = [(group, option) for group, options in groups("train").items() for option in options]
-STYLES = groups("stylize")["style"]
+OPTIONS = [(group, option) for group, options in list_groups("train").items() for option in options]
+STYLES = list_groups("stylize")["style"]
 PUBLISHED = ("alexnet", "vgg16", "vgg19")  # for pictures of 224 pixels
 SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
@@ -35,65 +40,69 @@ SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cif
 def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
     colour = ["dataset=cifar10"] if group == "augment" else []
     config = compose("train", [f"{group}={option}", *colour])
-    settings = call(Settings, config, "")
-    made, shape = pipelines(settings.augment), SHAPES[settings.dataset["name"]]
-    check_shapes(made, shape)
-    seen = input_shape(made.eval, shape)
+    settings = call_checked(TrainSettings, config, "")
+    made, shape = build_pipelines(settings.augment), SHAPES[settings.dataset["name"]]
+    check_pipeline_shapes(made, shape)
+    seen = compute_input_shape(made.eval, shape)
     with torch.device("meta"):  # some have half a gigabyte of weights
         model = build_model(settings.model, seen, 10)
         assert model(torch.zeros(2, *seen)).shape == (2, 10)
     spec = dict(settings.optim)
-    call(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
+    call_checked(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
     spec = dict(settings.schedule)
-    call(SCHEDULES[spec.pop("name")], spec, "schedule", 100, 10)
-    data_settings(settings.dataset)
+    call_checked(SCHEDULES[spec.pop("name")], spec, "schedule", 100, 10)
+    parse_data_settings(settings.dataset)
 
 
 @pytest.mark.parametrize("option", STYLES)
 def test_every_style_composes_and_builds(option: str) -> None:
-    settings = call(setup.Settings, compose("stylize", [f"style={option}"]), "")
-    aim = build(AIMS, settings.style, "style")
-    assert (aim.deepest, aim.content_layer, len(aim.layers)) == ("relu5_1", "relu4_2", 5)
-    call(Features, settings.features, "features")
-    for name, descent in DESCENTS.items():
-        check(descent, getattr(settings, name), name)
+    settings = call_checked(setup.StylizeSettings, compose("stylize", [f"style={option}"]), "")
+    aim = build_registered(STYLE_LOSSES, settings.style, "style")
+    assert (aim.deepest_layer, aim.content_layer, len(aim.layers)) == ("relu5_1", "relu4_2", 5)
+    call_checked(EncoderSettings, settings.features, "features")
+    for name, descent in IMAGE_OPTIMIZERS.items():
+        check_keywords(descent, getattr(settings, name), name)
 
 
 def test_every_yaml_file_was_among_them() -> None:
-    known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {f"{task}.yaml" for task in TASKS}
+    known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {
+        f"{task}.yaml" for task in TASKS
+    }
     known |= {f"style/{name}.yaml" for name in STYLES}
     known |= {f"model/size/folder_{name}.yaml" for name in PUBLISHED}
-    assert {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file()} == known
+    assert {
+        str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_file()
+    } == known
 
 
 def test_every_part_has_a_yaml_file() -> None:
     from cnnlab.data.sources import SOURCES
     from cnnlab.models import MODELS
 
-    found = groups()
+    found = list_groups()
     assert set(MODELS) == set(found["model"]) and set(SOURCES) == set(found["dataset"])
-    assert set(AIMS) == set(found["style"])
+    assert set(STYLE_LOSSES) == set(found["style"])
     assert set(OPTIMIZERS) == set(found["optim"]) and set(SCHEDULES) == set(found["schedule"])
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
-    if path.parent.name in ("optim", "schedule", "dataset", "style") or path.parent == CONFIGS:
+    if path.parent.name in ("optim", "schedule", "dataset", "style") or path.parent == CONFIG_DIR:
         for line in lines:
             if ":" in line and not line.lstrip().startswith(("#", "-", "name", "defaults")):
                 assert "#" in line, f"{path.name}: {line}"
 
 
 def test_the_other_verbs_compose() -> None:
-    call(eval_task.Settings, compose("eval", []), "")
-    call(predict.Settings, compose("predict", ["pictures=[a.png]"]), "")
-    for task, own in (("bench", Measuring), ("lr_find", lr_find.Range)):
+    call_checked(eval_task.EvalSettings, compose("eval", []), "")
+    call_checked(predict.PredictSettings, compose("predict", ["pictures=[a.png]"]), "")
+    for task, own in (("bench", BenchSettings), ("lr_find", lr_find.LRFindSettings)):
         config = compose(task, ["model=mnist_cnn", "optim=sgd"])
         assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
-        call(own, {key: config.pop(key) for key in own.__annotations__}, "")
-        call(Settings, config, "")
+        call_checked(own, {key: config.pop(key) for key in own.__annotations__}, "")
+        call_checked(TrainSettings, config, "")
 
 
 def test_a_model_picks_its_data_and_the_command_line_still_wins() -> None:
@@ -108,11 +117,13 @@ def test_a_model_picks_its_data_and_the_command_line_still_wins() -> None:
     assert (best["name"], best["schedule"]["name"], list(best["augment"]["train"])) == (
         "mnist_cnn_best", "one_cycle", ["affine", "normalize"],
     )  # fmt: skip
-    assert compose("train", ["experiment=mnist_cnn_best", "augment=none"])["augment"]["train"].keys() == {"normalize"}
+    assert compose("train", ["experiment=mnist_cnn_best", "augment=none"])["augment"][
+        "train"
+    ].keys() == {"normalize"}
 
 
 def test_keys_are_those_of_the_composed_configuration() -> None:
-    assert {"model", "optim.lr", "seed", "augment.train.normalize.mean"} <= set(keys("train"))
+    assert {"model", "optim.lr", "seed", "augment.train.normalize.mean"} <= set(list_keys("train"))
 
 
 @pytest.mark.parametrize(
@@ -140,15 +151,21 @@ def test_keys_are_those_of_the_composed_configuration() -> None:
     ],
 )
 def test_a_file_name_means_itself_to_hydra(text: str) -> None:
-    assert compose("predict", [f"pictures=[{literal(text)}]"])["pictures"] == [text]
-    assert compose("eval", [f"run={literal(text)}"])["run"] == text
+    assert compose("predict", [f"pictures=[{hydra_literal(text)}]"])["pictures"] == [text]
+    assert compose("eval", [f"run={hydra_literal(text)}"])["run"] == text
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["optim.lrr=1"], "unknown key optim.lrr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys"),
-        (["modle=mnist_cnn"], "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys"),
+        (
+            ["optim.lrr=1"],
+            "unknown key optim.lrr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
+        ),
+        (
+            ["modle=mnist_cnn"],
+            "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys",
+        ),
         (
             ["model=mnist_cn"],
             "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, "
@@ -159,7 +176,10 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
             "experiment 'x' is not one of cifar10_bn_best, features_quarter, mnist_cnn_best, mnist_cnn_chapter, "
             "mnist_mlp",
         ),
-        (["mnist_cnn"], "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`"),
+        (
+            ["mnist_cnn"],
+            "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`",
+        ),
         (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
         (["~optim.lr"], "optim.lr is missing; it must be a number"),
         (["+optim.foo=1"], "unknown key optim.foo; optim takes lr, betas, eps, weight_decay"),
@@ -178,7 +198,9 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
 )
-def test_a_slip_is_one_line_and_exit_code_2(cnnlab: Cnnlab, here: Path, words: list[str], message: str) -> None:
+def test_a_slip_is_one_line_and_exit_code_2(
+    cnnlab: Cnnlab, here: Path, words: list[str], message: str
+) -> None:
     assert cnnlab("train", *words) == (2, "", f"cnnlab: {message}\n")
     assert not list(here.iterdir()), "and leaves nothing behind"
 
@@ -191,7 +213,9 @@ def test_a_broken_override_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
 def test_a_folder_of_ones_own_configs(cnnlab: Cnnlab, here: Path) -> None:
     own = here / "mine" / "experiment" / "tiny.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text("# @package _global_\nepochs: 1\nname: mine\nmodel: {filters: [4], hidden: [4]}\n")
+    own.write_text(
+        "# @package _global_\nepochs: 1\nname: mine\nmodel: {filters: [4], hidden: [4]}\n"
+    )
     code, out, err = cnnlab("train", "--config-dir", "mine", "experiment=tiny")
     assert (code, err) == (0, "") and "_mine" in out
 
@@ -205,13 +229,19 @@ CODE = {
 }
 
 
-def test_a_sweep_over_ones_own_configs_is_looked_through_to_the_last(cnnlab: Cnnlab, here: Path) -> None:
+def test_a_sweep_over_ones_own_configs_is_looked_through_to_the_last(
+    cnnlab: Cnnlab, here: Path
+) -> None:
     own = here / "mine" / "experiment"
     own.mkdir(parents=True)
-    (own / "good.yaml").write_text("# @package _global_\nepochs: 1\nmodel: {filters: [4], hidden: [4]}\n")
+    (own / "good.yaml").write_text(
+        "# @package _global_\nepochs: 1\nmodel: {filters: [4], hidden: [4]}\n"
+    )
     (own / "trap.yaml").write_text(f"# @package _global_\n{CODE['launcher']}\n")
     code, _, err = cnnlab("train", "-m", "--config-dir", "mine", "experiment=good,trap")
-    assert code == 2 and "sets hydra.launcher" in err and not list((here / "outputs").rglob("*.yaml"))
+    assert (
+        code == 2 and "sets hydra.launcher" in err and not list((here / "outputs").rglob("*.yaml"))
+    )
     assert cnnlab("train", "-m", "--config-dir", "mine", "experiment=good", "seed=1,2")[0] == 0
 
 
@@ -223,7 +253,7 @@ def test_a_sweep_is_looked_through_in_every_combination(cnnlab: Cnnlab, here: Pa
     words = ["dataset=mnist,digits", "model=mnist_mlp,digits_cnn"]
     code, _, err = cnnlab("train", "-m", "--config-dir", "mine", *words)
     assert code == 2 and "sets hydra.job_logging" in err and not (here / "outputs").exists()
-    lists = one_by_one([*words, "seed=1,2,3,4,5"], [CONFIGS])
+    lists = expand_sweep([*words, "seed=1,2,3,4,5"], [CONFIG_DIR])
     assert len(lists) == 5 and {tuple(one[:2]) for one in lists} == set(
         product(["dataset=mnist", "dataset=digits"], ["model=mnist_mlp", "model=digits_cnn"])
     )
@@ -247,14 +277,18 @@ def test_a_broken_configuration_of_ones_own_is_one_line(
     own.parent.mkdir(parents=True)
     own.write_text(f"# @package _global_\n{text}\n")
     code, _, err = cnnlab("train", "--config-dir", "mine", "experiment=broken", *sweep)
-    assert code == 2 and "Traceback" not in err and len(err.splitlines()) <= (3 if sweep else 1), err
+    assert code == 2 and "Traceback" not in err and len(err.splitlines()) <= (3 if sweep else 1), (
+        err
+    )
     assert [path for path in here.rglob("*") if path.is_file()] == [own]
 
 
 def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> None:
     code, out, _ = cnnlab("train", "model=mnist_cnn", "--cfg", "job")
     assert code == 0 and "filters:" in out and not list(here.iterdir())
-    assert sys.argv == ["cnnlab", "train", "model=mnist_cnn", "--cfg", "job"], "Hydra's own words are taken back"
+    assert sys.argv == ["cnnlab", "train", "model=mnist_cnn", "--cfg", "job"], (
+        "Hydra's own words are taken back"
+    )
 
 
 def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
@@ -262,13 +296,23 @@ def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
         cnnlab("train", "optim.lrr=1", "--debug")
 
 
-def test_every_arm_of_the_cifar10_study_composes_and_differs_from_the_chapters_in_one_thing() -> None:
+def test_every_arm_of_the_cifar10_study_composes_and_differs_from_the_chapters_in_one_thing() -> (
+    None
+):
     """What scripts/reproduce_cifar gives to `cnnlab train`."""
-    script = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce_cifar"))
-    arms = {arm: compose("train", words.split()) for arm, words in (script["ARMS"] | script["OTHERS"]).items()}
+    script = runpy.run_path(
+        str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce_cifar")
+    )
+    arms = {
+        arm: compose("train", words.split())
+        for arm, words in (script["ARMS"] | script["OTHERS"]).items()
+    }
     for arm, config in arms.items():
-        call(Settings, config, "")
+        call_checked(TrainSettings, config, "")
         if arm in script["ARMS"]:
             chapters = arms[arm.split("_")[0]]
-            different = {key.partition(".")[0] for key in apart([flat(chapters), flat(config)])}
+            different = {
+                key.partition(".")[0]
+                for key in find_differing_keys([flatten_config(chapters), flatten_config(config)])
+            }
             assert len(different) == (arm not in ("cnn", "bn")), f"{arm} differs in {different}"

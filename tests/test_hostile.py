@@ -44,7 +44,9 @@ BROKEN = {
     "a head longer than the file": header({}, length=500),
     "a head that is no JSON": struct.pack("<Q", 4) + b"{{{{",
     "deeply nested": struct.pack("<Q", 200_000) + b"[" * 200_000,
-    "tensors that overlap": header({"model/a": tensor([2], 0, 8), "model/b": tensor([2], 4, 12)}, bytes(12)),
+    "tensors that overlap": header(
+        {"model/a": tensor([2], 0, 8), "model/b": tensor([2], 4, 12)}, bytes(12)
+    ),
     "a tensor beyond the end": header({"model/a": tensor([2], 0, 8)}, bytes(4)),
     "a tensor of 2^80 numbers": header({"model/a": tensor([1 << 40, 1 << 40], 0, 8)}, bytes(8)),
     "a negative size": header({"model/a": tensor([-1], 0, 8)}, bytes(8)),
@@ -73,7 +75,10 @@ def told(cnnlab: Cnnlab, *words: str) -> tuple[int, str]:
 
 def whole(run: Path) -> Path:
     """The run with one checkpoint, which is returned."""
-    first, last = (checkpoint.path_at(run / "checkpoints", step) for step in checkpoint.steps(run / "checkpoints"))
+    first, last = (
+        checkpoint.checkpoint_path(run / "checkpoints", step)
+        for step in checkpoint.list_checkpoint_steps(run / "checkpoints")
+    )
     first.unlink()
     return last
 
@@ -82,28 +87,40 @@ def whole(run: Path) -> Path:
 def test_a_checkpoint_that_is_none_is_named(cnnlab: Cnnlab, run: Path, name: str) -> None:
     path = whole(run)
     path.write_bytes(BROKEN[name])
-    for words in (["eval", str(run)], ["train", f"resume={run}"], ["predict", "x.png", f"run={run}"]):
+    for words in (
+        ["eval", str(run)],
+        ["train", f"resume={run}"],
+        ["predict", "x.png", f"run={run}"],
+    ):
         code, err = told(cnnlab, *words)
         assert code == 1 and path.name in err
     assert told(cnnlab, "runs") == (0, "")
 
 
 @pytest.mark.parametrize("tenths", [[1, 9], pytest.param(range(10), marks=pytest.mark.slow)])
-def test_a_checkpoint_cut_at_every_tenth_leaves_the_one_before(cnnlab: Cnnlab, run: Path, tenths: list[int]) -> None:
-    path = checkpoint.find(run / "checkpoints", "last")
+def test_a_checkpoint_cut_at_every_tenth_leaves_the_one_before(
+    cnnlab: Cnnlab, run: Path, tenths: list[int]
+) -> None:
+    path = checkpoint.find_checkpoint(run / "checkpoints", "last")
     blob = path.read_bytes()
     for tenth in tenths:
         path.write_bytes(blob[: len(blob) * tenth // 10])
         code, err = told(cnnlab, "eval", str(run), "checkpoint=last")
         assert code == 1 and f"{path.name} is not a whole checkpoint" in err
     code, err = told(cnnlab, "train", f"resume={run}")
-    assert code == 0 and err == "the last checkpoint is damaged; going on from the one before, step 25\n"
+    assert (
+        code == 0
+        and err == "the last checkpoint is damaged; going on from the one before, step 25\n"
+    )
 
 
 def changed(path: Path, **tensors: torch.Tensor) -> None:
     """The checkpoint with some tensors in the place of others; `__` stands for the dots and slashes of their names."""
     with safe_open(path, framework="pt") as file:
-        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in list(file.keys())}
+        metadata, held = (
+            file.metadata(),
+            {name: file.get_tensor(name) for name in list(file.keys())},
+        )
     names = {name.replace("/", "__").replace(".", "__"): name for name in held}
     save_file({**held, **{names[key]: value for key, value in tensors.items()}}, path, metadata)
 
@@ -111,10 +128,22 @@ def changed(path: Path, **tensors: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("model__conv_1__conv__weight", torch.zeros(4, 1, 5, 5), "conv_1.conv.weight is (4, 1, 5, 5)"),
+        (
+            "model__conv_1__conv__weight",
+            torch.zeros(4, 1, 5, 5),
+            "conv_1.conv.weight is (4, 1, 5, 5)",
+        ),
         ("model__conv_1__conv__weight", torch.zeros(4, 1, 3, 3).double(), "(4, 1, 3, 3) float64"),
-        ("model__conv_1__conv__weight", torch.full((4, 1, 3, 3), torch.nan), "values that are not finite"),
-        ("model__output__bias", torch.full((10,), torch.inf), "model/output.bias holds values that are not finite"),
+        (
+            "model__conv_1__conv__weight",
+            torch.full((4, 1, 3, 3), torch.nan),
+            "values that are not finite",
+        ),
+        (
+            "model__output__bias",
+            torch.full((10,), torch.inf),
+            "model/output.bias holds values that are not finite",
+        ),
     ],
 )
 def test_weights_that_cannot_be_are_named(
@@ -131,7 +160,11 @@ def test_weights_that_cannot_be_are_named(
     ("name", "value", "message"),
     [
         ("optimizer__0__exp_avg", torch.zeros(3), "optimizer/0/exp_avg is of (3,)"),
-        ("optimizer__0__exp_avg", torch.full((4, 1, 3, 3), torch.nan), "optimizer/0/exp_avg holds values that are not"),
+        (
+            "optimizer__0__exp_avg",
+            torch.full((4, 1, 3, 3), torch.nan),
+            "optimizer/0/exp_avg holds values that are not",
+        ),
         ("rng__cpu", torch.zeros(7, dtype=torch.uint8), "does not fit its own description"),
         ("window__sums", torch.zeros(5), "does not fit its own description"),
     ],
@@ -155,11 +188,16 @@ RECORDS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in RECORDS.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in RECORDS.items() for value in values]
+)
 def test_a_record_that_cannot_be_is_named(cnnlab: Cnnlab, run: Path, key: str, value: Any) -> None:
     path = whole(run)
     with safe_open(path, framework="pt") as file:
-        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in list(file.keys())}
+        metadata, held = (
+            file.metadata(),
+            {name: file.get_tensor(name) for name in list(file.keys())},
+        )
     record = json.loads(metadata["record"]) | {key: value}
     save_file(held, path, metadata | {"record": json.dumps(record)})
     code, err = told(cnnlab, "train", f"resume={run}")
@@ -178,7 +216,11 @@ def test_a_pickle_in_place_of_every_file_in_turn_does_not_run(
     for name in files:
         copy = Path(shutil.copytree(run, tmp_path / "copy"))
         (copy / name).write_bytes(pickle.dumps(Canary()))
-        for words in (["eval", str(copy)], ["train", f"resume={copy}"], ["runs", "--outputs", str(tmp_path)]):
+        for words in (
+            ["eval", str(copy)],
+            ["train", f"resume={copy}"],
+            ["runs", "--outputs", str(tmp_path)],
+        ):
             told(cnnlab, *words)
         shutil.rmtree(copy)
 
@@ -195,13 +237,13 @@ def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Pa
         code, err = told(cnnlab, "train", f"{group}=evil", "--config-dir", str(here / "configs"))
         assert code == 2 and len(err.splitlines()) == 1
     path = whole(run)
-    groups, record = checkpoint.load(path)
+    groups, record = checkpoint.load_checkpoint(path)
     for group in ("model", "optim", "augment", "dataset", "schedule"):
         config = record["config"] | {group: record["config"][group] | call}
-        checkpoint.save(path, groups, record | {"config": config})
+        checkpoint.save_checkpoint(path, groups, record | {"config": config})
         code, err = told(cnnlab, "train", f"resume={run}")
         assert code == 1 and path.name in err and "_target_" in err
-    checkpoint.save(path, groups, record)
+    checkpoint.save_checkpoint(path, groups, record)
     (run / "config.yaml").write_text(json.dumps(record["config"] | call | {"optim": call}))
     assert told(cnnlab, "runs") == (0, "")
     assert told(cnnlab, "train", f"resume={run}")[0] == 0
@@ -209,9 +251,9 @@ def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Pa
 
 @pytest.mark.parametrize("name", ["<script>x", "[red]x$\\frac{", "${now:}", "a'b\\", "x" * 90])
 def test_a_name_means_nothing_but_itself(cnnlab: Cnnlab, here: Path, name: str) -> None:
-    from cnnlab.core.quoting import literal
+    from cnnlab.core.quoting import hydra_literal
 
-    code, err = told(cnnlab, "train", *TINY, "epochs=1", f"name={literal(name)}")
+    code, err = told(cnnlab, "train", *TINY, "epochs=1", f"name={hydra_literal(name)}")
     assert code == 0, err
     (run,) = (here / "outputs" / "train").iterdir()
     assert run.name.endswith(f"_{name}")
@@ -221,7 +263,9 @@ def test_a_name_means_nothing_but_itself(cnnlab: Cnnlab, here: Path, name: str) 
 
 @pytest.mark.parametrize("name", ["../x", "a\nb", "a\x1b[31mb", "..", "", "a/b"])
 def test_a_name_that_cannot_be_a_folders_is_refused(cnnlab: Cnnlab, here: Path, name: str) -> None:
-    from cnnlab.core.quoting import literal
+    from cnnlab.core.quoting import hydra_literal
 
-    code, err = told(cnnlab, "train", *TINY, f"name={literal(name)}")
-    assert code == 2 and "name must be usable in a folder's name" in err and not list(here.iterdir())
+    code, err = told(cnnlab, "train", *TINY, f"name={hydra_literal(name)}")
+    assert (
+        code == 2 and "name must be usable in a folder's name" in err and not list(here.iterdir())
+    )

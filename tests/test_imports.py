@@ -32,7 +32,11 @@ def imported(path: Path) -> list[str]:
     """The parts of cnnlab that a file imports, wherever in it."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cnnlab":
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "cnnlab"
+        ):
             whole = node.module.split(".")
             names += [whole[1]] if len(whole) > 1 else [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -44,7 +48,9 @@ def imported(path: Path) -> list[str]:
 def test_imports_point_down(path: Path) -> None:
     mine = part_of(path)
     for theirs in imported(path):
-        assert theirs == mine or LAYER[theirs] < LAYER[mine], f"{path} imports cnnlab.{theirs}: up or across"
+        assert theirs == mine or LAYER[theirs] < LAYER[mine], (
+            f"{path} imports cnnlab.{theirs}: up or across"
+        )
 
 
 def test_the_checker_sees_an_import_that_points_up(tmp_path: Path) -> None:
@@ -65,16 +71,28 @@ def test_a_missing_picture_is_said_without_torch(here: Path) -> None:
     words = [sys.executable, "-X", "importtime", "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "\ncnnlab: no picture absent.png\n" in done.stderr
-    assert "| typer" in done.stderr and "| torch" not in done.stderr and "| hydra" not in done.stderr
+    assert (
+        "| typer" in done.stderr and "| torch" not in done.stderr and "| hydra" not in done.stderr
+    )
 
 
 def test_painting_takes_no_more_of_torch_than_it_uses(here: Path) -> None:
     """torch's compiler, which setting what is deterministic imports, and torchvision take a second and a half."""
     for name in ("photo.png", "painting.png"):
         Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
-    words = ["cnnlab", "stylize", "photo.png", "painting.png", "features=bundled", "size=48", "steps=1"]
+    words = [
+        "cnnlab",
+        "stylize",
+        "photo.png",
+        "painting.png",
+        "features=bundled",
+        "size=48",
+        "steps=1",
+    ]
     code = f"import sys, atexit; from cnnlab import cli; sys.argv = {words}\n"
     code += "atexit.register(lambda: print(*sys.modules)); cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.splitlines()[-1].split()
-    assert "torch" in loaded and not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & set(loaded)
+    assert "torch" in loaded and not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & set(
+        loaded
+    )

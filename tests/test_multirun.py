@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from cnnlab.core import checkpoint
-from cnnlab.core.run_index import run_state
+from cnnlab.core.run_index import read_run_state
 from cnnlab.tasks.train import command
 from tests.conftest import TINY, Cnnlab
 from tests.forks import Forks
@@ -27,18 +27,20 @@ def sweep_in(here: Path) -> Path:
 
 
 def states(sweep: Path) -> list[str]:
-    return [run_state(run) for run in sorted(sweep.glob("[0-9]*"))]
+    return [read_run_state(run) for run in sorted(sweep.glob("[0-9]*"))]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0]["model"]
+    return checkpoint.load_checkpoint(checkpoint.find_checkpoint(run / "checkpoints", "last"))[0][
+        "model"
+    ]
 
 
 def test_what_fails_is_said_at_once_and_made_again_without_what_is_done(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run fails for want of something that is there the next time."""
-    true, seen = command.assemble, list[int]()
+    true, seen = command.build_trainer, list[int]()
 
     def failing(settings: command.Settings) -> command.Training:
         seen.append(settings.seed)
@@ -53,15 +55,22 @@ def test_what_fails_is_said_at_once_and_made_again_without_what_is_done(
     assert said[0].startswith("cnnlab: run 1 (") and said[0].endswith(
         "failed: OSError: not there (--debug shows where)"
     )
-    assert said[1].startswith("cnnlab: run 1 failed; `cnnlab train -m ") and out.count("test accuracy's") == 2
+    assert (
+        said[1].startswith("cnnlab: run 1 failed; `cnnlab train -m ")
+        and out.count("test accuracy's") == 2
+    )
     assert states(sweep) == ["finished", "interrupted", "finished"]
     before = {path: path.stat().st_mtime_ns for n in "02" for path in (sweep / n).rglob("*")}
     again = said[1].split("`")[1].split()
     assert again[-1] == f"resume={sweep.relative_to(here)}"
     code, out, err = cnnlab(*SHORT, "seed=1,2,3", again[-1])
-    assert (code, err) == (0, "") and out.count("is finished: 1 epochs") == 2 and seen == [1, 2, 3, 2]
+    assert (
+        (code, err) == (0, "") and out.count("is finished: 1 epochs") == 2 and seen == [1, 2, 3, 2]
+    )
     assert states(sweep) == ["finished"] * 3 and "seed=1,2,3    3" in out
-    assert before == {path: path.stat().st_mtime_ns for n in "02" for path in (sweep / n).rglob("*")}
+    assert before == {
+        path: path.stat().st_mtime_ns for n in "02" for path in (sweep / n).rglob("*")
+    }
     assert cnnlab(*SHORT, "seed=1,2,3", "resume=last")[0] == 0
     assert not (sweep / "failed.jsonl").exists()
 
@@ -69,10 +78,17 @@ def test_what_fails_is_said_at_once_and_made_again_without_what_is_done(
 def test_another_sweeps_words_are_refused(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab(*SHORT, "seed=1,2")[0] == 0
     code, _, err = cnnlab(*SHORT, "seed=1,3", "resume=last")
-    assert code == 2 and "run 1 (" in err and "seed=2; resume= takes the words that the sweep was begun with" in err
+    assert (
+        code == 2
+        and "run 1 (" in err
+        and "seed=2; resume= takes the words that the sweep was begun with" in err
+    )
     assert states(sweep_in(here)) == ["finished"] * 2
     code, _, err = cnnlab(*SHORT, "seed=1,3", "resume=nowhere")
-    assert code == 2 and err == "cnnlab: no sweep nowhere: with -m, resume= takes a sweep's folder, or last\n"
+    assert (
+        code == 2
+        and err == "cnnlab: no sweep nowhere: with -m, resume= takes a sweep's folder, or last\n"
+    )
 
 
 def test_a_stopped_sweep_says_how_to_go_on(forks: Forks, here: Path) -> None:
@@ -82,14 +98,20 @@ def test_a_stopped_sweep_says_how_to_go_on(forks: Forks, here: Path) -> None:
         time.sleep(0.005)
     os.kill(number, signal.SIGINT)
     code, log = forks.wait(number), (here / "log.txt").read_text()
-    assert code == 130 and log.splitlines()[-1].startswith("cnnlab: the sweep was stopped; `cnnlab train -m "), log
+    assert code == 130 and log.splitlines()[-1].startswith(
+        "cnnlab: the sweep was stopped; `cnnlab train -m "
+    ), log
     code, log = forks.run(here, *words, "resume=last")
-    assert code == 0 and "going on after step" in log and states(sweep_in(here)) == ["finished"] * 2, log
+    assert (
+        code == 0 and "going on after step" in log and states(sweep_in(here)) == ["finished"] * 2
+    ), log
 
 
 @pytest.mark.slow
 def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
     words = [*SHORT, "threads=1", "seed=1,2"]
     assert forks.run(here, *words)[0] == 0
     alone = sweep_in(here)
@@ -102,14 +124,24 @@ def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
     environment = json.loads((beside / "0" / "environment.json").read_text())
     assert "joblib.externals" not in " ".join(environment["command"])
     code, log = forks.run(here, *words, "optim.lr=0.01,-1", "outputs=beside", *BESIDE)
-    assert code == 2 and log.count("failed: optim: lr must be above 0") == 2 and "runs 1, 3 failed" in log
+    assert (
+        code == 2
+        and log.count("failed: optim: lr must be above 0") == 2
+        and "runs 1, 3 failed" in log
+    )
 
 
 @pytest.mark.parametrize("after_s", [0.3, 1.2, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(forks: Forks, here: Path, after_s: float) -> None:
+def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(
+    forks: Forks, here: Path, after_s: float
+) -> None:
     """Before its processes are there, while they start, while they get ready."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
-    number = forks.start(here, "train", "-m", *TINY, "epochs=4000", "seed=1,2,3", "threads=1", *BESIDE)
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
+    number = forks.start(
+        here, "train", "-m", *TINY, "epochs=4000", "seed=1,2,3", "threads=1", *BESIDE
+    )
     while not list(here.glob("outputs/train/*_sweep")):
         time.sleep(0.005)
     time.sleep(after_s)
@@ -124,7 +156,9 @@ def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(forks: Forks, here:
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
     """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: each run is saved, and no process is left."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
     words = ["train", "-m", *TINY, "epochs=400", "seed=1,2,3", "threads=1", *BESIDE]
     number, deadline = forks.start(here, *words), time.monotonic() + 60
     while len({path.parent for path in here.glob("outputs/train/*/*/checkpoints/step*")}) < 2:
@@ -135,7 +169,9 @@ def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.
     assert nobody_left(number) and "Traceback" not in log, log
     sweep = sweep_in(here)
     assert states(sweep)[:2] == ["interrupted"] * 2 and len(states(sweep)) <= 3
-    reasons = [yaml.safe_load((sweep / n / "state.json").read_text()).get("reason", "") for n in "01"]
+    reasons = [
+        yaml.safe_load((sweep / n / "state.json").read_text()).get("reason", "") for n in "01"
+    ]
     assert all(reason.startswith("stopped after step ") for reason in reasons)
     if kind != signal.SIGKILL:
         assert code == 128 + kind and "cnnlab: the sweep was stopped; `cnnlab train -m" in log

@@ -8,19 +8,28 @@ import pytest
 import yaml
 
 from cnnlab.config import compose
-from cnnlab.core.schema import call
+from cnnlab.core.schema import call_checked
 from cnnlab.tasks import predict
 from cnnlab.tasks.eval import command as eval_task
-from cnnlab.tasks.train.settings import Settings
+from cnnlab.tasks.train.settings import TrainSettings
 from tests.conftest import Cnnlab
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.strip()
+]
 OURS = [words[1:] for words in COMMANDS if words[0] == "cnnlab"]
 TABLE = re.findall(r"`cnnlab (train [^`]+)`", README)
-SCHEMAS = {"train": Settings, "eval": eval_task.Settings, "predict": predict.Settings}
+SCHEMAS = {
+    "train": TrainSettings,
+    "eval": eval_task.EvalSettings,
+    "predict": predict.PredictSettings,
+}
 
 
 def overrides(words: list[str]) -> list[str]:
@@ -35,7 +44,7 @@ def test_there_is_something_to_test() -> None:
 def test_every_command_composes(words: list[str], cnnlab: Cnnlab) -> None:
     verb = words[0]
     if verb in SCHEMAS:
-        call(SCHEMAS[verb], compose(verb, overrides(words[1:])), "")
+        call_checked(SCHEMAS[verb], compose(verb, overrides(words[1:])), "")
     assert cnnlab(verb, "-h")[0] == 0
     for flag in (word for word in words if word.startswith("-")):
         assert flag in cnnlab(verb, "-h")[1]
@@ -54,14 +63,18 @@ def test_every_link_leads_somewhere() -> None:
 
 
 @pytest.mark.slow
-def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_commands_run(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of the tour that need no data beyond the digits, on the default network made to learn for less long."""
     from PIL import Image
 
     from cnnlab.data.sources import digits
 
     monkeypatch.setenv("CNNLAB_DATA", str(here))  # `bench` passes over what is not there
-    monkeypatch.setenv("CNNLAB_OFFLINE", "1")  # `bench` sets it; so that later tests are without it again
+    monkeypatch.setenv(
+        "CNNLAB_OFFLINE", "1"
+    )  # `bench` sets it; so that later tests are without it again
     for label in "01":
         for i in range(80):
             path = here / "photos" / label / f"{i}.png"
@@ -74,11 +87,13 @@ def test_the_quick_commands_run(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.
         Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
     # Other data, or in tests of their own.
     elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--again")
-    quick = [words for words in OURS if not any(part in word for word in words for part in elsewhere)]
+    quick = [
+        words for words in OURS if not any(part in word for word in words for part in elsewhere)
+    ]
     assert len(quick) >= 8
     paint = ["features.name=random", "size=48", "coarsest=40", "steps=2", "first_steps=2"]
     shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"], "stylize": paint}
-    monkeypatch.setattr("cnnlab.engine.roofline.SECONDS", 0.02)
+    monkeypatch.setattr("cnnlab.engine.roofline.MEASURE_SECONDS", 0.02)
     for words in quick:
         code, out, err = cnnlab(*words, *shorter.get(words[0], []))
         assert code == 0 and out, f"{' '.join(words)}: {err}"
@@ -91,21 +106,33 @@ def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> 
     import torch
     from torch import nn
 
-    from cnnlab.data.augment import OPS, Pipeline
-    from cnnlab.data.counter_rng import Draws
+    from cnnlab.data.augment import OPERATIONS, Pipeline
+    from cnnlab.data.counter_rng import CounterRNG
     from cnnlab.data.operation import Op
     from cnnlab.models import MODELS, build_model
-    from cnnlab.models.layers import stack
+    from cnnlab.models.layers import named_sequential
 
-    scope = {"nn": nn, "math": math, "stack": stack, "torch": torch, "Op": Op, "Shape": tuple}
+    scope = {
+        "nn": nn,
+        "math": math,
+        "stack": named_sequential,
+        "torch": torch,
+        "Op": Op,
+        "Shape": tuple,
+    }
     for code in re.findall(r"```python\n(def .*?)```", README, re.DOTALL):
         exec(code, scope)
     monkeypatch.setitem(MODELS, "linear", scope["linear"])
-    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "linear" in block]
+    (text,) = [
+        block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "linear" in block
+    ]
     model = build_model(yaml.safe_load(text)["model"], (1, 28, 28), 10)
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
-    monkeypatch.setitem(OPS, "gamma", scope["gamma"])
-    pictures, draws = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), Draws(0, 0, torch.arange(2))
+    monkeypatch.setitem(OPERATIONS, "gamma", scope["gamma"])
+    pictures, draws = (
+        torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4),
+        CounterRNG(0, 0, torch.arange(2)),
+    )
     power = 1.5 ** (2 * draws.uniform("gamma", 1) - 1)
     always = Pipeline({"gamma": {"most": 1.5}}, "augment.train")(pictures, draws)
     torch.testing.assert_close(always, (pictures / 255) ** power.view(2, 1, 1, 1))

@@ -1,6 +1,6 @@
 """What `cnnlab VERB -h` says."""
 
-TRAIN = """Train a network to a scored run.
+TRAIN_HELP = """Train a network to a scored run.
 
 \b
 Examples:
@@ -17,7 +17,7 @@ Examples:
   cnnlab train model=mnist_cnn --cfg job  show all keys; run nothing
 """
 
-EVAL = """Score a run: the last one, or the one named.
+EVAL_HELP = """Score a run: the last one, or the one named.
 
 \b
 Examples:
@@ -33,7 +33,7 @@ Keys:
   single_batches=N    also what single batches of N pictures would have shown
 """
 
-PREDICT = """Classify pictures of your own by a run.
+PREDICT_HELP = """Classify pictures of your own by a run.
 
 \b
 Examples:
@@ -46,7 +46,7 @@ Keys:
   run=RUN  checkpoint=result|last|best|STEP  top=N  device=...  outputs=DIR
 """
 
-BENCH = """Measure this machine, and how much of it a training reaches.
+BENCH_HELP = """Measure this machine, and how much of it a training reaches.
 
 \b
 Examples:
@@ -60,7 +60,7 @@ Keys: those of `cnnlab train`, and
   seconds=S   batch_sizes=[N,...]
 """
 
-COMPARE = """Put runs side by side: curves, time to a threshold, scores.
+COMPARE_HELP = """Put runs side by side: curves, time to a threshold, scores.
 
 \b
 Examples:
@@ -73,7 +73,7 @@ Keys:
   thresholds=[...]   consecutive=N   name=NAME   outputs=DIR
 """
 
-VISUALIZE = """Look inside a run: the last one, or the one named.
+VISUALIZE_HELP = """Look inside a run: the last one, or the one named.
 
 \b
 Examples:
@@ -101,7 +101,7 @@ Keys:
   and each one's own, bare where it is named alone: `--cfg job` shows all
 """
 
-EMBED = """Map what a network has learned, drawn with the pictures.
+EMBED_HELP = """Map what a network has learned, drawn with the pictures.
 
 \b
 Examples:
@@ -122,7 +122,7 @@ Keys:
   of t-SNE: perplexity=P  steps=N  early_steps=N  early_exaggeration=X  lr=X
 """
 
-STYLIZE = """Paint a photograph in the style of a painting.
+STYLIZE_HELP = """Paint a photograph in the style of a painting.
 
 \b
 Examples:
@@ -150,7 +150,7 @@ Keys:
   memory_limit=4GB  piece=N (pixels looked at in one go)  outputs=DIR (logs)
 """
 
-DESCRIBE = """Describe a network's layers: volumes, parameters, work, memory.
+DESCRIBE_HELP = """Describe a network's layers: volumes, parameters, work, memory.
 
 \b
 Examples:
@@ -170,7 +170,7 @@ Nothing is loaded, downloaded or allocated; without drawing= nothing is
 written, but by growth.
 """
 
-LR_FIND = """Find a learning rate: let it rise from step to step.
+LR_FIND_HELP = """Find a learning rate: let it rise from step to step.
 
 \b
 Examples:

@@ -12,11 +12,11 @@ import typer
 
 from cnnlab import config
 from cnnlab.cli import completion, help_text
-from cnnlab.cli.arguments import bare, nested, split
-from cnnlab.core.errors import CnnlabError, UsageError, not_one_of, told
-from cnnlab.core.files import exists
-from cnnlab.core.progress import BEGAN
-from cnnlab.core.quoting import literal, plain
+from cnnlab.cli.arguments import qualify_override, qualify_style_override, split_arguments
+from cnnlab.core.errors import CnnlabError, UsageError, format_error, format_unknown_choice
+from cnnlab.core.files import path_exists
+from cnnlab.core.progress import COMMAND_START
+from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.launch import launch
 
 app = typer.Typer(
@@ -30,174 +30,246 @@ app = typer.Typer(
 )
 
 
-def group_help() -> str:
+def format_group_help() -> str:
     """Every configuration group with its options, a line each."""
     rows = [
         row
-        for group, options in config.groups("train").items()
-        for row in wrap(" | ".join(options), 76, initial_indent=f"  {group + '=':<12}", subsequent_indent=" " * 14)
+        for group, options in config.list_groups("train").items()
+        for row in wrap(
+            " | ".join(options),
+            76,
+            initial_indent=f"  {group + '=':<12}",
+            subsequent_indent=" " * 14,
+        )
     ]
     return "\b\nGroups, and what each can be:\n" + "\n".join(rows)
 
 
-def words(value: str | None = None) -> typer.models.ArgumentInfo:
+def override_argument(value: str | None = None) -> typer.models.ArgumentInfo:
     """The positional words of a verb, completed by group, option and key."""
-    return typer.Argument(metavar=value or "[KEY=VALUE]...", show_default=False, autocompletion=completion.complete)
+    return typer.Argument(
+        metavar=value or "[KEY=VALUE]...",
+        show_default=False,
+        autocompletion=completion.complete_argument,
+    )
 
 
-Overrides = Annotated[list[str] | None, words()]
-RunWords = Annotated[list[str] | None, words("[RUN] [KEY=VALUE]...")]
-EmbedWords = Annotated[list[str] | None, words("[RUN [RUN]] [KEY=VALUE]...")]
-VisualizeWords = Annotated[list[str] | None, words("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")]
-RunsWords = Annotated[list[str] | None, words("RUN... [KEY=VALUE]...")]
-StylizeWords = Annotated[list[str] | None, words("CONTENT STYLE... [KEY=VALUE]...")]
-PictureWords = Annotated[list[str] | None, words("PICTURE... [KEY=VALUE]...")]
-Multirun = Annotated[
-    bool, typer.Option("-m", "--multirun", help="One run for every combination of comma-separated values.")
+OverrideArgs = Annotated[list[str] | None, override_argument()]
+RunArgs = Annotated[list[str] | None, override_argument("[RUN] [KEY=VALUE]...")]
+EmbedArgs = Annotated[list[str] | None, override_argument("[RUN [RUN]] [KEY=VALUE]...")]
+VisualizeArgs = Annotated[
+    list[str] | None, override_argument("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")
 ]
-Compare = Annotated[bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")]
-Cfg = Annotated[str, typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing.")]
-ConfigDir = Annotated[str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")]
-Tsne = Annotated[bool, typer.Option("--tsne", help="By t-SNE, the default.")]
-Pca = Annotated[bool, typer.Option("--pca", help="By the first two principal components.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
-Format = Annotated[str, typer.Option("--format", metavar="table|csv|json", help="How to print.")]
-Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")]
-Outputs = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
+RunsArgs = Annotated[list[str] | None, override_argument("RUN... [KEY=VALUE]...")]
+StylizeArgs = Annotated[list[str] | None, override_argument("CONTENT STYLE... [KEY=VALUE]...")]
+ImageArgs = Annotated[list[str] | None, override_argument("PICTURE... [KEY=VALUE]...")]
+MultirunOption = Annotated[
+    bool,
+    typer.Option(
+        "-m", "--multirun", help="One run for every combination of comma-separated values."
+    ),
+]
+CompareOption = Annotated[
+    bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")
+]
+CfgOption = Annotated[
+    str,
+    typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing."),
+]
+ConfigDirOption = Annotated[
+    str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")
+]
+TsneOption = Annotated[bool, typer.Option("--tsne", help="By t-SNE, the default.")]
+PcaOption = Annotated[bool, typer.Option("--pca", help="By the first two principal components.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="table|csv|json", help="How to print.")
+]
+ProfileOption = Annotated[
+    bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")
+]
+OutputsOption = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
 
 
-@app.command(help=help_text.TRAIN, epilog=group_help())
+@app.command(help=help_text.TRAIN_HELP, epilog=format_group_help())
 def train(
-    overrides: Overrides = None,
-    multirun: Multirun = False,
-    compare: Compare = False,
-    cfg: Cfg = "",
-    config_dir: ConfigDir = "",
-    debug: Debug = False,
+    overrides: OverrideArgs = None,
+    multirun: MultirunOption = False,
+    compare: CompareOption = False,
+    cfg: CfgOption = "",
+    config_dir: ConfigDirOption = "",
+    debug: DebugOption = False,
 ) -> None:
-    names, rest = split(overrides)
+    names, rest = split_arguments(overrides)
     if names:
-        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`")
+        raise UsageError(
+            f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`"
+        )
     if compare and not multirun:
         raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
     sweep = launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
     if compare and sweep and sweep.exists():
         outputs = [word for word in rest if word.startswith("outputs=")]
-        launch("compare", [f"runs=[{literal(str(sweep))}]", *outputs])
+        launch("compare", [f"runs=[{hydra_literal(str(sweep))}]", *outputs])
 
 
-@app.command(name="eval", help=help_text.EVAL)
-def evaluate(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(given)
+@app.command(name="eval", help=help_text.EVAL_HELP)
+def evaluate(
+    arguments: RunArgs = None,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(arguments)
     if len(names) > 1:
         raise UsageError(f"eval takes one run, not {', '.join(names)}")
     launch(
         "eval",
-        [*(f"run={literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
+        [*(f"run={hydra_literal(n)}" for n in names), *rest, *(["json=true"] if json else [])],
         cfg=cfg,
     )
 
 
-@app.command(help=help_text.COMPARE)
-def compare(given: RunsWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(given)
-    named = [f"runs=[{','.join(map(literal, names))}]"] if names else []
+@app.command(help=help_text.COMPARE_HELP)
+def compare(
+    arguments: RunsArgs = None,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(arguments)
+    named = [f"runs=[{','.join(map(hydra_literal, names))}]"] if names else []
     launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
-@app.command(help=help_text.VISUALIZE)
-def visualize(given: VisualizeWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(given)
-    own = config.plain_defaults("visualize")
+@app.command(help=help_text.VISUALIZE_HELP)
+def visualize(
+    arguments: VisualizeArgs = None,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(arguments)
+    own = config.read_task_defaults("visualize")
     what = [name for name in names if isinstance(own.get(name), dict)]
-    files = [name for name in names if exists(Path(name)) and Path(name).is_file()]
+    files = [name for name in names if path_exists(Path(name)) and Path(name).is_file()]
     runs = [name for name in names if name not in (*what, *files)]
     if len(runs) > 1:
-        strangers = [name for name in runs if not exists(Path(name))]
+        strangers = [name for name in runs if not path_exists(Path(name))]
         if strangers:
             kinds = [key for key, value in own.items() if isinstance(value, dict)]
             raise UsageError(
-                f"{not_one_of('visualizer', plain(strangers[0]), kinds)}; nor is it a file, or a run's folder"
+                f"{format_unknown_choice('visualizer', printable(strangers[0]), kinds)}; nor is it a file, or a run's folder"
             )
-        raise UsageError(f"visualize looks at one run, not {', '.join(map(plain, runs))}")
+        raise UsageError(f"visualize looks at one run, not {', '.join(map(printable, runs))}")
     words = [
         *([f"what=[{','.join(what)}]"] if what else []),
-        *(f"run={literal(name)}" for name in runs),
-        *([f"pictures=[{','.join(map(literal, files))}]"] if files else []),
-        *(bare(word, what[0] if len(what) == 1 else "", own) for word in rest),
+        *(f"run={hydra_literal(name)}" for name in runs),
+        *([f"pictures=[{','.join(map(hydra_literal, files))}]"] if files else []),
+        *(qualify_override(word, what[0] if len(what) == 1 else "", own) for word in rest),
         *(["json=true"] if json else []),
     ]
     launch("visualize", words, cfg=cfg)
 
 
-@app.command(help=help_text.EMBED)
+@app.command(help=help_text.EMBED_HELP)
 def embed(
-    given: EmbedWords = None,
-    tsne: Tsne = False,
-    pca: Pca = False,
-    json: Json = False,
-    cfg: Cfg = "",
-    debug: Debug = False,
+    arguments: EmbedArgs = None,
+    tsne: TsneOption = False,
+    pca: PcaOption = False,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
 ) -> None:
-    names, rest = split(given)
+    names, rest = split_arguments(arguments)
     if len(names) > 2:
-        raise UsageError(f"embed takes one run, or two to lay side by side, not {', '.join(map(plain, names))}")
+        raise UsageError(
+            f"embed takes one run, or two to lay side by side, not {', '.join(map(printable, names))}"
+        )
     if tsne and pca:
         raise UsageError("--tsne and --pca are two maps: one at a time")
     # Threads that wait their turn asleep cost nothing here; awake, on busy cores, they make t-SNE many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    own = config.plain_defaults("embed")
+    own = config.read_task_defaults("embed")
     chosen = [word.partition("=")[2] for word in rest if word.startswith("projection=")]
     method = "pca" if pca else "tsne" if tsne or not chosen else chosen[-1]
     words = [
-        *(f"{key}={literal(name)}" for key, name in zip(("run", "against"), names, strict=False)),
+        *(
+            f"{key}={hydra_literal(name)}"
+            for key, name in zip(("run", "against"), names, strict=False)
+        ),
         *([f"projection={method}"] if tsne or pca else []),
-        *(bare(word, method if isinstance(own.get(method), dict) else "", own) for word in rest),
+        *(
+            qualify_override(word, method if isinstance(own.get(method), dict) else "", own)
+            for word in rest
+        ),
         *(["json=true"] if json else []),
     ]
     launch("embed", words, cfg=cfg)
 
 
-@app.command(help=help_text.STYLIZE, no_args_is_help=True)
+@app.command(help=help_text.STYLIZE_HELP, no_args_is_help=True)
 def stylize(
-    given: StylizeWords = None,
-    time: Annotated[str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")] = "",
-    again: Annotated[str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")] = "",
-    score: Annotated[str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")] = "",
-    download: Annotated[bool, typer.Option("--download", help="Fetch weights where there are none.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
-    json: Json = False,
-    cfg: Cfg = "",
-    debug: Debug = False,
+    arguments: StylizeArgs = None,
+    time: Annotated[
+        str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")
+    ] = "",
+    again: Annotated[
+        str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")
+    ] = "",
+    score: Annotated[
+        str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")
+    ] = "",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch weights where there are none.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
+    ] = False,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
 ) -> None:
-    names, rest = split(given)
-    if not cfg and (missing := [name for name in names if not exists(Path(name))]):  # said at once, without torch
-        raise CnnlabError(f"no picture {plain(missing[0])}")
+    names, rest = split_arguments(arguments)
+    if not cfg and (
+        missing := [name for name in names if not path_exists(Path(name))]
+    ):  # said at once, without torch
+        raise CnnlabError(f"no picture {printable(missing[0])}")
     # Threads that wait awake make it many times slower on busy cores; awake for so short a while they cost nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "again": again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
     words = [
-        *([f"content={literal(names[0])}"] if names else []),
-        *([f"styles=[{','.join(map(literal, names[1:]))}]"] if names[1:] else []),
-        *(nested(word) for word in rest),
-        *(f"{key}={literal(value)}" for key, value in texts.items() if value),
+        *([f"content={hydra_literal(names[0])}"] if names else []),
+        *([f"styles=[{','.join(map(hydra_literal, names[1:]))}]"] if names[1:] else []),
+        *(qualify_style_override(word) for word in rest),
+        *(f"{key}={hydra_literal(value)}" for key, value in texts.items() if value),
         *(f"{key}=true" for key, on in flags.items() if on),
     ]
     launch("stylize", words, cfg=cfg)
 
 
-@app.command(help=help_text.PREDICT)
-def predict(given: PictureWords = None, format: Format = "table", cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(given)
-    pictures = ",".join(map(literal, names))
-    launch("predict", [f"pictures=[{pictures}]", f"format={literal(format)}", *rest], cfg=cfg)
+@app.command(help=help_text.PREDICT_HELP)
+def predict(
+    arguments: ImageArgs = None,
+    format: FormatOption = "table",
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(arguments)
+    pictures = ",".join(map(hydra_literal, names))
+    launch("predict", [f"pictures=[{pictures}]", f"format={hydra_literal(format)}", *rest], cfg=cfg)
 
 
-@app.command(help=help_text.BENCH)
-def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(overrides)
+@app.command(help=help_text.BENCH_HELP)
+def bench(
+    overrides: OverrideArgs = None,
+    profile: ProfileOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(overrides)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
     if profile and not any(word.startswith(("model=", "experiment=")) for word in rest):
@@ -205,38 +277,53 @@ def bench(overrides: Overrides = None, profile: Profile = False, cfg: Cfg = "", 
     if cfg or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
         launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
         return
-    os.environ.setdefault("CNNLAB_OFFLINE", "1")  # nobody asked for a model: nothing is fetched for one
-    for name in config.groups()["model"]:
+    os.environ.setdefault(
+        "CNNLAB_OFFLINE", "1"
+    )  # nobody asked for a model: nothing is fetched for one
+    for name in config.list_groups()["model"]:
         launch("bench", [*rest, f"model={name}", "brief=true"])
 
 
-@app.command(name="lr-find", help=help_text.LR_FIND)
-def lr_find(overrides: Overrides = None, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(overrides)
+@app.command(name="lr-find", help=help_text.LR_FIND_HELP)
+def lr_find(
+    overrides: OverrideArgs = None, cfg: CfgOption = "", debug: DebugOption = False
+) -> None:
+    names, rest = split_arguments(overrides)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
     launch("lr_find", rest, cfg=cfg)
 
 
-@app.command(help=help_text.DESCRIBE)
-def describe(given: RunWords = None, json: Json = False, cfg: Cfg = "", debug: Debug = False) -> None:
-    names, rest = split(given)
+@app.command(help=help_text.DESCRIBE_HELP)
+def describe(
+    arguments: RunArgs = None,
+    json: JsonOption = False,
+    cfg: CfgOption = "",
+    debug: DebugOption = False,
+) -> None:
+    names, rest = split_arguments(arguments)
     if len(names) > 1:
-        raise UsageError(f"describe takes one of conv, pool, growth or a run, not {', '.join(map(plain, names))}")
-    if names and names[0] in config.groups()["model"] and not exists(Path(names[0])):
+        raise UsageError(
+            f"describe takes one of conv, pool, growth or a run, not {', '.join(map(printable, names))}"
+        )
+    if names and names[0] in config.list_groups()["model"] and not path_exists(Path(names[0])):
         raise UsageError(f"{names[0]!r} is not a run; for a network say model={names[0]}")
     what = next((name for name in names if name in ("conv", "pool", "growth")), None)
     if what is None and (letters := [word for word in rest if re.match("[whdespk]=", word)]):
-        raise UsageError(f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool")
+        raise UsageError(
+            f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool"
+        )
     if what in ("conv", "pool"):
         others = ("+", "~", "json=", "outputs=", "drawing=")
         rest = [word if word.startswith(others) else f"+shape.{word}" for word in rest]
-    named = [f"what={what}" if what else f"run={literal(name)}" for name in names]
+    named = [f"what={what}" if what else f"run={hydra_literal(name)}" for name in names]
     launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
 @app.command()
-def runs(outputs: Outputs = "outputs", json: Json = False, debug: Debug = False) -> None:
+def runs(
+    outputs: OutputsOption = "outputs", json: JsonOption = False, debug: DebugOption = False
+) -> None:
     """List the runs there are, with their state and score."""
     from cnnlab.tasks import runs as task
 
@@ -253,9 +340,9 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every error that a user can cause is a line or two on stderr."""
-    if completion.answer_bash():
+    if completion.complete_bash_value():
         return
-    BEGAN.set(monotonic())
+    COMMAND_START.set(monotonic())
     try:
         app()
     except CnnlabError as error:
@@ -272,5 +359,5 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        print(f"cnnlab: {told(error)}", file=sys.stderr)
+        print(f"cnnlab: {format_error(error)}", file=sys.stderr)
         sys.exit(1)

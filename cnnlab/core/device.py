@@ -30,15 +30,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """A device in words: `cuda:0 (NVIDIA H200)`, `cpu (2 threads, AMD EPYC)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     count = torch.get_num_threads()
-    return f"{device} ({count} thread{'s' * (count != 1)}, {processor()})"
+    return f"{device} ({count} thread{'s' * (count != 1)}, {get_cpu_name()})"
 
 
-def processor() -> str:
+def get_cpu_name() -> str:
     """The processor's name, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -49,7 +49,7 @@ def processor() -> str:
 
 
 @contextmanager
-def threads(count: int | None) -> Iterator[None]:
+def use_threads(count: int | None) -> Iterator[None]:
     """Within it torch computes with `count` threads of the CPU; None leaves it as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
@@ -60,12 +60,15 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
+def use_deterministic_algorithms(device: torch.device) -> Iterator[None]:
     """Within it a GPU adds numbers up in the same order each time, where torch knows how; a CPU always does."""
     if device.type != "cuda":
         yield
         return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -75,7 +78,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def whole_float32() -> Iterator[None]:
+def disable_tf32() -> Iterator[None]:
     """Within it a GPU's convolutions of float32 are of float32, and not of TF32's ten bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

@@ -14,29 +14,29 @@ from urllib.request import Request, urlopen
 
 import torch
 
-from cnnlab.core.errors import CnnlabError, Unwritable, reason
-from cnnlab.core.lock import Lock
+from cnnlab.core.errors import CnnlabError, WriteFailed, summarize_error
+from cnnlab.core.lock import FolderLock
 from cnnlab.core.progress import Progress
 
 TIMEOUT_S = 20.0  # without an answer, or with less than SLOWEST bytes a second
 
 
-SLOWEST = 1000
+MIN_BYTES_PER_S = 1000
 
 
-TRIES = 4  # of one address, in a row, that bring less than STRIDE bytes
+MAX_FAILED_ATTEMPTS = 4  # of one address, in a row, that bring less than STRIDE bytes
 
 
-STRIDE = 1_000_000
+MIN_ATTEMPT_BYTES = 1_000_000
 
 
-class Damaged(Exception):
+class CorruptDownload(Exception):
     """What was fetched is not what was published."""
 
 
 def fetch(
     name: str, addresses: Sequence[str], folder: Path, wanted: Sequence[str], unpack: Callable[[Path], object], *,
-    most: int, timeout_s: float = TIMEOUT_S,
+    max_bytes: int, timeout_s: float = TIMEOUT_S,
 ) -> None:  # fmt: skip
     """Make the files `wanted` in `folder` from the file `name`, which is looked for below each address in turn,
     CNNLAB_MIRROR first where it is set. `unpack` is given the fetched file, of at most so many bytes, and puts what is
@@ -45,8 +45,8 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unwritable(folder, error) from error
-    with alone(folder):
+        raise WriteFailed(folder, error) from error
+    with lock_download_folder(folder):
         if all((folder / one).exists() for one in wanted):
             return
         if os.environ.get("CNNLAB_OFFLINE"):
@@ -55,35 +55,41 @@ def fetch(
         for base in [mirror, *addresses] if mirror else addresses:
             address = f"{base.rstrip('/')}/{name}"
             try:
-                bring_good(address, folder / f".{name}.part", unpack, most, timeout_s)
+                download_and_unpack(address, folder / f".{name}.part", unpack, max_bytes, timeout_s)
                 return
-            except (OSError, HTTPException, ValueError, Damaged) as error:
-                said.append(f"{urlsplit(address).hostname or address}: {in_words(error)}")
+            except (OSError, HTTPException, ValueError, CorruptDownload) as error:
+                said.append(
+                    f"{urlsplit(address).hostname or address}: {format_network_error(error)}"
+                )
         raise CnnlabError("; ".join(said))
 
 
-def in_words(error: Exception) -> str:
+def format_network_error(error: Exception) -> str:
     """An error of the network's; urllib hides the system's within its own."""
     inner = getattr(error, "reason", None)
-    return reason(inner) if isinstance(inner, Exception) else reason(error)
+    return summarize_error(inner) if isinstance(inner, Exception) else summarize_error(error)
 
 
-def alone(folder: Path) -> Lock:
+def lock_download_folder(folder: Path) -> FolderLock:
     """The lock on a folder, waited for."""
-    lock = Lock(folder)
-    if not lock.take(wait=False):
-        print(f"another process downloads into {folder}; waiting for it", file=sys.stderr, flush=True)
-        lock.take(wait=True)
+    lock = FolderLock(folder)
+    if not lock.acquire(blocking=False):
+        print(
+            f"another process downloads into {folder}; waiting for it", file=sys.stderr, flush=True
+        )
+        lock.acquire(blocking=True)
     return lock
 
 
-def bring_good(address: str, part: Path, unpack: Callable[[Path], object], most: int, timeout_s: float) -> None:
+def download_and_unpack(
+    address: str, part: Path, unpack: Callable[[Path], object], most: int, timeout_s: float
+) -> None:
     """Fetch and unpack. A file that was put together from several requests, and is damaged, is begun again once."""
     for last in (False, True):
-        whole = bring(address, part, most, timeout_s)
+        whole = download_with_retries(address, part, most, timeout_s)
         try:
             unpack(part)
-        except Damaged:
+        except CorruptDownload:
             part.unlink()
             if whole or last:
                 raise
@@ -92,15 +98,15 @@ def bring_good(address: str, part: Path, unpack: Callable[[Path], object], most:
             return
 
 
-def bring(address: str, part: Path, most: int, timeout_s: float) -> bool:
+def download_with_retries(address: str, part: Path, most: int, timeout_s: float) -> bool:
     """Bring `part` to its full length, from where it is, by as many requests as it takes; whether one did it all."""
     progress, failed, whole = Progress(sys.stderr), 0, not part.exists()
     print(f"downloading {address} to {part.parent}", file=sys.stderr, flush=True)
     try:
         while True:
-            before = length(part)
+            before = file_size(part)
             try:
-                if transfer(address, part, most, timeout_s, progress):
+                if download_once(address, part, most, timeout_s, progress):
                     return whole
                 error: Exception = ConnectionError("the connection broke off")
             except HTTPError as refused:
@@ -111,17 +117,19 @@ def bring(address: str, part: Path, most: int, timeout_s: float) -> bool:
                 part.unlink()  # it is longer than the whole
             except (OSError, HTTPException) as broken:
                 error = broken
-            whole = whole and not length(part)
-            failed = 0 if length(part) - before >= STRIDE else failed + 1
-            if failed == TRIES:
+            whole = whole and not file_size(part)
+            failed = 0 if file_size(part) - before >= MIN_ATTEMPT_BYTES else failed + 1
+            if failed == MAX_FAILED_ATTEMPTS:
                 raise error
     finally:
         progress.end()
 
 
-def transfer(address: str, part: Path, most: int, timeout_s: float, progress: Progress) -> bool:
+def download_once(
+    address: str, part: Path, most: int, timeout_s: float, progress: Progress
+) -> bool:
     """One request, which goes on at the end of `part` where the server can; whether all has come."""
-    have = length(part)
+    have = file_size(part)
     headers = {"User-Agent": "cnnlab", "Accept-Encoding": "identity"}
     request = Request(address, headers=headers | ({"Range": f"bytes={have}-"} if have else {}))
     with urlopen(request, timeout=timeout_s) as answer:
@@ -134,20 +142,26 @@ def transfer(address: str, part: Path, most: int, timeout_s: float, progress: Pr
             with part.open("r+b" if start else "wb") as file:
                 file.truncate(start)
                 file.seek(start)
-                pour(
+                copy_response(
                     answer,
                     file,
                     most,
                     timeout_s,
-                    lambda now, speed: progress.show(how_far(now, total, speed), keep=False),
+                    lambda now, speed: progress.show(
+                        format_download_progress(now, total, speed), keep=False
+                    ),
                 )
         except PermissionError as error:
-            raise Unwritable(part, error) from error
-    return total is None or length(part) == total
+            raise WriteFailed(part, error) from error
+    return total is None or file_size(part) == total
 
 
-def pour(
-    answer: HTTPResponse, file: BinaryIO, most: int, timeout_s: float, tell: Callable[[int, float], object]
+def copy_response(
+    answer: HTTPResponse,
+    file: BinaryIO,
+    most: int,
+    timeout_s: float,
+    tell: Callable[[int, float], object],
 ) -> None:
     """The answer's bytes into a file; raises TimeoutError where they only trickle, and Unwritable for a full disk."""
     began = mark = monotonic()
@@ -156,32 +170,36 @@ def pour(
         try:
             file.write(blob)
         except OSError as error:
-            raise Unwritable(Path(file.name), error) from error
+            raise WriteFailed(Path(file.name), error) from error
         now, at = monotonic(), file.tell()
         if at > most:
             raise ValueError(f"more than {most:,} bytes, and no end")
         if now - mark > timeout_s:
-            if at - seen < SLOWEST * timeout_s:
+            if at - seen < MIN_BYTES_PER_S * timeout_s:
                 raise TimeoutError(f"only {at - seen:,} bytes in {timeout_s:g} s")
             mark, seen = now, at
         tell(at, (at - first) / max(now - began, 1e-3))
 
 
-def how_far(now: int, total: int | None, speed: float) -> str:
+def format_download_progress(now: int, total: int | None, speed: float) -> str:
     of = f"{now / total:4.0%} of {total / 1e6:.1f} MB" if total else f"{now / 1e6:.1f} MB"
     return f"{of}, {speed / 1e6:.1f} MB/s"
 
 
-def length(path: Path) -> int:
+def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def checkpoints() -> Path:
+def torch_hub_folder() -> Path:
     """Where torch keeps the weights that it fetches."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def sound(path: Path, file: str) -> bool:
+def has_valid_checksum(path: Path, file: str) -> bool:
     """Whether a file's SHA-256 begins as the end of its published name says."""
     with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest().startswith(Path(file).stem.rpartition("-")[2])
+        return (
+            hashlib.file_digest(opened, "sha256")
+            .hexdigest()
+            .startswith(Path(file).stem.rpartition("-")[2])
+        )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from cnnlab.core.quoting import plain
+from cnnlab.core.quoting import printable
 
 
 class CnnlabError(Exception):
@@ -19,15 +19,15 @@ class UsageError(CnnlabError):
     exit_code = 2
 
 
-class NotHere(CnnlabError):
+class DataUnavailable(CnnlabError):
     """Data that are not on this machine, and could not be fetched."""
 
 
-class Unwritable(CnnlabError):
+class WriteFailed(CnnlabError):
     """A disk is full, or a folder may not be written to."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        super().__init__(f"cannot write {plain(str(path))}: {reason(error)}")
+        super().__init__(f"cannot write {printable(str(path))}: {summarize_error(error)}")
 
 
 class Stopped(CnnlabError):
@@ -39,25 +39,27 @@ class Stopped(CnnlabError):
         self.exit_code = 128 + signal
 
 
-def reason(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """An error of somebody else's in a few words: what the system says, or its first line, or its kind."""
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )
 
 
-def told(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """An error as a user is told of it; one that nobody foresaw with its kind, on one line."""
     if isinstance(error, CnnlabError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)"
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
+def suggest_nearest(name: str, choices: Iterable[str]) -> str:
     """`; did you mean X?` for the choice that looks most like `name`, or nothing."""
     close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def not_one_of(what: str, name: str, choices: Iterable[str]) -> str:
+def format_unknown_choice(what: str, name: str, choices: Iterable[str]) -> str:
     """A message that names what is wrong and offers what there is."""
     known = sorted(choices)
-    return f"{what} {name!r} is not one of {', '.join(known) or '(none)'}{nearest(name, known)}"
+    return f"{what} {name!r} is not one of {', '.join(known) or '(none)'}{suggest_nearest(name, known)}"

@@ -6,59 +6,64 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-HELD: set[int] = set()
+HELD_HANDLES: set[int] = set()
 
 
-def forget() -> None:
+def close_inherited_locks() -> None:
     """A forked child shares its parent's locks, and would keep them past the parent's death."""
-    for handle in HELD:
+    for handle in HELD_HANDLES:
         os.close(handle)
-    HELD.clear()
+    HELD_HANDLES.clear()
 
 
-os.register_at_fork(after_in_child=forget)
+os.register_at_fork(after_in_child=close_inherited_locks)
 
 
-class Lock:
+class FolderLock:
     """On `folder`, which must be there; nothing is written. Where a file system knows no such locks (some networked
     ones), it is always free."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.handle = folder, -1
 
-    def take(self, *, wait: bool) -> bool:
+    def acquire(self, *, blocking: bool) -> bool:
         """Whether it was free; `wait`: until it is."""
         self.handle = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(self.handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(self.handle, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(self.handle)
             return False
         except OSError:
             pass
-        HELD.add(self.handle)
+        HELD_HANDLES.add(self.handle)
         return True
 
     def release(self) -> None:
         """Let others have it."""
-        if self.handle in HELD:
-            HELD.discard(self.handle)
+        if self.handle in HELD_HANDLES:
+            HELD_HANDLES.discard(self.handle)
             os.close(self.handle)
 
-    def __enter__(self) -> "Lock":
-        if self.handle not in HELD:
-            self.take(wait=True)
+    def __enter__(self) -> "FolderLock":
+        if self.handle not in HELD_HANDLES:
+            self.acquire(blocking=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.release()
 
 
-def locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether some process, this one included, holds the lock on a folder."""
-    lock = Lock(folder)
+    lock = FolderLock(folder)
     with suppress(OSError):
-        if not lock.take(wait=False):
+        if not lock.acquire(blocking=False):
             return True
         lock.release()
     return False

@@ -7,28 +7,31 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-MMAP_THRESHOLD, SMALL = -3, 1 << 20  # glibc's number for it, and bytes
-UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-GROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1 << 20  # glibc's number for it, and bytes
+BYTE_UNIT_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+CGROUP_ROOT, PROCESS_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # By the kind of group, as OWN names it: version 2 names none.
-FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
-CACHES = ("inactive_file", "active_file")
+CGROUP_FILES = {
+    "": ("memory.max", "memory.current"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
+RECLAIMABLE_CACHES = ("inactive_file", "active_file")
 
 
-def bytes_of(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """`4GB`, `1.5GiB`, `800M`, `4e9` -> bytes, k = 1000 and ki = 1024. Raises ValueError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
     if not found or not 0 < (number := float(found[1])) < 1e18:
         raise ValueError(f"memory_limit must be like 4GB or 800MB, not {text!r}")
-    return int(number * (1024 if found[3] else 1000) ** UNITS[found[2].lower()])
+    return int(number * (1024 if found[3] else 1000) ** BYTE_UNIT_EXPONENTS[found[2].lower()])
 
 
-def words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Bytes -> `3.2 GB`, `800 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def used(device: torch.device) -> int:
+def get_used_memory(device: torch.device) -> int:
     """Bytes that this process has of a device's memory; of the CPU's, resident."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
@@ -39,7 +42,7 @@ def used(device: torch.device) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def free(device: torch.device) -> int:
+def get_free_memory(device: torch.device) -> int:
     """Bytes that it could have beside those."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -48,45 +51,54 @@ def free(device: torch.device) -> int:
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     import psutil
 
-    return min([int(psutil.virtual_memory().available), *within_group()])
+    return min([int(psutil.virtual_memory().available), *list_cgroup_headroom()])
 
 
-def within_group() -> list[int]:
+def list_cgroup_headroom() -> list[int]:
     """What the control groups that this process is in, a container's or a job's, leave it; files of the disk that they
     keep in memory would go."""
-    return [rest for place, files in groups() if (rest := left(place, *files)) is not None]
+    return [
+        rest
+        for place, files in find_cgroups()
+        if (rest := read_cgroup_headroom(place, *files)) is not None
+    ]
 
 
-def groups() -> list[tuple[Path, tuple[str, str]]]:
+def find_cgroups() -> list[tuple[Path, tuple[str, str]]]:
     """The folders that tell of them, the innermost first, and the names of limit and usage (Linux, both versions)."""
     found = list[tuple[Path, tuple[str, str]]]()
     with suppress(OSError, ValueError):
-        for line in OWN.read_text().splitlines():
+        for line in PROCESS_CGROUPS.read_text().splitlines():
             _, kinds, path = line.split(":", 2)
-            if kinds in FILES:
+            if kinds in CGROUP_FILES:
                 inner = PurePosixPath(path)
-                found += [(GROUP / kinds / str(one).lstrip("/"), FILES[kinds]) for one in (inner, *inner.parents)]
+                found += [
+                    (CGROUP_ROOT / kinds / str(one).lstrip("/"), CGROUP_FILES[kinds])
+                    for one in (inner, *inner.parents)
+                ]
     return found
 
 
-def left(place: Path, limit: str, usage: str) -> int | None:
+def read_cgroup_headroom(place: Path, limit: str, usage: str) -> int | None:
     """Bytes that a group may still have; None where it says nothing, or has no limit."""
     with suppress(OSError, ValueError):  # no such file, or "max"
         rest = int((place / limit).read_text()) - int((place / usage).read_text())
         said = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
-        return rest + sum(int(said.get(f"total_{kind}", said.get(kind, 0))) for kind in CACHES)
+        return rest + sum(
+            int(said.get(f"total_{kind}", said.get(kind, 0))) for kind in RECLAIMABLE_CACHES
+        )
     return None
 
 
-def hand_back() -> None:
+def release_cached() -> None:
     """Give the system what was freed and is still held, where the C library can (glibc), and a GPU its cache."""
     torch.cuda.empty_cache()  # nothing, where CUDA was not begun
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def keep_nothing() -> None:
+def release_immediately() -> None:
     """From now on give it back as soon as it is freed, but for what is small (glibc). Kept, as it is otherwise up to 32
     MB, it is in pieces of which the next ones need not fit into any; but fresh pages cost time."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, SMALL)
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

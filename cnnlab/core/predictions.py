@@ -4,20 +4,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError, reason
-from cnnlab.core.files import write_whole
-from cnnlab.core.quoting import plain
+from cnnlab.core.errors import CnnlabError, summarize_error
+from cnnlab.core.files import write_atomically
+from cnnlab.core.quoting import printable
 
 
-def write_answers(path: Path, logits: Tensor, labels: Tensor) -> None:
+def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
     """(N, K) logits and (N,) labels as one safetensors file: what every score follows from."""
     from safetensors.torch import save_file
 
     tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
-    write_whole(path, lambda part: save_file(tensors, part))
+    write_atomically(path, lambda part: save_file(tensors, part))
 
 
-def read_answers(path: Path) -> tuple[Tensor, Tensor]:
+def read_predictions(path: Path) -> tuple[Tensor, Tensor]:
     """What `write_answers` wrote. Raises CnnlabError for what it did not."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -28,5 +28,7 @@ def read_answers(path: Path) -> tuple[Tensor, Tensor]:
         if logits.ndim != 2 or labels.shape != logits.shape[:1]:
             raise KeyError(f"logits of {tuple(logits.shape)} and labels of {tuple(labels.shape)}")
     except (OSError, KeyError, SafetensorError) as error:
-        raise CnnlabError(f"{path} does not hold logits and labels: {plain(reason(error))}") from error
+        raise CnnlabError(
+            f"{path} does not hold logits and labels: {printable(summarize_error(error))}"
+        ) from error
     return logits, labels

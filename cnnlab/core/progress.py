@@ -5,10 +5,12 @@ import sys
 from contextvars import ContextVar
 from typing import TextIO
 
-BEGAN: ContextVar[float] = ContextVar("BEGAN")  # when the command began, on the monotonic clock
+COMMAND_START: ContextVar[float] = ContextVar(
+    "COMMAND_START"
+)  # when the command began, on the monotonic clock
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people read them: `7:05`, `1:02:09`."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
@@ -21,19 +23,19 @@ class Progress:
     def __init__(self, stream: TextIO | None = None) -> None:
         """`stream`: where the line is, stdout unless given."""
         self.stream = stream or sys.stdout
-        self.live, self.shown = self.stream.isatty(), False
+        self.is_live, self.has_live_line = self.stream.isatty(), False
 
     def show(self, line: str, *, keep: bool) -> None:
         """Show where things stand, cut to the terminal's width."""
-        if self.live:
+        if self.is_live:
             self.stream.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
             self.stream.flush()
-            self.shown = True
+            self.has_live_line = True
         elif keep:
             print(line, file=self.stream, flush=True)
 
     def end(self) -> None:
         """Leave the last line standing."""
-        if self.shown:
+        if self.has_live_line:
             self.stream.write("\n")
-            self.shown = False
+            self.has_live_line = False

@@ -8,21 +8,23 @@ from typing import Any
 import yaml
 
 from cnnlab.core import checkpoint
-from cnnlab.core.errors import CnnlabError, UsageError, nearest
-from cnnlab.core.files import exists, read_json
-from cnnlab.core.lock import locked
+from cnnlab.core.errors import CnnlabError, UsageError, suggest_nearest
+from cnnlab.core.files import path_exists, read_json
+from cnnlab.core.lock import is_locked
 
-STATES = ("running", "finished", "interrupted", "failed")
+RUN_STATES = ("running", "finished", "interrupted", "failed")
 
 
-def run_folders(outputs: Path) -> list[Path]:
+def list_runs(outputs: Path) -> list[Path]:
     """Every run below `outputs`/train, a sweep's among them, oldest first by name; a sweep's by number."""
-    found = (path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json"))
+    found = (
+        path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json")
+    )
     return sorted(found, key=lambda folder: (folder.parent / folder.name.zfill(6), folder))
 
 
 def is_run(folder: Path) -> bool:
-    return exists(folder / "state.json") or exists(folder / "checkpoints")
+    return path_exists(folder / "state.json") or path_exists(folder / "checkpoints")
 
 
 def find_run(name: str, outputs: Path) -> Path:
@@ -33,54 +35,66 @@ def find_run(name: str, outputs: Path) -> Path:
     """
     path = Path(name)
     if name == "last":
-        saved = [folder for folder in run_folders(outputs) if checkpoint.steps(folder / "checkpoints")]
+        saved = [
+            folder
+            for folder in list_runs(outputs)
+            if checkpoint.list_checkpoint_steps(folder / "checkpoints")
+        ]
         if not saved:
-            raise UsageError(f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one")
+            raise UsageError(
+                f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one"
+            )
         return max(saved, key=lambda folder: ((folder / "state.json").stat().st_mtime_ns, folder))
     if path.name == "best":
         if name == "best":
-            return best_of(newest_sweep(outputs))
-        return best_of(path.parent if exists(path.parent) else outputs / "train" / path.parent)
+            return find_best_run(find_newest_sweep(outputs))
+        return find_best_run(
+            path.parent if path_exists(path.parent) else outputs / "train" / path.parent
+        )
     if is_run(path):
         return path
     below = outputs / "train" / name
     if is_run(below):
         return below
-    if exists(path) and path.is_dir():
-        raise UsageError(f"{name} is not a run's folder{hint(path)}")
-    known = [str(folder) for folder in run_folders(outputs)]
-    raise UsageError(f"no run {name}{nearest(name, known) or ';'} `cnnlab runs` lists what there is")
+    if path_exists(path) and path.is_dir():
+        raise UsageError(f"{name} is not a run's folder{suggest_runs_inside(path)}")
+    known = [str(folder) for folder in list_runs(outputs)]
+    raise UsageError(
+        f"no run {name}{suggest_nearest(name, known) or ';'} `cnnlab runs` lists what there is"
+    )
 
 
-def hint(path: Path) -> str:
+def suggest_runs_inside(path: Path) -> str:
     """What a folder that is no run might be meant for."""
     runs = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and is_run(folder))
     return f" but holds runs {', '.join(runs[:8])}: name one, or {path}/best" if runs else ""
 
 
-def newest_sweep(outputs: Path) -> Path:
-    sweeps = {folder.parent for folder in run_folders(outputs) if folder.parent.name != "train"}
+def find_newest_sweep(outputs: Path) -> Path:
+    sweeps = {folder.parent for folder in list_runs(outputs) if folder.parent.name != "train"}
     if not sweeps:
         raise UsageError(f"no sweep below {outputs}/train; `cnnlab train -m seed=1,2,3` makes one")
     return max(sweeps)
 
 
-def best_of(sweep: Path) -> Path:
+def find_best_run(sweep: Path) -> Path:
     """The run of a sweep with the highest validation accuracy, by its last checkpoint."""
     scored = [
-        (info.validation, info.folder) for info in map(summary, run_folders_in(sweep)) if info.validation is not None
+        (info.validation, info.folder)
+        for info in map(read_run_summary, list_runs_in(sweep))
+        if info.validation is not None
     ]
     if not scored:
         raise UsageError(f"{sweep} holds no run with a validation score")
     return max(scored, key=lambda pair: pair[0])[1]
 
 
-def run_folders_in(sweep: Path) -> list[Path]:
+def list_runs_in(sweep: Path) -> list[Path]:
     return sorted(path.parent for path in sweep.glob("*/state.json"))
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """What a listing says of a run; accuracies between 0 and 1, None where there is none yet."""
 
     folder: Path
@@ -91,7 +105,7 @@ class Summary:
     test: float | None
 
 
-def summary(folder: Path) -> Summary:
+def read_run_summary(folder: Path) -> RunSummary:
     """Read a run's few words; what is missing or unreadable is left out rather than an error."""
     try:
         config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -99,28 +113,39 @@ def summary(folder: Path) -> Summary:
         config = {}
     config = config if isinstance(config, dict) else {}
     step, validation = 0, None
-    for saved in reversed(checkpoint.steps(folder / "checkpoints")):
+    for saved in reversed(checkpoint.list_checkpoint_steps(folder / "checkpoints")):
         with suppress(CnnlabError, KeyError, TypeError, ValueError):
-            record = checkpoint.read_record(checkpoint.path_at(folder / "checkpoints", saved))
+            record = checkpoint.read_record(
+                checkpoint.checkpoint_path(folder / "checkpoints", saved)
+            )
             step = max(step, int(record["step"]))
-            validation = float(record["validation"]["accuracy"])  # none where a signal stopped it within an epoch
+            validation = float(
+                record["validation"]["accuracy"]
+            )  # none where a signal stopped it within an epoch
             break
     test = None
     with suppress(KeyError, TypeError, ValueError):
         test = float(read_json(folder / "result.json")["test"]["accuracy"])
-    return Summary(folder, part(config, "model"), part(config, "dataset"), step, validation, test)
+    return RunSummary(
+        folder,
+        get_component_name(config, "model"),
+        get_component_name(config, "dataset"),
+        step,
+        validation,
+        test,
+    )
 
 
-def part(config: dict[str, Any], group: str) -> str:
+def get_component_name(config: dict[str, Any], group: str) -> str:
     value = config.get(group)
     return str(value.get("name", "?")) if isinstance(value, dict) else "?"
 
 
-def run_state(folder: Path) -> str:
+def read_run_state(folder: Path) -> str:
     """running, finished, interrupted or failed; a run whose process is gone without a word was interrupted."""
     state = read_json(folder / "state.json")
-    if not isinstance(state, dict) or state.get("state") not in STATES:
+    if not isinstance(state, dict) or state.get("state") not in RUN_STATES:
         return "interrupted"
-    if state["state"] == "running" and not locked(folder):
+    if state["state"] == "running" and not is_locked(folder):
         return "interrupted"
     return str(state["state"])

@@ -8,10 +8,10 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def end_with_parent(kind: signal.Signals) -> None:
+def set_parent_death_signal(kind: signal.Signals) -> None:
     """Let the system send this process a signal when its parent ends, however it ends, or the thread of it that began
     this process does; where the system can."""
     if sys.platform == "linux":
@@ -19,7 +19,7 @@ def end_with_parent(kind: signal.Signals) -> None:
             ctypes.CDLL(None).prctl(1, kind)  # PR_SET_PDEATHSIG
 
 
-class Signals:
+class SignalRecorder:
     """Within it, the first SIGINT or SIGTERM is noted in `asked`; a second of its kind ends the process at once.
 
     A signal that is ignored, as under nohup, stays so. Outside the main thread, where Python has no signals, nothing is
@@ -27,20 +27,29 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
-        self.before: dict[int, Any] = {}
+        self.received: int | None = None
+        self.previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "Signals":
+    def __enter__(self) -> "SignalRecorder":
         if threading.current_thread() is threading.main_thread():
-            heard = [number for number in WATCHED if signal.getsignal(number) is not signal.SIG_IGN]
-            self.before = {number: signal.signal(number, self.note) for number in heard}
+            heard = [
+                number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+            ]
+            self.previous_handlers = {
+                number: signal.signal(number, self.record_signal) for number in heard
+            }
         return self
 
-    def note(self, number: int, frame: FrameType | None) -> None:
+    def record_signal(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal, and let the next one through."""
-        self.asked = number
+        self.received = number
         signal.signal(number, signal.SIG_DFL)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self.before.items():
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlab.core.files import write_text, write_whole
+from cnnlab.core.files import write_atomically, write_text
 from cnnlab.core.image import save_png
-from cnnlab.core.quoting import plain
+from cnnlab.core.quoting import printable
 
 
 def write_projector(
-    folder: Path, points: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[str]], sheet: np.ndarray, tile: int
+    folder: Path,
+    points: Mapping[str, np.ndarray],
+    columns: Mapping[str, Sequence[str]],
+    sheet: np.ndarray,
+    tile: int,
 ) -> None:
     """Named sets of (N, D) points of the same N pictures, the first shown first; columns of N words; a sheet of their
     pictures, each `tile` pixels wide and high, row by row. Below `folder`, which TensorBoard is given."""
@@ -21,15 +25,17 @@ def write_projector(
     place = folder / "projector"
     place.mkdir(exist_ok=True)
     rows = zip(*columns.values(), strict=True)
-    lines = ["\t".join(columns), *("\t".join(map(plain, row)) for row in rows)]
+    lines = ["\t".join(columns), *("\t".join(map(printable, row)) for row in rows)]
     write_text(place / "pictures.tsv", "\n".join(lines) + "\n")
     save_png(place / "sprite.png", sheet)
     config = ProjectorConfig()
     for number, (name, array) in enumerate(points.items()):
         file = f"projector/{number}.bytes"
-        array = np.pad(array, ((0, 0), (0, max(0, 3 - array.shape[1]))))  # of fewer axes it draws nothing
+        array = np.pad(
+            array, ((0, 0), (0, max(0, 3 - array.shape[1])))
+        )  # of fewer axes it draws nothing
         blob = np.ascontiguousarray(array, dtype="<f4").tobytes()
-        write_whole(folder / file, lambda part, blob=blob: part.write_bytes(blob))  # type: ignore[misc]
+        write_atomically(folder / file, lambda part, blob=blob: part.write_bytes(blob))  # type: ignore[misc]
         one = config.embeddings.add(tensor_name=name, tensor_path=file)
         one.tensor_shape.extend(array.shape)
         one.metadata_path = "projector/pictures.tsv"

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.schema import call, pick
+from cnnlab.core.schema import call_checked, get_registered
 from cnnlab.data import geometric, mixup, photometric
-from cnnlab.data.counter_rng import Draws
-from cnnlab.data.operation import Mix, Op, as_float, either
+from cnnlab.data.counter_rng import CounterRNG
+from cnnlab.data.operation import MixOp, Op, as_float, select_per_image
 
-OPS: dict[str, Callable[..., Op | Mix]] = {
+OPERATIONS: dict[str, Callable[..., Op | MixOp]] = {
     "affine": geometric.affine,
     "alternating_flip": geometric.alternating_flip,
     "brightness": photometric.brightness,
@@ -41,30 +41,33 @@ OPS: dict[str, Callable[..., Op | Mix]] = {
     "views": geometric.views,
     "whiten": photometric.whiten,
 }
-LAST = ("whiten", "normalize")  # in this order, after all else, wherever they are named
+NORMALIZING_OPERATIONS = (
+    "whiten",
+    "normalize",
+)  # in this order, after all else, wherever they are named
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """An operation in a pipeline, under its name, done to each picture with a probability; None: to all."""
 
     name: str
-    op: Op | Mix
+    op: Op | MixOp
     probability: float | None
 
     @property
-    def random(self) -> bool:
-        return self.op.numbers > 0 or self.probability is not None
+    def is_random(self) -> bool:
+        return self.op.num_draws > 0 or self.probability is not None
 
-    def numbers(self, x: Tensor, draws: Draws | None) -> Tensor:
+    def draw_uniforms(self, x: Tensor, draws: CounterRNG | None) -> Tensor:
         """(N, the operation's count) uniform numbers."""
-        if draws is None or not self.op.numbers:
+        if draws is None or not self.op.num_draws:
             return torch.empty(len(x), 0, device=x.device)
-        if isinstance(self.op, Op) and self.op.alternating:
-            return draws.alternating(self.name)
-        return draws.uniform(self.name, self.op.numbers)
+        if isinstance(self.op, Op) and self.op.is_alternating:
+            return draws.alternating_uniform(self.name)
+        return draws.uniform(self.name, self.op.num_draws)
 
-    def chosen(self, draws: Draws) -> Tensor | None:
+    def draw_mask(self, draws: CounterRNG) -> Tensor | None:
         """(N,) of which pictures it is done to; None for all."""
         if self.probability is None:
             return None
@@ -77,89 +80,121 @@ class Pipeline:
 
     def __init__(self, spec: Mapping[str, Any], where: str) -> None:
         """Raises UsageError, naming `where`, for an operation or a setting that there is not."""
-        rank = {name: place for place, name in enumerate(LAST, 1)}
+        rank = {name: place for place, name in enumerate(NORMALIZING_OPERATIONS, 1)}
         ordered = sorted(spec.items(), key=lambda item: rank.get(item[0], 0))
-        steps = [step(name, keys, where) for name, keys in ordered]
-        self.ops = [one for one in steps if isinstance(one.op, Op)]
-        self.mixes = [one for one in steps if isinstance(one.op, Mix)]
+        steps = [build_step(name, keys, where) for name, keys in ordered]
+        self.operation_steps = [one for one in steps if isinstance(one.op, Op)]
+        self.mix_steps = [one for one in steps if isinstance(one.op, MixOp)]
 
     @property
-    def random(self) -> list[str]:
+    def random_step_names(self) -> list[str]:
         """The names of operations that need draws."""
-        return [one.name for one in (*self.ops, *self.mixes) if one.random]
+        return [one.name for one in (*self.operation_steps, *self.mix_steps) if one.is_random]
 
     @property
-    def views(self) -> int:
+    def num_views(self) -> int:
         """How many pictures each becomes."""
-        return next((one.op.views for one in self.ops if isinstance(one.op, Op) and one.op.views > 1), 1)
+        return next(
+            (
+                one.op.num_views
+                for one in self.operation_steps
+                if isinstance(one.op, Op) and one.op.num_views > 1
+            ),
+            1,
+        )
 
-    def __call__(self, pictures: Tensor, draws: Draws | None = None) -> Tensor:
+    def __call__(self, pictures: Tensor, draws: CounterRNG | None = None) -> Tensor:
         """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError, as pictures do that are
         not uint8."""
         if pictures.dtype != torch.uint8:
             raise ValueError(f"pictures must be uint8, 0 to 255, not {pictures.dtype}")
-        return as_float(through(self.ops, pictures, draws))
+        return as_float(apply_steps(self.operation_steps, pictures, draws))
 
-    def shown(self, pictures: Tensor) -> Tensor:
+    def apply_before_normalize(self, pictures: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> (N, C, H', W') in 0..1 as they are before `whiten` and `normalize`; of several
         views the middle one. Nothing in the pipeline may be random."""
-        x = as_float(through([one for one in self.ops if one.name not in LAST], pictures, None))
-        middle = max((one.op.middle for one in self.ops if isinstance(one.op, Op)), default=0)
-        return x.unflatten(0, (-1, self.views))[:, middle]
+        x = as_float(
+            apply_steps(
+                [one for one in self.operation_steps if one.name not in NORMALIZING_OPERATIONS],
+                pictures,
+                None,
+            )
+        )
+        middle = max(
+            (one.op.center_view for one in self.operation_steps if isinstance(one.op, Op)),
+            default=0,
+        )
+        return x.unflatten(0, (-1, self.num_views))[:, middle]
 
-    def standardized(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """What `shown` gives -> what the network is given; gradients flow through it."""
-        return through([one for one in self.ops if one.name in LAST], x.clone(), None)
+        return apply_steps(
+            [one for one in self.operation_steps if one.name in NORMALIZING_OPERATIONS],
+            x.clone(),
+            None,
+        )
 
-    def mixed(self, x: Tensor, labels: Tensor, classes: int, draws: Draws) -> tuple[Tensor, Tensor]:
+    def mix(
+        self, x: Tensor, labels: Tensor, classes: int, draws: CounterRNG
+    ) -> tuple[Tensor, Tensor]:
         """Pictures that are through the pipeline, and their (N,) labels -> pictures made of two, and (N, classes)
         shares; untouched where nothing mixes. Each is mixed with the one before it in the batch, whose order is drawn.
         """
-        if not self.mixes:
+        if not self.mix_steps:
             return x, labels
         targets = F.one_hot(labels, classes).float()
-        for one in self.mixes:
-            assert isinstance(one.op, Mix)
-            mixed, share = one.op.apply(x, x.roll(1, 0), one.numbers(x, draws))
-            if (chosen := one.chosen(draws)) is not None:
-                mixed, share = either(chosen, mixed, x), torch.where(chosen, share, 1)
+        for one in self.mix_steps:
+            assert isinstance(one.op, MixOp)
+            mixed, share = one.op.apply(x, x.roll(1, 0), one.draw_uniforms(x, draws))
+            if (chosen := one.draw_mask(draws)) is not None:
+                mixed, share = select_per_image(chosen, mixed, x), torch.where(chosen, share, 1)
             x, targets = mixed, torch.lerp(targets.roll(1, 0), targets, share.unsqueeze(1))
         return x, targets
 
 
-def step(name: str, keys: Mapping[str, Any] | None, where: str) -> Step:
+def build_step(name: str, keys: Mapping[str, Any] | None, where: str) -> PipelineStep:
     """An operation by its name and keys; `probability` is a key of each. Raises UsageError."""
-    builder, path = pick(OPS, name, where), f"{where}.{name}"
+    builder, path = get_registered(OPERATIONS, name, where), f"{where}.{name}"
     given = {} if keys is None else keys
     if not isinstance(given, Mapping):
         raise UsageError(f"{path} must be a mapping of its keys, not {given!r}")
     own = {key: value for key, value in given.items() if key != "probability"}
-    op, probability = call(builder, own, path), given.get("probability")
+    op, probability = call_checked(builder, own, path), given.get("probability")
     if probability is None:
-        return Step(name, op, None)
-    if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability <= 1:
+        return PipelineStep(name, op, None)
+    if (
+        isinstance(probability, bool)
+        or not isinstance(probability, (int, float))
+        or not 0 <= probability <= 1
+    ):
         raise UsageError(f"{path}.probability must be between 0 and 1, not {probability!r}")
-    if isinstance(op, Op) and not op.optional:
-        raise UsageError(f"{path} changes the size of a picture, so it is done to all: it takes no probability")
-    return Step(name, op, probability)
+    if isinstance(op, Op) and not op.keeps_shape:
+        raise UsageError(
+            f"{path} changes the size of a picture, so it is done to all: it takes no probability"
+        )
+    return PipelineStep(name, op, probability)
 
 
-def through(steps: Sequence[Step], x: Tensor, draws: Draws | None) -> Tensor:
+def apply_steps(steps: Sequence[PipelineStep], x: Tensor, draws: CounterRNG | None) -> Tensor:
     """A batch through operations in order. Raises ValueError for a random one without draws."""
     for one in steps:
-        if one.random and draws is None:
+        if one.is_random and draws is None:
             raise ValueError(f"{one.name} is random: it has no place in augment.eval")
-        x = done(one, x, draws)
+        x = apply_step(one, x, draws)
     return x
 
 
-def done(one: Step, x: Tensor, draws: Draws | None) -> Tensor:
+def apply_step(one: PipelineStep, x: Tensor, draws: CounterRNG | None) -> Tensor:
     """A batch through one operation of a pipeline."""
     assert isinstance(one.op, Op)
-    if not one.op.moves:
+    if not one.op.supports_uint8:
         x = as_float(x)
-    chosen = one.chosen(draws) if draws is not None else None
+    chosen = one.draw_mask(draws) if draws is not None else None
     if chosen is None:
-        return one.op.apply(x, one.numbers(x, draws))
+        return one.op.apply(x, one.draw_uniforms(x, draws))
     # An operation may overwrite what it is given.
-    return either(chosen, one.op.apply(x if one.op.moves else x.clone(), one.numbers(x, draws)), x)
+    return select_per_image(
+        chosen,
+        one.op.apply(x if one.op.supports_uint8 else x.clone(), one.draw_uniforms(x, draws)),
+        x,
+    )

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.schema import Config, build, check
+from cnnlab.core.schema import Config, build_registered, check_keywords
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.counter_rng import Draws
-from cnnlab.data.dataset import PictureSet, Split, hold_out
+from cnnlab.data.counter_rng import CounterRNG
+from cnnlab.data.dataset import ImageSet, Split, hold_out
 from cnnlab.data.sources import SOURCES
 
 
@@ -24,27 +24,27 @@ class DataSettings:
     light_on_dark: bool
 
 
-def data_settings(dataset: Config) -> DataSettings:
+def parse_data_settings(dataset: Config) -> DataSettings:
     """The common keys of a `dataset` configuration. Raises UsageError."""
     own = {k: v for k, v in dataset.items() if k in DataSettings.__annotations__}
-    check(DataSettings, own, "dataset")
+    check_keywords(DataSettings, own, "dataset")
     return DataSettings(**own)
 
 
-def source_settings(dataset: Config) -> Config:
+def get_source_settings(dataset: Config) -> Config:
     """A `dataset` configuration without the common keys."""
     return {k: v for k, v in dataset.items() if k not in DataSettings.__annotations__}
 
 
-def load_pictures(dataset: Config, split: Split) -> PictureSet:
+def load_dataset(dataset: Config, split: Split) -> ImageSet:
     """The training or the test set that a `dataset` configuration names."""
-    return build(SOURCES, source_settings(dataset), "dataset", split)
+    return build_registered(SOURCES, get_source_settings(dataset), "dataset", split)
 
 
-def train_and_validation(dataset: Config) -> tuple[PictureSet, PictureSet]:
+def load_train_and_validation(dataset: Config) -> tuple[ImageSet, ImageSet]:
     """What is trained on, and what is validated with and never trained on."""
-    data = data_settings(dataset)
-    return hold_out(load_pictures(dataset, "train"), count=data.validation, seed=data.split_seed)
+    data = parse_data_settings(dataset)
+    return hold_out(load_dataset(dataset, "train"), count=data.validation, seed=data.split_seed)
 
 
 @dataclass(frozen=True)
@@ -64,33 +64,46 @@ class AugmentSettings:
     preview: bool
 
 
-def pipelines(augment: Config) -> Pipelines:
+def build_pipelines(augment: Config) -> Pipelines:
     """An `augment` configuration's two pipelines. Raises UsageError."""
-    check(AugmentSettings, augment, "augment")
-    made = Pipelines(Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval"))
-    if made.eval.random:
-        raise UsageError(f"augment.eval.{made.eval.random[0]} is random: it can only stand in augment.train")
-    if made.train.views > 1:
-        raise UsageError("augment.train.views would give a label several pictures: it can only stand in augment.eval")
+    check_keywords(AugmentSettings, augment, "augment")
+    made = Pipelines(
+        Pipeline(augment["train"], "augment.train"), Pipeline(augment["eval"], "augment.eval")
+    )
+    if made.eval.random_step_names:
+        raise UsageError(
+            f"augment.eval.{made.eval.random_step_names[0]} is random: it can only stand in augment.train"
+        )
+    if made.train.num_views > 1:
+        raise UsageError(
+            "augment.train.views would give a label several pictures: it can only stand in augment.eval"
+        )
     return made
 
 
-def input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def compute_input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(depth, height, width) of what the network sees, given the data set's. Raises UsageError."""
     try:
-        depth, height, width = pipeline(torch.zeros(1, *shape, dtype=torch.uint8, device="meta")).shape[1:]
+        depth, height, width = pipeline(
+            torch.zeros(1, *shape, dtype=torch.uint8, device="meta")
+        ).shape[1:]
     except ValueError as error:
         raise UsageError(f"augment.eval: {error}") from error
     return depth, height, width
 
 
-def check_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
+def check_pipeline_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
     """Raises UsageError where pictures to train on and to be judged by do not come out alike, or cannot be made."""
     try:
-        trained = made.train(torch.zeros(1, *shape, dtype=torch.uint8), Draws(0, 0, torch.zeros(1, dtype=torch.int64)))
+        trained = made.train(
+            torch.zeros(1, *shape, dtype=torch.uint8),
+            CounterRNG(0, 0, torch.zeros(1, dtype=torch.int64)),
+        )
     except ValueError as error:
         raise UsageError(f"augment.train: {error}") from error
-    judged = input_shape(made.eval, shape)
+    judged = compute_input_shape(made.eval, shape)
     if trained.shape[1:] != judged:
         one, other = ("x".join(map(str, size)) for size in (trained.shape[1:], judged))
-        raise UsageError(f"augment.train makes pictures of {one}, augment.eval of {other}: the network takes one size")
+        raise UsageError(
+            f"augment.train makes pictures of {one}, augment.eval of {other}: the network takes one size"
+        )

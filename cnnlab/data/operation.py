@@ -12,25 +12,27 @@ class Op:
     """(N, C, H, W) float pictures in [0, 1], which may be overwritten, and (N, `numbers`) uniform numbers in [0, 1)
     -> changed pictures."""
 
-    numbers: int
+    num_draws: int
     apply: Callable[[Tensor, Tensor], Tensor]
-    moves: bool = False  # only moves or replaces pixels: uint8 pictures as well, with the same outcome
-    optional: bool = True  # can be left out for some pictures of a batch: keeps the shape
-    alternating: bool = False  # its one number is not drawn anew but turns by a half each epoch
-    views: int = 1  # pictures that each becomes
-    middle: int = 0  # and which of them is the least moved
+    supports_uint8: bool = (
+        False  # only moves or replaces pixels: uint8 pictures as well, with the same outcome
+    )
+    keeps_shape: bool = True  # can be left out for some pictures of a batch: keeps the shape
+    is_alternating: bool = False  # its one number is not drawn anew but turns by a half each epoch
+    num_views: int = 1  # pictures that each becomes
+    center_view: int = 0  # and which of them is the least moved
 
 
 @dataclass(frozen=True)
-class Mix:
+class MixOp:
     """(N, C, H, W) pictures, (N, C, H, W) others and (N, `numbers`) uniform numbers -> pictures made of both, and the
     (N,) shares of the first in them."""
 
-    numbers: int
+    num_draws: int
     apply: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def either(chosen: Tensor, x: Tensor, other: Tensor) -> Tensor:
+def select_per_image(chosen: Tensor, x: Tensor, other: Tensor) -> Tensor:
     """The pictures of `x` where (N,) `chosen` is true, else those of `other`, copied whole: `torch.where` goes pixel by
     pixel, and takes a CPU four times as long."""
     at = torch.arange(len(x), device=x.device) + len(x) * ~chosen
@@ -42,6 +44,6 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
-def as_levels(x: Tensor) -> Tensor:
+def as_uint8(x: Tensor) -> Tensor:
     """Pictures as uint8, rounded to the nearest of 256 levels."""
     return x if x.dtype == torch.uint8 else x.mul(255).round_().clamp_(0, 255).to(torch.uint8)

@@ -37,16 +37,20 @@ def whiten() -> Op:
     for values of 0 to 255: the floor, of a grey level's 1 / sqrt(n), makes a flat picture zeros."""
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        x = x.sub_(x[:, :1, :1, :1].clone())  # first: the mean of many equal values is not always that value
+        x = x.sub_(
+            x[:, :1, :1, :1].clone()
+        )  # first: the mean of many equal values is not always that value
         x = x.sub_(x.mean((1, 2, 3), keepdim=True))
         count = x[0].numel()
         deviation = x.square().mean((1, 2, 3), keepdim=True).sqrt_()
-        return x / deviation.clamp(min=1 / (255 * count**0.5))  # not in place: the deviation's gradient needs x
+        return x / deviation.clamp(
+            min=1 / (255 * count**0.5)
+        )  # not in place: the deviation's gradient needs x
 
     return Op(0, apply)
 
 
-def between(low: float, high: float, u: Tensor) -> Tensor:
+def scale_uniform(low: float, high: float, u: Tensor) -> Tensor:
     """(N, 1) uniform numbers in [0, 1) -> (N, 1, 1, 1) in [low, high)."""
     return (low + (high - low) * u).view(-1, 1, 1, 1)
 
@@ -55,43 +59,49 @@ def brightness(*, levels: float) -> Op:
     """A number between -`levels` and `levels` of 255 added to each picture."""
     if not levels >= 0:
         raise ValueError(f"levels must be at least 0, not {levels}")
-    return Op(1, lambda x, u: x.add_(between(-levels / 255, levels / 255, u)))
+    return Op(1, lambda x, u: x.add_(scale_uniform(-levels / 255, levels / 255, u)))
 
 
-def factors(lower: float, upper: float) -> None:
+def check_factor_range(lower: float, upper: float) -> None:
     """Raises ValueError where they are no range of factors."""
     if not 0 <= lower <= upper:
-        raise ValueError(f"lower and upper must be at least 0, lower first, not {lower} and {upper}")
+        raise ValueError(
+            f"lower and upper must be at least 0, lower first, not {lower} and {upper}"
+        )
 
 
 def contrast(*, lower: float, upper: float) -> Op:
     """Each channel's distance from its own mean times a factor between `lower` and `upper`, one for all channels."""
-    factors(lower, upper)
+    check_factor_range(lower, upper)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
-        return x.sub_(mean).mul_(between(lower, upper, u)).add_(mean)
+        return x.sub_(mean).mul_(scale_uniform(lower, upper, u)).add_(mean)
 
     return Op(1, apply)
 
 
-def colour(x: Tensor, name: str) -> None:
+def check_rgb(x: Tensor, name: str) -> None:
     """Raises ValueError where there are not three channels."""
     if x.shape[1] != 3:
-        raise ValueError(f"{name} takes colour pictures, of 3 channels, and these have {x.shape[1]}")
+        raise ValueError(
+            f"{name} takes colour pictures, of 3 channels, and these have {x.shape[1]}"
+        )
 
 
 def saturation(*, lower: float, upper: float) -> Op:
     """The saturation S of HSV times a factor between `lower` and `upper`, at most 1, hue and value kept: a channel's
     distance from the largest, V, is S times V."""
-    factors(lower, upper)
+    check_factor_range(lower, upper)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        colour(x, "saturation")
+        check_rgb(x, "saturation")
         value = x.amax(1, keepdim=True)
         chroma = value - x.amin(1, keepdim=True)
         most = torch.where(chroma > 0, value / chroma, 1)  # the factor that brings S to 1
-        return value - (value - x) * torch.minimum(between(lower, upper, u), most.clamp(min=0))
+        return value - (value - x) * torch.minimum(
+            scale_uniform(lower, upper, u), most.clamp(min=0)
+        )
 
     return Op(1, apply)
 
@@ -102,7 +112,7 @@ def hue(*, turns: float) -> Op:
         raise ValueError(f"turns must be between 0 and 0.5, not {turns}")
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        colour(x, "hue")
+        check_rgb(x, "hue")
         red, green, blue = x.unbind(1)
         value, lowest = x.amax(1), x.amin(1)
         chroma = value - lowest
@@ -112,9 +122,13 @@ def hue(*, turns: float) -> Op:
             (green - blue) / safe,
             torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
         )
-        turned = sixth + 6 * between(-turns, turns, u).view(-1, 1, 1)
+        turned = sixth + 6 * scale_uniform(-turns, turns, u).view(-1, 1, 1)
         channels = []
-        for offset in (5, 3, 1):  # red, green, blue: how far each is from the largest, by the hexagon's sides
+        for offset in (
+            5,
+            3,
+            1,
+        ):  # red, green, blue: how far each is from the largest, by the hexagon's sides
             k = (turned + offset) % 6
             channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
         return torch.stack(channels, 1)

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.download import Damaged, fetch
-from cnnlab.core.errors import CnnlabError, NotHere, Unwritable, reason
-from cnnlab.core.files import write_whole
-from cnnlab.data.dataset import Pictures, PictureSet, Split
-from cnnlab.data.folder_index import listing
-from cnnlab.data.image_folder import check_shape, folder
+from cnnlab.core.download import CorruptDownload, fetch
+from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
+from cnnlab.core.files import write_atomically
+from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
+from cnnlab.data.folder_index import index_folder
+from cnnlab.data.image_folder import check_image_size, image_folder
 
-DIGITS_TEST = 360  # the last fifth of scikit-learn's 1,797, in the file's order
+DIGITS_TEST_SIZE = 360  # the last fifth of scikit-learn's 1,797, in the file's order
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 60_000),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 10_000),
@@ -37,11 +37,11 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-MNIST_ADDRESSES = (
+MNIST_URLS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
     "https://storage.googleapis.com/cvdf-datasets/mnist",
 )
-CIFAR10_ADDRESSES = ("https://www.cs.toronto.edu/~kriz",)
+CIFAR10_URLS = ("https://www.cs.toronto.edu/~kriz",)
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 CIFAR10_ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 CIFAR10_FILES = {  # name -> md5, as published
@@ -52,17 +52,28 @@ CIFAR10_FILES = {  # name -> md5, as published
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-TEN_DIGITS = tuple("0123456789")
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+DIGIT_CLASSES = tuple("0123456789")
 
 
-def data_root(root: str | None) -> Path:
+def get_data_root(root: str | None) -> Path:
     """`root`, else CNNLAB_DATA, else the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cnnlab" / "data"
     return Path(root or os.environ.get("CNNLAB_DATA") or cache).expanduser()
 
 
-def digits(split: Split, *, root: str | None) -> Pictures:
+def digits(split: Split, *, root: str | None) -> TensorImageSet:
     """1,797 handwritten digits of 8x8 pixels and 17 greys, shipped with scikit-learn (Alpaydin & Kaynak 1998).
 
     The last 360 in the file's order are the test set. The file is read as it lies: importing
@@ -70,61 +81,69 @@ def digits(split: Split, *, root: str | None) -> Pictures:
     """
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise CnnlabError("the digits come with scikit-learn, which is not installed: pip install scikit-learn")
+        raise CnnlabError(
+            "the digits come with scikit-learn, which is not installed: pip install scikit-learn"
+        )
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     with gzip.open(path, "rt", newline="") as file:
         table = np.array(list(csv.reader(file)), dtype=np.float32)
-    table = table[:-DIGITS_TEST] if split == "train" else table[-DIGITS_TEST:]
+    table = table[:-DIGITS_TEST_SIZE] if split == "train" else table[-DIGITS_TEST_SIZE:]
     greys = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return Pictures(torch.from_numpy(greys), torch.from_numpy(table[:, 64].astype(np.int64)), TEN_DIGITS)
+    return TensorImageSet(
+        torch.from_numpy(greys), torch.from_numpy(table[:, 64].astype(np.int64)), DIGIT_CLASSES
+    )
 
 
-def mnist(split: Split, *, root: str | None) -> Pictures:
+def mnist(split: Split, *, root: str | None) -> TensorImageSet:
     """70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), in `root`/MNIST/raw or downloaded there."""
     images, labels, count = MNIST_FILES[split]
-    folder = data_root(root) / "MNIST" / "raw"
-    with missing("MNIST", folder, MNIST_MD5):
+    folder = get_data_root(root) / "MNIST" / "raw"
+    with explain_missing_files("MNIST", folder, MNIST_MD5):
         for name in (images, labels):
             if not (folder / name).exists():
-                unpack = partial(gunzip, target=folder / name)
-                fetch(f"{name}.gz", MNIST_ADDRESSES, folder, [name], unpack, most=12_000_000)
-    x = idx(folder / images, (count, 28, 28))
-    return Pictures(x.unsqueeze(1), idx(folder / labels, (count,)).long(), TEN_DIGITS)
+                unpack = partial(unpack_mnist, target=folder / name)
+                fetch(f"{name}.gz", MNIST_URLS, folder, [name], unpack, max_bytes=12_000_000)
+    x = read_idx(folder / images, (count, 28, 28))
+    return TensorImageSet(x.unsqueeze(1), read_idx(folder / labels, (count,)).long(), DIGIT_CLASSES)
 
 
-def idx(path: Path, shape: tuple[int, ...]) -> Tensor:
+def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """An idx file of bytes -> a uint8 tensor of the expected shape. Raises CnnlabError where it is not that."""
     blob = path.read_bytes()
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     if not blob.startswith(header) or len(blob) != len(header) + int(np.prod(shape)):
-        raise CnnlabError(f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again")
+        raise CnnlabError(
+            f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again"
+        )
     return torch.from_numpy(np.frombuffer(blob, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
-def cifar10(split: Split, *, root: str | None) -> Pictures:
+def cifar10(split: Split, *, root: str | None) -> TensorImageSet:
     """60,000 natural pictures of 32x32 pixels in ten classes (Krizhevsky 2009), in `root`/cifar-10-batches-py
     or downloaded there. Each batch's md5 is checked before it is unpickled."""
-    folder = data_root(root) / "cifar-10-batches-py"
+    folder = get_data_root(root) / "cifar-10-batches-py"
     names = [name for name in CIFAR10_FILES if (name == "test_batch") == (split == "test")]
     if not all((folder / name).exists() for name in names):
-        with missing("CIFAR-10", folder, CIFAR10_FILES):
-            unpack = partial(untar, folder=folder)
-            fetch(CIFAR10_ARCHIVE, CIFAR10_ADDRESSES, folder, names, unpack, most=180_000_000)
-    batches = [cifar_batch(folder / name, CIFAR10_FILES[name]) for name in names]
+        with explain_missing_files("CIFAR-10", folder, CIFAR10_FILES):
+            unpack = partial(unpack_cifar10, folder=folder)
+            fetch(CIFAR10_ARCHIVE, CIFAR10_URLS, folder, names, unpack, max_bytes=180_000_000)
+    batches = [read_cifar_batch(folder / name, CIFAR10_FILES[name]) for name in names]
     images = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
     labels = [label for batch in batches for label in batch["labels"]]
-    return Pictures(torch.from_numpy(images), torch.tensor(labels), CIFAR10_CLASSES)
+    return TensorImageSet(torch.from_numpy(images), torch.tensor(labels), CIFAR10_CLASSES)
 
 
-def cifar_batch(path: Path, md5: str) -> dict[str, Any]:
+def read_cifar_batch(path: Path, md5: str) -> dict[str, Any]:
     """One official batch. Raises CnnlabError where the bytes are not the published ones."""
     blob = path.read_bytes()
     if hashlib.md5(blob).hexdigest() != md5:
-        raise CnnlabError(f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again")
-    return ArraysOnly(io.BytesIO(blob), encoding="latin1").load()
+        raise CnnlabError(
+            f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again"
+        )
+    return RestrictedUnpickler(io.BytesIO(blob), encoding="latin1").load()
 
 
-class ArraysOnly(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Admits what the CIFAR authors' batches hold, numpy arrays of plain types, and nothing that could act."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -137,68 +156,72 @@ class ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
 
 
-def gunzip(path: Path, *, target: Path) -> None:
+def unpack_mnist(path: Path, *, target: Path) -> None:
     """One of MNIST's files out of its archive and into place. Raises Damaged where it is not the published one."""
     try:
         with gzip.open(path) as file:
             blob = file.read(60_000_000)  # the largest has 47 million
     except (OSError, EOFError, zlib.error) as error:
-        raise Damaged(reason(error)) from error
-    put(blob, MNIST_MD5[target.name], target)
+        raise CorruptDownload(summarize_error(error)) from error
+    write_verified(blob, MNIST_MD5[target.name], target)
 
 
-def untar(path: Path, *, folder: Path) -> None:
+def unpack_cifar10(path: Path, *, folder: Path) -> None:
     """CIFAR-10's batches out of their archive and into place, and nothing else of it."""
     with path.open("rb") as file:
         if hashlib.file_digest(file, "md5").hexdigest() != CIFAR10_ARCHIVE_MD5:
-            raise Damaged("its checksum is not the published one")
+            raise CorruptDownload("its checksum is not the published one")
     with tarfile.open(path) as archive:
         for name, md5 in CIFAR10_FILES.items():
             member = archive.extractfile(f"cifar-10-batches-py/{name}")
-            put(member.read() if member else b"", md5, folder / name)
+            write_verified(member.read() if member else b"", md5, folder / name)
 
 
-def put(blob: bytes, md5: str, target: Path) -> None:
+def write_verified(blob: bytes, md5: str, target: Path) -> None:
     """Write a file whose checksum is the published one. Raises Damaged where it is not."""
     if hashlib.md5(blob).hexdigest() != md5:
-        raise Damaged("its checksum is not the published one")
-    write_whole(target, lambda part: part.write_bytes(blob))
+        raise CorruptDownload("its checksum is not the published one")
+    write_atomically(target, lambda part: part.write_bytes(blob))
 
 
 @contextmanager
-def missing(name: str, folder: Path, files: Iterable[str]) -> Iterator[None]:
+def explain_missing_files(name: str, folder: Path, files: Iterable[str]) -> Iterator[None]:
     """A download that fails says which files belong where."""
     try:
         yield
-    except Unwritable:
+    except WriteFailed:
         raise
     except CnnlabError as error:
-        raise NotHere(
+        raise DataUnavailable(
             f"{name} cannot be downloaded ({error}); put {', '.join(files)} into {folder}, "
             f"or set CNNLAB_DATA to the folder that holds them so"
         ) from error
 
 
-SOURCES: dict[str, Callable[..., PictureSet]] = {
+SOURCES: dict[str, Callable[..., ImageSet]] = {
     "cifar10": cifar10,
     "digits": digits,
-    "folder": folder,
+    "folder": image_folder,
     "mnist": mnist,
 }
-SHAPES = {  # (depth, height, width), and how many classes
+DATASET_SHAPES = {  # (depth, height, width), and how many classes
     "cifar10": ((3, 32, 32), len(CIFAR10_CLASSES)),
-    "digits": ((1, 8, 8), len(TEN_DIGITS)),
-    "mnist": ((1, 28, 28), len(TEN_DIGITS)),
+    "digits": ((1, 8, 8), len(DIGIT_CLASSES)),
+    "mnist": ((1, 28, 28), len(DIGIT_CLASSES)),
 }
-IMAGENET_CLASSES = 1000
+NUM_IMAGENET_CLASSES = 1000
 
 
-def facts(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
+def get_dataset_shape(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
     """(depth, height, width) and the number of classes of a data set, no picture of which is read or fetched; a folder
     that is not named has as many classes as ImageNet. `spec`: its source's keys. Raises ValueError, or UsageError for
     a folder without classes."""
-    if name in SHAPES:
-        return SHAPES[name]
-    check_shape(spec["size"], spec["depth"])
-    classes = len(listing(spec["root"], spec["max_pictures"]).classes) if spec["root"] else IMAGENET_CLASSES
+    if name in DATASET_SHAPES:
+        return DATASET_SHAPES[name]
+    check_image_size(spec["size"], spec["depth"])
+    classes = (
+        len(index_folder(spec["root"], spec["max_pictures"]).classes)
+        if spec["root"]
+        else NUM_IMAGENET_CLASSES
+    )
     return (spec["depth"], spec["size"], spec["size"]), classes

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A metric's value after a step, and the seconds of training by then."""
 
     step: int
@@ -15,7 +15,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricCurve:
     """A metric's values, in the order of the steps after which they were taken, and the seconds of training by then."""
 
     steps: tuple[int, ...]
@@ -23,60 +23,69 @@ class Curve:
     values: tuple[float, ...]
 
     @classmethod
-    def of(cls, points: Sequence[Point]) -> "Curve":
-        return cls(tuple(p.step for p in points), tuple(p.seconds for p in points), tuple(p.value for p in points))
+    def from_points(cls, points: Sequence[CurvePoint]) -> "MetricCurve":
+        return cls(
+            tuple(p.step for p in points),
+            tuple(p.seconds for p in points),
+            tuple(p.value for p in points),
+        )
 
 
-def windows(points: Sequence[Point], steps: int) -> list[Point]:
+def average_windows(points: Sequence[CurvePoint], steps: int) -> list[CurvePoint]:
     """Means over the steps since the point before, joined until each is of at least `steps`; what is left at the end
     is of fewer, and dropped unless there is nothing else."""
-    joined: list[Point] = []
+    joined: list[CurvePoint] = []
     begin = before = 0
     total = 0.0
     for point in points:
         total += point.value * (point.step - before)
         before = point.step
         if point.step - begin >= steps:
-            joined.append(Point(point.step, point.seconds, total / (point.step - begin)))
+            joined.append(CurvePoint(point.step, point.seconds, total / (point.step - begin)))
             begin, total = point.step, 0.0
     return joined or list(points[-1:])
 
 
 @dataclass(frozen=True)
-class Crossing:
+class ThresholdCrossing:
     """Where a curve reached a threshold: steps and seconds of training."""
 
     step: int
     seconds: float
 
 
-def crossed(curve: Curve, threshold: float, consecutive: int) -> Crossing | None:
+def find_crossing(
+    curve: MetricCurve, threshold: float, consecutive: int
+) -> ThresholdCrossing | None:
     """The first of `consecutive` values in a row at or above `threshold`; None where there are none."""
     row = 0
     for at, value in enumerate(curve.values):
         row = row + 1 if value >= threshold else 0
         if row == consecutive:
             first = at - consecutive + 1
-            return Crossing(curve.steps[first], curve.seconds[first])
+            return ThresholdCrossing(curve.steps[first], curve.seconds[first])
     return None
 
 
 @dataclass(frozen=True)
-class Band:
+class CurveBand:
     """Curves of several runs at the steps that all of them have: mean seconds, mean and standard deviation (n - 1; zero
     for one run) of the values."""
 
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def band(curves: Sequence[Curve]) -> Band:
+def average_curves(curves: Sequence[MetricCurve]) -> CurveBand:
     """One curve of several."""
-    tables = [{step: pair for step, *pair in zip(c.steps, c.seconds, c.values, strict=True)} for c in curves]
+    tables = [
+        {step: pair for step, *pair in zip(c.steps, c.seconds, c.values, strict=True)}
+        for c in curves
+    ]
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     seconds = tuple(fmean(table[step][0] for table in tables) for step in shared)
     values = [[table[step][1] for table in tables] for step in shared]
     deviation = tuple(stdev(row) if len(row) > 1 else 0.0 for row in values)
-    return Band(tuple(shared), seconds, tuple(map(fmean, values)), deviation)
+    return CurveBand(tuple(shared), seconds, tuple(map(fmean, values)), deviation)

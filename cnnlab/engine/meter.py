@@ -10,23 +10,23 @@ from cnnlab.core.errors import CnnlabError
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     """Where the loop is: `step` steps done, in `epoch` (from 0). Means, pictures and seconds are those of the window
     since the last report that was `due`; what the caller does in between is not counted."""
 
     step: int
     epoch: int
-    epoch_ended: bool
-    due: bool  # by the step's number; otherwise it was asked for, and the window goes on
+    is_epoch_end: bool
+    is_scheduled: bool  # by the step's number; otherwise it was asked for, and the window goes on
     lr: float
     loss: float
     accuracy: float
     gradient_norm: float
-    pictures: int
+    num_images: int
     seconds: float
 
 
-class NotFinite(CnnlabError):
+class NonFiniteError(CnnlabError):
     """The loss or the gradient of a step was not a finite number; that step and none after it counts."""
 
     def __init__(self, step: int) -> None:
@@ -44,25 +44,31 @@ class Meter:
 
     def reset(self) -> None:
         """Begin a new window."""
-        self.sums, self.steps, self.pictures = torch.zeros(3, device=self.device), 0, 0
-        self.seconds, self.since = 0.0, perf_counter()
+        self.sums, self.steps, self.num_images = torch.zeros(3, device=self.device), 0, 0
+        self.seconds, self.resumed_at = 0.0, perf_counter()
 
     def start(self) -> None:
         """Let the clock go on from now."""
-        self.since = perf_counter()
+        self.resumed_at = perf_counter()
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
         """Count a step. `labels`: (N,), or (N, classes) shares, of which the largest counts."""
         hits = (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
         self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
-        self.steps, self.pictures = self.steps + 1, self.pictures + len(labels)
+        self.steps, self.num_images = self.steps + 1, self.num_images + len(labels)
 
     def read(self, refused: Tensor) -> tuple[float, float, float, int, float]:
         """The window's mean loss, accuracy and gradient norm, its pictures and seconds. Raises NotFinite where the
         guard refused a step."""
         loss, hits, norm, first = torch.cat((self.sums.double(), refused.double().view(1))).tolist()
         if first >= 0:
-            raise NotFinite(int(first))
-        self.seconds += perf_counter() - self.since
-        return loss / self.steps, hits / self.pictures, norm / self.steps, self.pictures, self.seconds
+            raise NonFiniteError(int(first))
+        self.seconds += perf_counter() - self.resumed_at
+        return (
+            loss / self.steps,
+            hits / self.num_images,
+            norm / self.steps,
+            self.num_images,
+            self.seconds,
+        )

@@ -11,12 +11,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.core.device import synchronize
 
-SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the matrices: so large that nothing but products counts
-COPIED = {"cpu": 1 << 28, "cuda": 1 << 31, "mps": 1 << 28}  # bytes, beyond every cache
-SECONDS = 1.0  # that each ceiling is looked for
+MATMUL_SIZE = {
+    "cpu": 2048,
+    "cuda": 8192,
+    "mps": 4096,
+}  # of the matrices: so large that nothing but products counts
+COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31, "mps": 1 << 28}  # bytes, beyond every cache
+MEASURE_SECONDS = 1.0  # that each ceiling is looked for
 
 
-def shortest(work: Callable[[], object], device: torch.device, seconds: float) -> float:
+def measure_shortest_time(
+    work: Callable[[], object], device: torch.device, seconds: float
+) -> float:
     """The shortest time that a call takes, in seconds, over so many seconds, after a call that does not count."""
     work()
     synchronize(device)
@@ -30,24 +36,30 @@ def shortest(work: Callable[[], object], device: torch.device, seconds: float) -
 
 
 @cache
-def products(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+def measure_peak_flops(device: torch.device, dtype: torch.dtype, threads: int) -> float:
     """Floating-point operations a second in products of square matrices, a multiply-add counted as two. `threads`: of
     the CPU, as they are set; so that another number is measured anew."""
-    n = SIDE[device.type]
+    n = MATMUL_SIZE[device.type]
     a, b = (torch.randn(n, n, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * n**3 / shortest(lambda: torch.mm(a, b, out=out), device, SECONDS)
+    return (
+        2 * n**3 / measure_shortest_time(lambda: torch.mm(a, b, out=out), device, MEASURE_SECONDS)
+    )
 
 
 @cache
-def memory(device: torch.device, threads: int) -> float:
+def measure_peak_bandwidth(device: torch.device, threads: int) -> float:
     """Bytes a second, read and written together, when a large tensor is copied."""
-    source = torch.zeros(COPIED[device.type] // 4, device=device)
+    source = torch.zeros(COPY_BYTES[device.type] // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * COPIED[device.type] / shortest(lambda: target.copy_(source), device, SECONDS)
+    return (
+        2
+        * COPY_BYTES[device.type]
+        / measure_shortest_time(lambda: target.copy_(source), device, MEASURE_SECONDS)
+    )
 
 
-def operations(model: nn.Module, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
+def count_flops(model: nn.Module, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
     """Floating-point operations for each picture, by torch's own counter: forward, and forward with backward."""
     counts = []
     for backward in (False, True):

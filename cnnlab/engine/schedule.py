@@ -15,7 +15,7 @@ def constant(total: int, epoch: int) -> Schedule:
     return lambda step: 1.0
 
 
-def step(total: int, epoch: int, *, every_epochs: float, factor: float) -> Schedule:
+def step_decay(total: int, epoch: int, *, every_epochs: float, factor: float) -> Schedule:
     """Multiplied by `factor` after every `every_epochs` epochs."""
     if every_epochs <= 0:
         raise ValueError(f"every_epochs must be above 0, not {every_epochs}")
@@ -28,7 +28,9 @@ def cosine(total: int, epoch: int, *, warmup_epochs: float, final: float) -> Sch
     (Loshchilov & Hutter 2017, one cycle)."""
     warmup = round(warmup_epochs * epoch)
     if warmup >= total:
-        raise ValueError(f"warmup_epochs={warmup_epochs} leaves nothing of the run's {total / epoch:g} epochs")
+        raise ValueError(
+            f"warmup_epochs={warmup_epochs} leaves nothing of the run's {total / epoch:g} epochs"
+        )
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -58,10 +60,14 @@ def one_cycle(total: int, epoch: int, *, peak: float, start: float, final: float
     return factor
 
 
-def piecewise_linear(total: int, epoch: int, *, epochs: list[float], factors: list[float]) -> Schedule:
+def piecewise_linear(
+    total: int, epoch: int, *, epochs: list[float], factors: list[float]
+) -> Schedule:
     """Straight lines through the points (epochs[i], factors[i]); flat before the first and after the last."""
     if len(epochs) != len(factors) or not epochs or sorted(set(epochs)) != epochs:
-        raise ValueError(f"epochs must rise and match factors one to one, not {epochs} and {factors}")
+        raise ValueError(
+            f"epochs must rise and match factors one to one, not {epochs} and {factors}"
+        )
     at = [e * epoch for e in epochs]
 
     def factor(step: int) -> float:
@@ -79,5 +85,5 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "one_cycle": one_cycle,
     "piecewise_linear": piecewise_linear,
-    "step": step,
+    "step": step_decay,
 }

@@ -4,10 +4,10 @@ from time import perf_counter
 
 import torch
 
-PARTS = ("data", "forward", "backward", "step", "bookkeeping", "logging", "waiting")
+STEP_PHASES = ("data", "forward", "backward", "step", "bookkeeping", "logging", "waiting")
 
 
-class Laps:
+class StepTimer:
     """Given to `fit` as its `lap`: seconds of the host for each part of a step and, on CUDA, seconds of the device, by
     events in its own queue, so that nothing waits for it. Parts: batch made; forward and loss; backward; optimizer;
     gradient's norm, guard and sums; what the caller does with a report; the host's wait for the device."""
@@ -18,12 +18,12 @@ class Laps:
 
     def reset(self) -> None:
         """Begin anew, from now."""
-        self.host, self.count = dict.fromkeys(PARTS, 0.0), 0
+        self.host_seconds, self.num_marks = dict.fromkeys(STEP_PHASES, 0.0), 0
         self.events: list[tuple[str, torch.cuda.Event]] = []
-        self.mark("")
-        self.since = perf_counter()
+        self.record_event("")
+        self.last_mark = perf_counter()
 
-    def mark(self, part: str) -> None:
+    def record_event(self, part: str) -> None:
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
             event.record(torch.cuda.current_stream(self.device))
@@ -32,24 +32,24 @@ class Laps:
     def __call__(self, part: str) -> None:
         """The part that has just ended."""
         now = perf_counter()
-        self.host[part] += now - self.since
-        self.count += 1
-        self.mark(part)
-        self.since = now
+        self.host_seconds[part] += now - self.last_mark
+        self.num_marks += 1
+        self.record_event(part)
+        self.last_mark = now
 
-    def on_device(self) -> dict[str, float]:
+    def get_device_seconds(self) -> dict[str, float]:
         """Seconds of the device for each part, its idle time before a part's work comes among them; empty elsewhere."""
         if self.device.type != "cuda":
             return {}
         torch.cuda.synchronize(self.device)
-        found = dict.fromkeys(PARTS, 0.0)
+        found = dict.fromkeys(STEP_PHASES, 0.0)
         for (_, before), (part, after) in zip(self.events, self.events[1:], strict=False):
             found[part] += before.elapsed_time(after) / 1000
         return found
 
-    def own_cost(self, laps: int = 10_000) -> float:
+    def measure_overhead(self, laps: int = 10_000) -> float:
         """Seconds that one lap takes: what the measuring adds."""
-        other = Laps(self.device)
+        other = StepTimer(self.device)
         began = perf_counter()
         for _ in range(laps):
             other("data")

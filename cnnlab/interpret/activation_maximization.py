@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Score = Callable[[Tensor], Tensor]  # (N, C, H, W) in 0..1 -> (N,): what each picture is to make large
+ScoreFunction = Callable[
+    [Tensor], Tensor
+]  # (N, C, H, W) in 0..1 -> (N,): what each picture is to make large
 
 
-def dream(
-    score: Score,
+def maximize_activation(
+    score: ScoreFunction,
     size: tuple[int, int, int, int],
     device: torch.device,
     *,
@@ -29,24 +31,30 @@ def dream(
     Raises ValueError where a score becomes not finite.
     """
     rng = torch.Generator().manual_seed(seed)
-    grids = [torch.zeros(shape, device=device, requires_grad=True) for shape in pyramid(size)]
+    grids = [
+        torch.zeros(shape, device=device, requires_grad=True) for shape in list_grid_sizes(size)
+    ]
     with torch.no_grad():
         grids[-1].copy_(0.05 * torch.randn(size[1:], generator=rng))  # the same for each
     optimizer = torch.optim.Adam(grids, lr=lr, foreach=True)
     for _ in range(steps):
-        pixels = picture(grids, size)
-        down, across = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist() if jitter else (0, 0)
-        gain = score(pixels.roll((down, across), (2, 3))) - smoothness * variation(pixels)
+        pixels = grids_to_images(grids, size)
+        down, across = (
+            torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist() if jitter else (0, 0)
+        )
+        gain = score(pixels.roll((down, across), (2, 3))) - smoothness * mean_total_variation(
+            pixels
+        )
         if not torch.isfinite(gain).all():
             raise ValueError("the score is not finite; a smaller lr often helps")
         optimizer.zero_grad()
         (-gain.sum()).backward()
         optimizer.step()
-    return picture(grids, size).detach()
+    return grids_to_images(grids, size).detach()
 
 
 @contextmanager
-def lenient(layer: nn.Module, slope: float = 0.1) -> Iterator[None]:
+def use_leaky_relu_gradients(layer: nn.Module, slope: float = 0.1) -> Iterator[None]:
     """While it lasts, a gradient passes the ReLUs in a layer where they give zero, times `slope`, so that what is
     silent at first can be woken; what they give stays as it is. (Olah et al. 2017 let all of it pass, at first.)"""
 
@@ -54,7 +62,9 @@ def lenient(layer: nn.Module, slope: float = 0.1) -> Iterator[None]:
         leaky = F.leaky_relu(given[0], slope)
         return out.detach() + leaky - leaky.detach()
 
-    handles = [one.register_forward_hook(through) for one in layer.modules() if isinstance(one, nn.ReLU)]
+    handles = [
+        one.register_forward_hook(through) for one in layer.modules() if isinstance(one, nn.ReLU)
+    ]
     try:
         yield
     finally:
@@ -62,7 +72,7 @@ def lenient(layer: nn.Module, slope: float = 0.1) -> Iterator[None]:
             handle.remove()
 
 
-def pyramid(size: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
+def list_grid_sizes(size: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
     """Sizes of grids up to a picture's, the coarsest at least 3 pixels."""
     n, depth, height, width = size
     sizes = [size]
@@ -72,12 +82,16 @@ def pyramid(size: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
     return sizes[::-1]
 
 
-def picture(grids: Sequence[Tensor], size: tuple[int, int, int, int]) -> Tensor:
+def grids_to_images(grids: Sequence[Tensor], size: tuple[int, int, int, int]) -> Tensor:
     """The sum of grids, each stretched to `size`, pressed into 0..1."""
-    return torch.stack([F.interpolate(grid, size[2:], mode="bilinear") for grid in grids]).sum(0).sigmoid()
+    return (
+        torch.stack([F.interpolate(grid, size[2:], mode="bilinear") for grid in grids])
+        .sum(0)
+        .sigmoid()
+    )
 
 
-def variation(x: Tensor) -> Tensor:
+def mean_total_variation(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N,) the mean magnitude of steps between neighbouring pixels, across and down."""
     across, down = x.diff(dim=3).abs().mean((1, 2, 3)), x.diff(dim=2).abs().mean((1, 2, 3))
     return across + down

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cnnlab.core.schema import Config, build
+from cnnlab.core.schema import Config, build_registered
 from cnnlab.models.cnn import cnn, mlp
 from cnnlab.models.fixed_filters import fixed_filters
 from cnnlab.models.vgg_alexnet import alexnet, vgg
@@ -26,10 +26,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """A network by its `model` configuration, for pictures of a shape. Raises UsageError."""
-    return build(MODELS, spec, "model", shape, classes)
+    return build_registered(MODELS, spec, "model", shape, classes)
 
 
-def placed(model: nn.Module, device: str | torch.device, *, channels_last: bool) -> nn.Module:
+def move_to_device(
+    model: nn.Module, device: str | torch.device, *, channels_last: bool
+) -> nn.Module:
     """The network on a device, its weights laid out in memory as asked: it shows in the last bits of what comes out."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)

@@ -8,16 +8,25 @@ from typing import Literal
 
 from torch import nn
 
-from cnnlab.models.layers import Norm, Shape, convolution, fully_connected, pool_named, stack
+from cnnlab.models.layers import (
+    BatchNormConfig,
+    ImageShape,
+    conv_block,
+    get_pooling,
+    linear_block,
+    named_sequential,
+)
 
 
-def mlp(shape: Shape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:
+def mlp(shape: ImageShape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:
     """(N, *shape) pictures -> (N, classes) logits: the feed-forward baseline, each hidden layer with a ReLU."""
-    return stack(flatten=nn.Flatten(), **head(math.prod(shape), classes, hidden, dropout, None, "linear"))
+    return named_sequential(
+        flatten=nn.Flatten(), **mlp_head(math.prod(shape), classes, hidden, dropout, None, "linear")
+    )
 
 
 def cnn(
-    shape: Shape,
+    shape: ImageShape,
     classes: int,
     *,
     filters: list[int],
@@ -35,23 +44,36 @@ def cnn(
     Raises ValueError where a picture is pooled away."""
     depth, *size = shape
     for number in range(1, len(filters) + 1):
-        size = [pool_named(pool).size(pixels) for pixels in size]
+        size = [get_pooling(pool).output_size(pixels) for pixels in size]
         if min(size) < 1:
             raise ValueError(
                 f"{number} poolings leave nothing of {shape[1]}x{shape[2]} pixels; use fewer filters entries"
             )
     pairs = enumerate(itertools.pairwise([depth, *filters]), 1)
-    layers = {f"conv_{n}": convolution(before, after, extent, pool, batch_norm) for n, (before, after) in pairs}
+    layers = {
+        f"conv_{n}": conv_block(before, after, extent, pool, batch_norm)
+        for n, (before, after) in pairs
+    }
     flat = ([depth, *filters][-1]) * math.prod(size)
-    return stack(**layers, flatten=nn.Flatten(), **head(flat, classes, hidden, dropout, batch_norm, output))
+    return named_sequential(
+        **layers,
+        flatten=nn.Flatten(),
+        **mlp_head(flat, classes, hidden, dropout, batch_norm, output),
+    )
 
 
-def head(inputs: int, classes: int, hidden: list[int], dropout: float, norm: Norm, output: str) -> dict[str, nn.Module]:
+def mlp_head(
+    inputs: int, classes: int, hidden: list[int], dropout: float, norm: BatchNormConfig, output: str
+) -> dict[str, nn.Module]:
     """fc_1, fc_2, ... and the output, whose logits go to the softmax in the loss."""
     sizes, listed = [inputs, *hidden], output == "as_listed"
     layers: dict[str, nn.Module] = {
-        f"fc_{n}": fully_connected(a, b, dropout, norm, as_listed=listed)
+        f"fc_{n}": linear_block(a, b, dropout, norm, has_random_bias=listed)
         for n, (a, b) in enumerate(itertools.pairwise(sizes), 1)
     }
-    last = fully_connected(sizes[-1], classes, 0, norm, as_listed=True) if listed else nn.Linear(sizes[-1], classes)
+    last = (
+        linear_block(sizes[-1], classes, 0, norm, has_random_bias=True)
+        if listed
+        else nn.Linear(sizes[-1], classes)
+    )
     return {**layers, "output": last}

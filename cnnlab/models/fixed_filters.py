@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Shape, stack
+from cnnlab.models.layers import ImageShape, named_sequential
 
 
-def sobel() -> Tensor:
+def sobel_kernels() -> Tensor:
     """(4, 3, 3): edges down, across and along both diagonals (Sobel & Feldman 1968)."""
     down = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
     slant = torch.tensor([[0.0, 1, 2], [-1, 0, 1], [-2, -1, 0]])
     return torch.stack((down, down.t(), slant, slant.flip(1))) / 8
 
 
-def haar(size: int) -> Tensor:
+def haar_kernels(size: int) -> Tensor:
     """(5, size, size): Viola and Jones's (2001) differences between rectangles: two side by side, two above each other,
     three each way, and four as on a chessboard. `size` is a multiple of 4."""
     at = (torch.arange(size) + 0.5) / size
@@ -28,14 +28,18 @@ def haar(size: int) -> Tensor:
     return torch.stack([torch.outer(a, b) for a, b in pairs]) / size**2
 
 
-class FixedFilters(nn.Module):
+class FixedFilterBank(nn.Module):
     """(N, depth, H, W) -> (N, features): every channel under every filter, what is above zero and what is below apart,
     each averaged over `cells` x `cells` parts of the picture, beside the channels' own averages."""
 
     def __init__(self, cells: int) -> None:
         super().__init__()
         self.cells = cells
-        for name, bank in (("sobel", sobel()), ("haar_4", haar(4)), ("haar_8", haar(8))):
+        for name, bank in (
+            ("sobel", sobel_kernels()),
+            ("haar_4", haar_kernels(4)),
+            ("haar_8", haar_kernels(8)),
+        ):
             self.register_buffer(name, bank.unsqueeze(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,34 +52,42 @@ class FixedFilters(nn.Module):
         return torch.cat([F.adaptive_avg_pool2d(one, self.cells).reshape(n, -1) for one in maps], 1)
 
 
-def fixed_filters(shape: Shape, classes: int, *, cells: int) -> nn.Sequential:
+def fixed_filters(shape: ImageShape, classes: int, *, cells: int) -> nn.Sequential:
     """(N, *shape) pictures -> (N, classes) logits: 29 hand-written averages a channel and cell, brought to mean 0 and
     variance 1 by their batch (by running moments when it is judged), and a linear classifier, the only part that
     learns. Raises ValueError for more cells than pixels."""
     if not 1 <= cells <= min(shape[1:]):
-        raise ValueError(f"cells must be between 1 and the picture's {min(shape[1:])} pixels, not {cells}")
-    filters = FixedFilters(cells)
+        raise ValueError(
+            f"cells must be between 1 and the picture's {min(shape[1:])} pixels, not {cells}"
+        )
+    filters = FixedFilterBank(cells)
     features = shape[0] * (1 + 2 * sum(len(bank) for bank in filters.buffers())) * cells**2
-    return stack(filters=filters, norm=nn.BatchNorm1d(features, affine=False), output=nn.Linear(features, classes))
+    return named_sequential(
+        filters=filters,
+        norm=nn.BatchNorm1d(features, affine=False),
+        output=nn.Linear(features, classes),
+    )
 
 
-def line(direction: str) -> tuple[Tensor, bool]:
+def line_kernel(direction: str) -> tuple[Tensor, bool]:
     """(1, 3, 3): a light line between darker sides, as the detectors of figure 5-6 find one; sums to 0."""
     upright = torch.tensor([[-1.0, 2, -1]] * 3)
     slant = torch.tensor([[-1.0, -1, 2], [-1, 2, -1], [2, -1, -1]])
-    return {"vertical": upright, "horizontal": upright.t(), "diagonal": slant}[direction].unsqueeze(0), True
+    return {"vertical": upright, "horizontal": upright.t(), "diagonal": slant}[direction].unsqueeze(
+        0
+    ), True
 
 
 # Filters by name: (K, e, e) weights, and whether each is looked for (lines) or their joint strength is (edges).
-HAND: dict[str, Callable[[], tuple[Tensor, bool]]] = {
-    "vertical": lambda: line("vertical"),
-    "horizontal": lambda: line("horizontal"),
-    "diagonal": lambda: line("diagonal"),
-    "sobel": lambda: (sobel()[[1, 0]], False),
+HANDMADE_FILTERS: dict[str, Callable[[], tuple[Tensor, bool]]] = {
+    "vertical": lambda: line_kernel("vertical"),
+    "horizontal": lambda: line_kernel("horizontal"),
+    "diagonal": lambda: line_kernel("diagonal"),
+    "sobel": lambda: (sobel_kernels()[[1, 0]], False),
 }
 
 
-def toy() -> Tensor:
+def draw_toy_image() -> Tensor:
     """(24, 24) in 0..1: white lines on black, upright, level and slanted, in the spirit of the chapter's figure 5-5."""
     picture = torch.zeros(24, 24)
     picture[3:21, 4] = picture[3, 4:14] = picture[12, 4:12] = picture[20, 4:14] = 1

@@ -12,34 +12,42 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnlab.models.layers import FractionalMaxPool, Shape
-from cnnlab.models.receptive_field import Field, before, fields, pair
+from cnnlab.models.layers import FractionalMaxPool, ImageShape
+from cnnlab.models.receptive_field import (
+    ReceptiveField,
+    as_pair,
+    compute_receptive_fields,
+    get_leading_padding,
+)
 
-KINDS: dict[type[nn.Module], str] = {
+LAYER_KINDS: dict[type[nn.Module], str] = {
     nn.Conv2d: "convolution", nn.Linear: "fully connected", nn.MaxPool2d: "max pooling", nn.AvgPool2d: "mean pooling",
     FractionalMaxPool: "fractional max pooling", nn.BatchNorm1d: "batch normalisation", nn.Dropout: "dropout",
     nn.BatchNorm2d: "batch normalisation", nn.ReLU: "ReLU", nn.Flatten: "flattening",
 }  # fmt: skip
-Pair = tuple[int, int] | None  # down, across
-FEW, MORE = 2, 3  # pictures at once: memory is a part for each picture, and a part that does not grow
+OptionalPair = tuple[int, int] | None  # down, across
+SMALL_BATCH, LARGE_BATCH = (
+    2,
+    3,
+)  # pictures at once: memory is a part for each picture, and a part that does not grow
 
 
 @dataclass(frozen=True)
-class Bytes:
+class BatchMemory:
     """Memory that grows with a batch: so much for each picture, and so much whatever the batch."""
 
-    picture: int
+    per_image: int
     fixed: int = 0
 
-    def batch(self, pictures: int) -> int:
-        return self.fixed + pictures * self.picture
+    def for_batch(self, batch_size: int) -> int:
+        return self.fixed + batch_size * self.per_image
 
-    def __add__(self, other: "Bytes") -> "Bytes":
-        return Bytes(self.picture + other.picture, self.fixed + other.fixed)
+    def __add__(self, other: "BatchMemory") -> "BatchMemory":
+        return BatchMemory(self.per_image + other.per_image, self.fixed + other.fixed)
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSummary:
     """One module of a network that holds no others. Volumes are (depth, height, width), or (units,).
 
     `weights` and `biases`: batch normalisation's gamma and beta too; `buffers`: numbers that it keeps and does not
@@ -51,16 +59,16 @@ class Layer:
     kind: str
     input: tuple[int, ...]
     output: tuple[int, ...]
-    extent: Pair
-    stride: Pair
-    padding: Pair
+    extent: OptionalPair
+    stride: OptionalPair
+    padding: OptionalPair
     weights: int
     biases: int
     buffers: int
     multiply_adds: int
-    forward: Bytes
-    kept: Bytes
-    field: Field
+    forward_memory: BatchMemory
+    saved_for_backward: BatchMemory
+    receptive_field: ReceptiveField
 
     @property
     def parameters(self) -> int:
@@ -74,90 +82,109 @@ class Layer:
 
 
 @dataclass
-class Measured:
+class LayerTrace:
     """What one layer did while a batch passed."""
 
     input: tuple[int, ...] = ()
     output: tuple[int, ...] = ()
     flops: int = 0
-    forward: int = 0
-    kept: int = 0
+    forward_bytes: int = 0
+    saved_bytes: int = 0
 
 
-def anatomy(model: nn.Module, shape: Shape) -> list[Layer]:
+def summarize_layers(model: nn.Module, shape: ImageShape) -> list[LayerSummary]:
     """The layers in the order that a picture of `shape` (depth, height, width) passes them, in float32, as they are in
     training on the CPU. Raises what the model raises for a shape that it cannot take."""
-    few, more, seen = passed(model, shape, FEW), passed(model, shape, MORE), fields(model, shape)
+    few, more, seen = (
+        trace_layers(model, shape, SMALL_BATCH),
+        trace_layers(model, shape, LARGE_BATCH),
+        compute_receptive_fields(model, shape),
+    )
     modules = dict(model.named_modules())
 
-    def memory(name: str, what: str) -> Bytes:
+    def memory(name: str, what: str) -> BatchMemory:
         one, other = getattr(few[name], what), getattr(more[name], what)
-        return Bytes(other - one, one - FEW * (other - one))
+        return BatchMemory(other - one, one - SMALL_BATCH * (other - one))
 
-    def described(name: str) -> Layer:
+    def described(name: str) -> LayerSummary:
         module, found = modules[name], few[name]
         own = {key: tensor.numel() for key, tensor in module.named_parameters(recurse=False)}
         biases = own.get("bias", 0)
         moments = sum(t.numel() for t in module.buffers(recurse=False) if t.is_floating_point())
-        kind = KINDS.get(type(module), type(module).__name__)
-        return Layer(
-            name, kind, found.input, found.output, *geometry(module), sum(own.values()) - biases, biases,
-            moments, found.flops // (2 * FEW), memory(name, "forward"), memory(name, "kept"), seen[name],
+        kind = LAYER_KINDS.get(type(module), type(module).__name__)
+        return LayerSummary(
+            name, kind, found.input, found.output, *get_window_geometry(module), sum(own.values()) - biases, biases,
+            moments, found.flops // (2 * SMALL_BATCH), memory(name, "forward"), memory(name, "kept"), seen[name],
         )  # fmt: skip
 
     return [described(name) for name in few]
 
 
-def geometry(module: Any) -> tuple[Pair, Pair, Pair]:
+def get_window_geometry(module: Any) -> tuple[OptionalPair, OptionalPair, OptionalPair]:
     """(extent, stride, padding), each down and across, of what slides over a volume; None of what does not."""
     if isinstance(module, FractionalMaxPool):
         return (2, 2), None, None
     if not isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
         return None, None, None
-    return pair(module.kernel_size), pair(module.stride), (before(module, 0), before(module, 1))
+    return (
+        as_pair(module.kernel_size),
+        as_pair(module.stride),
+        (get_leading_padding(module, 0), get_leading_padding(module, 1)),
+    )
 
 
-def passed(model: nn.Module, shape: Shape, pictures: int) -> dict[str, Measured]:
+def trace_layers(model: nn.Module, shape: ImageShape, batch_size: int) -> dict[str, LayerTrace]:
     """What each layer did in the forward pass of a training, by name, in order."""
     own = chain(model.named_parameters(), model.named_buffers())
-    tensors = {name: torch.empty_like(t, device="meta", requires_grad=t.requires_grad) for name, t in own}
+    tensors = {
+        name: torch.empty_like(t, device="meta", requires_grad=t.requires_grad) for name, t in own
+    }
     for name, parameter in model.named_parameters():
-        tensors[name].requires_grad_(parameter.is_floating_point())  # that of a run that only judges, too
-    batch = torch.zeros(pictures, *shape, device="meta")
-    found: dict[str, Measured] = {}
-    known = {key(t): t.untyped_storage() for t in tensors.values()}  # kept alive, so that no other takes its place
-    made = {key(batch): batch.untyped_storage()}
-    with FlopCounterMode(display=False) as counter, trained(model):
+        tensors[name].requires_grad_(
+            parameter.is_floating_point()
+        )  # that of a run that only judges, too
+    batch = torch.zeros(batch_size, *shape, device="meta")
+    found: dict[str, LayerTrace] = {}
+    known = {
+        get_storage_id(t): t.untyped_storage() for t in tensors.values()
+    }  # kept alive, so that no other takes its place
+    made = {get_storage_id(batch): batch.untyped_storage()}
+    with FlopCounterMode(display=False) as counter, training_mode(model):
 
         def begin(name: str, inputs: Any) -> None:
-            found[name] = Measured(input=tuple(inputs[0].shape[1:]), flops=-counter.get_total_flops())
+            found[name] = LayerTrace(
+                input=tuple(inputs[0].shape[1:]), flops=-counter.get_total_flops()
+            )
 
         def end(name: str, output: Tensor) -> None:
             layer = found[name]
             layer.flops += counter.get_total_flops()
             layer.output = tuple(output.shape[1:])
-            if key(output) not in made:
-                made[key(output)] = output.untyped_storage()
-                layer.forward = output.untyped_storage().nbytes()
+            if get_storage_id(output) not in made:
+                made[get_storage_id(output)] = output.untyped_storage()
+                layer.forward_bytes = output.untyped_storage().nbytes()
 
         def pack(tensor: Tensor) -> Tensor:
-            if key(tensor) not in known:
-                known[key(tensor)] = tensor.untyped_storage()
-                list(found.values())[-1].kept += tensor.untyped_storage().nbytes()
+            if get_storage_id(tensor) not in known:
+                known[get_storage_id(tensor)] = tensor.untyped_storage()
+                list(found.values())[-1].saved_bytes += tensor.untyped_storage().nbytes()
             return tensor
 
-        with watched(model, begin, end), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with (
+            hook_leaf_modules(model, begin, end),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
             functional_call(model, tensors, (batch,))
     return found
 
 
-def key(tensor: Tensor) -> int:
+def get_storage_id(tensor: Tensor) -> int:
     """Of the memory behind a tensor, or behind its views; on the meta device it has no address."""
     return tensor.untyped_storage()._cdata
 
 
 @contextmanager
-def trained(model: nn.Module) -> Iterator[None]:
+def training_mode(model: nn.Module) -> Iterator[None]:
     """The model as it is in training, then in the mode that each of its modules was in."""
     modes = {module: module.training for module in model.modules()}
     try:
@@ -169,13 +196,23 @@ def trained(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def watched(model: nn.Module, begin: Callable[[str, Any], None], end: Callable[[str, Any], None]) -> Iterator[None]:
+def hook_leaf_modules(
+    model: nn.Module, begin: Callable[[str, Any], None], end: Callable[[str, Any], None]
+) -> Iterator[None]:
     """Call `begin(name, inputs)` and `end(name, output)` around each module that holds no others."""
     handles = []
     for name, module in model.named_modules():
         if not list(module.children()):
-            handles.append(module.register_forward_pre_hook(lambda module, inputs, name=name: begin(name, inputs)))
-            handles.append(module.register_forward_hook(lambda module, inputs, output, name=name: end(name, output)))
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda module, inputs, name=name: begin(name, inputs)
+                )
+            )
+            handles.append(
+                module.register_forward_hook(
+                    lambda module, inputs, output, name=name: end(name, output)
+                )
+            )
     try:
         yield
     finally:
@@ -183,6 +220,6 @@ def watched(model: nn.Module, begin: Callable[[str, Any], None], end: Callable[[
             handle.remove()
 
 
-def total(parts: list[Bytes]) -> Bytes:
+def sum_memory(parts: list[BatchMemory]) -> BatchMemory:
     """Of the whole network: no memory is counted at two layers."""
-    return sum(parts, Bytes(0))
+    return sum(parts, BatchMemory(0))

@@ -10,12 +10,12 @@ import math
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cnnlab.models.layers import Shape, stack
-from cnnlab.models.layers import batch_norm as normalised
+from cnnlab.models.layers import ImageShape, named_sequential
+from cnnlab.models.layers import make_batch_norm as normalised
 
 
 def vgg(
-    shape: Shape,
+    shape: ImageShape,
     classes: int,
     *,
     filters: list[list[int]],
@@ -30,17 +30,33 @@ def vgg(
     layers, depth = dict[str, nn.Module](), shape[0]
     for b, block in enumerate(filters, 1):
         if not block or min(block) < 1:
-            raise ValueError(f"filters must be blocks of at least one convolution of at least 1 filter, not {block}")
+            raise ValueError(
+                f"filters must be blocks of at least one convolution of at least 1 filter, not {block}"
+            )
         for c, (before, after) in enumerate(itertools.pairwise([depth, *block]), 1):
             layers[f"conv{b}_{c}"] = nn.Conv2d(before, after, 3, padding=1)
-            layers |= {f"{key}{b}_{c}": norm for key, norm in normalised(nn.BatchNorm2d, after, batch_norm).items()}
+            layers |= {
+                f"{key}{b}_{c}": norm
+                for key, norm in normalised(nn.BatchNorm2d, after, batch_norm).items()
+            }
             layers[f"relu{b}_{c}"] = nn.ReLU(inplace=True)
         layers[f"pool{b}"], depth = nn.MaxPool2d(2), block[-1]
     size = [pixels // 2 ** len(filters) for pixels in shape[1:]]
-    return stack(**layers, **head((depth, *size), shape, classes, hidden, dropout, len(filters) + 1, first=False))
+    return named_sequential(
+        **layers,
+        **classifier_head(
+            (depth, *size),
+            shape,
+            classes,
+            hidden,
+            dropout,
+            len(filters) + 1,
+            is_dropout_first=False,
+        ),
+    )
 
 
-def alexnet(shape: Shape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:
+def alexnet(shape: ImageShape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:
     """(N, *shape) pictures -> (N, classes) logits: Krizhevsky's network on one GPU (2014, "One weird trick", section
     5, without local response normalisation), as torchvision has it, and not that of 2012 on two. Raises ValueError for
     too small a picture."""
@@ -56,16 +72,30 @@ def alexnet(shape: Shape, classes: int, *, hidden: list[int], dropout: float) ->
             layers[f"pool{n}"] = nn.MaxPool2d(3, 2)
             size = [(pixels - 3) // 2 + 1 for pixels in size]
         depth = filters
-    return stack(**layers, **head((depth, *size), shape, classes, hidden, dropout, len(plan) + 1, first=True))
+    return named_sequential(
+        **layers,
+        **classifier_head(
+            (depth, *size), shape, classes, hidden, dropout, len(plan) + 1, is_dropout_first=True
+        ),
+    )
 
 
-def head(
-    volume: tuple[int, ...], shape: Shape, classes: int, hidden: list[int], dropout: float, number: int, *, first: bool
+def classifier_head(
+    volume: tuple[int, ...],
+    shape: ImageShape,
+    classes: int,
+    hidden: list[int],
+    dropout: float,
+    number: int,
+    *,
+    is_dropout_first: bool,
 ) -> dict[str, nn.Module]:
     """The fully connected layers, numbered on from the convolutions' blocks; dropout stands `first`, before each layer
     but the last, or behind its ReLU. Raises ValueError for a volume without extent, or layers that cannot be."""
     if min(volume[1:]) < 1:
-        raise ValueError(f"nothing is left of {shape[1]}x{shape[2]} pixels before fc{number}; this takes larger ones")
+        raise ValueError(
+            f"nothing is left of {shape[1]}x{shape[2]} pixels before fc{number}; this takes larger ones"
+        )
     if hidden and min(hidden) < 1:
         raise ValueError(f"hidden must be at least 1, not {min(hidden)}")
     if not 0 <= dropout < 1:
@@ -75,18 +105,22 @@ def head(
     for n, (before, after) in enumerate(itertools.pairwise(units), number):
         own = {f"fc{n}": nn.Linear(before, after), f"relu{n}": nn.ReLU(inplace=True)}
         drop = {f"drop{n}": nn.Dropout(dropout)} if dropout else {}
-        layers |= drop | own if first else own | drop
+        layers |= drop | own if is_dropout_first else own | drop
     return layers | {f"fc{number + len(hidden)}": nn.Linear(units[-1], classes)}
 
 
-def folded(model: nn.Sequential) -> dict[str, Tensor]:
+def fold_batch_norm(model: nn.Sequential) -> dict[str, Tensor]:
     """A VGG's convolutions as {"conv1_1.weight": ..., "conv1_1.bias": ...}, each with the batch normalisation behind it
     in it: judging, the two are one product and one sum (Jacob et al. 2018, section 3.2)."""
     layers, found = dict(model.named_children()), dict[str, Tensor]()
     for name, layer in layers.items():
         if isinstance(layer, nn.Conv2d):
             norm = layers.get(name.replace("conv", "norm"))
-            whole = fuse_conv_bn_eval(layer.eval(), norm.eval()) if isinstance(norm, nn.BatchNorm2d) else layer
+            whole = (
+                fuse_conv_bn_eval(layer.eval(), norm.eval())
+                if isinstance(norm, nn.BatchNorm2d)
+                else layer
+            )
             assert whole.bias is not None
             found |= {f"{name}.weight": whole.weight.detach(), f"{name}.bias": whole.bias.detach()}
     return found

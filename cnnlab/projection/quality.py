@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cnnlab.projection.knn import blocks, squares
+from cnnlab.projection.knn import split_rows, squared_distances
 
 
 def knn_accuracy(index: Tensor, labels: Tensor) -> float:
@@ -14,7 +14,7 @@ def knn_accuracy(index: Tensor, labels: Tensor) -> float:
     return float((votes.argmax(1) == labels).double().mean())
 
 
-def overlap(one: Tensor, other: Tensor) -> float:
+def neighbor_overlap(one: Tensor, other: Tensor) -> float:
     """(N, k) and (N, k) neighbours of the same points -> the mean share that both have."""
     both = (one.unsqueeze(2) == other.unsqueeze(1)).sum((1, 2))
     return float(both.double().mean() / one.shape[1])
@@ -26,11 +26,13 @@ def trustworthiness(x: Tensor, index: Tensor, rows: Tensor | None = None) -> flo
     Raises ValueError for k that is not below half the points."""
     n, k = index.shape
     if 2 * k >= n:
-        raise ValueError(f"trustworthiness of {k} neighbours wants more than {2 * k} points, not {n}")
+        raise ValueError(
+            f"trustworthiness of {k} neighbours wants more than {2 * k} points, not {n}"
+        )
     rows = torch.arange(n, device=x.device) if rows is None else rows
     x, beyond = x - x.mean(0), torch.zeros((), dtype=torch.int64, device=x.device)
-    for part in blocks(rows, n):
-        d = squares(x[part], x)
+    for part in split_rows(rows, n):
+        d = squared_distances(x[part], x)
         d[torch.arange(len(part), device=x.device), part] = torch.inf
         for near in d.gather(1, index[part]).unbind(1):
             rank = (d < near.unsqueeze(1)).sum(1) + 1
@@ -46,10 +48,14 @@ def silhouette(x: Tensor, labels: Tensor, rows: Tensor | None = None) -> float:
     if len(classes) < 2:
         raise ValueError("a silhouette wants two classes")
     member = torch.nn.functional.one_hot(labels, len(classes)).to(x.dtype)
-    size, x, total = member.sum(0), x - x.mean(0), torch.zeros((), dtype=torch.float64, device=x.device)
+    size, x, total = (
+        member.sum(0),
+        x - x.mean(0),
+        torch.zeros((), dtype=torch.float64, device=x.device),
+    )
     rows = torch.arange(len(x), device=x.device) if rows is None else rows
-    for part in blocks(rows, len(x)):
-        d = squares(x[part], x)
+    for part in split_rows(rows, len(x)):
+        d = squared_distances(x[part], x)
         d[torch.arange(len(part), device=x.device), part] = 0
         sums, own = d.sqrt_() @ member, labels[part].unsqueeze(1)
         a = sums.gather(1, own).squeeze(1) / (size[labels[part]] - 1).clamp_min(1)

@@ -11,81 +11,95 @@ from torch import Tensor
 
 from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.image import read_picture
-from cnnlab.core.quoting import plain
-from cnnlab.core.schema import Config, call
-from cnnlab.data.adapt import fitted
-from cnnlab.data.build import data_settings
-from cnnlab.tasks.trained_run import Trained, load_run
+from cnnlab.core.image import read_image
+from cnnlab.core.quoting import printable
+from cnnlab.core.schema import Config, call_checked
+from cnnlab.data.adapt import adapt_image
+from cnnlab.data.build import parse_data_settings
+from cnnlab.tasks.trained_run import TrainedRun, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PredictSettings:
     """configs/predict.yaml's keys and their types."""
 
-    pictures: list[str]
+    images: list[str]
     run: str
     checkpoint: str | int
     device: str
-    top: int
+    top_k: int
     format: Literal["table", "csv", "json"]
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"top must be at least 1, not {self.top}")
+        if self.top_k < 1:
+            raise ValueError(f"top must be at least 1, not {self.top_k}")
 
 
 def run(config: Config, overrides: list[str]) -> None:
     """Print each picture's class, its probability and the next likely ones. Pictures that cannot be read are all named
     once the others are done. Raises UsageError where none was given, CnnlabError where one was unreadable."""
-    s = call(Settings, config, "")
-    if not s.pictures:
+    s = call_checked(PredictSettings, config, "")
+    if not s.images:
         raise UsageError("no pictures: cnnlab predict PICTURE...")
-    trained = load_run(s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs)
-    dark = data_settings(trained.config["dataset"]).light_on_dark
+    trained = load_run(
+        s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs
+    )
+    dark = parse_data_settings(trained.config["dataset"]).light_on_dark
     rows, errors = [], []
-    for name in s.pictures:
+    for name in s.images:
         try:
-            image = read_picture(Path(name), side=None if dark else min(trained.shape[1:]))
-            picture, changes = fitted(image, trained.shape, light_on_dark=dark)
+            image = read_image(Path(name), target_side=None if dark else min(trained.shape[1:]))
+            picture, changes = adapt_image(image, trained.shape, light_on_dark=dark)
         except CnnlabError as error:
             errors.append(str(error))
             continue
-        rows.append({"picture": name, "changes": changes, "top": likely(trained, picture, s.top)})
+        rows.append(
+            {"picture": name, "changes": changes, "top": predict_top_k(trained, picture, s.top_k)}
+        )
     if rows:
-        PRINTERS[s.format](rows, trained)
+        PREDICTION_PRINTERS[s.format](rows, trained)
     if errors:
         raise CnnlabError("\ncnnlab: ".join(errors))
 
 
-def likely(trained: Trained, picture: Tensor, top: int) -> list[dict[str, Any]]:
+def predict_top_k(trained: TrainedRun, picture: Tensor, top: int) -> list[dict[str, Any]]:
     """The `top` classes of a (C, H, W) uint8 picture and their probabilities, the likeliest first."""
     probabilities, which = trained(picture.unsqueeze(0))[0].sort(descending=True)
     pairs = list(zip(which.tolist(), probabilities.tolist(), strict=True))[:top]
     return [{"class": trained.classes[k], "probability": p} for k, p in pairs]
 
 
-def print_table(rows: list[dict[str, Any]], trained: Trained) -> None:
-    print(f"cnnlab predict: {trained.folder}, {trained.config['model']['name']}, step {trained.step:,}")
+def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
+    print(
+        f"cnnlab predict: {trained.folder}, {trained.config['model']['name']}, step {trained.step:,}"
+    )
     for row in rows:
         first, *others = row["top"]
         changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""
-        print(f"\n{plain(row['picture'])}{changes}\n  {plain(first['class']):<20}{first['probability']:>8.2%}")
+        print(
+            f"\n{printable(row['picture'])}{changes}\n  {printable(first['class']):<20}{first['probability']:>8.2%}"
+        )
         for other in others:
-            print(f"    {plain(other['class']):<18}{other['probability']:>8.2%}")
+            print(f"    {printable(other['class']):<18}{other['probability']:>8.2%}")
 
 
-def print_csv(rows: list[dict[str, Any]], trained: Trained) -> None:
+def print_predictions_csv(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["picture", "rank", "class", "probability", "changes"])
     for row in rows:
         for rank, one in enumerate(row["top"], 1):
-            writer.writerow([row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])])
+            writer.writerow(
+                [row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])]
+            )
 
 
-def print_json(rows: list[dict[str, Any]], trained: Trained) -> None:
+def print_predictions_json(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
     print(json.dumps({"run": str(trained.folder), "step": trained.step, "pictures": rows}))
 
 
-PRINTERS = {"csv": print_csv, "json": print_json, "table": print_table}
+PREDICTION_PRINTERS = {
+    "csv": print_predictions_csv,
+    "json": print_predictions_json,
+    "table": print_predictions_table,
+}

@@ -8,64 +8,78 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core import checkpoint as checkpoints
-from cnnlab.core.errors import CnnlabError, UsageError, reason
-from cnnlab.core.files import outputs_folder
-from cnnlab.core.hooks import out_of_place
-from cnnlab.core.quoting import plain
+from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
+from cnnlab.core.files import resolve_outputs_folder
+from cnnlab.core.hooks import disable_inplace
+from cnnlab.core.quoting import printable
 from cnnlab.core.run_index import find_run
 from cnnlab.core.schema import Config
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.build import input_shape, load_pictures, pipelines, train_and_validation
-from cnnlab.data.dataset import PictureSet, by_name
-from cnnlab.engine.evaluate import over_views
-from cnnlab.models import MODELS, build_model, placed
+from cnnlab.data.build import (
+    build_pipelines,
+    compute_input_shape,
+    load_dataset,
+    load_train_and_validation,
+)
+from cnnlab.data.dataset import ImageSet, align_labels
+from cnnlab.engine.evaluate import average_views
+from cnnlab.models import MODELS, build_model, move_to_device
 from cnnlab.models.cnn import cnn
 from cnnlab.models.vgg_alexnet import vgg
 
 # Keys that builders have come to have.
-SINCE: tuple[tuple[Any, Config], ...] = (
+MODEL_KEY_DEFAULTS: tuple[tuple[Any, Config], ...] = (
     (cnn, {"pool": "max", "batch_norm": None, "output": "linear"}),
     (vgg, {"batch_norm": None}),
 )
 
 
-def completed(config: Config) -> Config:
+def fill_missing_keys(config: Config) -> Config:
     """A run's configuration with what was no key yet when the run was made, as it was then."""
     model = config.get("model", {})
     builder = MODELS.get(str(model.get("name")))
-    model = next((keys for one, keys in SINCE if one is builder), {}) | model
+    model = next((keys for one, keys in MODEL_KEY_DEFAULTS if one is builder), {}) | model
     since = {"init": None, "validate_every": None}
-    return since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
+    return (
+        since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
+    )
 
 
-def unfilled(model: Config, augment: Config, record: Config) -> nn.Module:
+def build_meta_model(model: Config, augment: Config, record: Config) -> nn.Module:
     """The network that a checkpoint's record describes, its weights without memory: whatever the record says, nothing
     is allocated before its tensors were held against it."""
-    pipeline = pipelines(augment).eval
-    shape = input_shape(pipeline, tuple(record["shape"]))
+    pipeline = build_pipelines(augment).eval
+    shape = compute_input_shape(pipeline, tuple(record["shape"]))
     with torch.device("meta"):
         return build_model(model, shape, len(record["classes"]))
 
 
-def check_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def check_state_dict(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raises ValueError, naming the first, where tensors are not those of a network in name, shape or type."""
     ours = model.state_dict()
     for name in [*ours, *(name for name in tensors if name not in ours)]:
         mine, theirs = ours.get(name), tensors.get(name)
         if mine is None or theirs is None:
-            raise ValueError(f"{plain(name)} is {'not of this network' if mine is None else 'missing'}")
+            raise ValueError(
+                f"{printable(name)} is {'not of this network' if mine is None else 'missing'}"
+            )
         if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-            what = [f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}" for one in (theirs, mine)]
+            what = [
+                f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}"
+                for one in (theirs, mine)
+            ]
             raise ValueError(f"{name} is {what[0]}, and should be {what[1]}")
 
 
-def misfit(path: Path, error: Exception) -> CnnlabError:
+def build_mismatch_error(path: Path, error: Exception) -> CnnlabError:
     """A checkpoint whose parts contradict each other."""
-    return CnnlabError(f"{path} does not fit its own description: {plain(reason(error))}")
+    return CnnlabError(
+        f"{path} does not fit its own description: {printable(summarize_error(error))}"
+    )
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A run's network and what it takes to use it. `shape` is the data set's (depth, height, width)."""
 
     model: nn.Module
@@ -75,23 +89,25 @@ class Trained:
     config: Config
     folder: Path
     step: int
-    data: str | None  # the fingerprint of the pictures that it trained on, where they are the user's
+    data_fingerprint: (
+        str | None
+    )  # the fingerprint of the pictures that it trained on, where they are the user's
 
     @property
     def name(self) -> str:
         """What the run was called, or its model is."""
         return str(self.config.get("name", self.config["model"]["name"]))
 
-    def given(self, pictures: Tensor) -> Tensor:
+    def prepare_input(self, pictures: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> what the network is given of each, one view."""
-        return self.preprocess.standardized(self.preprocess.shown(pictures))
+        return self.preprocess.normalize(self.preprocess.apply_before_normalize(pictures))
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
         device = next(self.model.parameters()).device
         with torch.inference_mode():
-            logits = self.model(self.preprocess(pictures.to(device))).float()
-            return over_views(logits, len(pictures)).softmax(1)
+            logits = self.model(self.preprocess(images.to(device))).float()
+            return average_views(logits, len(images)).softmax(1)
 
 
 def load_run(
@@ -100,58 +116,76 @@ def load_run(
     checkpoint: str | int = "result",
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
-) -> Trained:
+) -> TrainedRun:
     """Rebuild a run's network from its checkpoint alone, ready to judge pictures.
 
     `run`: a run folder, or what `find_run` takes. `checkpoint`: result (the one that the run was scored by), last,
     best, or a step. Its weights are the average of the weights where the run keeps one.
     Raises UsageError where there is no such run, CnnlabError where its checkpoint is missing or damaged.
     """
-    folder = find_run(run, outputs_folder(outputs))
+    folder = find_run(run, resolve_outputs_folder(outputs))
     saved, which = folder / "checkpoints", str(checkpoint)
-    path = checkpoints.find(saved, "last" if which == "result" else which)
+    path = checkpoints.find_checkpoint(saved, "last" if which == "result" else which)
     try:
         if which == "result" and checkpoints.read_record(path)["config"].get("result") == "best":
-            path = checkpoints.find(saved, "best")
-        groups, record = checkpoints.load(path, str(device), ("model", "average"))
+            path = checkpoints.find_checkpoint(saved, "best")
+        groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
         config, shape, weights = (
-            completed(record["config"]),
+            fill_missing_keys(record["config"]),
             tuple(record["shape"]),
             groups.get("average") or groups["model"],
         )
-        model = unfilled(config["model"], config["augment"], record)
-        check_tensors(model, weights)
+        model = build_meta_model(config["model"], config["augment"], record)
+        check_state_dict(model, weights)
         model.load_state_dict(weights, assign=True)
-        model = placed(model, device, channels_last=bool(config.get("channels_last"))).eval().requires_grad_(False)
-        pipeline = pipelines(config["augment"]).eval
-        return Trained(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"],
+        model = (
+            move_to_device(model, device, channels_last=bool(config.get("channels_last")))
+            .eval()
+            .requires_grad_(False)
+        )
+        pipeline = build_pipelines(config["augment"]).eval
+        return TrainedRun(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"],
                        record.get("data"))  # fmt: skip
-    except (UsageError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise misfit(path, error) from error
+    except (
+        UsageError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise build_mismatch_error(path, error) from error
 
 
-def load_rival(trained: Trained, against: str, where: str, device: str | torch.device, outputs: str) -> Trained:
+def load_comparison_run(
+    trained: TrainedRun, against: str, where: str, device: str | torch.device, outputs: str
+) -> TrainedRun:
     """Another run that is shown the first one's pictures, its layers `out_of_place`. Raises UsageError, naming
     `where`, for one that takes others or knows other classes."""
     other = load_run(against, device=device, outputs=outputs)
     if (other.shape, other.classes) != (trained.shape, trained.classes):
-        raise UsageError(f"{where}: {plain(against)} takes other pictures or knows other classes")
-    out_of_place(other.model)
+        raise UsageError(
+            f"{where}: {printable(against)} takes other pictures or knows other classes"
+        )
+    disable_inplace(other.model)
     return other
 
 
-def split_of(trained: Trained, split: str) -> PictureSet:
+def load_split(trained: TrainedRun, split: str) -> ImageSet:
     """The test set, or the part of the training set that the run trained on or validated with, or `trainval`, both;
     labelled by the run's own classes. Raises UsageError for a class that it does not know."""
     dataset = trained.config["dataset"]
     if split in ("test", "trainval"):
-        pictures = by_name(load_pictures(dataset, "test" if split == "test" else "train"), trained.classes)
+        pictures = align_labels(
+            load_dataset(dataset, "test" if split == "test" else "train"), trained.classes
+        )
     else:
-        train, validation = train_and_validation(dataset)
-        pictures = by_name(train if split == "train" else validation, trained.classes)
-    if pictures.fingerprint not in (None, trained.data):
+        train, validation = load_train_and_validation(dataset)
+        pictures = align_labels(train if split == "train" else validation, trained.classes)
+    if pictures.fingerprint not in (None, trained.data_fingerprint):
         raise CnnlabError(
-            f"the pictures below {plain(str(dataset.get('root')))} are not those that the run began with: what is "
+            f"the pictures below {printable(str(dataset.get('root')))} are not those that the run began with: what is "
             f"drawn from them now may be what it was trained on; a folder `test` beside `train` is free of that"
         )
     return pictures

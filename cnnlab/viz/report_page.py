@@ -7,10 +7,10 @@ from html import escape
 
 import numpy as np
 
-from cnnlab.core.image import png_bytes
-from cnnlab.core.quoting import plain
+from cnnlab.core.image import encode_png
+from cnnlab.core.quoting import printable
 
-HEAD = """<!doctype html>
+REPORT_HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
@@ -30,71 +30,76 @@ td {{ font-variant-numeric: tabular-nums }}
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportFigure:
     """(H, W, 3) uint8, and what it says, for those who do not see it."""
 
     image: np.ndarray
-    text: str
+    alt_text: str
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Names of columns, and rows of as many texts."""
 
-    head: Sequence[str]
+    columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A heading, what stands under it, and why something that one would expect is not there. `drawing` is SVG that
     names are escaped in already."""
 
     title: str
     text: str = ""
-    table: Table | None = None
-    drawing: str = ""
-    pictures: Sequence[Picture] = field(default=())
-    absent: Sequence[str] = field(default=())
+    table: ReportTable | None = None
+    svg: str = ""
+    figures: Sequence[ReportFigure] = field(default=())
+    missing_reasons: Sequence[str] = field(default=())
 
 
-def page(title: str, facts: Sequence[str], sections: Sequence[Section]) -> str:
+def render_report_page(title: str, facts: Sequence[str], sections: Sequence[ReportSection]) -> str:
     """The whole page; every text is escaped."""
-    links = "".join(f'<a href="#s{i}">{said(one.title)}</a> ' for i, one in enumerate(sections))
-    parts = [HEAD.format(title=said(title)), f"<h1>{said(title)}</h1>"]
-    parts += [f"<div>{said(fact)}</div>" for fact in facts]
+    links = "".join(
+        f'<a href="#s{i}">{escape_html(one.title)}</a> ' for i, one in enumerate(sections)
+    )
+    parts = [REPORT_HEAD.format(title=escape_html(title)), f"<h1>{escape_html(title)}</h1>"]
+    parts += [f"<div>{escape_html(fact)}</div>" for fact in facts]
     parts.append(f"<nav>{links}</nav>")
-    parts += [html(number, one) for number, one in enumerate(sections)]
+    parts += [section_to_html(number, one) for number, one in enumerate(sections)]
     return "\n".join([*parts, "</body></html>\n"])
 
 
-def said(text: str) -> str:
-    return escape(plain(text))
+def escape_html(text: str) -> str:
+    return escape(printable(text))
 
 
-def html(number: int, one: Section) -> str:
-    parts = [f'<h2 id="s{number}">{said(one.title)}</h2>']
+def section_to_html(number: int, one: ReportSection) -> str:
+    parts = [f'<h2 id="s{number}">{escape_html(one.title)}</h2>']
     if one.text:
-        parts.append(f"<p>{said(one.text)}</p>")
-    if one.drawing:
-        parts.append(f'<div class="wide">{one.drawing}</div>')
+        parts.append(f"<p>{escape_html(one.text)}</p>")
+    if one.svg:
+        parts.append(f'<div class="wide">{one.svg}</div>')
     if one.table:
-        parts.append(rows(one.table))
-    parts += [shown(picture) for picture in one.pictures]
-    parts += [f'<p class="none">Not here: {said(why)}</p>' for why in one.absent]
+        parts.append(table_to_html(one.table))
+    parts += [figure_to_html(picture) for picture in one.figures]
+    parts += [f'<p class="none">Not here: {escape_html(why)}</p>' for why in one.missing_reasons]
     return "\n".join(parts)
 
 
-def rows(table: Table) -> str:
+def table_to_html(table: ReportTable) -> str:
     """A table that scrolls by itself where it is wider than the page."""
-    head = "".join(f"<th>{said(cell)}</th>" for cell in table.head)
-    body = "".join("<tr>" + "".join(f"<td>{said(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    head = "".join(f"<th>{escape_html(cell)}</th>" for cell in table.columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape_html(cell)}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def shown(picture: Picture) -> str:
+def figure_to_html(picture: ReportFigure) -> str:
     """A picture within the page, with its own size, so that nothing jumps while it loads."""
     height, width = picture.image.shape[:2]
-    data = base64.b64encode(png_bytes(picture.image)).decode("ascii")
-    text = said(picture.text)
+    data = base64.b64encode(encode_png(picture.image)).decode("ascii")
+    text = escape_html(picture.alt_text)
     return f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{text}"></figure>'

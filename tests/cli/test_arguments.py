@@ -2,29 +2,32 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.cli.arguments import nested, split
+from cnnlab.cli.arguments import qualify_style_override, split_arguments
 from cnnlab.config import compose
 
 
 def test_files_and_overrides_are_told_apart(here: Path) -> None:
     Path("x=1.png").write_text("")
     words = ["x=1.png", "top=3", "a.png", "+a.b=1", "++a=1", "~a.b", "./y=2.png", "~/home.png"]
-    assert split(words) == (["x=1.png", "a.png", "./y=2.png", "~/home.png"], ["top=3", "+a.b=1", "++a=1", "~a.b"])
+    assert split_arguments(words) == (
+        ["x=1.png", "a.png", "./y=2.png", "~/home.png"],
+        ["top=3", "+a.b=1", "++a=1", "~a.b"],
+    )
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", "d & (c)", "x=1", "7", "a'b\\"])
 def test_paths_mean_themselves(here: Path, name: str) -> None:
     for key in ("outputs", "dataset.root"):
-        _, (word,) = split([f"{key}={name}"])
+        _, (word,) = split_arguments([f"{key}={name}"])
         config = compose("train", ["dataset=folder", word])
         assert (config["outputs"] if key == "outputs" else config["dataset"]["root"]) == name
     for word in ("outputs='a b'", "resume=", "resume=null", "init=a,b", "optim.lr=1"):
-        assert split([word])[1] == [word]
+        assert split_arguments([word])[1] == [word]
 
 
 def test_a_comma_in_one_files_name_is_a_comma() -> None:
     for key in ("out", "again", "score", "features.weights"):
-        assert split([f"{key}=a,b.png"])[1] == [f"{key}='a,b.png'"]
+        assert split_arguments([f"{key}=a,b.png"])[1] == [f"{key}='a,b.png'"]
 
 
 def test_a_styles_keys_go_bare() -> None:
@@ -40,4 +43,4 @@ def test_a_styles_keys_go_bare() -> None:
         ("time=null", "time=null"),
         ("size=64", "size=64"),
     ):
-        assert nested(word) == meant
+        assert qualify_style_override(word) == meant

@@ -5,26 +5,28 @@ import sys
 
 import pytest
 
-from cnnlab.cli.completion import answer_bash, completions
+from cnnlab.cli.completion import complete_bash_value, list_completions
 
 
 def test_groups_options_and_keys_are_offered() -> None:
-    assert {"model=", "model.filters="} <= set(completions("train", "mod"))
-    assert completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
-    assert {"epochs=", "experiment=", "optim.lr="} <= set(completions("train", ""))
-    assert {"model=", "seconds=", "optim.lr="} <= set(completions("bench", ""))
-    assert {"lowest=", "epochs="} <= set(completions("lr-find", ""))
-    assert {"style=", "style.strength=", "size=", "color="} <= set(completions("stylize", ""))
-    assert "model=" not in completions("stylize", "") and "style=" not in completions("train", "")
-    assert completions("train", "resum") == ["resume=", "resume=null"]
-    assert completions("train", "compi") == ["compile=", "compile=false"]
-    assert completions("train", "nothing") == [] == completions("runs", "x")
+    assert {"model=", "model.filters="} <= set(list_completions("train", "mod"))
+    assert list_completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
+    assert {"epochs=", "experiment=", "optim.lr="} <= set(list_completions("train", ""))
+    assert {"model=", "seconds=", "optim.lr="} <= set(list_completions("bench", ""))
+    assert {"lowest=", "epochs="} <= set(list_completions("lr-find", ""))
+    assert {"style=", "style.strength=", "size=", "color="} <= set(list_completions("stylize", ""))
+    assert "model=" not in list_completions("stylize", "") and "style=" not in list_completions(
+        "train", ""
+    )
+    assert list_completions("train", "resum") == ["resume=", "resume=null"]
+    assert list_completions("train", "compi") == ["compile=", "compile=false"]
+    assert list_completions("train", "nothing") == [] == list_completions("runs", "x")
 
 
 def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
-    assert completions("train", "optim.l") == ["optim.lr=", "optim.lr=0.001"]
-    assert completions("train", "exper")[:2] == ["experiment=", "experiment=cifar10_bn_best"]
-    assert completions("eval", "sp") == ["split=", "split=test"]
+    assert list_completions("train", "optim.l") == ["optim.lr=", "optim.lr=0.001"]
+    assert list_completions("train", "exper")[:2] == ["experiment=", "experiment=cifar10_bn_best"]
+    assert list_completions("eval", "sp") == ["split=", "split=test"]
 
 
 @pytest.mark.parametrize("between", [" ", "\n"])
@@ -54,7 +56,7 @@ def test_bash_is_given_values_alone(
     monkeypatch.setenv("_CNNLAB_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words.replace(" ", between))
     monkeypatch.setenv("COMP_CWORD", str(at))
-    assert answer_bash() is (answer is not None)
+    assert complete_bash_value() is (answer is not None)
     assert capsys.readouterr().out.split() == (answer or "").split()
 
 
@@ -68,5 +70,7 @@ def test_bash_itself_gets_what_follows_the_equals_sign() -> None:
     printf '%s\\n' "${COMPREPLY[@]}"
     """
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path})
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
     assert done.stdout.split() == ["mnist_cnn", "mnist_mlp"], done.stderr

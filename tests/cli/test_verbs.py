@@ -8,7 +8,9 @@ import pytest
 from tests.conftest import Cnnlab
 
 
-def test_help_has_examples_and_every_groups_options(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_has_examples_and_every_groups_options(
+    cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = cnnlab("train", "-h")
     assert code == 0 and "cnnlab train -m seed=1,2,3" in out
@@ -31,7 +33,9 @@ def test_a_misspelt_verb_or_flag_offers_the_right_one(cnnlab: Cnnlab) -> None:
     assert code == 2 and "--config-dir" in err
 
 
-def test_what_nobody_foresaw_is_one_line_too(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_is_one_line_too(
+    cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
@@ -49,5 +53,10 @@ def test_the_version_is_the_packages(cnnlab: Cnnlab) -> None:
 
 def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
     command = f"{sys.executable} -m cnnlab train --cfg job | head -1"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert done.stdout.startswith("name:") and "Traceback" not in done.stderr

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from cnnlab.core.device import describe, pick_device, threads
+from cnnlab.core.device import describe_device, pick_device, use_threads
 from cnnlab.core.errors import UsageError
-from cnnlab.core.provenance import environment
+from cnnlab.core.provenance import collect_environment
 
 
 def test_auto_takes_cuda_where_there_is_one() -> None:
@@ -17,22 +17,31 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
 
 
 def test_the_environment_says_what_a_figure_needs() -> None:
-    found = environment(torch.device("cpu"))
+    found = collect_environment(torch.device("cpu"))
     assert (
-        found["packages"]["torch"] == torch.__version__.split("+")[0] or found["packages"]["torch"] == torch.__version__
+        found["packages"]["torch"] == torch.__version__.split("+")[0]
+        or found["packages"]["torch"] == torch.__version__
     )
     assert found["threads"] == torch.get_num_threads()
-    assert {"command", "commit", "python", "platform", "processor", "cores", "device"} <= found.keys()
+    assert {
+        "command",
+        "commit",
+        "python",
+        "platform",
+        "processor",
+        "cores",
+        "device",
+    } <= found.keys()
 
 
 def test_a_device_in_words() -> None:
-    assert describe(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")
+    assert describe_device(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")
 
 
 def test_threads_are_set_and_given_back() -> None:
     before = torch.get_num_threads()
-    with threads(3):
+    with use_threads(3):
         assert torch.get_num_threads() == 3
-    with threads(None):
+    with use_threads(None):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before

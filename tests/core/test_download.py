@@ -17,8 +17,8 @@ from typing import ClassVar
 import pytest
 
 from cnnlab.core import download
-from cnnlab.core.download import Damaged, fetch
-from cnnlab.core.errors import CnnlabError, Unwritable
+from cnnlab.core.download import CorruptDownload, fetch
+from cnnlab.core.errors import CnnlabError, WriteFailed
 
 BLOB = hashlib.sha512(b"seed").digest() * 50_000  # 3.2 MB
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,13 +43,19 @@ class Faulty(BaseHTTPRequestHandler):
         if start > len(BLOB):
             self.send_error(416)
             return
-        blob = bytes(len(BLOB)) if fault == "corrupt" or (fault == "corrupt-once" and nth == 1) else BLOB
+        blob = (
+            bytes(len(BLOB))
+            if fault == "corrupt" or (fault == "corrupt-once" and nth == 1)
+            else BLOB
+        )
         blob = blob[start:]
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(BLOB) - 1}/{len(BLOB)}")
         if fault != "endless":
-            self.send_header("Content-Length", str(len(BLOB) * 1000 if fault == "huge" else len(blob)))
+            self.send_header(
+                "Content-Length", str(len(BLOB) * 1000 if fault == "huge" else len(blob))
+            )
         self.end_headers()
         with suppress(OSError):  # the client has gone
             self.pour(fault, nth, blob)
@@ -91,19 +97,28 @@ def server() -> Iterator[str]:
 
 def unpack(part: Path) -> None:
     if part.read_bytes() != BLOB:
-        raise Damaged("its checksum is not the published one")
+        raise CorruptDownload("its checksum is not the published one")
     (part.parent / "whole").write_bytes(part.read_bytes())
 
 
 def get(folder: Path, *addresses: str, timeout_s: float = 0.25, most: int = 4_000_000) -> None:
-    fetch("data", addresses, folder, ["whole"], unpack, most=most, timeout_s=timeout_s)
+    fetch("data", addresses, folder, ["whole"], unpack, max_bytes=most, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize(
     ("fault", "requests"),
-    [("good", 1), ("truncate", 3), ("rangeless", 3), ("stall-once", 2), ("corrupt-once", 4), ("slow", 1)],
+    [
+        ("good", 1),
+        ("truncate", 3),
+        ("rangeless", 3),
+        ("stall-once", 2),
+        ("corrupt-once", 4),
+        ("slow", 1),
+    ],
 )
-def test_what_comes_in_the_end_is_whole(server: str, tmp_path: Path, fault: str, requests: int) -> None:
+def test_what_comes_in_the_end_is_whole(
+    server: str, tmp_path: Path, fault: str, requests: int
+) -> None:
     """Broken off twice, with and without ranges; stalled; corrupt at first, and so begun again."""
     get(tmp_path / "a" / "b", f"{server}/{fault}")
     assert (tmp_path / "a" / "b" / "whole").read_bytes() == BLOB
@@ -129,7 +144,7 @@ def test_the_next_address_is_tried_and_what_the_last_said_is_told(
     with pytest.raises(CnnlabError, match=message) as error:
         get(tmp_path, f"{server}/{fault}")
     assert len(str(error.value).splitlines()) == 1 and not (tmp_path / "whole").exists()
-    assert Faulty.asked[fault] <= 2 * download.TRIES
+    assert Faulty.asked[fault] <= 2 * download.MAX_FAILED_ATTEMPTS
 
 
 def test_a_process_that_was_killed_is_gone_on_from(server: str, tmp_path: Path) -> None:
@@ -147,17 +162,23 @@ def test_four_processes_fetch_once(server: str, tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from tests.core.test_download import get\n"
     code += "get(Path(sys.argv[1]), sys.argv[2])"
     words = [sys.executable, "-c", code, str(tmp_path), f"{server}/slow"]
-    clients = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    clients = [
+        subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
     said = [client.communicate(timeout=60)[1] for client in clients]
     assert [client.returncode for client in clients] == [0] * 4, said
     assert (tmp_path / "whole").read_bytes() == BLOB and Faulty.asked == {"slow": 1}
     lines = [line for text in said for line in text.splitlines()]
-    assert all(line.startswith(("downloading http", "another process downloads")) for line in lines), lines
+    assert all(
+        line.startswith(("downloading http", "another process downloads")) for line in lines
+    ), lines
     assert sum("downloading http" in text for text in said) == 1
 
 
 def test_four_clients_at_once_are_served_each_its_own(server: str, tmp_path: Path) -> None:
-    threads = [threading.Thread(target=get, args=(tmp_path / str(i), f"{server}/slow")) for i in range(4)]
+    threads = [
+        threading.Thread(target=get, args=(tmp_path / str(i), f"{server}/slow")) for i in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -190,10 +211,10 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
 
 def test_a_disk_that_refuses_is_named(server: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unwritable, match=r"cannot write .*file"):
+    with pytest.raises(WriteFailed, match=r"cannot write .*file"):
         get(tmp_path / "file" / "x", f"{server}/good")
     if os.geteuid():
         tmp_path.chmod(0o555)
-        with pytest.raises(Unwritable, match="Permission denied"):
+        with pytest.raises(WriteFailed, match="Permission denied"):
             get(tmp_path, f"{server}/good")
         tmp_path.chmod(0o755)

@@ -1,14 +1,23 @@
-from cnnlab.core.errors import CnnlabError, Stopped, UsageError, nearest, not_one_of
+from cnnlab.core.errors import (
+    CnnlabError,
+    Stopped,
+    UsageError,
+    format_unknown_choice,
+    suggest_nearest,
+)
 
 
 def test_the_nearest_choice_is_offered_only_when_near() -> None:
-    assert nearest("mnist_cn", ["mnist_cnn", "mnist_mlp"]) == "; did you mean mnist_cnn?"
-    assert nearest("zzz", ["mnist_cnn"]) == ""
+    assert suggest_nearest("mnist_cn", ["mnist_cnn", "mnist_mlp"]) == "; did you mean mnist_cnn?"
+    assert suggest_nearest("zzz", ["mnist_cnn"]) == ""
 
 
 def test_all_choices_are_named() -> None:
-    assert not_one_of("optim", "sdg", ["sgd", "adam"]) == "optim 'sdg' is not one of adam, sgd; did you mean sgd?"
-    assert not_one_of("run", "x", []) == "run 'x' is not one of (none)"
+    assert (
+        format_unknown_choice("optim", "sdg", ["sgd", "adam"])
+        == "optim 'sdg' is not one of adam, sgd; did you mean sgd?"
+    )
+    assert format_unknown_choice("run", "x", []) == "run 'x' is not one of (none)"
 
 
 def test_exit_codes() -> None:

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.core.errors import CnnlabError, Unwritable
-from cnnlab.core.files import exists, new_folder, read_json, write_json, write_new, write_text, write_whole
+from cnnlab.core.errors import CnnlabError, WriteFailed
+from cnnlab.core.files import (
+    make_run_folder,
+    path_exists,
+    read_json,
+    write_atomically,
+    write_json,
+    write_text,
+    write_unique,
+)
 
 
 def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
@@ -16,22 +24,22 @@ def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
         part.write_text("aft")
         raise OSError("disk full")
 
-    with pytest.raises(Unwritable, match=r"cannot write .*x\.txt: disk full"):
-        write_whole(path, half)
+    with pytest.raises(WriteFailed, match=r"cannot write .*x\.txt: disk full"):
+        write_atomically(path, half)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    write_whole(path, lambda part: part.touch(mode=0o600))
+    write_atomically(path, lambda part: part.touch(mode=0o600))
     mask = os.umask(0)
     os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_a_name_too_long_is_not_there(tmp_path: Path) -> None:
-    assert exists(tmp_path) and not exists(Path("x" * 5000))
+    assert path_exists(tmp_path) and not path_exists(Path("x" * 5000))
 
 
 def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
@@ -45,7 +53,7 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
 
 
 def make(parent: Path) -> str:
-    return str(new_folder(parent, "same"))
+    return str(make_run_folder(parent, "same"))
 
 
 def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> None:
@@ -57,18 +65,18 @@ def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CnnlabError, match=r"cannot make a run's folder in .*file"):
-        new_folder(tmp_path / "file" / "sub", "x")
+        make_run_folder(tmp_path / "file" / "sub", "x")
 
 
 def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(CnnlabError, match="runs: it is not a folder"):
-        new_folder(tmp_path / "runs", "a")
+        make_run_folder(tmp_path / "runs", "a")
 
 
 def test_what_is_new_takes_a_free_name_and_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    names = [write_new(path, lambda part, n=n: part.write_text(str(n))).name for n in range(3)]
+    names = [write_unique(path, lambda part, n=n: part.write_text(str(n))).name for n in range(3)]
     assert names == ["a.png", "a_2.png", "a_3.png"]
     assert [(tmp_path / name).read_text() for name in names] == ["0", "1", "2"]
 
@@ -76,6 +84,6 @@ def test_what_is_new_takes_a_free_name_and_replaces_nothing(tmp_path: Path) -> N
         part.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(Unwritable, match="No space left"):
-        write_new(path, refused)
+    with pytest.raises(WriteFailed, match="No space left"):
+        write_unique(path, refused)
     assert sorted(one.name for one in tmp_path.iterdir()) == sorted(names)

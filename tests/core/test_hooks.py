@@ -3,36 +3,48 @@ import torch
 from torch import nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.hooks import last_linear, layer, out_of_place, outputs, passing
-from cnnlab.models.layers import stack
+from cnnlab.core.hooks import capture, capture_outputs, disable_inplace, find_last_linear, get_layer
+from cnnlab.models.layers import named_sequential
 
-MODEL = stack(first=stack(conv=nn.Conv2d(1, 2, 3), relu=nn.ReLU(inplace=True)), flatten=nn.Flatten())
+MODEL = named_sequential(
+    first=named_sequential(conv=nn.Conv2d(1, 2, 3), relu=nn.ReLU(inplace=True)),
+    flatten=nn.Flatten(),
+)
 
 
 def test_each_layers_own_output_is_seen_even_where_the_next_would_overwrite_it() -> None:
     x = torch.randn(2, 1, 5, 5)
-    found = outputs(out_of_place(MODEL), x, ["flatten", "first.conv", "first"])
+    found = capture_outputs(disable_inplace(MODEL), x, ["flatten", "first.conv", "first"])
     assert list(found) == ["flatten", "first.conv", "first"]
     torch.testing.assert_close(found["first.conv"], MODEL.first.conv(x))
-    assert (found["first.conv"] < 0).any() and torch.equal(found["first"], found["first.conv"].relu())
+    assert (found["first.conv"] < 0).any() and torch.equal(
+        found["first"], found["first.conv"].relu()
+    )
     assert not MODEL.first.conv._forward_hooks, "nothing is left on the model"
 
 
 def test_a_misspelt_layer_is_told_which_there_are() -> None:
-    with pytest.raises(UsageError, match=r"layer 'first\.con' is not one of first, .*did you mean first\.conv\?"):
-        layer(MODEL, "first.con")
+    with pytest.raises(
+        UsageError, match=r"layer 'first\.con' is not one of first, .*did you mean first\.conv\?"
+    ):
+        get_layer(MODEL, "first.con")
     with pytest.raises(UsageError, match=r"saliency\.layer .."):
-        layer(MODEL, "", "saliency.layer")
+        get_layer(MODEL, "", "saliency.layer")
 
 
 def test_what_goes_in_what_comes_out_and_the_answer_are_of_one_pass() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     x = torch.randn(5, 3)
-    entering, leaving, answer = passing(model, x, ["2"], ["0", "1"])
-    assert torch.equal(entering["2"], leaving["1"]) and torch.equal(leaving["0"].relu(), leaving["1"])
+    entering, leaving, answer = capture(model, x, ["2"], ["0", "1"])
+    assert torch.equal(entering["2"], leaving["1"]) and torch.equal(
+        leaving["0"].relu(), leaving["1"]
+    )
     assert torch.equal(answer, model(x)) and torch.equal(leaving["0"], model[0](x))
     assert not model[2]._forward_hooks
-    assert last_linear(model) == "2" and last_linear(nn.Sequential(nn.Conv2d(1, 1, 1))) is None
+    assert (
+        find_last_linear(model) == "2"
+        and find_last_linear(nn.Sequential(nn.Conv2d(1, 1, 1))) is None
+    )
 
 
 class Odd(nn.Module):
@@ -51,8 +63,8 @@ class Odd(nn.Module):
 def test_a_layers_output_stays_what_it_was_whatever_is_added_to_it() -> None:
     model, x = Odd(), torch.randn(4, 3)
     with torch.no_grad():
-        torch.testing.assert_close(outputs(model, x, ["conv"])["conv"], model.conv(x))
+        torch.testing.assert_close(capture_outputs(model, x, ["conv"])["conv"], model.conv(x))
     with pytest.raises(UsageError, match="pair gives a tuple, not one tensor: name another layer"):
-        outputs(model, x, ["pair"])
+        capture_outputs(model, x, ["pair"])
     with pytest.raises(UsageError, match="idle is not called by the network as a layer of its own"):
-        outputs(model, x, ["idle"])
+        capture_outputs(model, x, ["idle"])

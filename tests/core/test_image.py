@@ -5,26 +5,32 @@ import pytest
 from PIL import Image
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image import flatten, read_picture, save_png, tile
+from cnnlab.core.image import convert_to_gray_or_rgb, make_image_grid, read_image, save_png
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"]
+)
 def test_any_mode_becomes_grey_or_rgb(mode: str) -> None:
     picture = Image.new(mode, (3, 2)) if mode == "I;16" else Image.new("L", (3, 2), 7).convert(mode)
-    assert flatten(picture).mode in ("L", "RGB")
+    assert convert_to_gray_or_rgb(picture).mode in ("L", "RGB")
 
 
 def test_sixteen_bits_are_scaled_and_transparency_is_white() -> None:
     deep = Image.fromarray(np.array([[0, 65535]], dtype=np.uint16))
-    assert np.asarray(flatten(deep)).tolist() == [[0, 255]]
-    assert flatten(Image.new("RGBA", (1, 1), (9, 9, 9, 0))).getpixel((0, 0)) == (255, 255, 255)
+    assert np.asarray(convert_to_gray_or_rgb(deep)).tolist() == [[0, 255]]
+    assert convert_to_gray_or_rgb(Image.new("RGBA", (1, 1), (9, 9, 9, 0))).getpixel((0, 0)) == (
+        255,
+        255,
+        255,
+    )
 
 
 def test_exif_turns_the_picture(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # turned by a quarter
     Image.new("RGB", (4, 2)).save(tmp_path / "x.jpg", exif=exif)
-    assert read_picture(tmp_path / "x.jpg").size == (2, 4)
+    assert read_image(tmp_path / "x.jpg").size == (2, 4)
 
 
 def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
@@ -32,14 +38,16 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
     save_png(whole, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "text.png").write_text("no")
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:2000])
-    Image.open(whole).save(tmp_path / "icon.ico")  # Pillow decodes it before it can be asked for its size
+    Image.open(whole).save(
+        tmp_path / "icon.ico"
+    )  # Pillow decodes it before it can be asked for its size
     for name, words in (("absent.png", "no picture"), ("text.png", "not a picture"), ("icon.ico", "not a picture"),
                         ("cut.png", "cannot be read")):  # fmt: skip
         with pytest.raises(CnnlabError, match=f"{words}.*|.*{name}.*{words}") as error:
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
         assert name in str(error.value)
     with pytest.raises(CnnlabError, match="4,096 pixels; the limit is 4,095"):
-        read_picture(whole, max_pixels=64 * 64 - 1)
+        read_image(whole, max_pixels=64 * 64 - 1)
 
 
 def test_a_png_comes_back_exactly(tmp_path: Path) -> None:
@@ -51,7 +59,7 @@ def test_a_png_comes_back_exactly(tmp_path: Path) -> None:
 
 def test_tiles_lie_in_reading_order() -> None:
     pictures = np.stack([np.full((2, 3, 1), value, np.uint8) for value in (10, 20, 30)])
-    sheet = tile(pictures, 2, gap=1, background=0)
+    sheet = make_image_grid(pictures, 2, gap=1, background=0)
     assert sheet.shape == (7, 9)
     assert [sheet[1, 1], sheet[1, 5], sheet[4, 1], sheet[4, 5]] == [10, 20, 30, 0]
-    assert tile(pictures, 2, zoom=2).shape == (11, 15)
+    assert make_image_grid(pictures, 2, zoom=2).shape == (11, 15)

@@ -5,43 +5,58 @@ import pytest
 from PIL import Image
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.image_formats import ENDINGS, JPEG, Format, format_of, said_by
+from cnnlab.core.image_formats import (
+    FORMAT_BY_SUFFIX,
+    JPEG,
+    ImageFormat,
+    find_image_format,
+    read_image_metadata,
+)
 
 
 def test_a_name_asks_for_its_format() -> None:
     for name, format_ in (("a.png", "PNG"), ("a.b.JPG", "JPEG"), ("x/a.jpeg", "JPEG"), ("a.Tif", "TIFF"),
                           ("a.tiff", "TIFF"), ("a.jpg.webp", "WEBP")):  # fmt: skip
-        assert format_of(Path(name)).name == format_
+        assert find_image_format(Path(name)).name == format_
     for name in ("a", "a.gif", ".png", "a.png.part", "a.jp\x1bg"):
-        with pytest.raises(UsageError, match=r"out must end in \.png, \.jpg, .* or \.webp, not ") as error:
-            format_of(Path(name))
+        with pytest.raises(
+            UsageError, match=r"out must end in \.png, \.jpg, .* or \.webp, not "
+        ) as error:
+            find_image_format(Path(name))
         assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".webp"])
 def test_the_longest_side_is_what_a_format_can_write(tmp_path: Path, ending: str) -> None:
-    form = ENDINGS[ending]
-    form.hold(ending, (1, form.side), 1)
-    Image.new("RGB", (form.side, 1)).save(tmp_path / "x", format=form.name)
-    with pytest.raises(UsageError, match=f"a {ending} can have {form.side:,} pixels a side, not {form.side + 1:,}"):
-        form.hold(ending, (form.side + 1, 1), 1)
+    form = FORMAT_BY_SUFFIX[ending]
+    form.check_fits(ending, (1, form.max_side), 1)
+    Image.new("RGB", (form.max_side, 1)).save(tmp_path / "x", format=form.name)
+    with pytest.raises(
+        UsageError,
+        match=f"a {ending} can have {form.max_side:,} pixels a side, not {form.max_side + 1:,}",
+    ):
+        form.check_fits(ending, (form.max_side + 1, 1), 1)
     with pytest.raises((ValueError, OSError)):
-        Image.new("RGB", (form.side + 1, 1)).save(tmp_path / "y", format=form.name)
+        Image.new("RGB", (form.max_side + 1, 1)).save(tmp_path / "y", format=form.name)
 
 
 def test_a_jpeg_has_room_for_as_many_paintings_as_it_says(tmp_path: Path) -> None:
-    record = {"settings": "s" * 5000, "sha256": ["f" * 64] * JPEG.paintings,
-              "style_weights": [0.12345678901234567] * JPEG.paintings}  # fmt: skip
+    record = {"settings": "s" * 5000, "sha256": ["f" * 64] * JPEG.max_styles,
+              "style_weights": [0.12345678901234567] * JPEG.max_styles}  # fmt: skip
     text = json.dumps(record)
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", **JPEG.said(text))
-    assert said_by(str(tmp_path / "x.jpg")) == text
-    JPEG.hold(".jpg", (8, 8), JPEG.paintings)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", **JPEG.encode_metadata(text))
+    assert read_image_metadata(str(tmp_path / "x.jpg")) == text
+    JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles)
     with pytest.raises(UsageError, match=r"a \.jpg has room to name 500 paintings, not 501"):
-        JPEG.hold(".jpg", (8, 8), JPEG.paintings + 1)
+        JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles + 1)
 
 
-@pytest.mark.parametrize("form", {form.name: form for form in ENDINGS.values()}.values(), ids=lambda form: form.name)
-def test_what_a_format_says_is_read_again(tmp_path: Path, form: Format) -> None:
+@pytest.mark.parametrize(
+    "form",
+    {form.name: form for form in FORMAT_BY_SUFFIX.values()}.values(),
+    ids=lambda form: form.name,
+)
+def test_what_a_format_says_is_read_again(tmp_path: Path, form: ImageFormat) -> None:
     text = json.dumps({"a": "é\n€", "b": "x" * 5000})
-    Image.new("RGB", (8, 8)).save(tmp_path / "x", format=form.name, **form.said(text))
-    assert said_by(str(tmp_path / "x")) == text
+    Image.new("RGB", (8, 8)).save(tmp_path / "x", format=form.name, **form.encode_metadata(text))
+    assert read_image_metadata(str(tmp_path / "x")) == text

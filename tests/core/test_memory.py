@@ -21,24 +21,28 @@ CPU = torch.device("cpu")
     ],
 )
 def test_sizes_are_read_as_people_write_them(text: str, count: float) -> None:
-    assert memory.bytes_of(text) == count
+    assert memory.parse_bytes(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "4 apples", "-1GB", "0", "GB", "1e99"])
 def test_what_is_no_size_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="memory_limit must be like 4GB or 800MB, not"):
-        memory.bytes_of(text)
+        memory.parse_bytes(text)
 
 
 def test_bytes_in_words() -> None:
-    assert [memory.words(count) for count in (3.24e9, 8e8, 1.2e6)] == ["3.2 GB", "800 MB", "1 MB"]
+    assert [memory.format_bytes(count) for count in (3.24e9, 8e8, 1.2e6)] == [
+        "3.2 GB",
+        "800 MB",
+        "1 MB",
+    ]
 
 
 def test_what_this_process_has_grows_with_what_it_takes() -> None:
-    before = memory.used(CPU)
+    before = memory.get_used_memory(CPU)
     held = torch.ones(50_000_000)
-    assert memory.used(CPU) - before == pytest.approx(held.numel() * 4, rel=0.1)
-    assert memory.free(CPU) > 0
+    assert memory.get_used_memory(CPU) - before == pytest.approx(held.numel() * 4, rel=0.1)
+    assert memory.get_free_memory(CPU) > 0
 
 
 @pytest.mark.parametrize(
@@ -59,19 +63,22 @@ def test_a_containers_limit_counts_and_files_kept_in_memory_do_not(
     usage: str,
     caches: tuple[str, str],
 ) -> None:
-    monkeypatch.setattr(memory, "GROUP", tmp_path)
-    monkeypatch.setattr(memory, "OWN", tmp_path / "own")
-    assert memory.within_group() == []
+    monkeypatch.setattr(memory, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(memory, "PROCESS_CGROUPS", tmp_path / "own")
+    assert memory.list_cgroup_headroom() == []
     (tmp_path / "own").write_text(own)
     place = tmp_path / folder
     place.mkdir(parents=True, exist_ok=True)
     (place / limit).write_text("max\n")
     (place / usage).write_text("300000000\n")
     (place / "memory.stat").write_text(f"anon 7\n{caches[0]} 30000000\n{caches[1]} 20000000\n")
-    assert memory.within_group() == []
+    assert memory.list_cgroup_headroom() == []
     (place / limit).write_text("500000000\n")
-    assert memory.within_group() == [250_000_000] and memory.free(CPU) == 250_000_000
+    assert (
+        memory.list_cgroup_headroom() == [250_000_000]
+        and memory.get_free_memory(CPU) == 250_000_000
+    )
 
 
 def test_handing_back_is_harmless() -> None:
-    memory.hand_back()
+    memory.release_cached()

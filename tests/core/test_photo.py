@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.photo import on_white, read_photo
+from cnnlab.core.photo import composite_on_white, read_photo
 from tests.by_hand import (
     png,
     tiff,
@@ -16,7 +16,9 @@ from tests.by_hand import (
 from tests.small import kept, row, seen, written
 
 RNG = np.random.default_rng(0)
-UPRIGHT = np.kron(RNG.integers(0, 256, (2, 3, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))  # (32, 48, 3)
+UPRIGHT = np.kron(
+    RNG.integers(0, 256, (2, 3, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8)
+)  # (32, 48, 3)
 # What a file holds of UPRIGHT: EXIF 2.3 says where its first row and first column belong.
 STORED = {
     1: UPRIGHT,  # top, left
@@ -35,10 +37,14 @@ STORED = {
 def test_a_picture_comes_out_upright(tmp_path: Path, orientation: int, ending: str) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(ending, {})
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(
+        ending, {}
+    )
     image = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
     photo = read_photo(kept(tmp_path / f"x{ending}", image, exif=exif, **options))
-    assert np.abs(np.asarray(photo.rgb).astype(int) - UPRIGHT).max() <= (2 if ending == ".jpg" else 0)
+    assert np.abs(np.asarray(photo.rgb).astype(int) - UPRIGHT).max() <= (
+        2 if ending == ".jpg" else 0
+    )
     assert photo.notes == () and photo.alpha is None
 
 
@@ -58,13 +64,20 @@ def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
 
 def test_an_exif_that_is_damaged_elsewhere_still_turns(tmp_path: Path) -> None:
     """Pillow reads it, and fails where it writes it anew."""
-    entries = struct.pack(">HHHIHH", 2, 274, 3, 1, 6, 0) + struct.pack(">HHI4s", 282, 2, 5, bytes([0, 0, 0, 38]))
+    entries = struct.pack(">HHHIHH", 2, 274, 3, 1, 6, 0) + struct.pack(
+        ">HHI4s", 282, 2, 5, bytes([0, 0, 0, 38])
+    )
     exif = b"Exif\0\0MM\0*\0\0\0\x08" + entries + bytes(4) + b"a\xff\0b\0"
-    assert read_photo(kept(tmp_path / "x.png", row((1, 2, 3), (4, 5, 6)), exif=exif)).rgb.size == (1, 2)
+    assert read_photo(kept(tmp_path / "x.png", row((1, 2, 3), (4, 5, 6)), exif=exif)).rgb.size == (
+        1,
+        2,
+    )
 
 
 @pytest.mark.parametrize("ending", [".png", ".tiff", ".webp"])
-def test_transparency_is_kept_apart_and_hidden_pixels_are_white(tmp_path: Path, ending: str) -> None:
+def test_transparency_is_kept_apart_and_hidden_pixels_are_white(
+    tmp_path: Path, ending: str
+) -> None:
     image = row((10, 20, 30, 255), (10, 20, 30, 1), (10, 20, 30, 0), mode="RGBA")
     options = {"lossless": True, "exact": True} if ending == ".webp" else {}
     found = seen(kept(tmp_path / f"x{ending}", image, **options))
@@ -81,15 +94,23 @@ def test_every_way_to_be_transparent(tmp_path: Path) -> None:
     wanted = [[10, 20, 30], [40, 50, 60], [255, 255, 255]]
     assert seen(kept(tmp_path / "p.png", palette, transparency=alphas)) == (wanted, [255, 128, 0])
     assert seen(kept(tmp_path / "p.gif", palette, transparency=at[2])) == (wanted, [255, 255, 0])
-    assert seen(kept(tmp_path / "rgb.png", three, transparency=(70, 80, 90))) == (wanted, [255, 255, 0])
-    assert seen(kept(tmp_path / "l.png", row(5, 6, mode="L"), transparency=6)) == ([[5] * 3, [255] * 3], [255, 0])
+    assert seen(kept(tmp_path / "rgb.png", three, transparency=(70, 80, 90))) == (
+        wanted,
+        [255, 255, 0],
+    )
+    assert seen(kept(tmp_path / "l.png", row(5, 6, mode="L"), transparency=6)) == (
+        [[5] * 3, [255] * 3],
+        [255, 0],
+    )
     one = kept(tmp_path / "1.png", row(0, 255, mode="1"), transparency=0)
     assert seen(one) == ([[255] * 3, [255] * 3], [0, 255])
 
 
 @pytest.mark.parametrize("ending", [".png", ".tga"])
 @pytest.mark.parametrize("value", [255, 0])
-def test_an_alpha_that_hides_nothing_or_everything_is_none(tmp_path: Path, value: int, ending: str) -> None:
+def test_an_alpha_that_hides_nothing_or_everything_is_none(
+    tmp_path: Path, value: int, ending: str
+) -> None:
     path = kept(tmp_path / f"x{ending}", row((1, 2, 3, value), (4, 5, 6, value), mode="RGBA"))
     assert seen(path) == ([[1, 2, 3], [4, 5, 6]], None)
 
@@ -97,17 +118,33 @@ def test_an_alpha_that_hides_nothing_or_everything_is_none(tmp_path: Path, value
 def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     values = [0, 257, 128 * 257, 200 * 257, 65535, 128 * 257]
     eight = [[0, 1, 128], [200, 255, 128]]
-    assert seen(written(tmp_path / "rgb.png", png(2, 16, 2, struct.pack(">6H", *values)))) == (eight, None)
+    assert seen(written(tmp_path / "rgb.png", png(2, 16, 2, struct.pack(">6H", *values)))) == (
+        eight,
+        None,
+    )
     four = [*values[:3], 257 * 9, *values[3:], 65535]
     rgba = written(tmp_path / "rgba.png", png(2, 16, 6, struct.pack(">8H", *four)))
     assert seen(rgba) == (eight, [9, 255])
-    assert seen(written(tmp_path / "rgb.tif", tiff(np.array(values).reshape(1, 2, 3)))) == (eight, None)
-    assert seen(written(tmp_path / "rgba.tif", tiff(np.array(four).reshape(1, 2, 4)))) == (eight, [9, 255])
+    assert seen(written(tmp_path / "rgb.tif", tiff(np.array(values).reshape(1, 2, 3)))) == (
+        eight,
+        None,
+    )
+    assert seen(written(tmp_path / "rgba.tif", tiff(np.array(four).reshape(1, 2, 4)))) == (
+        eight,
+        [9, 255],
+    )
     grey = struct.pack(">3H", 0, 257 * 130, 65535)
-    assert seen(written(tmp_path / "l.png", png(3, 16, 0, grey))) == ([[0] * 3, [130] * 3, [255] * 3], None)
-    keyed = written(tmp_path / "key.png", png(3, 16, 0, grey, (b"tRNS", struct.pack(">H", 257 * 130))))
+    assert seen(written(tmp_path / "l.png", png(3, 16, 0, grey))) == (
+        [[0] * 3, [130] * 3, [255] * 3],
+        None,
+    )
+    keyed = written(
+        tmp_path / "key.png", png(3, 16, 0, grey, (b"tRNS", struct.pack(">H", 257 * 130)))
+    )
     assert seen(keyed) == ([[0] * 3, [255] * 3, [255] * 3], [255, 0, 255])
-    both = written(tmp_path / "la.png", png(2, 16, 4, struct.pack(">4H", 257 * 7, 65535, 257 * 8, 257 * 99)))
+    both = written(
+        tmp_path / "la.png", png(2, 16, 4, struct.pack(">4H", 257 * 7, 65535, 257 * 8, 257 * 99))
+    )
     assert seen(both) == ([[7] * 3, [8] * 3], [255, 99])
     floats = Image.fromarray(np.array([[0, 0.5, 1]], np.float32))
     assert seen(kept(tmp_path / "f.tif", floats)) == ([[0] * 3, [128] * 3, [255] * 3], None)
@@ -118,10 +155,20 @@ FRAMES = [Image.new("RGB", (20, 20), colour) for colour in ((200, 0, 0), (0, 200
 
 @pytest.mark.parametrize(
     ("ending", "note"),
-    [(".gif", "3 frames"), (".png", "3 frames"), (".webp", "3 frames"), (".avif", "3 frames"), (".tiff", "3 pages")],
+    [
+        (".gif", "3 frames"),
+        (".png", "3 frames"),
+        (".webp", "3 frames"),
+        (".avif", "3 frames"),
+        (".tiff", "3 pages"),
+    ],
 )
-def test_of_several_pictures_the_first_is_taken_and_that_is_told(tmp_path: Path, ending: str, note: str) -> None:
-    path = kept(tmp_path / f"clip{ending}", FRAMES[0], save_all=True, append_images=FRAMES[1:], quality=100)
+def test_of_several_pictures_the_first_is_taken_and_that_is_told(
+    tmp_path: Path, ending: str, note: str
+) -> None:
+    path = kept(
+        tmp_path / f"clip{ending}", FRAMES[0], save_all=True, append_images=FRAMES[1:], quality=100
+    )
     photo = read_photo(path)
     assert np.abs(np.subtract(photo.rgb.getpixel((9, 9)), (200, 0, 0))).max() <= 3
     assert photo.notes == (f"clip{ending}: the first of {note}",) and photo.alpha is None
@@ -132,21 +179,32 @@ def test_a_damaged_later_frame_does_not_matter(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)) for _ in range(5)]
     for ending in (".gif", ".tiff"):
-        whole = kept(tmp_path / f"x{ending}", noise[0], save_all=True, append_images=noise[1:]).read_bytes()
+        whole = kept(
+            tmp_path / f"x{ending}", noise[0], save_all=True, append_images=noise[1:]
+        ).read_bytes()
         photo = read_photo(written(tmp_path / f"cut{ending}", whole[: int(len(whole) * 0.7)]))
-        assert np.array_equal(photo.rgb, noise[0].convert("RGB")) and "the first of " in photo.notes[0]
+        assert (
+            np.array_equal(photo.rgb, noise[0].convert("RGB")) and "the first of " in photo.notes[0]
+        )
 
 
 def test_the_previews_in_a_cameras_jpeg_are_not_told_of(tmp_path: Path) -> None:
-    path = kept(tmp_path / "x.jpg", FRAMES[0], format="MPO", save_all=True, append_images=FRAMES[1:])
+    path = kept(
+        tmp_path / "x.jpg", FRAMES[0], format="MPO", save_all=True, append_images=FRAMES[1:]
+    )
     assert read_photo(path).notes == ()
 
 
 def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
-    whole = kept(tmp_path / "whole.png", Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    whole = kept(
+        tmp_path / "whole.png", Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    )
     written(tmp_path / "text.png", b"no")
     written(tmp_path / "cut.png", whole.read_bytes()[:2000])
-    written(tmp_path / "program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    written(
+        tmp_path / "program.eps",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+    )
     for name, words in (
         ("absent.png", "no picture"),
         ("text.png", "is not a picture"),
@@ -169,7 +227,9 @@ def test_the_limit_is_held_before_anything_is_decoded(tmp_path: Path) -> None:
 
 
 def test_damage_that_pillow_gets_over_is_not_printed(tmp_path: Path) -> None:
-    path = kept(tmp_path / "x.jpg", Image.fromarray(UPRIGHT), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01")
+    path = kept(
+        tmp_path / "x.jpg", Image.fromarray(UPRIGHT), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_photo(path).notes == ()
@@ -177,4 +237,6 @@ def test_damage_that_pillow_gets_over_is_not_printed(tmp_path: Path) -> None:
 
 def test_white_paper_shows_through() -> None:
     rgb, alpha = row((0, 100, 200), (0, 100, 200), (0, 100, 200)), row(255, 51, 0, mode="L")
-    assert np.asarray(on_white(rgb, alpha)).tolist() == [[[0, 100, 200], [204, 224, 244], [255, 255, 255]]]
+    assert np.asarray(composite_on_white(rgb, alpha)).tolist() == [
+        [[0, 100, 200], [204, 224, 244], [255, 255, 255]]
+    ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from cnnlab.core.photo import read_photo, srgb_profile
+from cnnlab.core.photo import make_srgb_profile, read_photo
 from tests.by_hand import (
     ADOBE,
     D50,
@@ -47,13 +47,24 @@ def test_exchanged_primaries_exchange_the_channels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".png", ".tiff", ".webp", ".avif"])
 def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
-    colours = np.array([(120, 160, 90), (200, 180, 160), (60, 60, 60), (150, 120, 180), (255, 255, 255), (0, 255, 0)])
+    colours = np.array(
+        [
+            (120, 160, 90),
+            (200, 180, 160),
+            (60, 60, 60),
+            (150, 120, 180),
+            (255, 255, 255),
+            (0, 255, 0),
+        ]
+    )
     light = (colours / 255) ** 2.2 @ (np.linalg.inv(SRGB) @ ADOBE).T
     wanted = encoded(light.clip(0, 1))
     assert wanted[0] == pytest.approx((98, 161, 85), abs=1)  # greener than its numbers say
     image = Image.fromarray(np.repeat(colours[None].astype(np.uint8), 16, 1).repeat(16, 0))
     options = {"lossless": True} if ending == ".webp" else {"quality": 100, "subsampling": "4:4:4"}
-    path = kept(tmp_path / f"x{ending}", image, icc_profile=rgb_profile(ADOBE, gamma(2.2)), **options)
+    path = kept(
+        tmp_path / f"x{ending}", image, icc_profile=rgb_profile(ADOBE, gamma(2.2)), **options
+    )
     found = np.array(seen(path)[0])[8::16]
     assert np.abs(found - wanted).max() <= (6 if ending == ".avif" else 2)
 
@@ -66,7 +77,9 @@ def test_a_profile_leaves_transparency_alone(tmp_path: Path) -> None:
                      icc_profile=rgb_profile(SRGB, gamma(1)))) == ([[188, 0, 0], [0, 0, 0]], None)  # fmt: skip
 
 
-@pytest.mark.parametrize("icc", [srgb_profile(), rgb_profile(SRGB, table())], ids=["ours", "another"])
+@pytest.mark.parametrize(
+    "icc", [make_srgb_profile(), rgb_profile(SRGB, table())], ids=["ours", "another"]
+)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_srgb_stays_as_it_is(tmp_path: Path, icc: bytes, mode: str) -> None:
     image = Image.fromarray(RNG.integers(0, 256, (300, 300, 3), dtype=np.uint8)).convert(mode)
@@ -91,7 +104,10 @@ def test_inks_without_a_profile_are_subtracted_from_white(tmp_path: Path, ending
     path = kept(tmp_path / f"x{ending}", inks, quality=100)
     assert ending != ".jpg" or b"Adobe" in path.read_bytes()
     colours = np.array(seen(path)[0])
-    assert np.abs(colours[4] - (0, 255, 255)).max() <= 2 and np.abs(colours[28] - (155, 155, 155)).max() <= 2
+    assert (
+        np.abs(colours[4] - (0, 255, 255)).max() <= 2
+        and np.abs(colours[28] - (155, 155, 155)).max() <= 2
+    )
 
 
 NOTE = "its colour profile cannot be used, and is ignored"
@@ -99,24 +115,37 @@ NOTE = "its colour profile cannot be used, and is ignored"
 
 @pytest.mark.parametrize(
     "icc",
-    [b"", b"junk", rgb_profile(SRGB, gamma(1))[:300], grey_profile(gamma(1)), cmyk_profile(), bytes(500)],
+    [
+        b"",
+        b"junk",
+        rgb_profile(SRGB, gamma(1))[:300],
+        grey_profile(gamma(1)),
+        cmyk_profile(),
+        bytes(500),
+    ],
     ids=["empty", "junk", "cut", "grey's", "inks'", "zeros"],
 )
 def test_a_profile_that_cannot_be_used_is_ignored_and_told(tmp_path: Path, icc: bytes) -> None:
     chunk = b"x\0\0" + zlib.compress(icc)
-    photo = read_photo(written(tmp_path / "x.png", png(2, 8, 2, bytes((1, 2, 3, 250, 5, 6)), (b"iCCP", chunk))))
+    photo = read_photo(
+        written(tmp_path / "x.png", png(2, 8, 2, bytes((1, 2, 3, 250, 5, 6)), (b"iCCP", chunk)))
+    )
     assert np.asarray(photo.rgb).tolist() == [[[1, 2, 3], [250, 5, 6]]]
     assert photo.notes == (f"x.png: {NOTE}",)
 
 
 def test_a_profile_that_cannot_be_unpacked_is_told_of(tmp_path: Path) -> None:
-    blob = png(1, 8, 2, bytes((1, 2, 3)), (b"iCCP", b"x\0\0" + zlib.compress(srgb_profile())[:-30]))
+    blob = png(
+        1, 8, 2, bytes((1, 2, 3)), (b"iCCP", b"x\0\0" + zlib.compress(make_srgb_profile())[:-30])
+    )
     photo = read_photo(written(tmp_path / "x.png", blob))
     assert np.asarray(photo.rgb).tolist() == [[[1, 2, 3]]] and photo.notes == (f"x.png: {NOTE}",)
 
 
 def test_a_profile_of_colours_is_not_for_inks(tmp_path: Path) -> None:
-    path = kept(tmp_path / "x.tiff", row((255, 0, 0, 0), mode="CMYK"), icc_profile=srgb_profile())
+    path = kept(
+        tmp_path / "x.tiff", row((255, 0, 0, 0), mode="CMYK"), icc_profile=make_srgb_profile()
+    )
     photo = read_photo(path)
     assert photo.notes == (f"x.tiff: {NOTE}",) and photo.rgb.getpixel((0, 0)) == (0, 255, 255)
 
@@ -126,7 +155,11 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
     lab = [(0, 128, 128), (128, 128, 128), (255, 128, 128), (138, 209, 198)]
     height = np.array([L / 255 * 100 + 16 for L, _, _ in lab]) / 116
     roots = np.stack(
-        [height + [(a - 128) / 500 for _, a, _ in lab], height, height - [(b - 128) / 200 for *_, b in lab]]
+        [
+            height + [(a - 128) / 500 for _, a, _ in lab],
+            height,
+            height - [(b - 128) / 200 for *_, b in lab],
+        ]
     )
     xyz = np.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * 3 * (6 / 29) ** 2).T * D50
     wanted = encoded((xyz @ np.linalg.inv(SRGB).T).clip(0, 1))
@@ -136,8 +169,10 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
 
 
 def test_the_profile_written_is_srgb_and_the_same_on_any_day() -> None:
-    blob = srgb_profile()
+    blob = make_srgb_profile()
     assert blob[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0) and blob[84:100] == bytes(16)
     assert len(blob) == int.from_bytes(blob[:4])
     opened = ImageCms.ImageCmsProfile(io.BytesIO(blob))
-    assert "sRGB" in ImageCms.getProfileDescription(opened) and opened.profile.xcolor_space == "RGB "
+    assert (
+        "sRGB" in ImageCms.getProfileDescription(opened) and opened.profile.xcolor_space == "RGB "
+    )

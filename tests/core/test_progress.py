@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from cnnlab.core.progress import Progress, clock
+from cnnlab.core.progress import Progress, format_duration
 
 
 class Terminal(io.StringIO):
@@ -12,7 +12,7 @@ class Terminal(io.StringIO):
 
 
 def test_clock() -> None:
-    assert [clock(s) for s in (0, 65, 3729)] == ["0:00", "1:05", "1:02:09"]
+    assert [format_duration(s) for s in (0, 65, 3729)] == ["0:00", "1:05", "1:02:09"]
 
 
 def test_a_pipe_gets_whole_lines_and_only_those_to_keep(capsys: pytest.CaptureFixture[str]) -> None:

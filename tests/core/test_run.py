@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnnlab.core.run import Run, read_lines
+from cnnlab.core.run import Run, read_metrics
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -21,27 +21,33 @@ def test_scalars_go_to_tensorboard_and_to_metrics(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for step, seconds in ((10, 1.5), (20, 4.0)):
         run.elapsed_s = seconds
-        run.scalars("train", {"loss": 1 / step}, step)
+        run.log_scalars("train", {"loss": 1 / step}, step)
     run.close()
-    lines = read_lines(tmp_path / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
     assert lines[1] == {"step": 20, "elapsed_s": 4.0, "train/loss": 0.05}
     first, second = events(tmp_path).Scalars("train/loss")
     assert (second.step, second.value) == (20, pytest.approx(0.05))
-    assert second.wall_time - first.wall_time == pytest.approx(2.5), "relative time is seconds of training"
+    assert second.wall_time - first.wall_time == pytest.approx(2.5), (
+        "relative time is seconds of training"
+    )
 
 
 def test_a_run_that_resumes_forgets_what_came_after(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for step in (1, 2, 3):
-        run.scalars("train", {"loss": float(step)}, step)
+        run.log_scalars("train", {"loss": float(step)}, step)
     run.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "train/lo')
     again = Run(tmp_path, elapsed_s=9.0, began=run.began, purge_step=3)
-    again.cut(2)
-    again.scalars("train", {"loss": 30.0}, 3)
+    again.truncate_after(2)
+    again.log_scalars("train", {"loss": 30.0}, 3)
     again.close()
-    assert [line["train/loss"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1.0, 2.0, 30.0]
+    assert [line["train/loss"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [
+        1.0,
+        2.0,
+        30.0,
+    ]
     third, second = events(tmp_path).Scalars("train/loss")[:0:-1]
     assert third.wall_time - second.wall_time == pytest.approx(9.0), "a pause does not count"
     assert [event.value for event in events(tmp_path).Scalars("train/loss")] == [1.0, 2.0, 30.0]
@@ -49,10 +55,15 @@ def test_a_run_that_resumes_forgets_what_came_after(tmp_path: Path) -> None:
 
 def test_what_a_run_is_can_be_read_back_as_plain_values(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.describe({"optim": {"lr": 0.1}, "filters": [1, 2]}, ["optim.lr=0.1"], {"commit": None})
-    run.state("running", reason="none")
+    run.write_settings(
+        {"optim": {"lr": 0.1}, "filters": [1, 2]}, ["optim.lr=0.1"], {"commit": None}
+    )
+    run.set_status("running", reason="none")
     run.close()
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {"optim": {"lr": 0.1}, "filters": [1, 2]}
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {
+        "optim": {"lr": 0.1},
+        "filters": [1, 2],
+    }
     assert yaml.safe_load((tmp_path / "overrides.yaml").read_text()) == ["optim.lr=0.1"]
     assert json.loads((tmp_path / "state.json").read_text())["state"] == "running"
 
@@ -60,10 +71,10 @@ def test_what_a_run_is_can_be_read_back_as_plain_values(tmp_path: Path) -> None:
 def test_pictures_filters_histograms_and_hyperparameters(tmp_path: Path) -> None:
     run = Run(tmp_path)
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    run.figure("confusion", image, 5, {"counts": [[1]]})
-    run.keep_filters(torch.full((2, 1, 3, 3), 0.5), 7)
-    run.histograms({"fc.weight": torch.randn(100)}, 5)
-    run.hyperparameters({"optim.lr": 0.1, "model.filters": [1]}, {"final/test_accuracy": 0.9})
+    run.save_figure("confusion", image, 5, {"counts": [[1]]})
+    run.save_filters(torch.full((2, 1, 3, 3), 0.5), 7)
+    run.log_histograms({"fc.weight": torch.randn(100)}, 5)
+    run.log_hyperparameters({"optim.lr": 0.1, "model.filters": [1]}, {"final/test_accuracy": 0.9})
     run.close()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "figures" / "confusion.png")), image)
     assert json.loads((tmp_path / "figures" / "confusion.json").read_text()) == {"counts": [[1]]}
@@ -71,4 +82,8 @@ def test_pictures_filters_histograms_and_hyperparameters(tmp_path: Path) -> None
     assert kept.shape == (2, 1, 3, 3) and kept.dtype == np.float32
     tags = events(tmp_path).Tags()
     assert "figures/confusion" in tags["images"] and "weights/fc.weight" in tags["histograms"]
-    assert not [path for path in tmp_path.iterdir() if path.is_dir() and path.name not in ("figures", "filters")]
+    assert not [
+        path
+        for path in tmp_path.iterdir()
+        if path.is_dir() and path.name not in ("figures", "filters")
+    ]

@@ -3,11 +3,23 @@ from typing import Any, Literal
 import pytest
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.schema import build, call, check, fits, words
+from cnnlab.core.schema import (
+    build_registered,
+    call_checked,
+    check_keywords,
+    describe_type,
+    is_of_type,
+)
 
 
 def builder(
-    given: object, *, lr: float, steps: int, on: bool, kind: Literal["a", "b"], at: list[float] | None
+    given: object,
+    *,
+    lr: float,
+    steps: int,
+    on: bool,
+    kind: Literal["a", "b"],
+    at: list[float] | None,
 ) -> dict[str, Any]:
     if lr <= 0:
         raise ValueError("lr must be above 0")
@@ -37,18 +49,21 @@ GOOD = {"lr": 0.1, "steps": 3, "on": True, "kind": "a", "at": [1, 2.5]}
     ],
 )
 def test_fits(value: Any, kind: Any, expected: bool) -> None:
-    assert fits(value, kind) is expected
+    assert is_of_type(value, kind) is expected
 
 
 def test_what_fits_is_passed_on() -> None:
-    check(builder, GOOD, "optim")
-    assert call(builder, GOOD, "optim", 7) == {"given": 7, "lr": 0.1}
+    check_keywords(builder, GOOD, "optim")
+    assert call_checked(builder, GOOD, "optim", 7) == {"given": 7, "lr": 0.1}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lrr": 1}, "unknown key optim.lrr; optim takes lr, steps, on, kind, at; did you mean lr?"),
+        (
+            {"lrr": 1},
+            "unknown key optim.lrr; optim takes lr, steps, on, kind, at; did you mean lr?",
+        ),
         ({"steps": "x"}, "optim.steps must be a whole number, not 'x'"),
         ({"kind": "c"}, "optim.kind must be one of a, b, not 'c'"),
         ({"at": 3}, "optim.at must be a list, each a number or null, not 3"),
@@ -58,24 +73,26 @@ def test_what_fits_is_passed_on() -> None:
 )
 def test_a_misfit_is_one_line_that_names_it(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        call(builder, GOOD | change, "optim", 0)
+        call_checked(builder, GOOD | change, "optim", 0)
     assert str(error.value) == message
 
 
 def test_a_missing_key_says_what_it_must_be() -> None:
     with pytest.raises(UsageError, match=r"^optim.lr is missing; it must be a number$"):
-        check(builder, {k: v for k, v in GOOD.items() if k != "lr"}, "optim")
+        check_keywords(builder, {k: v for k, v in GOOD.items() if k != "lr"}, "optim")
 
 
 def test_a_part_is_looked_up_by_name_and_nothing_else() -> None:
     table = {"one": lambda *, x: x}
     with pytest.raises(UsageError, match=r"model.name 'on' is not one of one; did you mean one\?"):
-        build(table, {"name": "on", "x": 1}, "model")
+        build_registered(table, {"name": "on", "x": 1}, "model")
     with pytest.raises(UsageError, match=r"unknown key model\._target_"):
-        build({"one": builder}, GOOD | {"name": "one", "_target_": "os.system"}, "model", 0)
+        build_registered(
+            {"one": builder}, GOOD | {"name": "one", "_target_": "os.system"}, "model", 0
+        )
     with pytest.raises(UsageError):
-        build(table, {"name": ["one"]}, "model")
+        build_registered(table, {"name": ["one"]}, "model")
 
 
 def test_words_of_nested_types() -> None:
-    assert words(list[int] | None) == "a list, each a whole number or null"
+    assert describe_type(list[int] | None) == "a list, each a whole number or null"

@@ -4,15 +4,15 @@ import subprocess
 import sys
 import threading
 
-from cnnlab.core.signals import Signals
+from cnnlab.core.signals import SignalRecorder
 
 
 def test_the_first_signal_is_noted_and_the_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Signals() as signals:
-        assert signals.asked is None
+    with SignalRecorder() as signals:
+        assert signals.received is None
         os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.asked == signal.SIGTERM
+        assert signals.received == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -27,8 +27,8 @@ def test_in_another_thread_nothing_is_asked() -> None:
     seen: list[int | None] = [0]
 
     def inside() -> None:
-        with Signals() as signals:
-            seen[0] = signals.asked
+        with SignalRecorder() as signals:
+            seen[0] = signals.received
 
     thread = threading.Thread(target=inside)
     thread.start()

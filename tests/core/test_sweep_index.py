@@ -6,7 +6,15 @@ import yaml
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import write_json
-from cnnlab.core.sweep_index import failures, find_sweep, groups, note_failure, runs_in, spread, table
+from cnnlab.core.sweep_index import (
+    append_failure,
+    find_sweep,
+    format_mean_std,
+    format_sweep_table,
+    group_by_settings,
+    list_numbered_runs,
+    read_failures,
+)
 
 
 @pytest.fixture
@@ -18,23 +26,40 @@ def sweep(tmp_path: Path) -> Path:
         run, score = folder / str(number), scores[lr][seed - 1]
         run.mkdir(parents=True)
         write_json(run / "state.json", {"state": "finished" if score else "failed"})
-        (run / "overrides.yaml").write_text(yaml.safe_dump(["epochs=2", f"optim.lr={lr}", f"seed={seed}"]))
+        (run / "overrides.yaml").write_text(
+            yaml.safe_dump(["epochs=2", f"optim.lr={lr}", f"seed={seed}"])
+        )
         if score:
             write_json(run / "result.json", {"test": {"accuracy": score}})
     (folder / "multirun.yaml").write_text("")
-    note_failure(folder / "5", {"reason": "x", "exit_code": 1})
+    append_failure(folder / "5", {"reason": "x", "exit_code": 1})
     return folder
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_group(sweep: Path) -> None:
-    first, second = groups(sweep)
-    assert (first.words, first.seeds, first.test) == (("optim.lr=0.1",), ("1", "2", "3"), (0.9, 0.92, 0.97))
-    assert (second.words, second.seeds, second.test) == (("optim.lr=0.2",), ("1", "2"), (0.5, 0.6))
+    first, second = group_by_settings(sweep)
+    assert (first.overrides, first.seeds, first.test) == (
+        ("optim.lr=0.1",),
+        ("1", "2", "3"),
+        (0.9, 0.92, 0.97),
+    )
+    assert (second.overrides, second.seeds, second.test) == (
+        ("optim.lr=0.2",),
+        ("1", "2"),
+        (0.5, 0.6),
+    )
     values = [90.0, 92.0, 97.0]
-    assert spread(first.test) == f"{statistics.mean(values):.2f}% ± {statistics.stdev(values):.2f}"
-    assert (spread((0.5,)), spread(())) == ("50.00%", "-")
-    rows = table(sweep)
-    assert len(rows) == 4 and rows[1].split()[:2] == ["optim.lr=0.1", "3"] and rows[1].endswith("93.00% ± 3.61")
+    assert (
+        format_mean_std(first.test)
+        == f"{statistics.mean(values):.2f}% ± {statistics.stdev(values):.2f}"
+    )
+    assert (format_mean_std((0.5,)), format_mean_std(())) == ("50.00%", "-")
+    rows = format_sweep_table(sweep)
+    assert (
+        len(rows) == 4
+        and rows[1].split()[:2] == ["optim.lr=0.1", "3"]
+        and rows[1].endswith("93.00% ± 3.61")
+    )
     assert rows[3] == f"failed: 5; {sweep.name}/failed.jsonl says why" and max(map(len, rows)) <= 76
 
 
@@ -42,19 +67,32 @@ def test_runs_come_by_number(sweep: Path) -> None:
     for number in (10, 9):
         (sweep / str(number)).mkdir()
         write_json(sweep / str(number) / "state.json", {"state": "running"})
-    assert [run.name for run in runs_in(sweep)] == ["0", "1", "2", "3", "4", "5", "9", "10"]
+    assert [run.name for run in list_numbered_runs(sweep)] == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "9",
+        "10",
+    ]
 
 
 def test_a_sweep_is_found_by_folder_name_or_last(sweep: Path, tmp_path: Path) -> None:
     for name in (str(sweep), sweep.name, "last"):
         assert find_sweep(name, tmp_path) == sweep
-    with pytest.raises(UsageError, match="no sweep nowhere: with -m, resume= takes a sweep's folder, or last"):
+    with pytest.raises(
+        UsageError, match="no sweep nowhere: with -m, resume= takes a sweep's folder, or last"
+    ):
         find_sweep("nowhere", tmp_path)
 
 
 def test_whatever_lies_there_is_no_error(sweep: Path) -> None:
-    (sweep / "failed.jsonl").write_bytes(b'\x80\x04\n[1]\n{"run": 3}\n{"run": "3", "exit_code": 1}\n{"cut')
+    (sweep / "failed.jsonl").write_bytes(
+        b'\x80\x04\n[1]\n{"run": 3}\n{"run": "3", "exit_code": 1}\n{"cut'
+    )
     (sweep / "0" / "overrides.yaml").write_bytes(b"\xff{{")
     (sweep / "1" / "result.json").write_text("[]")
-    assert [row["run"] for row in failures(sweep)] == ["3"]
-    assert table(sweep)
+    assert [row["run"] for row in read_failures(sweep)] == ["3"]
+    assert format_sweep_table(sweep)

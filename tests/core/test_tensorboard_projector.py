@@ -23,5 +23,7 @@ def test_what_tensorboard_reads_is_what_was_given(tmp_path: Path) -> None:
         assert (tmp_path / one.metadata_path).read_text().splitlines() == [
             "picture\tclass", "one\ta", "two\\tthree\\n\tb", "üßé\t",
         ]  # fmt: skip
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / one.sprite.image_path)), sheet)
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(tmp_path / one.sprite.image_path)), sheet
+        )
         assert list(one.sprite.single_image_dim) == [4, 4]

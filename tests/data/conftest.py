@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.data.image_folder import Files, folder
+from cnnlab.data.image_folder import FolderImageSet, image_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"size": 8, "depth": 3, "test": 0.2, "test_seed": 0, "workers": 0, "skip_broken": False}
@@ -22,7 +22,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "cnnlab" / "checked"
 
 
-def draw(path: Path, seed: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: Any) -> Path:
+def draw(
+    path: Path, seed: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: Any
+) -> Path:
     """A picture of noise in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -39,9 +41,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def load(root: Path, split: str = "train", **changes: Any) -> Files:
-    return folder(split, root=str(root), **OURS | changes)  # type: ignore[arg-type]
+def load(root: Path, split: str = "train", **changes: Any) -> FolderImageSet:
+    return image_folder(split, root=str(root), **OURS | changes)  # type: ignore[arg-type]
 
 
-def names(files: Files) -> set[str]:
-    return {os.path.relpath(path, files.paths[0].rsplit("root", 1)[0] + "root") for path in files.paths}
+def names(files: FolderImageSet) -> set[str]:
+    return {
+        os.path.relpath(path, files.paths[0].rsplit("root", 1)[0] + "root") for path in files.paths
+    }

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import UsageError
-from cnnlab.data.augment import OPS, Pipeline, step
-from cnnlab.data.counter_rng import Draws
+from cnnlab.data.augment import OPERATIONS, Pipeline, build_step
+from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.data.operation import Op
 from cnnlab.data.sources import digits
 
@@ -34,34 +34,46 @@ SPECS: Spec = {
     "views": {"size": 12, "padding": 1, "mode": "reflect", "grid": 2, "mirror": True},
     "whiten": {},
 }
-SINGLE = {name: one.op for name in SPECS if isinstance((one := step(name, SPECS[name], "augment.train")).op, Op)}
+SINGLE = {
+    name: one.op
+    for name in SPECS
+    if isinstance((one := build_step(name, SPECS[name], "augment.train")).op, Op)
+}
 TRAINED = {name: keys for name, keys in SPECS.items() if name in SINGLE and name != "views"}
 
 
 def noise(count: int = 24) -> Tensor:
     """(count, 3, 16, 16) uint8."""
-    return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
+    return torch.randint(
+        0,
+        256,
+        (count, 3, 16, 16),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(count),
+    )
 
 
 def test_every_operation_is_tested_here() -> None:
-    assert list(SPECS) == list(OPS)
+    assert list(SPECS) == list(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_an_operation_on_a_batch_is_the_operation_on_each_picture(name: str) -> None:
     op, x = SINGLE[name], noise()
-    u = torch.rand(24, op.numbers, generator=torch.Generator().manual_seed(1))
+    u = torch.rand(24, op.num_draws, generator=torch.Generator().manual_seed(1))
     whole = op.apply(x.float() / 255, u)
     alone = torch.cat([op.apply(x[n : n + 1].float() / 255, u[n : n + 1]) for n in range(24)])
-    torch.testing.assert_close(whole, alone, rtol=0, atol=0 if op.moves else 1e-5)
-    assert len(whole) == 24 * op.views
-    if op.moves:  # on uint8 as well, bit for bit
+    torch.testing.assert_close(whole, alone, rtol=0, atol=0 if op.supports_uint8 else 1e-5)
+    assert len(whole) == 24 * op.num_views
+    if op.supports_uint8:  # on uint8 as well, bit for bit
         assert torch.equal(op.apply(x, u).float() / 255, whole)
 
 
-@pytest.mark.parametrize("name", [name for name, op in SINGLE.items() if op.optional])
-def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_at_all(name: str) -> None:
-    x, draws = noise(60), Draws(1, 0, torch.arange(60))
+@pytest.mark.parametrize("name", [name for name, op in SINGLE.items() if op.keeps_shape])
+def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_at_all(
+    name: str,
+) -> None:
+    x, draws = noise(60), CounterRNG(1, 0, torch.arange(60))
     whole, some, none, every = (
         Pipeline({name: SPECS[name] | keys}, "augment.train")(x, draws)
         for keys in ({}, {"probability": 0.5}, {"probability": 0}, {"probability": 1})
@@ -74,7 +86,7 @@ def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_
 
 @pytest.mark.parametrize("name", SPECS)
 def test_the_data_set_is_never_overwritten_nor_what_comes_out_a_view_of_it(name: str) -> None:
-    x, draws = noise(), Draws(1, 0, torch.arange(24))
+    x, draws = noise(), CounterRNG(1, 0, torch.arange(24))
     before, pipeline = x.clone(), Pipeline({name: SPECS[name]}, "augment.train")
     pipeline(x, draws).add_(1)
     assert torch.equal(x, before)
@@ -84,47 +96,68 @@ def test_the_data_set_is_never_overwritten_nor_what_comes_out_a_view_of_it(name:
 def test_no_operation_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the device called meta, which has no values, none can be read back; and once the first batch has brought
     the constants there, none is sent: `torch.tensor` would wait until it is."""
-    keys = SPECS[name] | ({"probability": 0.5} if name not in SINGLE or SINGLE[name].optional else {})
+    keys = SPECS[name] | (
+        {"probability": 0.5} if name not in SINGLE or SINGLE[name].keeps_shape else {}
+    )
     pipeline, x = Pipeline({name: keys}, "augment.train"), noise().to("meta")
-    draws = Draws(1, 0, torch.arange(24, device="meta"))
+    draws = CounterRNG(1, 0, torch.arange(24, device="meta"))
     for late in (False, True):
         if late:
             monkeypatch.setattr(torch, "tensor", None)
         pictures = pipeline(x, draws)
-        mixed, _ = pipeline.mixed(pictures, draws.index, 10, draws)
+        mixed, _ = pipeline.mix(pictures, draws.indices, 10, draws)
         assert mixed.device.type == "meta" and mixed.dtype == torch.float32
 
 
 def test_the_same_seed_gives_the_same_pictures_whatever_the_batch() -> None:
     pipeline, index, x = Pipeline(TRAINED, "augment.train"), torch.arange(24), noise()
-    whole = pipeline(x, Draws(1, 0, index))
-    parts = [pipeline(x[i : i + 7], Draws(1, 0, index[i : i + 7])) for i in range(0, 24, 7)]
+    whole = pipeline(x, CounterRNG(1, 0, index))
+    parts = [pipeline(x[i : i + 7], CounterRNG(1, 0, index[i : i + 7])) for i in range(0, 24, 7)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
     order = index.flip(0)
-    torch.testing.assert_close(pipeline(x[order], Draws(1, 0, order)), whole[order], rtol=0, atol=1e-5)
-    for other in (Draws(1, 1, index), Draws(2, 0, index)):
+    torch.testing.assert_close(
+        pipeline(x[order], CounterRNG(1, 0, order)), whole[order], rtol=0, atol=1e-5
+    )
+    for other in (CounterRNG(1, 1, index), CounterRNG(2, 0, index)):
         assert not torch.equal(pipeline(x, other), whole)
 
 
 @pytest.mark.parametrize("last", [NORMALIZE, {"whiten": {}}])
 def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
-    draws, shifted = Draws(1, 0, torch.arange(40)), {"shift": {"px": 2}}
-    ours, theirs = (Pipeline(spec, "augment.train")(PICTURES, draws) for spec in (last | shifted, shifted | last))
+    draws, shifted = CounterRNG(1, 0, torch.arange(40)), {"shift": {"px": 2}}
+    ours, theirs = (
+        Pipeline(spec, "augment.train")(PICTURES, draws)
+        for spec in (last | shifted, shifted | last)
+    )
     assert torch.equal(ours, theirs)
-    both = Pipeline({"normalize": SPECS["normalize"], "whiten": {}, "hue": {"turns": 0}}, "augment.train")
-    assert [one.name for one in both.ops] == ["hue", "whiten", "normalize"]
+    both = Pipeline(
+        {"normalize": SPECS["normalize"], "whiten": {}, "hue": {"turns": 0}}, "augment.train"
+    )
+    assert [one.name for one in both.operation_steps] == ["hue", "whiten", "normalize"]
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ({"shft": {"px": 1}}, "augment.train 'shft' is not one of affine, "),
-        ({"shift": {"pixels": 1}}, "unknown key augment.train.shift.pixels; augment.train.shift takes px"),
+        (
+            {"shift": {"pixels": 1}},
+            "unknown key augment.train.shift.pixels; augment.train.shift takes px",
+        ),
         ({"shift": {"px": -1}}, "augment.train.shift: px must be at least 0, not -1"),
         ({"shift": 2}, "augment.train.shift must be a mapping of its keys, not 2"),
-        ({"flip_left_right": False}, "augment.train.flip_left_right must be a mapping of its keys, not False"),
-        ({"normalize": {"mean": [0.1], "std": [0.0]}}, "augment.train.normalize: mean and std must be of one length"),
-        ({"brightness": {"levels": float("nan")}}, "augment.train.brightness: levels must be at least 0, not nan"),
+        (
+            {"flip_left_right": False},
+            "augment.train.flip_left_right must be a mapping of its keys, not False",
+        ),
+        (
+            {"normalize": {"mean": [0.1], "std": [0.0]}},
+            "augment.train.normalize: mean and std must be of one length",
+        ),
+        (
+            {"brightness": {"levels": float("nan")}},
+            "augment.train.brightness: levels must be at least 0, not nan",
+        ),
         (
             {"contrast": {"lower": 2.0, "upper": 1.0}},
             "augment.train.contrast: lower and upper must be at least 0, lower",
@@ -139,7 +172,10 @@ def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
             {"crop": SPECS["crop"] | {"probability": 0.5}},
             "augment.train.crop changes the size of a picture, so it is done",
         ),
-        ({"randaugment": {"num_ops": 1, "magnitude": 31}}, "augment.train.randaugment: magnitude must be at least 0"),
+        (
+            {"randaugment": {"num_ops": 1, "magnitude": 31}},
+            "augment.train.randaugment: magnitude must be at least 0",
+        ),
     ],
 )
 def test_a_pipeline_that_cannot_be_is_one_line(spec: Spec, message: str) -> None:
@@ -155,33 +191,50 @@ def test_a_misspelt_operation_is_told_the_nearest() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.01, float("nan"), "half", True, [0.5]])
 def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
-    with pytest.raises(UsageError, match=r"^augment.train.shift.probability must be between 0 and 1, not "):
+    with pytest.raises(
+        UsageError, match=r"^augment.train.shift.probability must be between 0 and 1, not "
+    ):
         Pipeline({"shift": {"px": 1, "probability": probability}}, "augment.train")
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"crop": {"size": 9, "padding": 0, "mode": "zeros"}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        (
+            {"crop": {"size": 9, "padding": 0, "mode": "zeros"}},
+            "a crop of 9 pixels does not fit into pictures of 8x8",
+        ),
         ({"center_crop": {"size": 9}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
         (
             {"views": {"size": 9, "padding": 0, "mode": "zeros", "grid": 1, "mirror": False}},
             "a crop of 9 pixels does not fit into pictures of 8x8",
         ),
-        ({"crop": {"size": 8, "padding": 8, "mode": "reflect"}}, "padding must be below the pictures' 8 pixels"),
+        (
+            {"crop": {"size": 8, "padding": 8, "mode": "reflect"}},
+            "padding must be below the pictures' 8 pixels",
+        ),
         ({"hue": SPECS["hue"]}, "hue takes colour pictures, of 3 channels, and these have 1"),
-        ({"saturation": SPECS["saturation"]}, "saturation takes colour pictures, of 3 channels, and these have 1"),
+        (
+            {"saturation": SPECS["saturation"]},
+            "saturation takes colour pictures, of 3 channels, and these have 1",
+        ),
         ({"normalize": SPECS["normalize"]}, "normalize has 3 channels, the pictures 1"),
     ],
 )
 def test_pictures_that_an_operation_cannot_take_are_refused(spec: Spec, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
-        Pipeline(spec, "augment.train")(PICTURES, Draws(1, 0, torch.arange(40)))
+        Pipeline(spec, "augment.train")(PICTURES, CounterRNG(1, 0, torch.arange(40)))
 
 
 def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
-    for spec in ({"shift": {"px": 1}}, {"flip_left_right": {"probability": 0.5}}, {"alternating_flip": {}}):
-        with pytest.raises(ValueError, match=f"{next(iter(spec))} is random: it has no place in augment.eval"):
+    for spec in (
+        {"shift": {"px": 1}},
+        {"flip_left_right": {"probability": 0.5}},
+        {"alternating_flip": {}},
+    ):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(spec))} is random: it has no place in augment.eval"
+        ):
             Pipeline(spec, "augment.eval")(PICTURES)
     with pytest.raises(ValueError, match="pictures must be uint8"):
         Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
@@ -194,12 +247,14 @@ def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
     "moved", [{}, {"center_crop": {"size": 6}}, {"views": SPECS["views"] | {"size": 6, "grid": 3}}]
 )
 def test_what_is_shown_standardized_is_what_the_network_is_given(name: str, moved: Spec) -> None:
-    pipeline = Pipeline({**moved, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval")
-    shown = pipeline.shown(PICTURES)
+    pipeline = Pipeline(
+        {**moved, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval"
+    )
+    shown = pipeline.apply_before_normalize(PICTURES)
     assert shown.min() >= 0 and shown.max() <= 1
     whole = pipeline(PICTURES).unflatten(0, (len(PICTURES), -1))
     middle = 4 if "views" in moved else 0
-    torch.testing.assert_close(pipeline.standardized(shown), whole[:, middle])
+    torch.testing.assert_close(pipeline.normalize(shown), whole[:, middle])
     if "views" in moved:
         torch.testing.assert_close(shown, PICTURES[..., 1:7, 1:7] / 255)
 
@@ -209,6 +264,6 @@ def test_gradients_flow_through_what_standardizes_even_after_use_without(name: s
     pipeline = Pipeline({"whiten": {}} if name == "whiten" else NORMALIZE, "augment.eval")
     with torch.inference_mode():
         pipeline(PICTURES)
-    x = pipeline.shown(PICTURES[:2]).double().requires_grad_()
+    x = pipeline.apply_before_normalize(PICTURES[:2]).double().requires_grad_()
     weights = torch.randn(2, 1, 8, 8, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: (pipeline.standardized(x) * weights).sum(), x)
+    assert torch.autograd.gradcheck(lambda x: (pipeline.normalize(x) * weights).sum(), x)

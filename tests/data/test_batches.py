@@ -1,8 +1,8 @@
 import torch
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.batches import TrainingBatches, in_order
-from cnnlab.data.dataset import Pictures
+from cnnlab.data.batches import TrainingBatches, iterate_in_order
+from cnnlab.data.dataset import TensorImageSet
 from cnnlab.data.sources import digits
 
 DATA = digits("train", root=None)
@@ -10,23 +10,25 @@ PLAIN = Pipeline({}, "augment.eval")
 SHIFTED = Pipeline({"shift": {"px": 2}}, "augment.train")
 
 
-def numbered(n: int) -> Pictures:
+def numbered(n: int) -> TensorImageSet:
     """Pictures whose label is their index."""
-    return Pictures(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n), ("x",))
+    return TensorImageSet(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n), ("x",))
 
 
 def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own() -> None:
     batches = TrainingBatches(numbered(103), PLAIN, batch_size=10, seed=1)
-    first, second = (torch.cat([labels for _, labels in batches.epoch(e)]).tolist() for e in (0, 1))
+    first, second = (
+        torch.cat([labels for _, labels in batches.iterate_epoch(e)]).tolist() for e in (0, 1)
+    )
     assert len(batches) == 10 and len(first) == 100 == len(set(first))
     assert first != second and first != sorted(first)
-    assert first == torch.cat([labels for _, labels in batches.epoch(0)]).tolist()
+    assert first == torch.cat([labels for _, labels in batches.iterate_epoch(0)]).tolist()
 
 
 def test_an_epoch_can_be_entered_anywhere_with_the_same_pictures() -> None:
     batches = TrainingBatches(DATA, SHIFTED, batch_size=100, seed=2)
-    whole = list(batches.epoch(3))
-    late = list(batches.epoch(3, start=9))
+    whole = list(batches.iterate_epoch(3))
+    late = list(batches.iterate_epoch(3, start=9))
     assert len(late) == len(whole) - 9
     for (pictures, labels), (expected, wanted) in zip(late, whole[9:], strict=True):
         assert torch.equal(pictures, expected) and torch.equal(labels, wanted)
@@ -34,17 +36,17 @@ def test_an_epoch_can_be_entered_anywhere_with_the_same_pictures() -> None:
 
 def test_indices_name_the_pictures_of_a_step() -> None:
     batches = TrainingBatches(numbered(50), PLAIN, batch_size=10, seed=1)
-    seen = [labels.tolist() for epoch in (0, 1) for _, labels in batches.epoch(epoch)]
-    assert [batches.indices(step) for step in range(10)] == seen
+    seen = [labels.tolist() for epoch in (0, 1) for _, labels in batches.iterate_epoch(epoch)]
+    assert [batches.get_batch_indices(step) for step in range(10)] == seen
 
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:
     batches = TrainingBatches(numbered(7), PLAIN, batch_size=100, seed=1)
-    assert len(batches) == 1 and len(next(batches.epoch(0))[1]) == 7
+    assert len(batches) == 1 and len(next(batches.iterate_epoch(0))[1]) == 7
 
 
 def test_in_order_is_the_data_sets_order_to_the_last_picture() -> None:
-    found = list(in_order(DATA, PLAIN, batch_size=100))
+    found = list(iterate_in_order(DATA, PLAIN, batch_size=100))
     assert torch.equal(torch.cat([labels for _, labels in found]), DATA.labels)
     assert torch.equal(torch.cat([pictures for pictures, _ in found]), DATA.images.float() / 255)
     assert len(found[-1][1]) == 37
@@ -53,22 +55,34 @@ def test_in_order_is_the_data_sets_order_to_the_last_picture() -> None:
 def test_mixed_batches_come_with_shares_and_can_be_entered_anywhere_too() -> None:
     mixing = Pipeline({"mixup": {"alpha": 0.4}, "cutmix": {"alpha": 1.0}}, "augment.train")
     batches = TrainingBatches(DATA, mixing, batch_size=100, seed=2)
-    whole, ((late, late_shares),) = list(batches.epoch(0)), batches.epoch(0, start=len(batches) - 1)
+    whole, ((late, late_shares),) = (
+        list(batches.iterate_epoch(0)),
+        batches.iterate_epoch(0, start=len(batches) - 1),
+    )
     pictures, shares = whole[-1]
     assert torch.equal(late, pictures) and torch.equal(late_shares, shares)
     torch.testing.assert_close(shares.sum(1), torch.ones(100))
-    mean = torch.cat([shares for _, shares in whole]).sum(0) - DATA.labels[batches.order(0)].bincount()
-    assert mean.abs().max() < 1e-2 * len(DATA)  # each label is given about as much as it has pictures
+    mean = (
+        torch.cat([shares for _, shares in whole]).sum(0)
+        - DATA.labels[batches.shuffle_epoch(0)].bincount()
+    )
+    assert mean.abs().max() < 1e-2 * len(
+        DATA
+    )  # each label is given about as much as it has pictures
 
 
 def test_a_picture_is_changed_alike_whatever_the_batch_size() -> None:
-    numbered = Pictures(DATA.images, torch.arange(len(DATA)), DATA.classes)
-    pipeline = Pipeline({"shift": {"px": 2}, "brightness": {"levels": 63}, "alternating_flip": {}}, "augment.train")
+    numbered = TensorImageSet(DATA.images, torch.arange(len(DATA)), DATA.classes)
+    pipeline = Pipeline(
+        {"shift": {"px": 2}, "brightness": {"levels": 63}, "alternating_flip": {}}, "augment.train"
+    )
     for epoch in (4, 5):
         small, large = (
             {
                 int(n): x
-                for xs, ns in TrainingBatches(numbered, pipeline, batch_size=size, seed=3).epoch(epoch, start=1)
+                for xs, ns in TrainingBatches(
+                    numbered, pipeline, batch_size=size, seed=3
+                ).iterate_epoch(epoch, start=1)
                 for x, n in zip(xs, ns, strict=True)
             }
             for size in (33, 100)

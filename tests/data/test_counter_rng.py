@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cnnlab.data.counter_rng import Draws, mix, mix_tensor, signed
+from cnnlab.data.counter_rng import CounterRNG, as_signed_int64, splitmix64, splitmix64_tensor
 
 
 def test_the_hash_is_splitmix64() -> None:
@@ -11,27 +11,32 @@ def test_the_hash_is_splitmix64() -> None:
     state, expected = 0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     for value in expected:
         state = state + 0x9E3779B97F4A7C15 & (1 << 64) - 1
-        assert mix(state) == value
-        assert mix_tensor(torch.tensor(signed(state))).item() == signed(value)
+        assert splitmix64(state) == value
+        assert splitmix64_tensor(torch.tensor(as_signed_int64(state))).item() == as_signed_int64(
+            value
+        )
 
 
 def test_draws_depend_on_the_picture_alone_and_not_on_its_batch() -> None:
     index = torch.tensor([5, 17, 3, 99])
-    whole = Draws(1, 2, index).uniform("shift", 3)
+    whole = CounterRNG(1, 2, index).uniform("shift", 3)
     for i in range(4):
-        assert torch.equal(Draws(1, 2, index[i : i + 1]).uniform("shift", 3)[0], whole[i])
-    assert torch.equal(Draws(1, 2, index.flip(0)).uniform("shift", 3), whole.flip(0))
+        assert torch.equal(CounterRNG(1, 2, index[i : i + 1]).uniform("shift", 3)[0], whole[i])
+    assert torch.equal(CounterRNG(1, 2, index.flip(0)).uniform("shift", 3), whole.flip(0))
 
 
 @pytest.mark.parametrize("other", [(2, 2, "shift"), (1, 3, "shift"), (1, 2, "affine")])
 def test_draws_change_with_seed_epoch_and_operation(other: tuple[int, int, str]) -> None:
     index = torch.arange(5000)
-    ours, theirs = Draws(1, 2, index).uniform("shift", 2), Draws(other[0], other[1], index).uniform(other[2], 2)
+    ours, theirs = (
+        CounterRNG(1, 2, index).uniform("shift", 2),
+        CounterRNG(other[0], other[1], index).uniform(other[2], 2),
+    )
     assert abs(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1]) < 0.05
 
 
 def test_draws_are_uniform_and_independent() -> None:
-    u = Draws(7, 0, torch.arange(50_000)).uniform("x", 3).double()
+    u = CounterRNG(7, 0, torch.arange(50_000)).uniform("x", 3).double()
     assert u.min() >= 0 and u.max() < 1
     for column in u.T:
         assert stats.kstest(column.numpy(), "uniform").pvalue > 1e-3
@@ -42,7 +47,11 @@ def test_draws_are_uniform_and_independent() -> None:
 
 def test_the_alternating_number_turns_by_a_half_each_epoch_and_is_uniform_in_all() -> None:
     index = torch.arange(5000)
-    first, second, third, last = (Draws(3, epoch, index).alternating("flip") for epoch in (0, 1, 2, 7))
+    first, second, third, last = (
+        CounterRNG(3, epoch, index).alternating_uniform("flip") for epoch in (0, 1, 2, 7)
+    )
     assert first.shape == (5000, 1) and torch.equal(first, third) and torch.equal(second, last)
-    torch.testing.assert_close((second - first).abs(), torch.full((5000, 1), 0.5), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        (second - first).abs(), torch.full((5000, 1), 0.5), rtol=0, atol=1e-7
+    )
     assert stats.kstest(second.flatten().double().numpy(), "uniform").pvalue > 1e-3

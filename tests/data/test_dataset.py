@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cnnlab.core.errors import UsageError
-from cnnlab.data.dataset import by_name, hold_out
+from cnnlab.data.dataset import align_labels, hold_out
 from cnnlab.data.sources import digits
 from tests.data.conftest import load
 
@@ -25,7 +25,7 @@ def test_held_out_pictures_are_no_longer_trained_on() -> None:
 
 def test_labels_go_by_name(root: Path) -> None:
     files = load(root)
-    other = by_name(files, ("cat", "dog", "bee", "ant"))
+    other = align_labels(files, ("cat", "dog", "bee", "ant"))
     assert [other.classes[i] for i in other.labels] == [files.classes[i] for i in files.labels]
     with pytest.raises(UsageError, match="the run knows no class cat; it knows ant, bee"):
-        by_name(files, ("ant", "bee"))
+        align_labels(files, ("ant", "bee"))

@@ -5,7 +5,7 @@ import pytest
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.dataset import hold_out
-from cnnlab.data.image_folder import folder
+from cnnlab.data.image_folder import image_folder
 from tests.data.conftest import OURS, draw, load, names
 
 
@@ -17,7 +17,9 @@ def test_the_splits_are_disjoint_whole_and_drawn_by_their_seeds(root: Path) -> N
     assert names(load(root, "test")) == names(test) != names(load(root, "test", test_seed=1))
     assert names(hold_out(train, count=0.25, seed=4)[1]) != names(held)
     assert len(load(root, "test", test=7)) == 7
-    with pytest.raises(UsageError, match=r"dataset.test must be between 1 and 29, or a share below 1, not 30"):
+    with pytest.raises(
+        UsageError, match=r"dataset.test must be between 1 and 29, or a share below 1, not 30"
+    ):
         load(root, test=30)
 
 
@@ -31,7 +33,9 @@ def test_folders_for_splits_are_taken_as_they_are(root: Path, tmp_path: Path, na
     train, validation = hold_out(load(split), count=0.5, seed=0)
     assert {path.split("/")[0] for path in names(train)} == {"train"} and len(train) == 8
     assert {path.split("/")[0] for path in names(validation)} == {name} and len(validation) == 4
-    assert {path.split("/")[0] for path in names(load(split, "test"))} == {"test"} and len(load(split, "test")) == 6
+    assert {path.split("/")[0] for path in names(load(split, "test"))} == {"test"} and len(
+        load(split, "test")
+    ) == 6
 
 
 def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
@@ -61,9 +65,11 @@ def test_hidden_foreign_and_nested_files(root: Path) -> None:
         ({"max_pictures": 29}, "more than dataset.max_pictures=29 pictures"),
     ],
 )
-def test_a_root_that_cannot_be_is_one_line(root: Path, change: dict[str, Any], message: str) -> None:
+def test_a_root_that_cannot_be_is_one_line(
+    root: Path, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as error:
-        folder("train", **{"root": str(root), **OURS, **change})
+        image_folder("train", **{"root": str(root), **OURS, **change})
     assert len(str(error.value).splitlines()) == 1
 
 

@@ -13,11 +13,11 @@ import torch
 from PIL import Image, ImageOps
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image import centred, read_picture
+from cnnlab.core.image import read_image, resize_center_crop
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches
-from cnnlab.data.dataset import some
-from cnnlab.data.image_folder import Files
+from cnnlab.data.dataset import gather_images
+from cnnlab.data.image_folder import FolderImageSet
 from tests.data.conftest import ROOT, draw, load
 
 
@@ -26,11 +26,13 @@ def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) ->
     assert files.classes == ("ant", "bee", "cat") and files.shape == (3, 8, 8) and len(files) == 24
     for i in (0, 10, 23):
         expected = np.asarray(Image.open(files.paths[i]))
-        assert np.array_equal(some(files, [i])[0].permute(1, 2, 0).numpy(), expected)
+        assert np.array_equal(gather_images(files, [i])[0].permute(1, 2, 0).numpy(), expected)
         assert files.classes[files.labels[i]] == Path(files.paths[i]).parent.name
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"]
+)
 @pytest.mark.parametrize("depth", [1, 3])
 def test_any_mode_is_read(tmp_path: Path, mode: str, depth: int) -> None:
     suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tiff", "F": "tiff"}.get(mode, "png")
@@ -42,8 +44,10 @@ def test_any_mode_is_read(tmp_path: Path, mode: str, depth: int) -> None:
         elif mode == "PA":
             Image.new("LA", (8, 8), (128, 255)).save(path)
         else:
-            Image.new("L", (8, 8), 128).convert("RGB" if mode in ("CMYK", "YCbCr") else "L").convert(mode).save(path)
-    found = some(load(tmp_path / "root", depth=depth), [0, 1])
+            Image.new("L", (8, 8), 128).convert(
+                "RGB" if mode in ("CMYK", "YCbCr") else "L"
+            ).convert(mode).save(path)
+    found = gather_images(load(tmp_path / "root", depth=depth), [0, 1])
     assert found.shape == (2, depth, 8, 8)
     assert mode == "1" or (found.int() - 128).abs().max() <= 3
 
@@ -54,11 +58,13 @@ def test_exif_turns_are_applied(tmp_path: Path, turn: int) -> None:
     exif[274] = turn
     for i in range(5):
         path = draw(tmp_path / "root" / "c" / f"{i}.png", i, (12, 8), exif=exif)
-    expected = centred(ImageOps.exif_transpose(Image.open(path)), 8)
+    expected = resize_center_crop(ImageOps.exif_transpose(Image.open(path)), 8)
     files = load(tmp_path / "root", test=1)
     at = files.paths.index(str(path)) if str(path) in files.paths else None
     if at is not None:
-        assert np.array_equal(some(files, [at])[0].permute(1, 2, 0).numpy(), np.asarray(expected))
+        assert np.array_equal(
+            gather_images(files, [at])[0].permute(1, 2, 0).numpy(), np.asarray(expected)
+        )
 
 
 def test_sizes_are_torchvisions(tmp_path: Path) -> None:
@@ -66,15 +72,22 @@ def test_sizes_are_torchvisions(tmp_path: Path) -> None:
 
     for i, size in enumerate([(20, 31), (31, 20), (8, 9), (200, 9), (5, 7), (8, 8)]):
         path = draw(tmp_path / f"{i}.png", i, size)
-        theirs = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8)])(Image.open(path))
-        assert np.array_equal(np.asarray(centred(read_picture(path), 8)), np.asarray(theirs)), size
+        theirs = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8)])(
+            Image.open(path)
+        )
+        assert np.array_equal(
+            np.asarray(resize_center_crop(read_image(path), 8)), np.asarray(theirs)
+        ), size
 
 
 def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same(tmp_path: Path) -> None:
     smooth = np.add.outer(np.arange(600), np.arange(800))[..., None] * np.array([0.1, 0.15, 0.18])
     path = tmp_path / "x.jpg"
     Image.fromarray(smooth.astype(np.uint8)).save(path, quality=95)
-    fast, slow = (np.asarray(centred(read_picture(path, side=side), 32)).astype(int) for side in (32, None))
+    fast, slow = (
+        np.asarray(resize_center_crop(read_image(path, target_side=side), 32)).astype(int)
+        for side in (32, None)
+    )
     assert abs(fast - slow).max() <= 3
 
 
@@ -87,7 +100,9 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     (root / "bee" / "empty.png").write_bytes(b"")
     (root / "cat" / "z_link.png").symlink_to("/nowhere")
     (root / "bee" / "new\nline.png").write_text("<script>")
-    (root / "cat" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    (root / "cat" / "program.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    )
     draw(root / "cat" / "large.png", 1, (101, 100))
     draw(root / "cat" / "thin.png", 1, (5000, 1))
     with pytest.raises(CnnlabError) as error:
@@ -106,20 +121,28 @@ def test_every_broken_picture_is_listed_before_anything_begins(
 def test_a_bomb_is_refused_by_its_head(root: Path) -> None:
     path = draw(root / "ant" / "bomb.png", mode="1")
     blob = path.read_bytes()
-    head = blob[12:16] + (50_000).to_bytes(4, "big") * 2 + blob[24:29]  # IHDR, and what its checksum covers
+    head = (
+        blob[12:16] + (50_000).to_bytes(4, "big") * 2 + blob[24:29]
+    )  # IHDR, and what its checksum covers
     path.write_bytes(blob[:12] + head + zlib.crc32(head).to_bytes(4, "big") + blob[33:])
     began = time.monotonic()
-    with pytest.raises(CnnlabError, match=r"bomb\.png (has 2,500,000,000 pixels|cannot be read: Image size)"):
+    with pytest.raises(
+        CnnlabError, match=r"bomb\.png (has 2,500,000,000 pixels|cannot be read: Image size)"
+    ):
         load(root)
     assert time.monotonic() - began < 5
 
 
-def test_the_verdict_is_kept_until_a_file_changes(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verdict_is_kept_until_a_file_changes(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load(root)
     (verdict,) = cache.iterdir()
     assert json.loads(verdict.read_text()) == {}
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.data.decode.decoded", lambda *_: pytest.fail("looked through again"))
+        patch.setattr(
+            "cnnlab.data.decode.decode_batches", lambda *_: pytest.fail("looked through again")
+        )
         load(root)
     verdict.write_bytes(b"\x80\x04damaged")
     load(root)
@@ -133,10 +156,10 @@ def test_a_cache_that_cannot_be_written_is_no_matter(root: Path, tmp_path: Path)
     assert len(load(root)) == 24
 
 
-def batches(files: Files, start: int = 0) -> list[torch.Tensor]:
+def batches(files: FolderImageSet, start: int = 0) -> list[torch.Tensor]:
     pipeline = Pipeline({"shift": {"px": 1}}, "augment.train")
     made = TrainingBatches(files, pipeline, batch_size=5, seed=1)
-    return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in made.epoch(2, start)]
+    return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in made.iterate_epoch(2, start)]
 
 
 def test_workers_change_nothing_and_an_epoch_begins_anywhere(root: Path) -> None:
@@ -145,7 +168,9 @@ def test_workers_change_nothing_and_an_epoch_begins_anywhere(root: Path) -> None
     for workers in (1, 2, 9):
         files = load(root, workers=workers)
         for start in (0, 3):
-            assert all(torch.equal(a, b) for a, b in zip(batches(files, start), alone[start:], strict=True))
+            assert all(
+                torch.equal(a, b) for a, b in zip(batches(files, start), alone[start:], strict=True)
+            )
 
 
 def test_dropouts_generator_is_left_alone(root: Path) -> None:
@@ -158,7 +183,9 @@ def test_dropouts_generator_is_left_alone(root: Path) -> None:
 
 def children() -> set[str]:
     """The processes that this one has begun and that are still there."""
-    return {path.parts[2] for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == os.getpid()}
+    return {
+        path.parts[2] for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == os.getpid()
+    }
 
 
 def parent(stat: Path) -> int:
@@ -172,8 +199,10 @@ def parent(stat: Path) -> int:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_no_worker_outlives_an_epoch_that_was_broken_off(root: Path) -> None:
     before = children()
-    made = TrainingBatches(load(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1)
-    epoch = made.epoch(0)
+    made = TrainingBatches(
+        load(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1
+    )
+    epoch = made.iterate_epoch(0)
     next(epoch)
     assert len(children() - before) == 2
     epoch.close()  # type: ignore[attr-defined]
@@ -183,7 +212,9 @@ def test_no_worker_outlives_an_epoch_that_was_broken_off(root: Path) -> None:
 def test_a_process_ends_though_it_never_let_go_of_its_batches(root: Path) -> None:
     code = f"from tests.data.conftest import *; import torch; files = load(Path({str(root)!r}), workers=2)\n"
     code += "batches = files.stream(torch.arange(20).split(2)); next(batches); print('done')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
@@ -213,4 +244,4 @@ def test_tiny_imagenets_pictures_are_torchvisions(real_data: Path, size: int) ->
     where = {path: i for i, (path, _) in enumerate(theirs.samples)}
     for i in range(0, len(ours), 97):
         picture, label = theirs[where[ours.paths[i]]]
-        assert torch.equal(some(ours, [i])[0], picture) and int(ours.labels[i]) == label
+        assert torch.equal(gather_images(ours, [i])[0], picture) and int(ours.labels[i]) == label

@@ -7,23 +7,29 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.counter_rng import Draws
-from cnnlab.data.mixup import Beta, cutmix, mixup
-from cnnlab.data.operation import Mix
+from cnnlab.data.counter_rng import CounterRNG
+from cnnlab.data.mixup import BetaSampler, cutmix, mixup
+from cnnlab.data.operation import MixOp
 
 NOISE = torch.rand(12, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("op", "theirs"), [(mixup(alpha=0.7), v2.MixUp), (cutmix(alpha=0.7), v2.CutMix)])
+@pytest.mark.parametrize(
+    ("op", "theirs"), [(mixup(alpha=0.7), v2.MixUp), (cutmix(alpha=0.7), v2.CutMix)]
+)
 def test_mixing_is_torchvisions_with_proportions_for_each_picture(
-    op: Mix, theirs: type, monkeypatch: pytest.MonkeyPatch
+    op: MixOp, theirs: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same proportion and the same middle of the rectangle put into theirs, which has one for a whole batch."""
-    u = torch.rand(12, op.numbers, generator=torch.Generator().manual_seed(1))
+    u = torch.rand(12, op.num_draws, generator=torch.Generator().manual_seed(1))
     mixed, share = op.apply(NOISE.clone(), NOISE.roll(1, 0), u)
-    for n, kept in enumerate(Beta(0.7)(u[:, 0]).tolist()):
-        middles = iter([u[n, 2] * 24, u[n, 1] * 20] if op.numbers == 3 else [])  # theirs asks for the column first
-        monkeypatch.setattr(torch, "randint", lambda most, size, middles=middles: next(middles).long().view(1))
+    for n, kept in enumerate(BetaSampler(0.7)(u[:, 0]).tolist()):
+        middles = iter(
+            [u[n, 2] * 24, u[n, 1] * 20] if op.num_draws == 3 else []
+        )  # theirs asks for the column first
+        monkeypatch.setattr(
+            torch, "randint", lambda most, size, middles=middles: next(middles).long().view(1)
+        )
         transform = theirs(num_classes=12)
         transform._dist = SimpleNamespace(sample=lambda shape, kept=kept: kept)
         pictures, labels = transform(NOISE, torch.arange(12))
@@ -42,7 +48,9 @@ def test_cutmix_counts_the_pixels_that_it_took() -> None:
 @pytest.mark.parametrize("alpha", [0.4, 1.0, 5.0])
 def test_proportions_are_beta_distributed(alpha: float) -> None:
     _, share = mixup(alpha=alpha).apply(
-        torch.ones(20_000, 1, 1, 1), torch.zeros(20_000, 1, 1, 1), Draws(1, 0, torch.arange(20_000)).uniform("mixup", 1)
+        torch.ones(20_000, 1, 1, 1),
+        torch.zeros(20_000, 1, 1, 1),
+        CounterRNG(1, 0, torch.arange(20_000)).uniform("mixup", 1),
     )
     assert share.min() >= 0 and share.max() <= 1
     assert stats.kstest(share.double().numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
@@ -50,7 +58,9 @@ def test_proportions_are_beta_distributed(alpha: float) -> None:
 
 def flat() -> tuple[Tensor, Tensor]:
     """40 pictures, each of one brightness, and as labels their numbers."""
-    return torch.rand(40, 1, 1, 1, generator=torch.Generator().manual_seed(3)).repeat(1, 1, 16, 16), torch.arange(40)
+    return torch.rand(40, 1, 1, 1, generator=torch.Generator().manual_seed(3)).repeat(
+        1, 1, 16, 16
+    ), torch.arange(40)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +77,27 @@ def test_labels_are_shared_out_as_the_pictures_are(spec: dict[str, dict[str, flo
     x, labels = flat()
     levels = x[:, 0, 0, 0].clone()
     pipeline = Pipeline(spec, "augment.train")
-    mixed, shares = pipeline.mixed(x, labels, 40, Draws(1, 0, torch.arange(40)))
+    mixed, shares = pipeline.mix(x, labels, 40, CounterRNG(1, 0, torch.arange(40)))
     assert shares.shape == (40, 40)
     torch.testing.assert_close(mixed.mean((1, 2, 3)), shares @ levels, rtol=0, atol=1e-5)
     torch.testing.assert_close(shares.sum(1), torch.ones(40), rtol=0, atol=1e-6)
     assert (shares.amax(1) < 1).sum() > 10
 
 
-def test_pictures_that_a_probability_leaves_out_are_untouched_and_nothing_to_mix_leaves_all() -> None:
+def test_pictures_that_a_probability_leaves_out_are_untouched_and_nothing_to_mix_leaves_all() -> (
+    None
+):
     x, labels = flat()
-    draws = Draws(1, 0, torch.arange(40))
+    draws = CounterRNG(1, 0, torch.arange(40))
     always, half = (
-        Pipeline({"mixup": {"alpha": 1.0} | keys}, "augment.train").mixed(x, labels, 40, draws)
+        Pipeline({"mixup": {"alpha": 1.0} | keys}, "augment.train").mix(x, labels, 40, draws)
         for keys in ({}, {"probability": 0.5})
     )
     left = half[1].diagonal() == 1
     assert 8 < left.sum() < 32
     assert torch.equal(half[0][left], x[left]) and torch.equal(half[1][left], torch.eye(40)[left])
-    assert torch.equal(half[0][~left], always[0][~left]) and torch.equal(half[1][~left], always[1][~left])
-    same = Pipeline({}, "augment.train").mixed(x, labels, 40, draws)
+    assert torch.equal(half[0][~left], always[0][~left]) and torch.equal(
+        half[1][~left], always[1][~left]
+    )
+    same = Pipeline({}, "augment.train").mix(x, labels, 40, draws)
     assert same[0] is x and same[1] is labels

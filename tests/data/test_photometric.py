@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import functional as theirs
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.counter_rng import Draws
+from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.data.operation import Op
 from cnnlab.data.photometric import brightness, contrast, hue, normalize, saturation, whiten
 from cnnlab.data.sources import cifar10
@@ -27,9 +27,15 @@ cifar10_once = functools.cache(cifar10)
 def photographs() -> Tensor:
     """(8, 3, 32, 32) uint8: pieces of the two photographs that come with scikit-learn."""
     folder = Path(find_spec("sklearn").submodule_search_locations[0]) / "datasets" / "images"  # type: ignore
-    both = [np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB")) for name in ("china", "flower")]
+    both = [
+        np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB"))
+        for name in ("china", "flower")
+    ]
     pieces = [
-        photo[row : row + 32, column : column + 32] for photo in both for row in (60, 200) for column in (90, 300)
+        photo[row : row + 32, column : column + 32]
+        for photo in both
+        for row in (60, 200)
+        for column in (90, 300)
     ]
     return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2)
 
@@ -60,7 +66,9 @@ def some_numbers(count: int) -> Tensor:
 def test_normalize_is_torchvisions(pictures: Tensor) -> None:
     mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
     expected = theirs.normalize(pictures.float() / 255, mean, std)
-    torch.testing.assert_close(apply(normalize(mean=mean, std=std), pictures), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        apply(normalize(mean=mean, std=std), pictures), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_whitening_is_tensorflows_formula_on_0_to_255(pictures: Tensor) -> None:
@@ -70,7 +78,9 @@ def test_whitening_is_tensorflows_formula_on_0_to_255(pictures: Tensor) -> None:
     x = torch.cat((pictures, nearly_flat))
     levels = x.numpy().astype(np.float64).reshape(len(x), -1)
     floor = 1 / np.sqrt(levels.shape[1])
-    expected = (levels - levels.mean(1, keepdims=True)) / np.maximum(levels.std(1, keepdims=True), floor)
+    expected = (levels - levels.mean(1, keepdims=True)) / np.maximum(
+        levels.std(1, keepdims=True), floor
+    )
     ours = apply(whiten(), x).flatten(1)
     torch.testing.assert_close(ours, torch.from_numpy(expected).float(), rtol=1e-5, atol=1e-5)
 
@@ -86,18 +96,25 @@ def test_brightness_is_added_and_contrast_taken_about_each_channels_mean(picture
     u, x = some_numbers(8), doubles(pictures)
     share = u.double().numpy().reshape(-1, 1, 1, 1)
     brighter = x + (2 * share - 1) * 63 / 255
-    torch.testing.assert_close(apply(brightness(levels=63), pictures, u), torch.from_numpy(brighter).float(), **EXACT)
+    torch.testing.assert_close(
+        apply(brightness(levels=63), pictures, u), torch.from_numpy(brighter).float(), **EXACT
+    )
     mean = x.mean((2, 3), keepdims=True)
     starker = mean + (x - mean) * (0.2 + 1.6 * share)
     ours = apply(contrast(lower=0.2, upper=1.8), pictures, u)
     torch.testing.assert_close(ours, torch.from_numpy(starker).float(), **EXACT)
 
 
-def through_hsv(x: Tensor, change: Callable[[float, float, float, int], tuple[float, float, float]]) -> Tensor:
+def through_hsv(
+    x: Tensor, change: Callable[[float, float, float, int], tuple[float, float, float]]
+) -> Tensor:
     """Every pixel to HSV and back, by Python's own colorsys; `change` also gets the picture's number."""
     pixels = doubles(x).transpose(0, 2, 3, 1)
     done = [
-        [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*rgb), n)) for rgb in picture.reshape(-1, 3)]
+        [
+            colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*rgb), n))
+            for rgb in picture.reshape(-1, 3)
+        ]
         for n, picture in enumerate(pixels)
     ]
     return torch.tensor(done, dtype=torch.float32).view(len(x), *x.shape[2:], 3).permute(0, 3, 1, 2)
@@ -105,7 +122,11 @@ def through_hsv(x: Tensor, change: Callable[[float, float, float, int], tuple[fl
 
 def and_corners(pictures: Tensor) -> Tensor:
     """Some pixels of each picture, and all corners, edges and greys of the colour cube."""
-    cube = torch.cartesian_prod(*[torch.tensor([0, 100, 255], dtype=torch.uint8)] * 3).t().view(1, 3, 3, 9)
+    cube = (
+        torch.cartesian_prod(*[torch.tensor([0, 100, 255], dtype=torch.uint8)] * 3)
+        .t()
+        .view(1, 3, 3, 9)
+    )
     return torch.cat((pictures[:, :, ::10, ::3][:, :, :3, :9], cube.expand(3, -1, -1, -1)))
 
 
@@ -124,7 +145,9 @@ def test_hue_is_colorsyss_and_torchvisions(pictures: Tensor) -> None:
     ours = apply(hue(turns=0.5), x, u)
     expected = through_hsv(x, lambda h, s, v, n: ((h + turns[n]) % 1, s, v))
     torch.testing.assert_close(ours, expected, **EXACT)
-    by_torchvision = [theirs.adjust_hue(one / 255, turn) for one, turn in zip(x.float(), turns, strict=True)]
+    by_torchvision = [
+        theirs.adjust_hue(one / 255, turn) for one, turn in zip(x.float(), turns, strict=True)
+    ]
     torch.testing.assert_close(ours, torch.stack(by_torchvision), **EXACT)
 
 
@@ -145,8 +168,18 @@ def chroma(x: Tensor) -> Tensor:
     ("spec", "measure", "low", "high"),
     [
         ({"brightness": {"levels": 63}}, lambda x: x[:, 0, 0, 0] - 0.6, -63 / 255, 63 / 255),
-        ({"contrast": {"lower": 0.2, "upper": 1.8}}, lambda x: (x[:, 0, 0, 1] - x[:, 0, 0, 0]) / 0.2, 0.2, 1.8),
-        ({"saturation": {"lower": 0.5, "upper": 1.5}}, lambda x: chroma(x)[:, 0, 0] / 0.4, 0.5, 1.5),
+        (
+            {"contrast": {"lower": 0.2, "upper": 1.8}},
+            lambda x: (x[:, 0, 0, 1] - x[:, 0, 0, 0]) / 0.2,
+            0.2,
+            1.8,
+        ),
+        (
+            {"saturation": {"lower": 0.5, "upper": 1.5}},
+            lambda x: chroma(x)[:, 0, 0] / 0.4,
+            0.5,
+            1.5,
+        ),
         ({"hue": {"turns": 0.1}}, lambda x: (x[:, 1] - x[:, 2])[:, 0, 0] / 2.4, -0.1, 0.1),
     ],
 )
@@ -155,7 +188,9 @@ def test_factors_are_uniform_between_their_bounds(
 ) -> None:
     """On a picture of two reddish pixels, from which each can be read back."""
     picture = torch.tensor([[153, 204], [51, 102], [51, 102]], dtype=torch.uint8).view(1, 3, 1, 2)
-    x = Pipeline(spec, "augment.train")(picture.expand(5000, -1, -1, -1), Draws(5, 0, torch.arange(5000)))
+    x = Pipeline(spec, "augment.train")(
+        picture.expand(5000, -1, -1, -1), CounterRNG(5, 0, torch.arange(5000))
+    )
     found = measure(x).double().numpy()
     assert low - 1e-5 <= found.min() and found.max() <= high + 1e-5
     assert stats.kstest(found, "uniform", (low, high - low)).pvalue > 1e-3
@@ -166,10 +201,14 @@ def test_whitening_undoes_brightness_and_contrast_almost(pictures: Tensor) -> No
     deviation, were it about the picture's mean: about each channel's own, as TensorFlow takes it, it leaves the means
     of the channels apart, and they weigh more the flatter the picture became. A factor of 0.2 to 1.8 changes a pixel by
     0.46 deviations (root of the mean square); whitening leaves 0.13 of them here, 0.18 in CIFAR-10's first pictures."""
-    draws, x = Draws(1, 0, torch.arange(800)), pictures.repeat(100, 1, 1, 1)
+    draws, x = CounterRNG(1, 0, torch.arange(800)), pictures.repeat(100, 1, 1, 1)
     plain, brighter, starker = (
         Pipeline(before | {"whiten": {}}, "augment.train")(x, draws)
-        for before in ({}, {"brightness": {"levels": 63}}, {"contrast": {"lower": 0.2, "upper": 1.8}})
+        for before in (
+            {},
+            {"brightness": {"levels": 63}},
+            {"contrast": {"lower": 0.2, "upper": 1.8}},
+        )
     )
     assert (brighter - plain).abs().max() < 1e-5
     assert 0.05 < (starker - plain).square().mean().sqrt() < 0.3

@@ -18,7 +18,18 @@ from sklearn.datasets import load_digits
 from cnnlab.core.errors import CnnlabError
 from cnnlab.data import sources
 from cnnlab.data.dataset import Split
-from cnnlab.data.sources import SHAPES, SOURCES, ArraysOnly, cifar10, cifar_batch, data_root, digits, facts, idx, mnist
+from cnnlab.data.sources import (
+    DATASET_SHAPES,
+    SOURCES,
+    RestrictedUnpickler,
+    cifar10,
+    digits,
+    get_data_root,
+    get_dataset_shape,
+    mnist,
+    read_cifar_batch,
+    read_idx,
+)
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -34,24 +45,29 @@ def test_digits_are_scikit_learns() -> None:
 def test_the_mean_and_deviation_in_the_configuration_are_the_digits() -> None:
     from cnnlab.config import compose
 
-    config, pixels = compose("train", [])["dataset"], digits("train", root=None).images.double() / 255
+    config, pixels = (
+        compose("train", [])["dataset"],
+        digits("train", root=None).images.double() / 255,
+    )
     assert config["mean"] == pytest.approx([float(pixels.mean())], abs=5e-5)
     assert config["std"] == pytest.approx([float(pixels.std())], abs=5e-5)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
+    path.write_bytes(
+        bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    )
 
 
 def test_idx_files_are_read_and_damage_is_named(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = tmp_path / "x-ubyte"
     write_idx(path, array)
-    assert np.array_equal(idx(path, (2, 3, 4)).numpy(), array)
+    assert np.array_equal(read_idx(path, (2, 3, 4)).numpy(), array)
     for blob in (path.read_bytes()[:-1], b"", pickle.dumps(array)):
         path.write_bytes(blob)
         with pytest.raises(CnnlabError, match="x-ubyte is damaged"):
-            idx(path, (2, 3, 4))
+            read_idx(path, (2, 3, 4))
 
 
 class Canary:
@@ -62,10 +78,10 @@ class Canary:
 def test_a_cifar_batch_with_a_callable_in_it_does_not_run(tmp_path: Path) -> None:
     blob = pickle.dumps({"data": Canary()})
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.exec has no place"):
-        ArraysOnly(io.BytesIO(blob), encoding="latin1").load()
+        RestrictedUnpickler(io.BytesIO(blob), encoding="latin1").load()
     (tmp_path / "test_batch").write_bytes(blob)
     with pytest.raises(CnnlabError, match="md5 differs"):
-        cifar_batch(tmp_path / "test_batch", "40351d587109b95175f43aff81a1287e")
+        read_cifar_batch(tmp_path / "test_batch", "40351d587109b95175f43aff81a1287e")
 
 
 def test_a_batch_of_arrays_is_read(tmp_path: Path) -> None:
@@ -73,21 +89,24 @@ def test_a_batch_of_arrays_is_read(tmp_path: Path) -> None:
     blob = pickle.dumps({"data": array, "labels": [1, 2]}, protocol=3)
     blob = blob.replace(b"numpy._core", b"numpy.core")  # as the official files name it
     (tmp_path / "b").write_bytes(blob)
-    read = cifar_batch(tmp_path / "b", hashlib.md5(blob).hexdigest())
+    read = read_cifar_batch(tmp_path / "b", hashlib.md5(blob).hexdigest())
     assert np.array_equal(read["data"], array) and read["labels"] == [1, 2]
 
 
 def test_where_data_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNLAB_DATA", "/data")
-    assert data_root(None) == Path("/data") and data_root("/other") == Path("/other")
+    assert get_data_root(None) == Path("/data") and get_data_root("/other") == Path("/other")
     monkeypatch.delenv("CNNLAB_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert data_root(None) == Path("/cache/cnnlab/data")
+    assert get_data_root(None) == Path("/cache/cnnlab/data")
 
 
 @pytest.mark.parametrize(
     ("read", "name", "place"),
-    [(mnist, "t10k-images-idx3-ubyte", "MNIST/raw"), (cifar10, "test_batch", "cifar-10-batches-py")],
+    [
+        (mnist, "t10k-images-idx3-ubyte", "MNIST/raw"),
+        (cifar10, "test_batch", "cifar-10-batches-py"),
+    ],
 )
 def test_offline_one_line_says_which_files_belong_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, name: str, place: str
@@ -116,8 +135,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mirror alone."""
-    monkeypatch.setattr(sources, "MNIST_ADDRESSES", ())
-    monkeypatch.setattr(sources, "CIFAR10_ADDRESSES", ())
+    monkeypatch.setattr(sources, "MNIST_URLS", ())
+    monkeypatch.setattr(sources, "CIFAR10_URLS", ())
 
 
 @pytest.mark.usefixtures("no_other")
@@ -126,7 +145,10 @@ def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
 ) -> None:
     blobs = {name: name.encode() for name in sources.CIFAR10_FILES}
     with tarfile.open(served / sources.CIFAR10_ARCHIVE, "w:gz") as archive:
-        for name, blob in {**{f"cifar-10-batches-py/{k}": v for k, v in blobs.items()}, "../evil": b"x"}.items():
+        for name, blob in {
+            **{f"cifar-10-batches-py/{k}": v for k, v in blobs.items()},
+            "../evil": b"x",
+        }.items():
             member = tarfile.TarInfo(name)
             member.size = len(blob)
             archive.addfile(member, io.BytesIO(blob))
@@ -141,19 +163,31 @@ def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
         monkeypatch.setitem(sources.CIFAR10_FILES, name, hashlib.md5(blob).hexdigest())
     with pytest.raises(pickle.UnpicklingError):  # our bytes are no batch: it came to reading them
         cifar10("test", root=str(tmp_path))
-    assert {path.name: path.read_bytes() for path in (tmp_path / "cifar-10-batches-py").iterdir()} == blobs
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "cifar-10-batches-py").iterdir()
+    } == blobs
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-10-batches-py", "served"]
 
 
 @pytest.mark.usefixtures("no_other")
 @pytest.mark.parametrize(
-    "blob", [b"", b"no gzip", gzip.compress(b"other digits", mtime=0), gzip.compress(bytes(1000), mtime=0)[:-9]]
+    "blob",
+    [
+        b"",
+        b"no gzip",
+        gzip.compress(b"other digits", mtime=0),
+        gzip.compress(bytes(1000), mtime=0)[:-9],
+    ],
 )
-def test_an_archive_of_mnists_that_is_none_is_named(tmp_path: Path, served: Path, blob: bytes) -> None:
+def test_an_archive_of_mnists_that_is_none_is_named(
+    tmp_path: Path, served: Path, blob: bytes
+) -> None:
     (served / "t10k-images-idx3-ubyte.gz").write_bytes(blob)
     with pytest.raises(CnnlabError, match="MNIST cannot be downloaded") as error:
         mnist("test", root=str(tmp_path))
-    assert len(str(error.value).splitlines()) == 1 and not list((tmp_path / "MNIST" / "raw").iterdir())
+    assert len(str(error.value).splitlines()) == 1 and not list(
+        (tmp_path / "MNIST" / "raw").iterdir()
+    )
 
 
 @pytest.mark.data
@@ -175,7 +209,9 @@ def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: Split) -> No
 
     theirs = torchvision.datasets.MNIST(str(real_data), train=split == "train")
     ours = mnist(split, root=str(real_data))
-    assert torch.equal(ours.images.squeeze(1), theirs.data) and torch.equal(ours.labels, theirs.targets)
+    assert torch.equal(ours.images.squeeze(1), theirs.data) and torch.equal(
+        ours.labels, theirs.targets
+    )
     theirs = torchvision.datasets.CIFAR10(str(real_data), train=split == "train")
     ours = cifar10(split, root=str(real_data))
     assert np.array_equal(ours.images.permute(0, 2, 3, 1).numpy(), theirs.data)
@@ -184,7 +220,9 @@ def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: Split) -> No
 
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "read"), [("mnist", mnist), ("cifar10", cifar10)])
-def test_the_mean_and_deviation_in_the_configuration_are_the_datas(real_data: Path, name: str, read: object) -> None:
+def test_the_mean_and_deviation_in_the_configuration_are_the_datas(
+    real_data: Path, name: str, read: object
+) -> None:
     from cnnlab.config import compose
 
     config = compose("train", [f"dataset={name}"])["dataset"]
@@ -194,10 +232,10 @@ def test_the_mean_and_deviation_in_the_configuration_are_the_datas(real_data: Pa
 
 
 def test_shapes_are_known_without_the_data(real_data: Path) -> None:
-    for name in SHAPES:
+    for name in DATASET_SHAPES:
         there = SOURCES[name]("test", root=str(real_data))
-        assert facts(name, {}) == ((*there.images.shape[1:],), len(there.classes))
+        assert get_dataset_shape(name, {}) == ((*there.images.shape[1:],), len(there.classes))
     spec = {"size": 20, "depth": 1, "root": None, "max_pictures": 9}
-    assert facts("folder", spec) == ((1, 20, 20), 1000)
+    assert get_dataset_shape("folder", spec) == ((1, 20, 20), 1000)
     with pytest.raises(ValueError, match="size must be at least 1"):
-        facts("folder", spec | {"size": 0})
+        get_dataset_shape("folder", spec | {"size": 0})

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.batches import in_order
+from cnnlab.data.batches import iterate_in_order
 from cnnlab.data.sources import digits
-from cnnlab.engine.evaluate import answers, over_views
-from cnnlab.engine.metrics import scores
+from cnnlab.engine.evaluate import average_views, predict_logits
+from cnnlab.engine.metrics import classification_report
 from cnnlab.models.cnn import cnn
 
 
@@ -26,7 +26,12 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
         ),
     )
     pipeline = Pipeline({"normalize": {"mean": [0.3], "std": [0.4]}}, "augment.eval")
-    found = [scores(*answers(model, in_order(data, pipeline, batch_size=n)), data.classes) for n in (7, 50, 360)]
+    found = [
+        classification_report(
+            *predict_logits(model, iterate_in_order(data, pipeline, batch_size=n)), data.classes
+        )
+        for n in (7, 50, 360)
+    ]
     for other in found[1:]:
         assert other["loss"] == pytest.approx(found[0]["loss"], rel=1e-6)
         assert other["confusion"] == found[0]["confusion"]
@@ -34,22 +39,38 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
 
 def test_dropout_is_off_and_the_mode_comes_back() -> None:
     model = cnn(
-        (1, 8, 8), 10, pool="max", batch_norm=None, output="linear", filters=[4], extent=3, hidden=[64], dropout=0.9
+        (1, 8, 8),
+        10,
+        pool="max",
+        batch_norm=None,
+        output="linear",
+        filters=[4],
+        extent=3,
+        hidden=[64],
+        dropout=0.9,
     ).train()
     batch = [(torch.randn(5, 1, 8, 8), torch.arange(5))]
-    first, labels = answers(model, batch)
-    assert torch.equal(first, answers(model, batch)[0]) and labels.tolist() == list(range(5))
+    first, labels = predict_logits(model, batch)
+    assert torch.equal(first, predict_logits(model, batch)[0]) and labels.tolist() == list(range(5))
     assert model.training
 
 
 def test_views_of_a_picture_are_judged_by_their_mean_probability() -> None:
     logits = torch.randn(6, 4, dtype=torch.float64)
-    found = over_views(logits, 2).softmax(1)
+    found = average_views(logits, 2).softmax(1)
     torch.testing.assert_close(found, logits.softmax(1).view(2, 3, 4).mean(1))
-    assert over_views(logits, 6) is logits
+    assert average_views(logits, 6) is logits
     pictures = torch.randn(6, 1, 8, 8)
     model = cnn(
-        (1, 8, 8), 10, pool="max", batch_norm=None, output="linear", filters=[4], extent=3, hidden=[8], dropout=0.0
+        (1, 8, 8),
+        10,
+        pool="max",
+        batch_norm=None,
+        output="linear",
+        filters=[4],
+        extent=3,
+        hidden=[8],
+        dropout=0.0,
     )
-    both, labels = answers(model, [(pictures, torch.arange(3))])
+    both, labels = predict_logits(model, [(pictures, torch.arange(3))])
     assert both.shape == (3, 10) and labels.tolist() == [0, 1, 2]

@@ -5,8 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.engine.ema import Average
-from cnnlab.engine.optim import OPTIMIZERS, Guard, Optimizer, adam, adamw, restore, sgd, state_tensors
+from cnnlab.engine.ema import ModelEMA
+from cnnlab.engine.optim import (
+    OPTIMIZERS,
+    FiniteGuard,
+    Optimizer,
+    adam,
+    adamw,
+    flatten_optimizer_state,
+    restore_optimizer,
+    sgd,
+)
 
 SETTINGS = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
@@ -22,7 +31,9 @@ THEIRS: dict[str, Callable[..., Optimizer]] = {
 
 def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 4 * 4, 3))
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 4 * 4, 3)
+    )
 
 
 def train(model: nn.Module, optimizer: Optimizer, steps: int, rng: torch.Generator) -> None:
@@ -37,12 +48,21 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int, rng: torch.Generat
 def test_steps_are_torchs(name: str) -> None:
     """Against torch's plain loop over parameters, with decay on weights and not on biases and scales."""
     ours, theirs = network(), network()
-    settings = SETTINGS[name] | ({"betas": tuple(SETTINGS[name]["betas"])} if "betas" in SETTINGS[name] else {})
+    settings = SETTINGS[name] | (
+        {"betas": tuple(SETTINGS[name]["betas"])} if "betas" in SETTINGS[name] else {}
+    )
     weights = [p for p in theirs.parameters() if p.ndim > 1]
     others = [p for p in theirs.parameters() if p.ndim == 1]
     groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-    train(ours, OPTIMIZERS[name](ours.parameters(), **SETTINGS[name]), 5, torch.Generator().manual_seed(1))
-    train(theirs, THEIRS[name](groups, **settings, foreach=False), 5, torch.Generator().manual_seed(1))
+    train(
+        ours,
+        OPTIMIZERS[name](ours.parameters(), **SETTINGS[name]),
+        5,
+        torch.Generator().manual_seed(1),
+    )
+    train(
+        theirs, THEIRS[name](groups, **settings, foreach=False), 5, torch.Generator().manual_seed(1)
+    )
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
@@ -51,9 +71,12 @@ def test_steps_are_torchs(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, layout: torch.memory_format) -> None:
     through = network().to(memory_format=layout)
-    optimizer, rng = OPTIMIZERS[name](through.parameters(), **SETTINGS[name]), torch.Generator().manual_seed(1)
+    optimizer, rng = (
+        OPTIMIZERS[name](through.parameters(), **SETTINGS[name]),
+        torch.Generator().manual_seed(1),
+    )
     train(through, optimizer, 3, rng)
-    kept = {k: v.clone().contiguous() for k, v in state_tensors(optimizer).items()}
+    kept = {k: v.clone().contiguous() for k, v in flatten_optimizer_state(optimizer).items()}
     weights = {k: v.clone().contiguous() for k, v in through.state_dict().items()}
     rng_state = rng.get_state()
     train(through, optimizer, 3, rng)
@@ -61,9 +84,11 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, layout: torch.memor
     resumed = network(seed=9).to(memory_format=layout)
     resumed.load_state_dict(weights)
     again = OPTIMIZERS[name](resumed.parameters(), **SETTINGS[name])
-    restore(again, kept)
+    restore_optimizer(again, kept)
     train(resumed, again, 3, torch.Generator().set_state(rng_state) or rng)
-    for mine, other in zip(resumed.state_dict().values(), through.state_dict().values(), strict=True):
+    for mine, other in zip(
+        resumed.state_dict().values(), through.state_dict().values(), strict=True
+    ):
         assert torch.equal(mine, other)
 
 
@@ -72,7 +97,11 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, layout: torch.memor
 def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(name: str, bad: str) -> None:
     model = network()
     optimizer = OPTIMIZERS[name](model.parameters(), **SETTINGS[name])
-    guard, one, nan = Guard(optimizer, torch.device("cpu")), torch.tensor(1.0), torch.tensor(float("nan"))
+    guard, one, nan = (
+        FiniteGuard(optimizer, torch.device("cpu")),
+        torch.tensor(1.0),
+        torch.tensor(float("nan")),
+    )
 
     def step(number: int, loss: torch.Tensor, norm: torch.Tensor) -> None:
         F.cross_entropy(model(torch.randn(5, 2, 6, 6)), torch.tensor([0, 1, 2, 0, 1])).backward()
@@ -80,21 +109,21 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(name: str, 
         optimizer.zero_grad()
 
     step(0, one, one)
-    assert guard.refused == -1
+    assert guard.first_skipped_step == -1
     weights, state = (
         [p.clone() for p in model.parameters()],
-        {k: v.clone() for k, v in state_tensors(optimizer).items()},
+        {k: v.clone() for k, v in flatten_optimizer_state(optimizer).items()},
     )
     step(7, nan if bad == "loss" else one, torch.tensor(float("inf")) if bad == "norm" else one)
     step(8, nan, nan)
-    assert guard.refused == 7
+    assert guard.first_skipped_step == 7
     assert all(torch.equal(p, w) for p, w in zip(model.parameters(), weights, strict=True))
-    assert all(torch.equal(v, state[k]) for k, v in state_tensors(optimizer).items())
+    assert all(torch.equal(v, state[k]) for k, v in flatten_optimizer_state(optimizer).items())
 
 
 def test_the_average_follows_its_formula_and_counts_batches() -> None:
     model = network()
-    average, expected = Average(model, 0.9), model[3].weight.detach().clone()
+    average, expected = ModelEMA(model, 0.9), model[3].weight.detach().clone()
     for t in range(1, 31):
         with torch.no_grad():
             model[3].weight.add_(1.0)
@@ -103,7 +132,7 @@ def test_the_average_follows_its_formula_and_counts_batches() -> None:
         decay = min(0.9, (1 + t) / (10 + t))
         expected = decay * expected + (1 - decay) * model[3].weight.detach()
     torch.testing.assert_close(average.model[3].weight, expected)
-    assert average.model[1].num_batches_tracked == 30 and average.updates == 30
+    assert average.model[1].num_batches_tracked == 30 and average.num_updates == 30
     assert not average.model.training and not average.model[3].weight.requires_grad
 
 
@@ -114,6 +143,6 @@ def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="betas must be two numbers"):
         adam(params, **SETTINGS["adam"] | {"betas": [0.9]})
     with pytest.raises(ValueError, match="ema_decay must be between 0 and 1"):
-        Average(network(), 1.0)
+        ModelEMA(network(), 1.0)
     with pytest.raises(TypeError):
         adamw(params, lr=0.1)  # every number has its home in YAML: there are no defaults here

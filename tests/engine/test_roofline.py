@@ -21,25 +21,29 @@ def test_operations_are_those_of_the_layers() -> None:
         dropout=0.5,
     )
     layers = [25 * 32 * 28 * 28, 25 * 32 * 64 * 14 * 14, 7 * 7 * 64 * 1024, 1024 * 10]
-    forward, both = roofline.operations(model, torch.zeros(3, 1, 28, 28), torch.zeros(3, dtype=torch.int64))
+    forward, both = roofline.count_flops(
+        model, torch.zeros(3, 1, 28, 28), torch.zeros(3, dtype=torch.int64)
+    )
     assert forward == 2 * sum(layers)
     assert both == 2 * (3 * sum(layers) - layers[0])
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_ceilings_are_measured_once_and_above_what_a_network_reaches() -> None:
-    roofline.products.cache_clear()
-    before, roofline.SECONDS = roofline.SECONDS, 0.1
+    roofline.measure_peak_flops.cache_clear()
+    before, roofline.MEASURE_SECONDS = roofline.MEASURE_SECONDS, 0.1
     try:
-        rate = roofline.products(CPU, torch.float32, 1)
-        assert rate == roofline.products(CPU, torch.float32, 1) > 1e9
-        assert roofline.memory(CPU, 1) > 1e8
+        rate = roofline.measure_peak_flops(CPU, torch.float32, 1)
+        assert rate == roofline.measure_peak_flops(CPU, torch.float32, 1) > 1e9
+        assert roofline.measure_peak_bandwidth(CPU, 1) > 1e8
     finally:
-        roofline.SECONDS = before
+        roofline.MEASURE_SECONDS = before
 
 
 def test_the_shortest_time_is_that_of_the_work() -> None:
     model = nn.Linear(10, 10)
     calls: list[int] = []
-    found = roofline.shortest(lambda: calls.append(len(model(torch.zeros(2, 10)))), CPU, 0.02)
+    found = roofline.measure_shortest_time(
+        lambda: calls.append(len(model(torch.zeros(2, 10)))), CPU, 0.02
+    )
     assert 0 < found < 0.02 and len(calls) >= 2

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
 
-from cnnlab.engine.schedule import SCHEDULES, Schedule, constant, cosine, one_cycle, piecewise_linear, step
+from cnnlab.engine.schedule import (
+    SCHEDULES,
+    Schedule,
+    constant,
+    cosine,
+    one_cycle,
+    piecewise_linear,
+    step_decay,
+)
 
 TOTAL, EPOCH = 60, 10
 
@@ -32,7 +40,7 @@ def test_constant() -> None:
 
 def test_step_is_torchs() -> None:
     expected = theirs(lambda optimizer: torchs.StepLR(optimizer, 20, gamma=0.3))
-    assert factors(step(TOTAL, EPOCH, every_epochs=2, factor=0.3)) == pytest.approx(expected)
+    assert factors(step_decay(TOTAL, EPOCH, every_epochs=2, factor=0.3)) == pytest.approx(expected)
 
 
 def test_cosine_is_torchs() -> None:
@@ -64,12 +72,17 @@ def test_one_cycle_is_torchs(peak: float) -> None:
         )
 
     # torch's last step comes after the last update; the run's own last step is the one before.
-    ours = [one_cycle(TOTAL + 1, EPOCH, peak=peak, start=1 / 25, final=1 / 25e4)(i) for i in range(TOTAL)]
+    ours = [
+        one_cycle(TOTAL + 1, EPOCH, peak=peak, start=1 / 25, final=1 / 25e4)(i)
+        for i in range(TOTAL)
+    ]
     assert ours == pytest.approx(theirs(make), abs=1e-9)
 
 
 def test_one_cycle_ends_where_it_says() -> None:
-    assert one_cycle(TOTAL, EPOCH, peak=0.3, start=0.04, final=4e-6)(TOTAL - 1) == pytest.approx(4e-6)
+    assert one_cycle(TOTAL, EPOCH, peak=0.3, start=0.04, final=4e-6)(TOTAL - 1) == pytest.approx(
+        4e-6
+    )
 
 
 def test_piecewise_linear_is_numpys_interpolation() -> None:
@@ -80,9 +93,18 @@ def test_piecewise_linear_is_numpys_interpolation() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: cosine(TOTAL, EPOCH, warmup_epochs=6, final=0), "leaves nothing of the run's 6 epochs"),
-        (lambda: one_cycle(TOTAL, EPOCH, peak=1.0, start=0, final=0), "peak must be between 0 and 1"),
-        (lambda: step(TOTAL, EPOCH, every_epochs=0, factor=1), "every_epochs must be above 0"),
+        (
+            lambda: cosine(TOTAL, EPOCH, warmup_epochs=6, final=0),
+            "leaves nothing of the run's 6 epochs",
+        ),
+        (
+            lambda: one_cycle(TOTAL, EPOCH, peak=1.0, start=0, final=0),
+            "peak must be between 0 and 1",
+        ),
+        (
+            lambda: step_decay(TOTAL, EPOCH, every_epochs=0, factor=1),
+            "every_epochs must be above 0",
+        ),
         (lambda: piecewise_linear(TOTAL, EPOCH, epochs=[2, 1], factors=[1, 1]), "epochs must rise"),
         (lambda: piecewise_linear(TOTAL, EPOCH, epochs=[1], factors=[1, 1]), "epochs must rise"),
     ],

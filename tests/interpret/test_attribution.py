@@ -8,31 +8,36 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from cnnlab.interpret.attribution import (
-    METHODS,
-    Map,
-    Query,
+    ATTRIBUTION_METHODS,
+    AttributionMap,
+    AttributionQuery,
     grad_cam,
-    gradient,
-    integrated,
+    integrated_gradients,
     occlusion,
-    similarity,
+    rank_correlation,
     smoothgrad,
+    vanilla_gradient,
 )
 from cnnlab.models.cnn import cnn
-from cnnlab.models.layers import initialize
+from cnnlab.models.layers import initialize_weights
 
 
-def query(**other: Any) -> Query:
+def query(**other: Any) -> AttributionQuery:
     """A small network in float64, a picture of noise, and what is asked of it."""
     rng = torch.Generator().manual_seed(5)
     model = cnn((2, 10, 10), 4, filters=[5, 6], extent=3, pool="average", hidden=[7], dropout=0.5,
                 batch_norm={"decay": 0.9, "eps": 1e-3}, output="linear")  # fmt: skip
-    initialize(model, rng)
+    initialize_weights(model, rng)
     for module in model.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
     x = torch.randn(1, 2, 10, 10, generator=rng, dtype=torch.float64)
-    given = {"model": model.double().eval().requires_grad_(False), "x": x, "target": 2, "baseline": torch.zeros_like(x)}
+    given = {
+        "model": model.double().eval().requires_grad_(False),
+        "x": x,
+        "target": 2,
+        "baseline": torch.zeros_like(x),
+    }
     asked = {
         "cam_layer": model.conv_2,
         "samples": 16,
@@ -43,10 +48,10 @@ def query(**other: Any) -> Query:
         "seed": 0,
         "at_once": 50,
     }
-    return Query(**(given | asked | other))
+    return AttributionQuery(**(given | asked | other))
 
 
-def logit(q: Query, x: torch.Tensor) -> float:
+def logit(q: AttributionQuery, x: torch.Tensor) -> float:
     return float(q.model(x)[0, q.target])
 
 
@@ -57,17 +62,27 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         moved = torch.zeros_like(q.x)
         moved[0, c, i, j] = step
         found[c, i, j] = (logit(q, q.x + moved) - logit(q, q.x - moved)) / (2 * step)
-    np.testing.assert_allclose(gradient(q).values, np.abs(found).max(0), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        vanilla_gradient(q).values, np.abs(found).max(0), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_smoothgrad_without_noise_is_the_gradient_and_repeats_by_its_seed() -> None:
     q = query()
-    np.testing.assert_allclose(smoothgrad(replace(q, noise=0.0)).values, gradient(q).values, rtol=1e-9)
-    noise = torch.randn(16, 2, 10, 10, generator=torch.Generator().manual_seed(0))  # as float32 draws it
+    np.testing.assert_allclose(
+        smoothgrad(replace(q, noise=0.0)).values, vanilla_gradient(q).values, rtol=1e-9
+    )
+    noise = torch.randn(
+        16, 2, 10, 10, generator=torch.Generator().manual_seed(0)
+    )  # as float32 draws it
     noisy = (q.x + 0.1 * float(q.x.max() - q.x.min()) * noise).requires_grad_()
     (slopes,) = torch.autograd.grad(q.model(noisy)[:, q.target].sum(), noisy)
-    np.testing.assert_allclose(smoothgrad(q).values, slopes.mean(0).abs().amax(0).numpy(), rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(smoothgrad(replace(q, at_once=3)).values, smoothgrad(q).values, rtol=1e-9)
+    np.testing.assert_allclose(
+        smoothgrad(q).values, slopes.mean(0).abs().amax(0).numpy(), rtol=1e-6, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        smoothgrad(replace(q, batch_size=3)).values, smoothgrad(q).values, rtol=1e-9
+    )
     assert np.array_equal(smoothgrad(q).values, smoothgrad(q).values)
     assert not np.array_equal(smoothgrad(q).values, smoothgrad(replace(q, seed=1)).values)
 
@@ -75,10 +90,12 @@ def test_smoothgrad_without_noise_is_the_gradient_and_repeats_by_its_seed() -> N
 @pytest.mark.parametrize("tolerance", [0.01, 1e-4])
 def test_integrated_gradients_sum_to_what_the_logit_changed_by(tolerance: float) -> None:
     q = query(tolerance=tolerance)
-    found = integrated(q)
+    found = integrated_gradients(q)
     change = logit(q, q.x) - logit(q, q.baseline)
     assert found.values.sum() == pytest.approx(change, rel=tolerance)
-    assert found.about["completeness_error"] <= tolerance and found.about["logit_difference"] == pytest.approx(change)
+    assert found.details["completeness_error"] <= tolerance and found.details[
+        "logit_difference"
+    ] == pytest.approx(change)
 
 
 def test_of_a_linear_network_all_is_known() -> None:
@@ -89,12 +106,12 @@ def test_of_a_linear_network_all_is_known() -> None:
     q = query(model=model.requires_grad_(False), x=torch.randn(1, 1, 4, 4, dtype=torch.float64), target=1,
               baseline=torch.zeros(1, 1, 4, 4, dtype=torch.float64), cam_layer=None, window=1)  # fmt: skip
     w = weight[1].view(4, 4).numpy()
-    np.testing.assert_allclose(gradient(q).values, np.abs(w))
+    np.testing.assert_allclose(vanilla_gradient(q).values, np.abs(w))
     brought = w * q.x[0, 0].numpy()
-    np.testing.assert_allclose(integrated(q).values, brought)
+    np.testing.assert_allclose(integrated_gradients(q).values, brought)
     np.testing.assert_allclose(occlusion(q).values, brought, rtol=1e-5, atol=1e-7)
     blank = grad_cam(q)
-    assert not blank.values.any() and blank.why == "the network has no convolution"
+    assert not blank.values.any() and blank.blank_reason == "the network has no convolution"
 
 
 def test_occlusion_is_the_mean_fall_over_the_squares_that_hold_a_pixel() -> None:
@@ -106,13 +123,17 @@ def test_occlusion_is_the_mean_fall_over_the_squares_that_hold_a_pixel() -> None
             hidden[:, :, i : i + 4, j : j + 4] = 0
             fall[i : i + 4, j : j + 4] += logit(q, q.x) - logit(q, hidden)
             count[i : i + 4, j : j + 4] += 1
-    np.testing.assert_allclose(occlusion(q).values, fall / count, rtol=1e-6)  # captum adds up in float32
+    np.testing.assert_allclose(
+        occlusion(q).values, fall / count, rtol=1e-6
+    )  # captum adds up in float32
 
 
 def test_grad_cam_weighs_the_last_maps_by_their_mean_gradient() -> None:
     q = query()
     seen: list[torch.Tensor] = []
-    handle = q.model.conv_2.register_forward_hook(lambda m, given, out: seen.append(out) or out.retain_grad())
+    handle = q.model.conv_2.register_forward_hook(
+        lambda m, given, out: seen.append(out) or out.retain_grad()
+    )
     q.model(q.x.clone().requires_grad_())[0, q.target].backward()
     handle.remove()
     (maps,) = seen
@@ -125,15 +146,19 @@ def test_blank_maps_say_why() -> None:
     q = query()
     for parameter in q.model.output.parameters():
         parameter.zero_()
-    for name, method in METHODS.items():
+    for name, method in ATTRIBUTION_METHODS.items():
         found = method(q)
-        assert not found.values.any() and found.why, name
+        assert not found.values.any() and found.blank_reason, name
 
 
 def test_similarity_is_spearmans_of_magnitudes() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(-4, 5, (8, 8)) * 1.0, rng.normal(size=(8, 8))
-    one, other = Map(a, True, "", {}), Map(b, True, "", {})
-    assert similarity(one, other) == pytest.approx(spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic)
-    assert similarity(one, one) == pytest.approx(1) and similarity(one, replace(one, values=-a)) == pytest.approx(1)
-    assert similarity(one, Map(np.zeros((8, 8)), True, "blank", {})) is None
+    one, other = AttributionMap(a, True, "", {}), AttributionMap(b, True, "", {})
+    assert rank_correlation(one, other) == pytest.approx(
+        spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic
+    )
+    assert rank_correlation(one, one) == pytest.approx(1) and rank_correlation(
+        one, replace(one, values=-a)
+    ) == pytest.approx(1)
+    assert rank_correlation(one, AttributionMap(np.zeros((8, 8)), True, "blank", {})) is None

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cnnlab.models.cnn import cnn, mlp
-from cnnlab.models.layers import POOLS
+from cnnlab.models.layers import POOLINGS
 
 PLAIN = {"pool": "max", "batch_norm": None, "output": "linear"}
 MNIST_CNN = PLAIN | {"filters": [32, 64], "extent": 5, "hidden": [1024], "dropout": 0.5}
@@ -18,8 +18,17 @@ def parameters(model: nn.Module) -> int:
 def test_mnist_cnn_is_the_chapters() -> None:
     model = cnn((1, 28, 28), 10, **MNIST_CNN)
     # conv 5x5x1x32, conv 5x5x32x64, 7*7*64 -> 1024, 1024 -> 10, and a bias for each filter and unit
-    assert parameters(model) == 25 * 32 + 32 + 25 * 32 * 64 + 64 + 7 * 7 * 64 * 1024 + 1024 + 1024 * 10 + 10
-    assert [name for name, _ in model.named_children()] == ["conv_1", "conv_2", "flatten", "fc_1", "output"]
+    assert (
+        parameters(model)
+        == 25 * 32 + 32 + 25 * 32 * 64 + 64 + 7 * 7 * 64 * 1024 + 1024 + 1024 * 10 + 10
+    )
+    assert [name for name, _ in model.named_children()] == [
+        "conv_1",
+        "conv_2",
+        "flatten",
+        "fc_1",
+        "output",
+    ]
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     assert model.fc_1.dropout.p == 0.5
 
@@ -31,7 +40,18 @@ def test_mnist_mlp_is_two_hidden_layers_of_256() -> None:
 
 def test_the_networks_for_cifar10_are_the_chapters() -> None:
     plain, normed = (cnn((3, 24, 24), 10, **keys) for keys in (CIFAR_CNN, CIFAR_BN))
-    weights = 25 * 3 * 64 + 64 + 25 * 64 * 64 + 64 + 6 * 6 * 64 * 384 + 384 + 384 * 192 + 192 + 192 * 10 + 10
+    weights = (
+        25 * 3 * 64
+        + 64
+        + 25 * 64 * 64
+        + 64
+        + 6 * 6 * 64 * 384
+        + 384
+        + 384 * 192
+        + 192
+        + 192 * 10
+        + 10
+    )
     assert parameters(plain) == weights
     assert parameters(normed) == weights + 2 * (64 + 64 + 384 + 192)  # gamma and beta
     assert not any(isinstance(module, nn.Dropout) for module in normed.modules())
@@ -45,17 +65,22 @@ def test_as_listed_puts_batch_normalisation_and_the_nonlinearity_on_the_logits()
     assert [name for name, _ in model.output.named_children()] == ["linear", "norm", "relu"]
     assert model(torch.randn(9, 3, 24, 24)).min() == 0
     assert [
-        name for name, _ in cnn((3, 24, 24), 10, **CIFAR_CNN | {"output": "as_listed"}).output.named_children()
+        name
+        for name, _ in cnn(
+            (3, 24, 24), 10, **CIFAR_CNN | {"output": "as_listed"}
+        ).output.named_children()
     ] == [
         "linear",
         "relu",
     ]
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", POOLINGS)
 def test_every_way_of_pooling_makes_a_network(pool: str) -> None:
     for size in (8, 24, 27):
-        assert cnn((3, size, size), 10, **CIFAR_BN | {"pool": pool})(torch.zeros(2, 3, size, size)).shape == (2, 10)
+        assert cnn((3, size, size), 10, **CIFAR_BN | {"pool": pool})(
+            torch.zeros(2, 3, size, size)
+        ).shape == (2, 10)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 24, 24), (2, 5, 31), (1, 29, 30)])

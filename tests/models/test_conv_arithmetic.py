@@ -5,18 +5,30 @@ import torch
 from torch import nn
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.schema import call
-from cnnlab.models.conv_arithmetic import Side, conv, of_layer, pool, sides
-from cnnlab.models.layers import stack
-from cnnlab.models.summary import anatomy
+from cnnlab.core.schema import call_checked
+from cnnlab.models.conv_arithmetic import (
+    ConvAxis,
+    conv_formulas,
+    explain_layer,
+    get_conv_axes,
+    pool_formulas,
+)
+from cnnlab.models.layers import named_sequential
+from cnnlab.models.summary import summarize_layers
 
 
 def test_figures_5_11_and_5_12() -> None:
-    answer = conv(w=5, h=5, d=3, e=3, s=2, p=1, k=2)
-    assert answer.numbers["output"] == answer.numbers["output_chapter"] == [3, 3, 2]
-    assert (answer.numbers["weights"], answer.numbers["biases"], answer.numbers["flops"]) == (54, 2, 2 * 9 * 54)
+    answer = conv_formulas(w=5, h=5, d=3, e=3, s=2, p=1, k=2)
+    assert answer.values["output"] == answer.values["output_chapter"] == [3, 3, 2]
+    assert (answer.values["weights"], answer.values["biases"], answer.values["flops"]) == (
+        54,
+        2,
+        2 * 9 * 54,
+    )
     assert answer.lines[0] == "convolution: 5x5x3 -> 3x3x2"
-    assert "  w_out = ceil((w_in - e + 2p) / s) + 1 = ceil((5 - 3 + 2*1) / 2) + 1 = 3" in answer.lines
+    assert (
+        "  w_out = ceil((w_in - e + 2p) / s) + 1 = ceil((5 - 3 + 2*1) / 2) + 1 = 3" in answer.lines
+    )
     assert "  weights = k d_in e^2 = 2 * 3 * 3^2 = 54; biases = k = 2" in answer.lines
 
 
@@ -26,7 +38,10 @@ def test_two_hundred_random_layers_are_pytorchs() -> None:
     for _ in range(200):
         w, h, e, s, p = (rng.randint(*span) for span in ((3, 12), (3, 12), (1, 3), (1, 4), (0, 2)))
         d, k = rng.randint(1, 3), rng.randint(1, 3)
-        answer, layer = conv(w=w, h=h, d=d, e=e, s=s, p=p, k=k).numbers, nn.Conv2d(d, k, e, s, p)
+        answer, layer = (
+            conv_formulas(w=w, h=h, d=d, e=e, s=s, p=p, k=k).values,
+            nn.Conv2d(d, k, e, s, p),
+        )
         picture = torch.zeros(1, d, h, w, requires_grad=True)
         output = layer(picture)
         assert answer["output"] == [*output.shape[:1:-1], k]
@@ -38,29 +53,40 @@ def test_two_hundred_random_layers_are_pytorchs() -> None:
         assert reached == [w - answer["left_over"][0], h - answer["left_over"][1]] or e < s
         up = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
         if e >= s:  # PyTorch drops a window that would begin beyond the picture
-            assert pool(w=w, h=h, d=d, e=e, s=s).numbers["output_chapter"] == [*up[:1:-1], d]
+            assert pool_formulas(w=w, h=h, d=d, e=e, s=s).values["output_chapter"] == [
+                *up[:1:-1],
+                d,
+            ]
 
 
 def test_ceiling_and_floor_differ_and_what_is_left_over_is_said() -> None:
-    assert conv(w=224, h=224, d=3, e=11, s=4, p=2, k=64).lines[-2:] == [
+    assert conv_formulas(w=224, h=224, d=3, e=11, s=4, p=2, k=64).lines[-2:] == [
         "  PyTorch rounds down: 55x55 where the chapter has 56x56",
         "  what the floor leaves out is padding alone",
     ]
-    assert pool(w=28, h=27, d=1, e=2, s=2).lines[-1] == "  no filter reaches the last row"
-    assert pool(w=10, h=10, d=1, e=3, s=4).lines[-1] == "  no filter reaches the last 3 columns and 3 rows"
-    assert pool(w=28, h=28, d=1, e=2, s=2).lines[-1] == "  PyTorch rounds down: the same here"
+    assert pool_formulas(w=28, h=27, d=1, e=2, s=2).lines[-1] == "  no filter reaches the last row"
+    assert (
+        pool_formulas(w=10, h=10, d=1, e=3, s=4).lines[-1]
+        == "  no filter reaches the last 3 columns and 3 rows"
+    )
+    assert (
+        pool_formulas(w=28, h=28, d=1, e=2, s=2).lines[-1] == "  PyTorch rounds down: the same here"
+    )
 
 
 def test_a_layers_formulas_end_in_its_own_numbers() -> None:
-    model = stack(conv=nn.Conv2d(2, 3, (3, 1)), pool=nn.MaxPool2d(2), dilated=nn.Conv2d(3, 3, 2, dilation=2),
+    model = named_sequential(conv=nn.Conv2d(2, 3, (3, 1)), pool=nn.MaxPool2d(2), dilated=nn.Conv2d(3, 3, 2, dilation=2),
                   flat=nn.Flatten(), fc=nn.Linear(24, 4))  # fmt: skip
-    layers = {layer.name: layer for layer in anatomy(model, (2, 10, 12))}
-    convolution = of_layer(layers["conv"])
+    layers = {layer.name: layer for layer in summarize_layers(model, (2, 10, 12))}
+    convolution = explain_layer(layers["conv"])
     assert convolution[0] == "convolution: 12x10x2 -> 12x8x3"
     assert "  weights = k d_in e_w e_h = 3 * 2 * 1 * 3 = 18; biases = k = 3" in convolution
-    assert of_layer(layers["pool"])[0] == "pooling: 12x8x3 -> 6x4x3"
-    assert sides(layers["dilated"]) is None and "no formulas" in of_layer(layers["dilated"])[0]
-    assert of_layer(layers["fc"])[1] == "  weights = inputs * units = 24 * 4 = 96; biases = 4"
+    assert explain_layer(layers["pool"])[0] == "pooling: 12x8x3 -> 6x4x3"
+    assert (
+        get_conv_axes(layers["dilated"]) is None
+        and "no formulas" in explain_layer(layers["dilated"])[0]
+    )
+    assert explain_layer(layers["fc"])[1] == "  weights = inputs * units = 24 * 4 = 96; biases = 4"
 
 
 @pytest.mark.parametrize(
@@ -77,10 +103,10 @@ def test_a_layers_formulas_end_in_its_own_numbers() -> None:
 def test_a_slip_is_told(change: dict[str, object], message: str) -> None:
     values = {"w": 5, "h": 5, "d": 3, "e": 3, "s": 2, "p": 1, "k": 2} | change
     with pytest.raises(UsageError) as error:
-        call(conv, values, "conv")
+        call_checked(conv_formulas, values, "conv")
     assert str(error.value) == message
 
 
 def test_a_side_knows_both_roundings() -> None:
-    side = Side("w", 6, 3, 2, 0)
-    assert (side.up, side.down, side.left_over) == (3, 2, 1)
+    side = ConvAxis("w", 6, 3, 2, 0)
+    assert (side.ceil_size, side.floor_size, side.uncovered) == (3, 2, 1)

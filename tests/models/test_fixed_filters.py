@@ -2,24 +2,33 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnnlab.models.fixed_filters import HAND, FixedFilters, fixed_filters, haar, sobel, toy
+from cnnlab.models.fixed_filters import (
+    HANDMADE_FILTERS,
+    FixedFilterBank,
+    draw_toy_image,
+    fixed_filters,
+    haar_kernels,
+    sobel_kernels,
+)
 
 
 def test_filters_find_what_they_are_written_for_and_say_nothing_of_flat_pictures() -> None:
-    for bank in (sobel(), haar(4), haar(8)):
+    for bank in (sobel_kernels(), haar_kernels(4), haar_kernels(8)):
         assert bank.sum((1, 2)).abs().max() < 1e-6
     ramp = torch.arange(9.0).repeat(9, 1)  # brighter to the right by one a pixel
-    down, across, _, _ = (F.conv2d(ramp.view(1, 1, 9, 9), one.view(1, 1, 3, 3)) for one in sobel())
+    down, across, _, _ = (
+        F.conv2d(ramp.view(1, 1, 9, 9), one.view(1, 1, 3, 3)) for one in sobel_kernels()
+    )
     assert not down.any() and torch.allclose(across, torch.ones_like(across))
     edge = torch.cat((torch.zeros(4, 2), torch.ones(4, 2)), 1)
-    best = (haar(4) * edge).sum((1, 2)).abs()
+    best = (haar_kernels(4) * edge).sum((1, 2)).abs()
     assert best.argmax() == 0 and best[0] == 0.5, "two rectangles side by side"
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 9, 11)])
 def test_only_the_linear_classifier_learns(shape: tuple[int, int, int]) -> None:
     model = fixed_filters(shape, 10, cells=7)
-    features = FixedFilters(7)(torch.rand(2, *shape))
+    features = FixedFilterBank(7)(torch.rand(2, *shape))
     assert features.shape == (2, shape[0] * 29 * 49)
     assert [name for name, _ in model.named_parameters()] == ["output.weight", "output.bias"]
     assert model(torch.rand(4, *shape)).shape == (4, 10)
@@ -27,23 +36,27 @@ def test_only_the_linear_classifier_learns(shape: tuple[int, int, int]) -> None:
 
 def test_features_are_averages_of_what_is_above_and_below_zero() -> None:
     x = torch.rand(2, 1, 12, 12)
-    answer = F.conv2d(x, sobel()[:1].unsqueeze(1), padding=1)
-    features = FixedFilters(1)(x)
+    answer = F.conv2d(x, sobel_kernels()[:1].unsqueeze(1), padding=1)
+    features = FixedFilterBank(1)(x)
     torch.testing.assert_close(features[:, 0], x.mean((1, 2, 3)))
     torch.testing.assert_close(features[:, 1], answer.clamp(min=0).mean((1, 2, 3)))
 
 
 def test_more_cells_than_pixels_are_refused() -> None:
-    with pytest.raises(ValueError, match="cells must be between 1 and the picture's 8 pixels, not 9"):
+    with pytest.raises(
+        ValueError, match="cells must be between 1 and the picture's 8 pixels, not 9"
+    ):
         fixed_filters((1, 8, 8), 10, cells=9)
 
 
-@pytest.mark.parametrize(("name", "other"), [("vertical", "horizontal"), ("horizontal", "vertical")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("vertical", "horizontal"), ("horizontal", "vertical")]
+)
 def test_a_line_is_found_by_its_own_filter_alone(name: str, other: str) -> None:
     picture = torch.zeros(1, 1, 7, 7)
     picture[..., 3] = 1
     picture = picture if name == "vertical" else picture.mT
-    (own, lines), (cross, _) = HAND[name](), HAND[other]()
+    (own, lines), (cross, _) = HANDMADE_FILTERS[name](), HANDMADE_FILTERS[other]()
     assert lines and float(own.sum()) == 0
     answer = F.conv2d(picture, own.unsqueeze(1))[0, 0]
     assert float(answer.max()) == float(own.clamp(min=0).sum()), "the best that there is"
@@ -51,8 +64,10 @@ def test_a_line_is_found_by_its_own_filter_alone(name: str, other: str) -> None:
 
 
 def test_the_toy_picture_has_a_line_of_each_kind() -> None:
-    picture = toy().view(1, 1, 24, 24)
+    picture = draw_toy_image().view(1, 1, 24, 24)
     assert set(picture.unique().tolist()) == {0, 1}
     for name in ("vertical", "horizontal", "diagonal"):
-        bank, _ = HAND[name]()
-        assert float(F.conv2d(picture, bank.unsqueeze(1)).max()) == float(bank.clamp(min=0).sum()), name
+        bank, _ = HANDMADE_FILTERS[name]()
+        assert float(F.conv2d(picture, bank.unsqueeze(1)).max()) == float(
+            bank.clamp(min=0).sum()
+        ), name

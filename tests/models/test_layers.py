@@ -5,7 +5,15 @@ from torch import nn
 
 from cnnlab.core.errors import UsageError
 from cnnlab.models.cnn import cnn
-from cnnlab.models.layers import POOLS, FractionalMaxPool, convolution, fully_connected, initialize, randomized, stack
+from cnnlab.models.layers import (
+    POOLINGS,
+    FractionalMaxPool,
+    conv_block,
+    copy_with_random_weights,
+    initialize_weights,
+    linear_block,
+    named_sequential,
+)
 
 NORM = {"decay": 0.9, "eps": 1e-3}
 
@@ -41,14 +49,18 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
     torch.testing.assert_close(by_convolution, by_matrix)
     # Which weight each connection shares: a filter of the weights' own numbers, laid out in the same way.
     owner = tied(torch.arange(1, 55, dtype=torch.float64).view(3, 2, 3, 3), size).long()
-    summed = torch.zeros(55, dtype=torch.float64).index_add_(0, owner.flatten(), matrix.grad.flatten())
+    summed = torch.zeros(55, dtype=torch.float64).index_add_(
+        0, owner.flatten(), matrix.grad.flatten()
+    )
     torch.testing.assert_close(filters.grad.flatten(), summed[1:])
 
 
-@pytest.mark.parametrize(("pool", "theirs"), [("max", nn.MaxPool2d(2)), ("overlapping", nn.MaxPool2d(3, 2, 1))])
+@pytest.mark.parametrize(
+    ("pool", "theirs"), [("max", nn.MaxPool2d(2)), ("overlapping", nn.MaxPool2d(3, 2, 1))]
+)
 def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -> None:
     """The chapter has the ReLU first: the same output and the same gradients, to the last bit."""
-    ours = convolution(2, 5, 3, pool, NORM)
+    ours = conv_block(2, 5, 3, pool, NORM)
     chapters = nn.Sequential(ours.conv, ours.norm, nn.ReLU(), theirs)
     x = torch.randn(3, 2, 9, 8)
     gradients = []
@@ -62,20 +74,23 @@ def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -
 
 
 @pytest.mark.parametrize("extent", [1, 3, 5, 7])
-@pytest.mark.parametrize("pool", POOLS)
-def test_padding_keeps_the_size_and_pooling_makes_it_what_the_table_says(extent: int, pool: str) -> None:
-    size = POOLS[pool].size
-    shape = convolution(3, 4, extent, pool, None)(torch.zeros(2, 3, 28, 27)).shape
+@pytest.mark.parametrize("pool", POOLINGS)
+def test_padding_keeps_the_size_and_pooling_makes_it_what_the_table_says(
+    extent: int, pool: str
+) -> None:
+    size = POOLINGS[pool].output_size
+    shape = conv_block(3, 4, extent, pool, None)(torch.zeros(2, 3, 28, 27)).shape
     assert shape == (2, 4, size(28), size(27))
     assert size(24) == (16 if pool == "fractional" else 12)
 
 
 def test_average_pooling_follows_the_relu_and_a_stride_replaces_pooling() -> None:
-    average, strided = convolution(2, 5, 3, "average", None), convolution(2, 5, 3, "strided", None)
+    average, strided = conv_block(2, 5, 3, "average", None), conv_block(2, 5, 3, "strided", None)
     x = torch.randn(3, 2, 8, 8)
     torch.testing.assert_close(average(x), F.avg_pool2d(F.relu(average.conv(x)), 2))
     torch.testing.assert_close(
-        strided(x), F.relu(F.conv2d(x, strided.conv.weight, strided.conv.bias, padding=1))[:, :, ::2, ::2]
+        strided(x),
+        F.relu(F.conv2d(x, strided.conv.weight, strided.conv.bias, padding=1))[:, :, ::2, ::2],
     )
 
 
@@ -86,7 +101,10 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     seen = set()
     for _ in range(20):
         y = pool(x)[0, 0]
-        rows, columns = (y[:, 0] // 12 - 1).long(), y[0].remainder(12).long() - 1  # where each region begins
+        rows, columns = (
+            (y[:, 0] // 12 - 1).long(),
+            y[0].remainder(12).long() - 1,
+        )  # where each region begins
         for begins in (rows, columns):
             assert begins[0] == 0 and begins[-1] == 10 and set(begins.diff().tolist()) <= {1, 2}
         assert torch.equal(y, (rows[:, None] + 1) * 12.0 + columns[None] + 1)
@@ -97,7 +115,8 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
 
 
 @pytest.mark.parametrize(
-    "layer", [convolution(2, 5, 3, "average", NORM), fully_connected(12, 5, 0, NORM, as_listed=False)]
+    "layer",
+    [conv_block(2, 5, 3, "average", NORM), linear_block(12, 5, 0, NORM, has_random_bias=False)],
 )
 def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
     """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps 1e-3, gamma, beta;
@@ -118,10 +137,15 @@ def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
         axes = tuple(axis for axis in range(logits.ndim) if axis != 1)
         n = logits.numel() // 5
         batch_mean, batch_variance = logits.mean(axes), logits.var(axes, correction=0)
-        mean, variance = 0.9 * mean + 0.1 * batch_mean, 0.9 * variance + 0.1 * batch_variance * n / (n - 1)
+        mean, variance = (
+            0.9 * mean + 0.1 * batch_mean,
+            0.9 * variance + 0.1 * batch_variance * n / (n - 1),
+        )
         shape = [1, 5, *[1] * (logits.ndim - 2)]
 
-        def normed(m: torch.Tensor, v: torch.Tensor, z: torch.Tensor, shape: list[int] = shape) -> torch.Tensor:
+        def normed(
+            m: torch.Tensor, v: torch.Tensor, z: torch.Tensor, shape: list[int] = shape
+        ) -> torch.Tensor:
             m, v, gamma, beta = (t.view(shape) for t in (m, v, norm.weight, norm.bias))
             return gamma * (z - m) / (v + 1e-3).sqrt() + beta
 
@@ -130,59 +154,79 @@ def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
         torch.testing.assert_close(norm.running_var, variance)
     layer.eval()
     torch.testing.assert_close(norm(logits), normed(mean, variance, logits))
-    assert [type(module).__name__ for module in layer][:3][1].startswith("BatchNorm"), "before the nonlinearity"
+    assert [type(module).__name__ for module in layer][:3][1].startswith("BatchNorm"), (
+        "before the nonlinearity"
+    )
 
 
 def test_weights_begin_as_the_chapter_says() -> None:
-    model = stack(conv=convolution(8, 200, 5, "max", NORM), fc=fully_connected(300, 400, 0.5, None, as_listed=False))
-    initialize(model, torch.Generator().manual_seed(1))
+    model = named_sequential(
+        conv=conv_block(8, 200, 5, "max", NORM),
+        fc=linear_block(300, 400, 0.5, None, has_random_bias=False),
+    )
+    initialize_weights(model, torch.Generator().manual_seed(1))
     for weight, bias, fan_in in (
         (model.conv.conv.weight, model.conv.conv.bias, 8 * 25),
         (model.fc.linear.weight, model.fc.linear.bias, 300),
     ):
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)
         assert abs(weight.mean().item()) < 1e-3 and not bias.any()
-    again = stack(conv=convolution(8, 200, 5, "max", NORM), fc=fully_connected(300, 400, 0.5, None, as_listed=False))
-    initialize(again, torch.Generator().manual_seed(1))
+    again = named_sequential(
+        conv=conv_block(8, 200, 5, "max", NORM),
+        fc=linear_block(300, 400, 0.5, None, has_random_bias=False),
+    )
+    initialize_weights(again, torch.Generator().manual_seed(1))
     assert torch.equal(again.fc.linear.weight, model.fc.linear.weight)
 
 
 def test_as_listed_biases_of_the_fully_connected_layers_begin_as_their_weights() -> None:
-    layer = fully_connected(300, 4000, 0.0, None, as_listed=True)
-    initialize(layer, torch.Generator().manual_seed(1))
+    layer = linear_block(300, 4000, 0.0, None, has_random_bias=True)
+    initialize_weights(layer, torch.Generator().manual_seed(1))
     assert layer.linear.bias.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.05)
 
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="extent must be odd"):
-        convolution(1, 1, 4, "max", None)
+        conv_block(1, 1, 4, "max", None)
     with pytest.raises(ValueError, match=r"pool 'maks' is not one of .*did you mean max"):
-        convolution(1, 1, 3, "maks", None)
+        conv_block(1, 1, 3, "maks", None)
     for dropout in (1.0, -0.1):
         with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
-            fully_connected(1, 1, dropout, None, as_listed=False)
+            linear_block(1, 1, dropout, None, has_random_bias=False)
     for norm in ({"decay": 1.0, "eps": 1e-3}, {"decay": 0.9, "eps": 0.0}):
         with pytest.raises(ValueError, match="batch_norm wants decay"):
-            convolution(1, 1, 3, "max", norm)
+            conv_block(1, 1, 3, "max", norm)
     with pytest.raises(UsageError, match=r"unknown key model\.batch_norm\.momentum"):
-        convolution(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})
+        conv_block(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})
 
 
 def test_a_randomized_network_is_a_fresh_one_whose_moments_are_the_pictures() -> None:
     norm = {"decay": 0.9, "eps": 1e-3}
     model = cnn(
-        (1, 8, 8), 4, filters=[3], extent=3, pool="max", hidden=[5], dropout=0.0, batch_norm=norm, output="linear"
+        (1, 8, 8),
+        4,
+        filters=[3],
+        extent=3,
+        pool="max",
+        hidden=[5],
+        dropout=0.0,
+        batch_norm=norm,
+        output="linear",
     )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(3.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     pictures = torch.randn(64, 1, 8, 8)
-    fresh = randomized(model.eval(), torch.Generator().manual_seed(1), pictures)
+    fresh = copy_with_random_weights(model.eval(), torch.Generator().manual_seed(1), pictures)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    initialize(model, torch.Generator().manual_seed(1))
+    initialize_weights(model, torch.Generator().manual_seed(1))
     assert torch.equal(fresh.conv_1.conv.weight, model.conv_1.conv.weight) and not fresh.training
     assert torch.equal(fresh.conv_1.norm.weight, torch.ones(3))
     maps = fresh.conv_1.conv(pictures)
-    torch.testing.assert_close(fresh.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(fresh.conv_1.norm.running_var, maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        fresh.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        fresh.conv_1.norm.running_var, maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5
+    )

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision import models
 
-from cnnlab.core.errors import CnnlabError, NotHere, UsageError
-from cnnlab.models.pretrained import OFFERED, pretrained
+from cnnlab.core.errors import CnnlabError, DataUnavailable, UsageError
+from cnnlab.models.pretrained import SUGGESTED_NETWORKS, load_pretrained
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     real = models.ResNet18_Weights.DEFAULT
     url = f"http://127.0.0.1:{server.server_port}/{name}"
-    fake = SimpleNamespace(DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 44.7}, transforms=real.transforms))
+    fake = SimpleNamespace(
+        DEFAULT=SimpleNamespace(url=url, meta={"_file_size": 44.7}, transforms=real.transforms)
+    )
     monkeypatch.setattr(models, "get_model_weights", lambda name: fake)
     yield tmp_path / "home" / "hub" / "checkpoints" / name
     server.shutdown()
@@ -41,7 +43,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_weights_are_fetched_once_checked_and_give_what_torchvision_gives(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, prepare = pretrained("resnet18")
+    model, prepare = load_pretrained("resnet18")
     assert "features=resnet18: weights of 47 MB, once" in capsys.readouterr().out and hub.exists()
     pictures = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
     torch.manual_seed(0)
@@ -53,26 +55,28 @@ def test_weights_are_fetched_once_checked_and_give_what_torchvision_gives(
     grey = pictures[:, :1]
     assert torch.equal(prepare(grey), prepare(grey.repeat(1, 3, 1, 1)))
     stamp = hub.stat().st_mtime_ns
-    pretrained("resnet18")
+    load_pretrained("resnet18")
     assert hub.stat().st_mtime_ns == stamp and "once" not in capsys.readouterr().out
 
 
-def test_what_is_damaged_of_another_network_or_not_there_is_told(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretrained("resnet18")
+def test_what_is_damaged_of_another_network_or_not_there_is_told(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_pretrained("resnet18")
     with pytest.raises(CnnlabError, match=r"not the weights of resnet34"):
-        pretrained("resnet34")
+        load_pretrained("resnet34")
     hub.write_bytes(hub.read_bytes()[:-1])
     with pytest.raises(CnnlabError, match=r"its checksum differs"):
-        pretrained("resnet18")
+        load_pretrained("resnet18")
     hub.unlink()
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
-    with pytest.raises(NotHere, match=rf"put {hub.name} into {hub.parent}"):
-        pretrained("resnet18")
+    with pytest.raises(DataUnavailable, match=rf"put {hub.name} into {hub.parent}"):
+        load_pretrained("resnet18")
     with pytest.raises(UsageError, match=r"did you mean resnet18"):
-        pretrained("resnet_18")
+        load_pretrained("resnet_18")
     with pytest.raises(UsageError, match=r"alexnet, .* and others"):
-        pretrained("qqqq")
+        load_pretrained("qqqq")
 
 
 def test_what_is_offered_by_name_is_torchvisions() -> None:
-    assert set(OFFERED) <= set(models.list_models(module=models))
+    assert set(SUGGESTED_NETWORKS) <= set(models.list_models(module=models))

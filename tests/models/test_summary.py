@@ -5,10 +5,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnlab.config import compose, groups
+from cnnlab.config import compose, list_groups
 from cnnlab.models import build_model
-from cnnlab.models.layers import FractionalMaxPool, stack
-from cnnlab.models.summary import FEW, Bytes, Layer, anatomy, total
+from cnnlab.models.layers import FractionalMaxPool, named_sequential
+from cnnlab.models.summary import (
+    SMALL_BATCH,
+    BatchMemory,
+    LayerSummary,
+    sum_memory,
+    summarize_layers,
+)
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 24, 24), "folder": (3, 64, 64)}
 WIDE = {"vgg16": [[4, 4], [4], [6], [6], [6, 6]], "vgg19": [[4], [4], [6], [6], [6, 6, 6]]}
@@ -21,7 +27,9 @@ def kept(model: nn.Module, pictures: Tensor) -> int:
     storages = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()  # alive: no address is used twice
+        storages[tensor.untyped_storage().data_ptr()] = (
+            tensor.untyped_storage()
+        )  # alive: no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -29,11 +37,13 @@ def kept(model: nn.Module, pictures: Tensor) -> int:
     return sum(storage.nbytes() for address, storage in storages.items() if address not in own)
 
 
-def held_against_torch(model: nn.Module, shape: tuple[int, int, int], batch: int = 5) -> list[Layer]:
+def held_against_torch(
+    model: nn.Module, shape: tuple[int, int, int], batch: int = 5
+) -> list[LayerSummary]:
     pictures = torch.randn(batch, *shape)
-    layers = anatomy(model, shape)
+    layers = summarize_layers(model, shape)
     expected = kept(model, pictures)
-    assert total([layer.kept for layer in layers]).batch(batch) == expected
+    assert sum_memory([layer.saved_for_backward for layer in layers]).for_batch(batch) == expected
     with FlopCounterMode(display=False) as counter:
         result = model.eval()(pictures)
     assert sum(layer.flops for layer in layers) * batch == counter.get_total_flops()
@@ -45,7 +55,7 @@ def held_against_torch(model: nn.Module, shape: tuple[int, int, int], batch: int
     return layers
 
 
-@pytest.mark.parametrize("name", groups()["model"])
+@pytest.mark.parametrize("name", list_groups()["model"])
 def test_every_model_agrees_with_torch(name: str) -> None:
     """Sizes, parameters, FLOPs by FlopCounterMode, and memory by saved_tensors_hooks. VGG's with few filters: its own
     sizes are torchvision's (test_zoo)."""
@@ -58,17 +68,25 @@ def test_every_model_agrees_with_torch(name: str) -> None:
 
 def drawn(rng: random.Random) -> tuple[nn.Module, tuple[int, int, int]]:
     """A layer of any kind, and a volume that it takes."""
-    d, extent, k = rng.choice([2, 4, 6]), (rng.randint(1, 5), rng.randint(1, 5)), rng.choice([2, 4, 8])
+    d, extent, k = (
+        rng.choice([2, 4, 6]),
+        (rng.randint(1, 5), rng.randint(1, 5)),
+        rng.choice([2, 4, 8]),
+    )
     shape = d, rng.randint(6, 20), rng.randint(6, 20)
     stride, half = (rng.randint(1, 3), rng.randint(1, 3)), (extent[0] // 2, extent[1] // 2)
     padding, dilation = (rng.randint(0, 3), rng.randint(0, 3)), rng.randint(1, 2)
     kinds = (
-        lambda: nn.Conv2d(d, k, extent, stride, padding, dilation if max(extent) < 4 else 1, 2, rng.random() < 0.5),
+        lambda: nn.Conv2d(
+            d, k, extent, stride, padding, dilation if max(extent) < 4 else 1, 2, rng.random() < 0.5
+        ),
         lambda: nn.Conv2d(d, k, (extent[0] | 1, extent[1] | 1), 1, "same"),
         lambda: nn.MaxPool2d(extent, stride, half, ceil_mode=rng.random() < 0.5),
         lambda: nn.AvgPool2d(extent, stride, half, ceil_mode=rng.random() < 0.5),
         lambda: nn.BatchNorm2d(d, affine=rng.random() < 0.7),
-        lambda: nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], k, bias=rng.random() < 0.7)),
+        lambda: nn.Sequential(
+            nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], k, bias=rng.random() < 0.7)
+        ),
         FractionalMaxPool,
         lambda: nn.Dropout(0.3),
     )
@@ -81,7 +99,11 @@ def test_two_hundred_random_layers_agree_with_torch() -> None:
     for number in range(200):
         layer, shape = drawn(rng)
         # Behind a convolution, so that what the layer keeps is not the picture.
-        model = stack(first=nn.Conv2d(shape[0], shape[0], 1), layer=layer, relu=nn.ReLU(inplace=number % 2 == 0))
+        model = named_sequential(
+            first=nn.Conv2d(shape[0], shape[0], 1),
+            layer=layer,
+            relu=nn.ReLU(inplace=number % 2 == 0),
+        )
         try:
             held_against_torch(model, shape, batch=rng.randint(2, 6))
         except AssertionError as error:
@@ -90,16 +112,25 @@ def test_two_hundred_random_layers_agree_with_torch() -> None:
 
 def test_mnist_cnn_by_hand() -> None:
     model = build_model(compose("train", ["model=mnist_cnn"])["model"], (1, 28, 28), 10)
-    layers = {layer.name: layer for layer in anatomy(model, (1, 28, 28))}
+    layers = {layer.name: layer for layer in summarize_layers(model, (1, 28, 28))}
     first = layers["conv_1.conv"]
     assert (first.input, first.output) == ((1, 28, 28), (32, 28, 28))
-    assert (first.weights, first.biases) == (32 * 25, 32) and (first.extent, first.stride) == ((5, 5), (1, 1))
+    assert (first.weights, first.biases) == (32 * 25, 32) and (first.extent, first.stride) == (
+        (5, 5),
+        (1, 1),
+    )
     assert first.multiply_adds == 28 * 28 * 32 * 25 and first.flops == 2 * first.multiply_adds
-    assert first.forward == Bytes(28 * 28 * 32 * 4) and first.kept == Bytes(28 * 28 * 4), "it keeps the picture"
+    assert first.forward_memory == BatchMemory(
+        28 * 28 * 32 * 4
+    ) and first.saved_for_backward == BatchMemory(28 * 28 * 4), "it keeps the picture"
     pooled, relu, second = (layers[name] for name in ("conv_1.pool", "conv_1.relu", "conv_2.conv"))
-    assert pooled.kept == Bytes(28 * 28 * 32 * 4 + 14 * 14 * 32 * 8), "its input, and where each maximum was: int64"
-    assert relu.forward == Bytes(0), "in place"
-    assert relu.kept == Bytes(14 * 14 * 32 * 4) and second.kept == Bytes(0), "the same memory, kept once"
+    assert pooled.saved_for_backward == BatchMemory(28 * 28 * 32 * 4 + 14 * 14 * 32 * 8), (
+        "its input, and where each maximum was: int64"
+    )
+    assert relu.forward_memory == BatchMemory(0), "in place"
+    assert relu.saved_for_backward == BatchMemory(
+        14 * 14 * 32 * 4
+    ) and second.saved_for_backward == BatchMemory(0), "the same memory, kept once"
     assert sum(layer.parameters for layer in layers.values()) == 3_274_634
 
 
@@ -107,9 +138,18 @@ def test_what_is_kept_in_place_and_out_of_place() -> None:
     """A ReLU in place saves one map; before the pooling, one pooling's input."""
 
     def of(*modules: nn.Module) -> int:
-        return total([layer.kept for layer in anatomy(nn.Sequential(*modules), (1, 8, 8))]).picture
+        return sum_memory(
+            [
+                layer.saved_for_backward
+                for layer in summarize_layers(nn.Sequential(*modules), (1, 8, 8))
+            ]
+        ).per_image
 
-    conv, pool, after = nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3, padding=1)
+    conv, pool, after = (
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(2, 2, 3, padding=1),
+    )
     picture, whole, quarter, places = 256, 512, 128, 256
     assert of(conv, nn.ReLU(True), pool, after) == picture + whole + places + quarter
     assert of(conv, pool, nn.ReLU(True), after) == picture + whole + places + quarter
@@ -117,22 +157,32 @@ def test_what_is_kept_in_place_and_out_of_place() -> None:
 
 
 def test_moments_do_not_grow_with_the_batch() -> None:
-    norm = next(layer for layer in anatomy(nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), (1, 3, 3))
+    norm = next(layer for layer in summarize_layers(nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), (1, 3, 3))
                 if layer.kind == "batch normalisation")  # fmt: skip
     assert (norm.weights, norm.biases, norm.buffers) == (4, 4, 8)
-    assert norm.kept == Bytes(4 * 9 * 4, 2 * 4 * 4) and norm.kept.batch(10) == 1440 + 32 and FEW == 2
+    assert (
+        norm.saved_for_backward == BatchMemory(4 * 9 * 4, 2 * 4 * 4)
+        and norm.saved_for_backward.for_batch(10) == 1440 + 32
+        and SMALL_BATCH == 2
+    )
 
 
 def test_nothing_is_allocated_and_the_model_is_left_as_it_was() -> None:
     with torch.device("meta"):
-        huge = stack(conv=nn.Conv2d(3, 10**6, 1001, padding=500), flat=nn.Flatten(), fc=nn.Linear(10**12, 10**6))
-    layers = anatomy(huge.eval(), (3, 1000, 1000))
+        huge = named_sequential(
+            conv=nn.Conv2d(3, 10**6, 1001, padding=500),
+            flat=nn.Flatten(),
+            fc=nn.Linear(10**12, 10**6),
+        )
+    layers = summarize_layers(huge.eval(), (3, 1000, 1000))
     assert layers[-1].weights == 10**18 and layers[0].multiply_adds == 10**12 * 3 * 1001**2
-    assert not huge.training and not any(m._forward_hooks or m._forward_pre_hooks for m in huge.modules())
+    assert not huge.training and not any(
+        m._forward_hooks or m._forward_pre_hooks for m in huge.modules()
+    )
 
 
 def test_a_run_that_only_judges_is_described_as_it_trained() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
-    wanted = anatomy(model, (1, 8, 8))
-    assert anatomy(model.eval().requires_grad_(False), (1, 8, 8)) == wanted
+    wanted = summarize_layers(model, (1, 8, 8))
+    assert summarize_layers(model.eval().requires_grad_(False), (1, 8, 8)) == wanted
     assert not any(p.requires_grad for p in model.parameters())

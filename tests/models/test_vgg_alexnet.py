@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from cnnlab.config import compose
 from cnnlab.models import build_model
-from cnnlab.models.vgg_alexnet import folded, vgg
+from cnnlab.models.vgg_alexnet import fold_batch_norm, vgg
 
 PARAMETERS = {"vgg16": 138_357_544, "vgg19": 143_667_240, "alexnet": 61_100_840}
 
@@ -37,7 +37,9 @@ def test_layer_for_layer_it_is_torchvisions(name: str) -> None:
     with torch.device("meta"):
         theirs = getattr(torchvision.models, name)()
     assert outputs(mine) == outputs(theirs)
-    assert [tuple(p.shape) for p in mine.parameters()] == [tuple(p.shape) for p in theirs.parameters()]
+    assert [tuple(p.shape) for p in mine.parameters()] == [
+        tuple(p.shape) for p in theirs.parameters()
+    ]
     assert sum(p.numel() for p in mine.parameters()) == PARAMETERS[name]
 
 
@@ -56,8 +58,15 @@ def test_the_same_weights_give_the_same_logits() -> None:
 def test_layers_are_named_as_the_papers_are() -> None:
     names = [name for name, _ in ours("vgg19").named_children()]
     assert names[:7] == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1"]
-    assert names[-8:] == ["flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"] and "relu5_4" in names
-    assert [name for name in dict(ours("alexnet").named_children()) if "fc" in name] == ["fc6", "fc7", "fc8"]
+    assert (
+        names[-8:] == ["flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"]
+        and "relu5_4" in names
+    )
+    assert [name for name in dict(ours("alexnet").named_children()) if "fc" in name] == [
+        "fc6",
+        "fc7",
+        "fc8",
+    ]
 
 
 def test_another_size_changes_the_first_fully_connected_layer_alone() -> None:
@@ -72,7 +81,10 @@ def test_another_size_changes_the_first_fully_connected_layer_alone() -> None:
         (["model=vgg16"], "nothing is left of 16x16 pixels before fc6"),
         (["model=alexnet"], "nothing is left of 16x16 pixels before fc6"),
         (["model=vgg16", "model.filters=[[8],[]]"], "blocks of at least one convolution"),
-        (["model=vgg16", "model.filters=[[8]]", "model.dropout=1.0"], "dropout must be at least 0 and below 1"),
+        (
+            ["model=vgg16", "model.filters=[[8]]", "model.dropout=1.0"],
+            "dropout must be at least 0 and below 1",
+        ),
         (["model=vgg16", "model.filters=[[8]]", "model.hidden=[0]"], "hidden must be at least 1"),
     ],
 )
@@ -84,17 +96,26 @@ def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:
 def test_a_folded_network_judges_as_the_one_it_was() -> None:
     """Batch normalisations with moments and weights of their own, against the convolutions alone."""
     torch.manual_seed(0)
-    model = vgg((3, 16, 16), 5, filters=[[4, 6], [8]], hidden=[], dropout=0.0, batch_norm={"decay": 0.5, "eps": 1e-3})
+    model = vgg(
+        (3, 16, 16),
+        5,
+        filters=[[4, 6], [8]],
+        hidden=[],
+        dropout=0.0,
+        batch_norm={"decay": 0.5, "eps": 1e-3},
+    )
     norms = [one for one in model if isinstance(one, nn.BatchNorm2d)]
     assert len(norms) == 3
     for norm in norms:
         for one in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             nn.init.uniform_(one, 0.5, 1.5)  # type: ignore[arg-type]
-    x, tensors = torch.randn(2, 3, 16, 16), folded(model)
-    assert list(tensors) == [f"conv{n}.{part}" for n in ("1_1", "1_2", "2_1") for part in ("weight", "bias")]
+    x, tensors = torch.randn(2, 3, 16, 16), fold_batch_norm(model)
+    assert list(tensors) == [
+        f"conv{n}.{part}" for n in ("1_1", "1_2", "2_1") for part in ("weight", "bias")
+    ]
     alone = vgg((3, 16, 16), 5, filters=[[4, 6], [8]], hidden=[], dropout=0.0, batch_norm=None)
     alone.load_state_dict(model.state_dict() | tensors, strict=False)
     with torch.no_grad():
         torch.testing.assert_close(alone.eval()(x), model.eval()(x))
-    plain = folded(alone)
+    plain = fold_batch_norm(alone)
     assert all(torch.equal(plain[name], tensors[name]) for name in tensors)

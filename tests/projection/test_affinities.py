@@ -7,12 +7,12 @@ from scipy.special import softmax
 from sklearn.manifold import _t_sne
 from torch import Tensor
 
-from cnnlab.projection.affinities import Affinities, conditional, joint
-from cnnlab.projection.knn import nearest
+from cnnlab.projection.affinities import Affinities, conditional_probabilities, joint_probabilities
+from cnnlab.projection.knn import find_neighbors
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(200, 5, generator=RNG, dtype=torch.float64)
-SQUARES, INDEX = nearest(X, 46)
+SQUARES, INDEX = find_neighbors(X, 46)
 
 
 def perplexities(p: Tensor) -> Tensor:
@@ -21,19 +21,21 @@ def perplexities(p: Tensor) -> Tensor:
 
 def dense(P: Affinities) -> Tensor:
     made = torch.zeros(len(P), len(P), dtype=P.values.dtype)
-    made[P.rows.long(), P.columns.long()] = P.values
+    made[P.row_indices.long(), P.col_indices.long()] = P.values
     return made
 
 
 @pytest.mark.parametrize("perplexity", [1.5, 5, 15, 30.3, 44])
 def test_each_row_has_the_perplexity_that_was_asked_for(perplexity: float) -> None:
-    p = conditional(SQUARES, perplexity)
-    assert p.dtype == torch.float64 and torch.allclose(p.sum(1), torch.ones(200, dtype=torch.float64))
+    p = conditional_probabilities(SQUARES, perplexity)
+    assert p.dtype == torch.float64 and torch.allclose(
+        p.sum(1), torch.ones(200, dtype=torch.float64)
+    )
     assert (perplexities(p) - perplexity).abs().max() < 1e-6 * perplexity
 
 
 def test_each_row_is_a_gaussians_of_the_precision_that_scipy_finds() -> None:
-    p = conditional(SQUARES, 15)
+    p = conditional_probabilities(SQUARES, 15)
     for row in range(0, 200, 20):
         d = SQUARES[row].numpy()
 
@@ -50,76 +52,100 @@ def test_p_is_scikit_learns() -> None:
     rows = (SQUARES.numpy().ravel(), INDEX.numpy().ravel(), np.arange(0, 9201, 46))
     theirs = csr_matrix(rows, (200, 200), copy=True)  # it sorts them in place
     expected = _t_sne._joint_probabilities_nn(theirs, 15.0, 0).toarray()
-    found = dense(joint(INDEX, conditional(SQUARES, 15))).numpy()
+    found = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))).numpy()
     assert ((found > 0) == (expected > 0)).all()
     assert np.allclose(200 * found, 200 * expected, rtol=1e-4, atol=0)
     assert np.abs(200 * found - 200 * expected).max() < 5e-6
 
 
 def test_p_is_symmetric_and_sums_to_one() -> None:
-    P = joint(INDEX, conditional(SQUARES, 15))
+    P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
     assert P.values.sum() == pytest.approx(1, abs=1e-12) and len(P) == 200
     assert torch.equal(dense(P), dense(P).T) and (dense(P).diagonal() == 0).all()
 
 
 def test_p_is_the_mean_of_what_each_is_to_the_other() -> None:
-    p = conditional(SQUARES, 15)
+    p = conditional_probabilities(SQUARES, 15)
     single = torch.zeros(200, 200, dtype=torch.float64).scatter_(1, INDEX, p)
-    assert torch.allclose(dense(joint(INDEX, p)), (single + single.T) / 400, rtol=1e-14)
+    assert torch.allclose(
+        dense(joint_probabilities(INDEX, p)), (single + single.T) / 400, rtol=1e-14
+    )
 
 
 def test_its_rows_are_where_they_are_said_to_begin() -> None:
-    P = joint(INDEX, conditional(SQUARES, 15))
-    assert P.starts.tolist() == [int((P.rows < row).sum()) for row in range(201)]
-    made = torch.sparse_csr_tensor(P.starts, P.columns, P.values, (200, 200), check_invariants=True)
+    P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
+    assert P.crow_indices.tolist() == [int((P.row_indices < row).sum()) for row in range(201)]
+    made = torch.sparse_csr_tensor(
+        P.crow_indices, P.col_indices, P.values, (200, 200), check_invariants=True
+    )
     assert torch.equal(made.to_dense(), dense(P))
     assert P.to(torch.float32).values.dtype == torch.float32
 
 
 def test_a_point_that_is_nobodys_neighbour_has_neighbours() -> None:
     index, p = torch.tensor([[1], [0], [0], [0]]), torch.ones(4, 1, dtype=torch.float64)
-    P = joint(index, p)
-    assert P.starts.tolist() == [0, 3, 4, 5, 6]
+    P = joint_probabilities(index, p)
+    assert P.crow_indices.tolist() == [0, 3, 4, 5, 6]
     assert dense(P)[0].tolist() == [0, 0.25, 0.125, 0.125]
 
 
 def test_another_order_of_the_points_gives_the_same_in_that_order() -> None:
     order = torch.randperm(200, generator=RNG)
-    squares, index = nearest(X[order], 46)
-    expected = dense(joint(INDEX, conditional(SQUARES, 15)))
-    found = dense(joint(index, conditional(squares, 15)))
+    squares, index = find_neighbors(X[order], 46)
+    expected = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15)))
+    found = dense(joint_probabilities(index, conditional_probabilities(squares, 15)))
     assert (200 * (found - expected[order][:, order])).abs().max() < 1e-10
 
 
 def test_neighbours_in_another_order_have_the_same_shares() -> None:
     order = torch.randperm(46, generator=RNG)
-    assert torch.allclose(conditional(SQUARES[:, order], 15), conditional(SQUARES, 15)[:, order], rtol=1e-10)
+    assert torch.allclose(
+        conditional_probabilities(SQUARES[:, order], 15),
+        conditional_probabilities(SQUARES, 15)[:, order],
+        rtol=1e-10,
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
 def test_the_unit_of_distance_does_not_matter(scale: float) -> None:
-    assert torch.allclose(conditional(SQUARES * scale, 15), conditional(SQUARES, 15), rtol=1e-9)
-    assert torch.allclose(conditional((SQUARES * scale).float(), 15), conditional(SQUARES, 15), rtol=1e-4)
+    assert torch.allclose(
+        conditional_probabilities(SQUARES * scale, 15),
+        conditional_probabilities(SQUARES, 15),
+        rtol=1e-9,
+    )
+    assert torch.allclose(
+        conditional_probabilities((SQUARES * scale).float(), 15),
+        conditional_probabilities(SQUARES, 15),
+        rtol=1e-4,
+    )
 
 
 def test_equal_distances_are_shared_evenly() -> None:
-    assert torch.allclose(conditional(torch.zeros(3, 10), 4), torch.full((3, 10), 0.1, dtype=torch.float64))
-    assert torch.allclose(conditional(torch.full((3, 10), 7.0), 4), torch.full((3, 10), 0.1, dtype=torch.float64))
-    tied = conditional(torch.tensor([[0.0] * 6 + [1.0] * 4]), 4)  # of perplexity 6 at the least
+    assert torch.allclose(
+        conditional_probabilities(torch.zeros(3, 10), 4),
+        torch.full((3, 10), 0.1, dtype=torch.float64),
+    )
+    assert torch.allclose(
+        conditional_probabilities(torch.full((3, 10), 7.0), 4),
+        torch.full((3, 10), 0.1, dtype=torch.float64),
+    )
+    tied = conditional_probabilities(
+        torch.tensor([[0.0] * 6 + [1.0] * 4]), 4
+    )  # of perplexity 6 at the least
     assert torch.allclose(tied, torch.tensor([[1 / 6] * 6 + [0.0] * 4], dtype=torch.float64))
 
 
 def test_equal_points_and_far_ones_have_finite_affinities() -> None:
     far = torch.tensor([[0.0, 1e-20, 1e-10, 1.0, 1e10, 1e20]])
     for perplexity in (1, 1.01, 3, 5.9):
-        assert conditional(far, perplexity).isfinite().all()
+        assert conditional_probabilities(far, perplexity).isfinite().all()
     for x in (torch.zeros(20, 3), torch.cat([X[:10], X[:1].expand(10, 5)])):
-        squares, index = nearest(x, 10)
-        P = joint(index, conditional(squares, 3))
+        squares, index = find_neighbors(x, 10)
+        P = joint_probabilities(index, conditional_probabilities(squares, 3))
         assert P.values.isfinite().all() and float(P.values.sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("perplexity", [0.9, 46, 100, float("nan")])
 def test_a_perplexity_that_so_many_neighbours_cannot_have_is_an_error(perplexity: float) -> None:
     with pytest.raises(ValueError, match=f"a perplexity of {perplexity:g} from 46 neighbours"):
-        conditional(SQUARES, perplexity)
+        conditional_probabilities(SQUARES, perplexity)

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cnnlab.projection.grid_assignment import assigned, scaled
+from cnnlab.projection.grid_assignment import assign_to_grid, scale_to_grid
 
 RNG = np.random.default_rng(0)
 
@@ -13,15 +13,15 @@ def test_no_other_assignment_moves_six_points_less(columns: int, rows: int) -> N
     every = [(column, row) for column in range(columns) for row in range(rows)]
     orders = np.array(list(permutations(every, 6)))
     for y in RNG.normal(size=(10, 6, 2)):
-        cells, moved = assigned(y, columns, rows)
-        places = scaled(y, columns, rows)
+        cells, moved = assign_to_grid(y, columns, rows)
+        places = scale_to_grid(y, columns, rows)
         least = ((orders - places) ** 2).sum((1, 2)).min()
         assert ((cells - places) ** 2).sum() == pytest.approx(least)
         assert moved == pytest.approx(np.linalg.norm(cells - places, axis=1).mean())
 
 
 def test_each_point_has_a_cell_of_its_own() -> None:
-    cells, moved = assigned(RNG.normal(size=(60, 2)).astype(np.float32), 12, 5)
+    cells, moved = assign_to_grid(RNG.normal(size=(60, 2)).astype(np.float32), 12, 5)
     assert len({tuple(cell) for cell in cells.tolist()}) == 60 and cells.dtype.kind == "i"
     assert cells.min(0).tolist() == [0, 0] and cells.max(0).tolist() == [11, 4] and 0 < moved < 12
 
@@ -29,22 +29,22 @@ def test_each_point_has_a_cell_of_its_own() -> None:
 def test_points_on_a_lattice_stay_there() -> None:
     cells = np.array([(column, row) for column in range(5) for row in range(3)])
     order = RNG.permutation(15)
-    found, moved = assigned(cells[order] * [0.5, -7] + [100, 3], 5, 3)
+    found, moved = assign_to_grid(cells[order] * [0.5, -7] + [100, 3], 5, 3)
     assert np.array_equal(found, cells[order] * [1, -1] + [0, 2]) and moved == pytest.approx(0)
 
 
 def test_the_outermost_points_are_in_the_outermost_cells() -> None:
     y = np.array([[-1.0, 10.0], [0.0, 20.0], [3.0, 12.0]])
-    assert np.allclose(scaled(y, 9, 6), [[0, 0], [2, 5], [8, 1]])
+    assert np.allclose(scale_to_grid(y, 9, 6), [[0, 0], [2, 5], [8, 1]])
 
 
 def test_a_coordinate_that_does_not_vary_is_no_trouble() -> None:
-    cells, moved = assigned(np.array([[1.0, 2.0], [3.0, 2.0], [2.0, 2.0]]), 3, 2)
+    cells, moved = assign_to_grid(np.array([[1.0, 2.0], [3.0, 2.0], [2.0, 2.0]]), 3, 2)
     assert cells[:, 0].tolist() == [0, 2, 1] and np.isfinite(moved)
-    cells, _ = assigned(np.ones((6, 2)), 3, 2)
+    cells, _ = assign_to_grid(np.ones((6, 2)), 3, 2)
     assert len({tuple(cell) for cell in cells.tolist()}) == 6
 
 
 def test_too_few_cells_are_an_error() -> None:
     with pytest.raises(ValueError, match="7 points on 6 cells"):
-        assigned(RNG.normal(size=(7, 2)), 3, 2)
+        assign_to_grid(RNG.normal(size=(7, 2)), 3, 2)

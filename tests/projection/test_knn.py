@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from cnnlab.projection import knn
-from cnnlab.projection.knn import Points, blocks, nearest, repeated, squares
+from cnnlab.projection.knn import (
+    PointSet,
+    count_duplicates,
+    find_neighbors,
+    split_rows,
+    squared_distances,
+)
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(150, 7, generator=RNG, dtype=torch.float64) + 5
@@ -17,7 +23,7 @@ def brute(x: torch.Tensor, among: torch.Tensor) -> np.ndarray:
 def test_the_nearest_others_are_those_of_all_distances() -> None:
     expected = brute(X, X)
     np.fill_diagonal(expected, np.inf)
-    d, index = nearest(X, 12)
+    d, index = find_neighbors(X, 12)
     assert np.array_equal(index.numpy(), expected.argsort(1)[:, :12])
     assert np.allclose(d.numpy(), np.sort(expected, 1)[:, :12], rtol=1e-10)
     assert (index != torch.arange(150).unsqueeze(1)).all()
@@ -25,67 +31,71 @@ def test_the_nearest_others_are_those_of_all_distances() -> None:
 
 def test_the_nearest_among_others_are_those_of_all_distances() -> None:
     expected = brute(X, OTHERS)
-    d, index = nearest(X, 90, OTHERS)
+    d, index = find_neighbors(X, 90, OTHERS)
     assert np.array_equal(index.numpy(), expected.argsort(1))
     assert np.allclose(d.numpy(), np.sort(expected, 1), rtol=1e-10)
-    assert (nearest(X, 1, X)[1].squeeze(1) == torch.arange(150)).all()  # among itself each is its own
+    assert (
+        find_neighbors(X, 1, X)[1].squeeze(1) == torch.arange(150)
+    ).all()  # among itself each is its own
 
 
 def test_small_differences_far_from_the_origin_are_told_apart() -> None:
     x = X.float() + 300
     expected = brute(x.double(), x.double())
     np.fill_diagonal(expected, np.inf)
-    assert np.array_equal(nearest(x, 3)[1].numpy(), expected.argsort(1)[:, :3])
+    assert np.array_equal(find_neighbors(x, 3)[1].numpy(), expected.argsort(1)[:, :3])
 
 
 def test_a_point_that_is_there_twice_is_near_itself() -> None:
-    d, index = nearest(torch.cat([X, X]), 1)
+    d, index = find_neighbors(torch.cat([X, X]), 1)
     assert (index.squeeze(1) == (torch.arange(300) + 150) % 300).all() and d.max() < 1e-10
 
 
 @pytest.mark.parametrize("block", [1, 149, 1000, 150 * 150])
 def test_blocks_of_any_size_give_the_same(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = nearest(X, 9)
-    monkeypatch.setattr(knn, "BLOCK", block)
-    d, index = nearest(X, 9)
+    expected = find_neighbors(X, 9)
+    monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", block)
+    d, index = find_neighbors(X, 9)
     assert torch.equal(index, expected[1]) and torch.allclose(d, expected[0], rtol=1e-12)
 
 
 def test_a_block_holds_as_many_distances_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn, "BLOCK", 1000)
-    parts = blocks(torch.arange(150), 150)
-    assert [len(part) for part in parts] == [6] * 25 and torch.equal(torch.cat(parts), torch.arange(150))
+    monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 1000)
+    parts = split_rows(torch.arange(150), 150)
+    assert [len(part) for part in parts] == [6] * 25 and torch.equal(
+        torch.cat(parts), torch.arange(150)
+    )
 
 
 def test_no_distance_is_negative() -> None:
     x = X.float() * 1000
-    d = squares(x, x)
+    d = squared_distances(x, x)
     assert d.min() == 0 and d.diagonal().max() < 1e-3 * d.max()
 
 
 @pytest.mark.parametrize("k", [0, -1, 150])
 def test_neighbours_that_are_not_there_are_an_error(k: int) -> None:
     with pytest.raises(ValueError, match=f"{k} neighbours of 149 points"):
-        nearest(X, k)
+        find_neighbors(X, k)
     with pytest.raises(ValueError, match="91 neighbours of 90 points"):
-        nearest(X, 91, OTHERS)
+        find_neighbors(X, 91, OTHERS)
 
 
 def test_neighbours_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    find = knn.nearest
-    monkeypatch.setattr(knn, "nearest", lambda x, k: asked.append(k) or find(x, k))
-    points = Points(X)
+    find = knn.find_neighbors
+    monkeypatch.setattr(knn, "find_neighbors", lambda x, k: asked.append(k) or find(x, k))
+    points = PointSet(X)
     for k in (5, 3, 5, 8, 2):
-        for found, expected in zip(points.near(k), find(X, k), strict=True):
+        for found, expected in zip(points.kneighbors(k), find(X, k), strict=True):
             assert torch.equal(found, expected)
     assert asked == [5, 8] and len(points) == 150
 
 
 def test_points_that_are_there_again_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(50, 7)
-    assert repeated(x) == 0
+    assert count_duplicates(x) == 0
     x[[3, 40, 41]] = x[[7, 7, 8]]
-    assert repeated(x) == 3
-    monkeypatch.setattr(knn, "BLOCK", 20)
-    assert repeated(x) == 3 and repeated(torch.ones(9, 2)) == 8
+    assert count_duplicates(x) == 3
+    monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 20)
+    assert count_duplicates(x) == 3 and count_duplicates(torch.ones(9, 2)) == 8

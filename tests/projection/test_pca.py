@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from cnnlab.projection.knn import Points
-from cnnlab.projection.pca import components, pca
+from cnnlab.projection.knn import PointSet
+from cnnlab.projection.pca import pca, principal_components
 
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(120, 9, generator=RNG, dtype=torch.float64) * torch.arange(1, 10) + 3
@@ -13,7 +13,7 @@ NONE = torch.zeros(0)
 
 def test_components_are_scikit_learns_but_for_their_signs() -> None:
     theirs = PCA(5, svd_solver="full").fit(X.numpy())
-    found, share = components(X, 5)
+    found, share = principal_components(X, 5)
     assert np.allclose(np.abs(found.numpy()), np.abs(theirs.transform(X.numpy())), atol=1e-9)
     assert share == pytest.approx(theirs.explained_variance_ratio_.tolist())
 
@@ -21,7 +21,7 @@ def test_components_are_scikit_learns_but_for_their_signs() -> None:
 def test_more_dimensions_than_points_are_scikit_learns_too() -> None:
     wide = torch.randn(20, 300, generator=RNG, dtype=torch.float64)
     theirs = PCA(3, svd_solver="full").fit(wide.numpy())
-    found, share = components(wide, 3)
+    found, share = principal_components(wide, 3)
     assert np.allclose(np.abs(found.numpy()), np.abs(theirs.transform(wide.numpy())), atol=1e-9)
     assert share == pytest.approx(theirs.explained_variance_ratio_.tolist())
 
@@ -29,32 +29,40 @@ def test_more_dimensions_than_points_are_scikit_learns_too() -> None:
 @pytest.mark.parametrize("x", [X, X[:5]])
 def test_the_largest_loading_of_each_axis_is_positive(x: torch.Tensor) -> None:
     centred = x - x.mean(0)
-    loadings = centred.T @ components(x, 3)[0]
+    loadings = centred.T @ principal_components(x, 3)[0]
     assert (loadings.gather(0, loadings.abs().argmax(0, keepdim=True)) > 0).all()
 
 
 @pytest.mark.parametrize("x", [X, X[:8]])
 def test_another_order_of_the_points_gives_the_same_in_that_order(x: torch.Tensor) -> None:
     order = torch.randperm(len(x), generator=RNG)
-    assert (components(x[order], 4)[0] - components(x, 4)[0][order]).abs().max() < 1e-10
+    assert (
+        principal_components(x[order], 4)[0] - principal_components(x, 4)[0][order]
+    ).abs().max() < 1e-10
 
 
 def test_axes_that_there_are_not_are_zeros() -> None:
-    found, share = components(X[:, :1].float(), 3)
+    found, share = principal_components(X[:, :1].float(), 3)
     assert found.shape == (120, 3) and found.dtype == torch.float32 and (found[:, 1:] == 0).all()
-    assert torch.allclose(found[:, 0], X[:, 0].float() - X[:, 0].float().mean(), atol=1e-5) and share == [1, 0, 0]
-    found, share = components(X[:2], 4)  # two points lie on one line
-    assert found.shape == (2, 4) and share == pytest.approx([1, 0, 0, 0]) and found[:, 1:].abs().max() < 1e-6
+    assert torch.allclose(
+        found[:, 0], X[:, 0].float() - X[:, 0].float().mean(), atol=1e-5
+    ) and share == [1, 0, 0]
+    found, share = principal_components(X[:2], 4)  # two points lie on one line
+    assert (
+        found.shape == (2, 4)
+        and share == pytest.approx([1, 0, 0, 0])
+        and found[:, 1:].abs().max() < 1e-6
+    )
 
 
 def test_what_does_not_vary_has_no_part() -> None:
     constant = torch.cat([X, torch.full((120, 2), 1e3, dtype=torch.float64)], 1)
-    assert torch.allclose(components(constant, 3)[0], components(X, 3)[0])
-    found, share = components(torch.ones(10, 4), 2)
+    assert torch.allclose(principal_components(constant, 3)[0], principal_components(X, 3)[0])
+    found, share = principal_components(torch.ones(10, 4), 2)
     assert (found == 0).all() and share == [0, 0]
 
 
 def test_the_map_is_the_first_two_components() -> None:
-    y, scores = pca(Points(X), NONE, NONE, None)
-    expected, share = components(X, 2)
+    y, scores = pca(PointSet(X), NONE, NONE, None)
+    expected, share = principal_components(X, 2)
     assert torch.equal(y, expected) and scores == {"variance": sum(share)}

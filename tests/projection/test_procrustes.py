@@ -13,12 +13,17 @@ OTHER = torch.randn(50, 2, generator=RNG, dtype=torch.float64)
 
 def turned(angle: float, mirror: int) -> torch.Tensor:
     c, s = math.cos(angle), math.sin(angle)
-    return torch.tensor([[c, -s], [s, c]], dtype=torch.float64) @ torch.diag(torch.tensor([1.0, mirror])).double()
+    return (
+        torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+        @ torch.diag(torch.tensor([1.0, mirror])).double()
+    )
 
 
 @pytest.mark.parametrize("mirror", [1, -1])
 @pytest.mark.parametrize("angle", [0, 0.3, 2, -3])
-def test_a_map_that_was_turned_mirrored_scaled_and_moved_is_laid_back(angle: float, mirror: int) -> None:
+def test_a_map_that_was_turned_mirrored_scaled_and_moved_is_laid_back(
+    angle: float, mirror: int
+) -> None:
     found, left = procrustes(Y, 0.01 * Y @ turned(angle, mirror) - 40)
     assert torch.allclose(found, Y, atol=1e-9) and left < 1e-12
 
@@ -35,7 +40,14 @@ def test_what_is_left_is_scipys_disparity() -> None:
 def test_no_map_near_the_one_found_lies_better() -> None:
     found, left = procrustes(Y, OTHER)
     spread = (Y - Y.mean(0)).square().sum()
-    for angle, scale, shift in ((0.01, 1, 0), (-0.01, 1, 0), (0, 1.01, 0), (0, 0.99, 0), (0, 1, 0.01), (0, 1, -0.01)):
+    for angle, scale, shift in (
+        (0.01, 1, 0),
+        (-0.01, 1, 0),
+        (0, 1.01, 0),
+        (0, 0.99, 0),
+        (0, 1, 0.01),
+        (0, 1, -0.01),
+    ):
         nudged = (found - found.mean(0)) @ turned(angle, 1) * scale + found.mean(0) + shift
         assert float((nudged - Y).square().sum() / spread) > left
 

@@ -6,13 +6,18 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from cnnlab.projection import knn
-from cnnlab.projection.knn import nearest
-from cnnlab.projection.quality import knn_accuracy, overlap, silhouette, trustworthiness
+from cnnlab.projection.knn import find_neighbors
+from cnnlab.projection.quality import knn_accuracy, neighbor_overlap, silhouette, trustworthiness
 
 RNG = torch.Generator().manual_seed(0)
 LABELS = torch.randint(4, (160,), generator=RNG) * 2  # 1, 3 and 5 never occur
-X = torch.randn(160, 6, generator=RNG, dtype=torch.float64) + 1.2 * torch.nn.functional.one_hot(LABELS, 7)[:, :6]
-Y = X[:, ::3] + 0.5 * torch.randn(160, 2, generator=RNG, dtype=torch.float64)  # a map that loses much
+X = (
+    torch.randn(160, 6, generator=RNG, dtype=torch.float64)
+    + 1.2 * torch.nn.functional.one_hot(LABELS, 7)[:, :6]
+)
+Y = X[:, ::3] + 0.5 * torch.randn(
+    160, 2, generator=RNG, dtype=torch.float64
+)  # a map that loses much
 SOME = torch.tensor([3, 150, 17, 42, 8])
 
 
@@ -21,7 +26,9 @@ def test_accuracy_is_scikit_learns_leaving_one_out(k: int) -> None:
     expected = cross_val_predict(
         KNeighborsClassifier(k, algorithm="brute"), X.numpy(), LABELS.numpy(), cv=LeaveOneOut()
     )
-    assert knn_accuracy(nearest(X, k)[1], LABELS) == pytest.approx((expected == LABELS.numpy()).mean())
+    assert knn_accuracy(find_neighbors(X, k)[1], LABELS) == pytest.approx(
+        (expected == LABELS.numpy()).mean()
+    )
 
 
 def test_of_classes_with_as_many_votes_the_first_is_named() -> None:
@@ -32,33 +39,41 @@ def test_of_classes_with_as_many_votes_the_first_is_named() -> None:
 
 def test_overlap_is_the_share_that_both_have() -> None:
     one = torch.tensor([[1, 2, 3], [0, 2, 3]])
-    assert overlap(one, one.flip(1)) == 1
-    assert overlap(one, torch.tensor([[3, 4, 5], [0, 3, 4]])) == pytest.approx((1 / 3 + 2 / 3) / 2)
-    assert overlap(one, torch.tensor([[4, 5, 6], [4, 5, 6]])) == 0
+    assert neighbor_overlap(one, one.flip(1)) == 1
+    assert neighbor_overlap(one, torch.tensor([[3, 4, 5], [0, 3, 4]])) == pytest.approx(
+        (1 / 3 + 2 / 3) / 2
+    )
+    assert neighbor_overlap(one, torch.tensor([[4, 5, 6], [4, 5, 6]])) == 0
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 79])
 def test_trustworthiness_is_scikit_learns(k: int) -> None:
     expected = manifold.trustworthiness(X.numpy(), Y.numpy(), n_neighbors=k)
     assert 0.5 < expected < 1
-    assert trustworthiness(X, nearest(Y, k)[1]) == pytest.approx(expected, abs=1e-9)
-    assert trustworthiness(X.float() + 50, nearest(Y, k)[1]) == pytest.approx(expected, abs=1e-4)
+    assert trustworthiness(X, find_neighbors(Y, k)[1]) == pytest.approx(expected, abs=1e-9)
+    assert trustworthiness(X.float() + 50, find_neighbors(Y, k)[1]) == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 def test_a_map_that_is_the_points_themselves_is_to_be_trusted() -> None:
-    assert trustworthiness(X, nearest(X, 9)[1]) == 1
+    assert trustworthiness(X, find_neighbors(X, 9)[1]) == 1
 
 
 def test_silhouette_is_scikit_learns() -> None:
     for x in (X, Y):
-        assert silhouette(x, LABELS) == pytest.approx(metrics.silhouette_score(x.numpy(), LABELS.numpy()), abs=1e-9)
+        assert silhouette(x, LABELS) == pytest.approx(
+            metrics.silhouette_score(x.numpy(), LABELS.numpy()), abs=1e-9
+        )
     assert silhouette(X.float() + 50, LABELS) == pytest.approx(silhouette(X, LABELS), abs=1e-4)
 
 
 def test_one_alone_in_its_class_counts_as_nothing() -> None:
     labels = LABELS.clone()
     labels[7], labels[9] = 1, 3
-    assert silhouette(X, labels) == pytest.approx(metrics.silhouette_score(X.numpy(), labels.numpy()), abs=1e-9)
+    assert silhouette(X, labels) == pytest.approx(
+        metrics.silhouette_score(X.numpy(), labels.numpy()), abs=1e-9
+    )
     assert silhouette(X, torch.arange(160)) == 0
 
 
@@ -70,7 +85,7 @@ def test_points_that_are_all_one_have_a_silhouette() -> None:
 
 
 def test_some_points_have_the_mean_of_their_own() -> None:
-    index = nearest(Y, 9)[1]
+    index = find_neighbors(Y, 9)[1]
     each = [trustworthiness(X, index, row.view(1)) for row in SOME]
     assert len(set(each)) > 1 and trustworthiness(X, index, SOME) == pytest.approx(np.mean(each))
     whole = np.mean([trustworthiness(X, index, row.view(1)) for row in torch.arange(160)])
@@ -80,14 +95,14 @@ def test_some_points_have_the_mean_of_their_own() -> None:
 
 
 def test_blocks_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    index = nearest(Y, 9)[1]
+    index = find_neighbors(Y, 9)[1]
     expected = trustworthiness(X, index), silhouette(X, LABELS)
-    monkeypatch.setattr(knn, "BLOCK", 1000)
+    monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 1000)
     assert (trustworthiness(X, index), silhouette(X, LABELS)) == pytest.approx(expected)
 
 
 def test_what_cannot_be_measured_is_an_error() -> None:
     with pytest.raises(ValueError, match="80 neighbours wants more than 160 points, not 160"):
-        trustworthiness(X, nearest(Y, 80)[1])
+        trustworthiness(X, find_neighbors(Y, 80)[1])
     with pytest.raises(ValueError, match="two classes"):
         silhouette(X, torch.full((160,), 3))

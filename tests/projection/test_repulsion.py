@@ -8,7 +8,18 @@ from torch import Tensor
 
 from cnnlab.projection import knn
 from cnnlab.projection import repulsion as module
-from cnnlab.projection.repulsion import AROUND, FEW, SPACING, WIDEST, exact, kernel, mesh, repulsion, smooth, splines
+from cnnlab.projection.repulsion import (
+    MAX_EXACT_POINTS,
+    MAX_MESH_SPACING,
+    MESH_MARGIN,
+    MESH_SPACING,
+    cubic_b_splines,
+    exact_repulsion,
+    kernel_transform,
+    mesh_repulsion,
+    next_fast_length,
+    repulsive_forces,
+)
 
 RNG = torch.Generator().manual_seed(0)
 
@@ -43,14 +54,14 @@ def test_all_pairs_are_the_sum_over_all_pairs() -> None:
             q = 1 / (1 + ((one - other) ** 2).sum())
             F[i] += q**2 * (one - other)
             Z += q * (i != j)
-    found = exact(y)
+    found = exact_repulsion(y)
     assert np.allclose(found[0].numpy(), F, rtol=1e-12, atol=1e-12)
     assert float(found[1]) == pytest.approx(Z, rel=1e-12)
 
 
 def test_the_push_is_a_quarter_of_minus_zs_slope() -> None:
     y = normal(30).requires_grad_()
-    F, Z = exact(y.detach())
+    F, Z = exact_repulsion(y.detach())
     d = (y.unsqueeze(1) - y).square().sum(2)
     total = (1 / (1 + d)).sum()
     total.backward()
@@ -59,22 +70,24 @@ def test_the_push_is_a_quarter_of_minus_zs_slope() -> None:
 
 def test_all_pairs_by_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 5 * normal(101)
-    expected = exact(y)
-    monkeypatch.setattr(knn, "BLOCK", 500)
-    assert max(errors(exact(y), expected)) < 1e-14
+    expected = exact_repulsion(y)
+    monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 500)
+    assert max(errors(exact_repulsion(y), expected)) < 1e-14
 
 
 def test_all_pairs_in_float32_are_as_exact_as_float32() -> None:
     y = (25 * normal(500)).float()
-    assert max(errors(exact(y), exact(y.double()))) < 1e-6
-    assert exact(y)[0].dtype == torch.float32
+    assert max(errors(exact_repulsion(y), exact_repulsion(y.double()))) < 1e-6
+    assert exact_repulsion(y)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", ["clusters", "one cloud", "a line"])
 def test_the_mesh_is_as_exact_as_it_should_be_and_finer_ones_more(name: str) -> None:
     y = MAPS[name]
-    expected = exact(y)
-    coarse, middle, fine = (errors(mesh(y, SPACING * factor), expected) for factor in (2, 1, 0.5))
+    expected = exact_repulsion(y)
+    coarse, middle, fine = (
+        errors(mesh_repulsion(y, MESH_SPACING * factor), expected) for factor in (2, 1, 0.5)
+    )
     assert middle[0] < 0.02 and middle[1] < 2e-5
     assert middle[0] < coarse[0] / 4 and fine[0] < middle[0] / 4
     assert middle[1] < coarse[1] / 4 and fine[1] < middle[1] / 4
@@ -82,35 +95,41 @@ def test_the_mesh_is_as_exact_as_it_should_be_and_finer_ones_more(name: str) -> 
 
 def test_the_mesh_is_good_where_pushes_nearly_cancel() -> None:
     """A map spread out evenly: what is left of each point's push is small beside its parts."""
-    assert errors(mesh(MAPS["spread out"]), exact(MAPS["spread out"]))[0] < 0.02
+    assert errors(mesh_repulsion(MAPS["spread out"]), exact_repulsion(MAPS["spread out"]))[0] < 0.02
 
 
 def test_a_point_alone_is_not_pushed_by_itself() -> None:
     y = torch.tensor([[0.0, 0.0], [50.1, 0.0], [13.3, 40.7], [20.05, 33.1]], dtype=torch.float64)
-    (F, Z), (all_pairs, expected) = mesh(y), exact(y)
-    assert (F - all_pairs).abs().max() < 1e-7 and float(Z) == pytest.approx(float(expected), rel=1e-4)
+    (F, Z), (all_pairs, expected) = mesh_repulsion(y), exact_repulsion(y)
+    assert (F - all_pairs).abs().max() < 1e-7 and float(Z) == pytest.approx(
+        float(expected), rel=1e-4
+    )
 
 
-@pytest.mark.parametrize(("deviation", "most"), [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)])
+@pytest.mark.parametrize(
+    ("deviation", "most"), [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)]
+)
 def test_the_mesh_is_exact_for_small_maps(deviation: float, most: float) -> None:
     y = deviation * normal(2000)
-    expected = exact(y)
-    of_f, of_z = errors(mesh(y), expected)
+    expected = exact_repulsion(y)
+    of_f, of_z = errors(mesh_repulsion(y), expected)
     assert of_f < most and of_z < 1e-5
     if deviation >= 1e-4:
-        of_f, of_z = errors(mesh(y.float()), expected)
+        of_f, of_z = errors(mesh_repulsion(y.float()), expected)
         assert of_f < 0.02 and of_z < 1e-4
 
 
 def test_the_mesh_in_float32_is_the_mesh() -> None:
     y = MAPS["clusters"]
-    F, Z = mesh(y.float())
+    F, Z = mesh_repulsion(y.float())
     assert F.dtype == torch.float32 and Z.dtype == torch.float64
-    assert errors((F, Z), mesh(y))[0] < 1e-4 and errors((F, Z), mesh(y))[1] < 1e-6
+    assert (
+        errors((F, Z), mesh_repulsion(y))[0] < 1e-4 and errors((F, Z), mesh_repulsion(y))[1] < 1e-6
+    )
 
 
-@pytest.mark.parametrize("f", [exact, mesh])
-def test_another_order_of_the_points_gives_the_same_in_that_order(f: type[exact]) -> None:  # type: ignore[valid-type]
+@pytest.mark.parametrize("f", [exact_repulsion, mesh_repulsion])
+def test_another_order_of_the_points_gives_the_same_in_that_order(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
     y = MAPS["clusters"][:2000]
     order = torch.randperm(2000, generator=RNG)
     (F, Z), (again, Z_again) = f(y), f(y[order])
@@ -121,47 +140,54 @@ def test_another_order_of_the_points_gives_the_same_in_that_order(f: type[exact]
 @pytest.mark.parametrize("shift", [(1000.0, -3.3), (0.1, 0.2), (-1e-3, 77.77)])
 def test_where_a_map_lies_does_not_matter(shift: tuple[float, float]) -> None:
     y = MAPS["clusters"]
-    assert max(errors(mesh(y + torch.tensor(shift)), mesh(y))) < 1e-9
+    assert max(errors(mesh_repulsion(y + torch.tensor(shift)), mesh_repulsion(y))) < 1e-9
 
 
 def test_turned_and_mirrored_maps_are_pushed_likewise() -> None:
     y = MAPS["clusters"]
-    F, _ = mesh(y)
-    mirrored, swapped = mesh(y * torch.tensor([-1, 1]))[0] * torch.tensor([-1, 1]), mesh(y.flip(1))[0].flip(1)
+    F, _ = mesh_repulsion(y)
+    mirrored, swapped = (
+        mesh_repulsion(y * torch.tensor([-1, 1]))[0] * torch.tensor([-1, 1]),
+        mesh_repulsion(y.flip(1))[0].flip(1),
+    )
     assert (swapped - F).norm() < 1e-9 * F.norm()
     assert (mirrored - F).norm() < 0.025 * F.norm()  # its lines fall elsewhere
 
 
-@pytest.mark.parametrize("f", [exact, mesh])
-def test_pushes_cancel_each_other(f: type[exact]) -> None:  # type: ignore[valid-type]
+@pytest.mark.parametrize("f", [exact_repulsion, mesh_repulsion])
+def test_pushes_cancel_each_other(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
     F, _ = f(MAPS["one cloud"])
     assert F.sum(0).norm() < 1e-10 * F.norm(dim=1).sum()
 
 
 def test_points_in_one_place_do_not_push_each_other() -> None:
-    for f in (exact, mesh):
+    for f in (exact_repulsion, mesh_repulsion):
         F, Z = f(torch.full((1600, 2), 3.0, dtype=torch.float64))
         assert F.abs().max() < 1e-8 and float(Z) == pytest.approx(1600 * 1599)
 
 
 def test_few_points_go_by_pairs_and_many_by_the_mesh() -> None:
-    few, many = normal(FEW), normal(FEW + 1)
-    assert torch.equal(repulsion(few)[0], exact(few)[0])
-    assert torch.equal(repulsion(many)[0], mesh(many)[0])
+    few, many = normal(MAX_EXACT_POINTS), normal(MAX_EXACT_POINTS + 1)
+    assert torch.equal(repulsive_forces(few)[0], exact_repulsion(few)[0])
+    assert torch.equal(repulsive_forces(many)[0], mesh_repulsion(many)[0])
 
 
-def test_a_wide_map_has_wider_spacing_and_one_too_wide_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINES", 512)
+def test_a_wide_map_has_wider_spacing_and_one_too_wide_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_MESH_LINES", 512)
     sides: list[tuple[int, float]] = []
-    monkeypatch.setattr(module, "kernel", lambda *of: sides.append(of[:2]) or kernel(*of))
+    monkeypatch.setattr(
+        module, "kernel_transform", lambda *of: sides.append(of[:2]) or kernel_transform(*of)
+    )
     y = MAPS["clusters"] / (MAPS["clusters"].max(0).values - MAPS["clusters"].min(0).values).max()
-    widest = y * WIDEST * (256 - AROUND)
-    F, Z = errors(mesh(widest * 0.999), exact(widest * 0.999))
+    widest = y * MAX_MESH_SPACING * (256 - MESH_MARGIN)
+    F, Z = errors(mesh_repulsion(widest * 0.999), exact_repulsion(widest * 0.999))
     ((side, spacing),) = set(sides)
-    assert side <= 512 and SPACING < spacing <= WIDEST and F < 0.15 and Z < 0.01
+    assert side <= 512 and MESH_SPACING < spacing <= MAX_MESH_SPACING and F < 0.15 and Z < 0.01
     for bad in (widest * 1.001, y * math.nan, y * math.inf):
         with pytest.raises(ValueError, match="a lower lr keeps it together"):
-            mesh(bad)
+            mesh_repulsion(bad)
 
 
 def test_the_kernels_potential_is_right_on_the_lines() -> None:
@@ -169,38 +195,49 @@ def test_the_kernels_potential_is_right_on_the_lines() -> None:
     spread = torch.zeros(24, 24, dtype=torch.float64)
     weights = torch.tensor([1.0, 4.0, 1.0], dtype=torch.float64) / 6
     spread[3:6, 3:6] = weights.outer(weights)
-    phi = torch.fft.irfft2(torch.fft.rfft2(spread) * kernel(24, 0.5, torch.float64, torch.device("cpu")), s=(24, 24))
+    phi = torch.fft.irfft2(
+        torch.fft.rfft2(spread) * kernel_transform(24, 0.5, torch.float64, torch.device("cpu")),
+        s=(24, 24),
+    )
     for i, j in ((4, 4), (4, 9), (11, 6), (20, 20)):
         window = phi.roll((1 - i, 1 - j), (0, 1))[:3, :3]
         across, along = (min(abs(at - 4), 24 - abs(at - 4)) * 0.5 for at in (i, j))
-        assert float(weights @ window @ weights) == pytest.approx(1 / (1 + across**2 + along**2), rel=1e-12)
+        assert float(weights @ window @ weights) == pytest.approx(
+            1 / (1 + across**2 + along**2), rel=1e-12
+        )
 
 
 def test_the_kernel_is_of_the_maps_precision() -> None:
     cpu = torch.device("cpu")
-    assert kernel(12, 0.4, torch.float32, cpu).dtype == torch.complex64
-    assert kernel(12, 0.4, torch.float64, cpu).dtype == torch.complex128
-    assert kernel(12, 0.4, torch.float64, cpu).shape == (12, 7)
+    assert kernel_transform(12, 0.4, torch.float32, cpu).dtype == torch.complex64
+    assert kernel_transform(12, 0.4, torch.float64, cpu).dtype == torch.complex128
+    assert kernel_transform(12, 0.4, torch.float64, cpu).shape == (12, 7)
 
 
 def test_splines_are_scipys_and_add_up_to_one() -> None:
     t = torch.linspace(0, 1, 50, dtype=torch.float64)[:-1]
-    values, slopes = splines(t)
+    values, slopes = cubic_b_splines(t)
     assert torch.allclose(values.sum(1), torch.ones_like(t)) and slopes.sum(1).abs().max() < 1e-15
     basis = BSpline.basis_element(np.arange(-2, 3))
     for line in range(4):  # at -1, 0, 1 and 2
         assert np.allclose(values[:, line].numpy(), basis(t.numpy() + 1 - line), atol=1e-15)
-        assert np.allclose(slopes[:, line].numpy(), basis.derivative()(t.numpy() + 1 - line), atol=1e-14)
+        assert np.allclose(
+            slopes[:, line].numpy(), basis.derivative()(t.numpy() + 1 - line), atol=1e-14
+        )
     h = 1e-5
-    assert torch.allclose((splines(t + h)[0] - splines(t - h)[0]) / (2 * h), slopes, atol=1e-8)
+    assert torch.allclose(
+        (cubic_b_splines(t + h)[0] - cubic_b_splines(t - h)[0]) / (2 * h), slopes, atol=1e-8
+    )
 
 
-@pytest.mark.parametrize(("least", "found"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)])
+@pytest.mark.parametrize(
+    ("least", "found"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)]
+)
 def test_ffts_are_of_sizes_that_they_like(least: int, found: int) -> None:
-    assert smooth(least) == found
+    assert next_fast_length(least) == found
 
 
 def test_no_smaller_size_would_do() -> None:
     products = sorted(2**a * 3**b * 5**c for a in range(1, 14) for b in range(9) for c in range(7))
     for least in range(2, 5000, 37):
-        assert smooth(least) == next(n for n in products if n >= least)
+        assert next_fast_length(least) == next(n for n in products if n >= least)

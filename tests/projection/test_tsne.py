@@ -11,20 +11,20 @@ from torch import Tensor
 from cnnlab.data.sources import digits, mnist
 from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.affinities import Affinities
-from cnnlab.projection.knn import Points, nearest
-from cnnlab.projection.pca import components
+from cnnlab.projection.knn import PointSet, find_neighbors
+from cnnlab.projection.pca import principal_components
 from cnnlab.projection.quality import knn_accuracy, trustworthiness
-from cnnlab.projection.repulsion import FEW
+from cnnlab.projection.repulsion import MAX_EXACT_POINTS
 from cnnlab.projection.tsne import (
-    EVERY,
-    LONGEST,
-    Descent,
-    affinities,
-    attraction,
-    descended,
-    divergence,
-    gradient,
-    start,
+    MAX_MOVE,
+    REPORT_INTERVAL,
+    DeltaBarDelta,
+    attractive_forces,
+    compute_affinities,
+    kl_divergence,
+    kl_gradient,
+    optimize_map,
+    scale_initial_map,
     tsne,
 )
 
@@ -32,21 +32,27 @@ RNG = torch.Generator().manual_seed(0)
 X = torch.randn(120, 6, generator=RNG, dtype=torch.float64)
 Y = 3 * torch.randn(120, 2, generator=RNG, dtype=torch.float64)
 NOISE = torch.randn(120, 2, generator=RNG, dtype=torch.float64)
-P = affinities(Points(X), 12)
+P = compute_affinities(PointSet(X), 12)
 DIGITS = digits("test", root=None)
 PIXELS = DIGITS.images.flatten(1).float() / 255
-SETTINGS = {"perplexity": 20, "early_steps": 150, "early_exaggeration": 12.0, "steps": 350, "lr": None}
+SETTINGS = {
+    "perplexity": 20,
+    "early_steps": 150,
+    "early_exaggeration": 12.0,
+    "steps": 350,
+    "lr": None,
+}
 
 
 def dense(P: Affinities) -> Tensor:
     made = torch.zeros(len(P), len(P), dtype=P.values.dtype)
-    made[P.rows.long(), P.columns.long()] = P.values
+    made[P.row_indices.long(), P.col_indices.long()] = P.values
     return made
 
 
 def mapped(x: Tensor, **settings: object) -> tuple[Tensor, dict[str, float]]:
     noise = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(0))
-    return tsne(Points(x), components(x, 2)[0], noise, None, **(SETTINGS | settings))  # type: ignore[arg-type]
+    return tsne(PointSet(x), principal_components(x, 2)[0], noise, None, **(SETTINGS | settings))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -57,48 +63,56 @@ def digits_map() -> tuple[Tensor, dict[str, float]]:
 def test_a_map_begins_where_scikit_learns_does() -> None:
     theirs = PCA(2, svd_solver="full").fit_transform(X.numpy())
     expected = torch.from_numpy(theirs / theirs[:, 0].std() * 1e-4)
-    found = start(components(X, 2)[0], torch.zeros(120, 2))
+    found = scale_initial_map(principal_components(X, 2)[0], torch.zeros(120, 2))
     signs = (found * expected).sum(0).sign()
     assert (found * signs - expected).abs().max() < 1e-6 * 1e-4
     assert found[:, 0].std(correction=0) == pytest.approx(1e-4)
 
 
 def test_noise_is_a_hundredth_of_a_maps_beginning() -> None:
-    y = components(X, 2)[0]
-    assert torch.allclose(start(y, NOISE) - start(y, 0 * NOISE), NOISE * 1e-6)
-    assert start(y.float(), NOISE).dtype == torch.float32
+    y = principal_components(X, 2)[0]
+    assert torch.allclose(
+        scale_initial_map(y, NOISE) - scale_initial_map(y, 0 * NOISE), NOISE * 1e-6
+    )
+    assert scale_initial_map(y.float(), NOISE).dtype == torch.float32
 
 
 def test_a_beginning_of_any_size_place_and_layout_will_do() -> None:
-    y = components(X, 2)[0]
-    assert torch.allclose(start(1000 * y, NOISE), start(y, NOISE))
-    by_columns = start(y.T.contiguous().T, 0 * NOISE)
-    assert attraction(P, by_columns).isfinite().all()
-    assert torch.allclose(start(torch.zeros(120, 2), NOISE), (NOISE * 1e-6).float(), atol=0)
+    y = principal_components(X, 2)[0]
+    assert torch.allclose(scale_initial_map(1000 * y, NOISE), scale_initial_map(y, NOISE))
+    by_columns = scale_initial_map(y.T.contiguous().T, 0 * NOISE)
+    assert attractive_forces(P, by_columns).isfinite().all()
+    assert torch.allclose(
+        scale_initial_map(torch.zeros(120, 2), NOISE), (NOISE * 1e-6).float(), atol=0
+    )
 
 
 def test_another_order_of_the_points_begins_in_that_order() -> None:
     order = torch.randperm(120, generator=RNG)
-    begun = start(components(X, 2)[0], NOISE)
-    assert (start(components(X[order], 2)[0], NOISE[order]) - begun[order]).abs().max() < 1e-10 * 1e-4
+    begun = scale_initial_map(principal_components(X, 2)[0], NOISE)
+    assert (
+        scale_initial_map(principal_components(X[order], 2)[0], NOISE[order]) - begun[order]
+    ).abs().max() < 1e-10 * 1e-4
 
 
 @pytest.mark.parametrize("scale", [1, 1e-4, 30])
 def test_gradient_and_divergence_are_scikit_learns(scale: float) -> None:
     y = Y * scale
-    upper = dense(P).numpy()[np.triu_indices(120, 1)] * 2  # its P sums to one over the pairs i < j, twice
+    upper = (
+        dense(P).numpy()[np.triu_indices(120, 1)] * 2
+    )  # its P sums to one over the pairs i < j, twice
     kl, slope = _t_sne._kl_divergence(y.numpy().ravel(), upper / 2, 1.0, 120, 2)
-    found = 4 * gradient(P, y, 1).numpy()
+    found = 4 * kl_gradient(P, y, 1).numpy()
     assert np.linalg.norm(found - slope.reshape(-1, 2)) < 1e-6 * np.linalg.norm(slope)
-    assert divergence(P, y) == pytest.approx(kl, rel=1e-6)
+    assert kl_divergence(P, y) == pytest.approx(kl, rel=1e-6)
 
 
 def test_the_gradient_is_the_divergences_slope() -> None:
-    slope, h = gradient(P, Y, 1), 1e-5
+    slope, h = kl_gradient(P, Y, 1), 1e-5
     for point, axis in ((0, 0), (17, 1), (119, 0)):
         nudge = torch.zeros_like(Y)
         nudge[point, axis] = h
-        finite = (divergence(P, Y + nudge) - divergence(P, Y - nudge)) / (2 * h)
+        finite = (kl_divergence(P, Y + nudge) - kl_divergence(P, Y - nudge)) / (2 * h)
         assert 4 * float(slope[point, axis]) == pytest.approx(finite, rel=1e-6, abs=1e-10)
 
 
@@ -107,25 +121,27 @@ def test_divergence_is_the_sum_over_all_pairs() -> None:
     q.fill_diagonal_(0)
     p, share = dense(P), q / q.sum()
     expected = torch.special.xlogy(p, p).sum() - torch.special.xlogy(p, share).sum()
-    assert divergence(P, Y) == pytest.approx(float(expected), rel=1e-12)
-    assert divergence(P, Y, q.sum() * math.e) == pytest.approx(float(expected) + 1, rel=1e-12)
-    assert divergence(P.to(torch.float32), Y.float()) == pytest.approx(float(expected), rel=1e-5)
+    assert kl_divergence(P, Y) == pytest.approx(float(expected), rel=1e-12)
+    assert kl_divergence(P, Y, q.sum() * math.e) == pytest.approx(float(expected) + 1, rel=1e-12)
+    assert kl_divergence(P.to(torch.float32), Y.float()) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_attraction_is_the_sum_over_neighbours_and_exaggeration_multiplies_it() -> None:
     d = Y.unsqueeze(1) - Y
     expected = ((dense(P) / (1 + d.square().sum(2))).unsqueeze(2) * d).sum(1)
-    assert torch.allclose(attraction(P, Y), expected, rtol=1e-10, atol=1e-15)
-    assert torch.allclose(gradient(P, Y, 12) - gradient(P, Y, 1), 11 * expected, rtol=1e-8, atol=1e-15)
-    assert gradient(P.to(torch.float32), Y.float(), 1).dtype == torch.float32
+    assert torch.allclose(attractive_forces(P, Y), expected, rtol=1e-10, atol=1e-15)
+    assert torch.allclose(
+        kl_gradient(P, Y, 12) - kl_gradient(P, Y, 1), 11 * expected, rtol=1e-8, atol=1e-15
+    )
+    assert kl_gradient(P.to(torch.float32), Y.float(), 1).dtype == torch.float32
 
 
-@pytest.mark.parametrize("n", [120, FEW + 100])
+@pytest.mark.parametrize("n", [120, MAX_EXACT_POINTS + 100])
 def test_another_order_of_the_points_has_its_gradient_in_that_order(n: int) -> None:
     x, y = torch.randn(2, n, 2, generator=RNG, dtype=torch.float64)
     order = torch.randperm(n, generator=RNG)
-    expected = gradient(affinities(Points(x), 10), y, 4)[order]
-    found = gradient(affinities(Points(x[order]), 10), y[order], 4)
+    expected = kl_gradient(compute_affinities(PointSet(x), 10), y, 4)[order]
+    found = kl_gradient(compute_affinities(PointSet(x[order]), 10), y[order], 4)
     assert (found - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
@@ -134,7 +150,7 @@ def test_a_step_goes_downhill_and_is_momentum_and_gains() -> None:
     y = torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     slope = torch.tensor([[0.1, 0.2], [-0.1, -0.2]], dtype=torch.float64)
     turned = slope * torch.tensor([1, -1])
-    descent = Descent(y)
+    descent = DeltaBarDelta(y)
     descent.step(slope, 0.5)
     assert torch.allclose(descent.y, y - 0.5 * 1.2 * slope)
     descent.step(turned, 0.5)
@@ -146,46 +162,58 @@ def test_a_step_goes_downhill_and_is_momentum_and_gains() -> None:
 
 
 def test_a_gain_is_a_hundredth_at_the_least() -> None:
-    descent = Descent(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    descent = DeltaBarDelta(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     for step in range(60):
         descent.step(descent.velocity.clone() if step else torch.ones(2, 2), 1e-9)
     assert descent.gains.min() == pytest.approx(0.01)
 
 
 def test_no_point_goes_further_than_it_may_and_the_map_stays_in_the_middle() -> None:
-    descent = Descent(Y)
+    descent = DeltaBarDelta(Y)
     slope = torch.zeros_like(Y)
     slope[0], slope[1] = torch.tensor([3e6, -4e6]), torch.tensor([0.01, 0])
     before = descent.y - descent.y.mean(0)
     descent.step(slope, 1)
-    assert descent.velocity[0].tolist() == pytest.approx([-LONGEST * 0.6, LONGEST * 0.8])
+    assert descent.velocity[0].tolist() == pytest.approx([-MAX_MOVE * 0.6, MAX_MOVE * 0.8])
     assert descent.velocity[1].tolist() == pytest.approx([-0.012, 0])
     assert descent.y.mean(0).abs().max() < 1e-12
     moved = descent.y - before
     assert torch.allclose(moved[0] - moved[2], descent.velocity[0])
 
 
-def test_neighbours_on_the_map_agree_with_labels_as_those_of_the_pixels_do(digits_map: tuple[Tensor, dict]) -> None:
+def test_neighbours_on_the_map_agree_with_labels_as_those_of_the_pixels_do(
+    digits_map: tuple[Tensor, dict],
+) -> None:
     y, _ = digits_map
-    before = knn_accuracy(nearest(components(PIXELS, 2)[0], 5)[1], DIGITS.labels)
-    found = knn_accuracy(nearest(y, 5)[1], DIGITS.labels)
-    assert before < 0.65 and found > 0.93 and found > knn_accuracy(nearest(PIXELS, 5)[1], DIGITS.labels) - 0.02
+    before = knn_accuracy(find_neighbors(principal_components(PIXELS, 2)[0], 5)[1], DIGITS.labels)
+    found = knn_accuracy(find_neighbors(y, 5)[1], DIGITS.labels)
+    assert (
+        before < 0.65
+        and found > 0.93
+        and found > knn_accuracy(find_neighbors(PIXELS, 5)[1], DIGITS.labels) - 0.02
+    )
     assert y.dtype == torch.float32 and y.mean(0).abs().max() < 1e-3
 
 
 def test_the_divergence_is_about_scikit_learns(digits_map: tuple[Tensor, dict]) -> None:
     y, scores = digits_map
-    P = affinities(Points(PIXELS), 20)
-    theirs = TSNE(perplexity=20, max_iter=500, method="exact", random_state=0).fit_transform(PIXELS.double().numpy())
-    assert scores["kl"] == pytest.approx(divergence(P, y), rel=1e-5)
-    assert scores["kl"] < 1.02 * divergence(P, torch.from_numpy(theirs).double())
+    P = compute_affinities(PointSet(PIXELS), 20)
+    theirs = TSNE(perplexity=20, max_iter=500, method="exact", random_state=0).fit_transform(
+        PIXELS.double().numpy()
+    )
+    assert scores["kl"] == pytest.approx(kl_divergence(P, y), rel=1e-5)
+    assert scores["kl"] < 1.02 * kl_divergence(P, torch.from_numpy(theirs).double())
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(digits_map: tuple[Tensor, dict]) -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    digits_map: tuple[Tensor, dict],
+) -> None:
     few = {"early_steps": 20, "steps": 30}
     assert torch.equal(mapped(PIXELS, **few)[0], mapped(PIXELS, **few)[0])
     noise = torch.randn(360, 2, generator=torch.Generator().manual_seed(1))
-    other, _ = tsne(Points(PIXELS), components(PIXELS, 2)[0], noise, None, **(SETTINGS | few))
+    other, _ = tsne(
+        PointSet(PIXELS), principal_components(PIXELS, 2)[0], noise, None, **(SETTINGS | few)
+    )
     assert not torch.equal(other, mapped(PIXELS, **few)[0])
 
 
@@ -193,70 +221,110 @@ def test_another_order_of_the_points_descends_to_the_same_map() -> None:
     """For as many steps as rounding does not outgrow."""
     order = torch.randperm(120, generator=RNG)
     settings = {**SETTINGS, "perplexity": 12, "early_steps": 20, "steps": 20}
-    y, _ = tsne(Points(X), components(X, 2)[0], NOISE, None, **settings)
-    again, _ = tsne(Points(X[order]), components(X[order], 2)[0], NOISE[order], None, **settings)
+    y, _ = tsne(PointSet(X), principal_components(X, 2)[0], NOISE, None, **settings)
+    again, _ = tsne(
+        PointSet(X[order]), principal_components(X[order], 2)[0], NOISE[order], None, **settings
+    )
     assert (again - y[order]).abs().max() < 1e-6 * y.abs().max() and y.dtype == torch.float64
 
 
 def test_steps_are_reported_with_what_is_left_to_gain() -> None:
     told: list[tuple[int, int, float]] = []
     settings = {**SETTINGS, "perplexity": 12, "early_steps": 60, "steps": 75}
-    _, scores = tsne(Points(X), components(X, 2)[0], NOISE, lambda *words: told.append(words), **settings)
-    assert [(done, total) for done, total, _ in told] == [(EVERY, 135), (2 * EVERY, 135), (135, 135)]
-    assert all(math.isfinite(kl) for *_, kl in told) and told[0][2] > told[-1][2] == pytest.approx(scores["kl"])
+    _, scores = tsne(
+        PointSet(X),
+        principal_components(X, 2)[0],
+        NOISE,
+        lambda *words: told.append(words),
+        **settings,
+    )
+    assert [(done, total) for done, total, _ in told] == [
+        (REPORT_INTERVAL, 135),
+        (2 * REPORT_INTERVAL, 135),
+        (135, 135),
+    ]
+    assert all(math.isfinite(kl) for *_, kl in told) and told[0][2] > told[-1][2] == pytest.approx(
+        scores["kl"]
+    )
 
 
-def test_phases_have_the_learning_rates_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phases_have_the_learning_rates_that_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rates: list[float] = []
-    step = Descent.step
-    monkeypatch.setattr(Descent, "step", lambda self, slope, lr: rates.append(lr) or step(self, slope, lr))
+    step = DeltaBarDelta.step
+    monkeypatch.setattr(
+        DeltaBarDelta, "step", lambda self, slope, lr: rates.append(lr) or step(self, slope, lr)
+    )
     settings = {**SETTINGS, "perplexity": 12, "early_steps": 2, "steps": 1}
     for lr in (None, 7.0):
-        tsne(Points(X), components(X, 2)[0], NOISE, None, **(settings | {"lr": lr}))
+        tsne(PointSet(X), principal_components(X, 2)[0], NOISE, None, **(settings | {"lr": lr}))
     assert rates == [10, 10, 120, 7, 7, 7]
 
 
 def test_no_steps_leave_the_map_as_it_begins() -> None:
-    begun = start(components(X, 2)[0], NOISE)
-    y, scores = tsne(Points(X), components(X, 2)[0], NOISE, None, **(SETTINGS | {"early_steps": 0, "steps": 0}))
+    begun = scale_initial_map(principal_components(X, 2)[0], NOISE)
+    y, scores = tsne(
+        PointSet(X),
+        principal_components(X, 2)[0],
+        NOISE,
+        None,
+        **(SETTINGS | {"early_steps": 0, "steps": 0}),
+    )
     assert torch.equal(y, begun) and scores["kl"] > 0
-    assert torch.equal(descended(P, begun, []), begun)
+    assert torch.equal(optimize_map(P, begun, []), begun)
 
 
 def test_equal_points_are_near_each_other_but_not_one() -> None:
     x = torch.cat([X[:40], X[:40]]).float()
-    y, scores = tsne(Points(x), components(x, 2)[0], NOISE[:80], None, **(SETTINGS | {"perplexity": 5, "steps": 100}))
+    y, scores = tsne(
+        PointSet(x),
+        principal_components(x, 2)[0],
+        NOISE[:80],
+        None,
+        **(SETTINGS | {"perplexity": 5, "steps": 100}),
+    )
     apart = (y[:40] - y[40:]).norm(dim=1)
     assert apart.min() > 0 and math.isfinite(scores["kl"])
     assert apart.median() < (y - y.roll(1, 0)).norm(dim=1).median() / 5  # not far, though
     one = torch.ones(30, 4)
-    y, scores = tsne(Points(one), components(one, 2)[0], NOISE[:30], None, **(SETTINGS | {"perplexity": 5}))
+    y, scores = tsne(
+        PointSet(one),
+        principal_components(one, 2)[0],
+        NOISE[:30],
+        None,
+        **(SETTINGS | {"perplexity": 5}),
+    )
     assert y.isfinite().all() and math.isfinite(scores["kl"]) and len(y.unique(dim=0)) == 30
 
 
 def test_the_perplexity_has_three_times_as_many_neighbours() -> None:
-    made = affinities(Points(X), 12)
+    made = compute_affinities(PointSet(X), 12)
     mutual = torch.zeros(120, 120, dtype=torch.bool)
-    mutual.scatter_(1, nearest(X, 37)[1], True)
+    mutual.scatter_(1, find_neighbors(X, 37)[1], True)
     assert torch.equal(dense(made) > 0, mutual | mutual.T)
     assert float(made.values.sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("n", "most"), [(5, 1), (10, 2), (11, 3), (120, 39)])
 def test_the_most_that_is_named_is_possible_and_more_is_not(n: int, most: int) -> None:
-    assert affinities(Points(X[:n]), most).values.isfinite().all()
+    assert compute_affinities(PointSet(X[:n]), most).values.isfinite().all()
     for wrong in (most + 0.5, 0.5, math.nan):
-        with pytest.raises(ValueError, match=f"below a third of the {n} pictures, not {wrong:g}; {most} is the most"):
-            affinities(Points(X[:n]), wrong)
+        with pytest.raises(
+            ValueError,
+            match=f"below a third of the {n} pictures, not {wrong:g}; {most} is the most",
+        ):
+            compute_affinities(PointSet(X[:n]), wrong)
 
 
 def test_many_pictures_are_named_in_digits() -> None:
     with pytest.raises(ValueError, match="70,000 pictures, not 30,000; 23,332 is the most"):
-        affinities(Points(torch.zeros(1, 1).expand(70_000, 1)), 30_000)
+        compute_affinities(PointSet(torch.zeros(1, 1).expand(70_000, 1)), 30_000)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"early_steps": -1}, {"steps": -1}, {"early_exaggeration": 0.5}, {"lr": 0.0}, {"lr": -1.0}]
+    "wrong",
+    [{"early_steps": -1}, {"steps": -1}, {"early_exaggeration": 0.5}, {"lr": 0.0}, {"lr": -1.0}],
 )
 def test_settings_that_cannot_be_are_errors(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must not be below"):
@@ -271,7 +339,7 @@ def test_a_map_that_is_not_finite_is_an_error() -> None:
 def test_all_projections_are_called_alike() -> None:
     for project in PROJECTIONS.values():
         settings = SETTINGS | {"perplexity": 12, "steps": 1} if project is tsne else {}
-        y, scores = project(Points(X), components(X, 2)[0], NOISE, None, **settings)
+        y, scores = project(PointSet(X), principal_components(X, 2)[0], NOISE, None, **settings)
         assert y.shape == (120, 2) and all(isinstance(score, float) for score in scores.values())
 
 
@@ -285,7 +353,7 @@ def test_the_order_of_the_points_does_not_change_what_a_map_is_worth(real_data: 
     for seed in range(5):
         order = torch.randperm(10_000, generator=torch.Generator().manual_seed(seed))
         y, scores = mapped(x[order], perplexity=30, early_steps=250, steps=500)
-        near = nearest(y, 10)[1]
+        near = find_neighbors(y, 10)[1]
         accuracies.append(knn_accuracy(near, pictures.labels[order]))
         trusts.append(trustworthiness(x[order], near))
         divergences.append(scores["kl"])

@@ -3,21 +3,21 @@ import torch
 from torch import Tensor
 
 from cnnlab.style.losses import (
-    Aim,
+    LossSpec,
     Objective,
-    Sitters,
-    as_shares,
-    blend,
-    chapter,
-    gram,
-    mixed,
-    plainly,
-    relative,
-    spread,
+    TransferTargets,
+    blend_grams,
+    chapter_loss,
+    gram_matrix,
+    mean_pair_distance,
+    measure_feature_spread,
+    raw_scales,
+    relative_loss,
+    relative_scales,
+    strength_weights,
     total_variation,
-    unrelated,
 )
-from cnnlab.style.vgg import IMAGENET, Encoder, random_tensors, shapes
+from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
 
 LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
 
@@ -30,40 +30,50 @@ def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
     }
 
 
-def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> Sitters:
-    grams = [{name: gram(one[name]) for name in LAYERS} for one in (photograph, painting)]
-    far = unrelated(spread(photograph[CONTENT]), spread(painting[CONTENT]))
-    return Sitters(photograph[CONTENT], far, grams[1], grams[0])
+def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> TransferTargets:
+    grams = [{name: gram_matrix(one[name]) for name in LAYERS} for one in (photograph, painting)]
+    far = mean_pair_distance(
+        measure_feature_spread(photograph[CONTENT]), measure_feature_spread(painting[CONTENT])
+    )
+    return TransferTargets(photograph[CONTENT], far, grams[1], grams[0])
 
 
-def objective(aim: Aim, photograph: dict[str, Tensor], painting: dict[str, Tensor], variation: float = 0) -> Objective:
+def objective(
+    aim: LossSpec, photograph: dict[str, Tensor], painting: dict[str, Tensor], variation: float = 0
+) -> Objective:
     made = sitters(photograph, painting)
-    return Objective(made, aim.scales(made), aim, variation)
+    return Objective(made, aim.compute_scales(made), aim, variation)
 
 
 def terms(made: Objective, now: dict[str, Tensor], x: Tensor | None = None) -> Tensor:
     """Of a picture, by its maps."""
-    distance = (now[made.aim.content_layer] - made.sitters.P).square().sum()
-    grams = [gram(now[name]) for name in made.aim.layers]
-    return made.terms([distance, *grams], now["relu1_1"] if x is None else x)
+    distance = (now[made.spec.content_layer] - made.targets.P).square().sum()
+    grams = [gram_matrix(now[name]) for name in made.spec.layers]
+    return made.compute_terms([distance, *grams], now["relu1_1"] if x is None else x)
 
 
 def test_gram_matrices_are_einsums() -> None:
     F = maps(0)["relu1_1"]
-    torch.testing.assert_close(gram(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3]))
+    torch.testing.assert_close(
+        gram_matrix(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3])
+    )
     half = F.to(torch.bfloat16)
-    assert gram(half).dtype == torch.float32
-    torch.testing.assert_close(gram(half), gram(half.float()))
+    assert gram_matrix(half).dtype == torch.float32
+    torch.testing.assert_close(gram_matrix(half), gram_matrix(half.float()))
 
 
 def test_the_chapters_loss_by_hand() -> None:
     """Two filters, a map of 1x2: F = [[1, 2], [0, 1]] painted, [[1, 0], [2, 1]] photographed, [[3, 1], [1, 1]] now."""
     P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in
                ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
-    aim = chapter(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
-    grams = {"relu1_1": gram(A)}, {"relu1_1": gram(P)}
-    made = Sitters(P, unrelated(spread(P), spread(A)), *grams)
-    loss, content, style, _ = terms(Objective(made, aim.scales(made), aim), {"relu1_1": X}).tolist()
+    aim = chapter_loss(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
+    grams = {"relu1_1": gram_matrix(A)}, {"relu1_1": gram_matrix(P)}
+    made = TransferTargets(
+        P, mean_pair_distance(measure_feature_spread(P), measure_feature_spread(A)), *grams
+    )
+    loss, content, style, _ = terms(
+        Objective(made, aim.compute_scales(made), aim), {"relu1_1": X}
+    ).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
     # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
     assert (content, style) == (6, 34 / 64) and loss == 10 * 6 + 34 / 64
@@ -71,7 +81,7 @@ def test_the_chapters_loss_by_hand() -> None:
 
 def test_the_chapters_loss_is_its_formula_over_layers() -> None:
     photograph, painting, now = maps(1), maps(2), maps(3)
-    aim = chapter(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
+    aim = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
     loss, content, *styles, _ = terms(objective(aim, photograph, painting), now)
     expected = torch.zeros((), dtype=torch.float64)
     for style, name in zip(styles, LAYERS, strict=True):
@@ -86,29 +96,38 @@ def test_the_chapters_loss_is_its_formula_over_layers() -> None:
 
 def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
     photograph, painting = maps(1), maps(2)
-    aim = relative(strength=0.7, layers=LAYERS, content_layer=CONTENT)
+    aim = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
     made = objective(aim, photograph, painting)
     loss, content, *styles, _ = terms(made, photograph).tolist()
-    assert content == 0 and styles == pytest.approx([0.5, 0.5]) and loss == pytest.approx(mixed(0.7)[1])
+    assert (
+        content == 0
+        and styles == pytest.approx([0.5, 0.5])
+        and loss == pytest.approx(strength_weights(0.7)[1])
+    )
     _, content, *styles, _ = terms(made, painting).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
 def test_content_is_1_on_average_over_all_unrelated_places() -> None:
     photograph, painting = maps(1, 60, 50), maps(2)
-    scale, _ = as_shares(sitters(photograph, painting))
+    scale, _ = relative_scales(sitters(photograph, painting))
     P, S = (one[CONTENT].flatten(2)[0] for one in (photograph, painting))
-    every = (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()  # all places of one beside all of the other
+    every = (
+        (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()
+    )  # all places of one beside all of the other
     assert float(scale * every * P.shape[1]) == pytest.approx(1, rel=1e-6)
 
 
 def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
     """And the chapter's content, a sum over places, four times as much; as a share it is the same."""
     photograph, painting, now = maps(1), maps(2), maps(3)
-    for aim, times in ((chapter(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
-                       (relative(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
+    for aim, times in ((chapter_loss(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
+                       (relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
         _, content, *styles, _ = terms(objective(aim, photograph, painting), now)
-        double = [{name: one.repeat(1, 1, 2, 2) for name, one in each.items()} for each in (photograph, painting, now)]
+        double = [
+            {name: one.repeat(1, 1, 2, 2) for name, one in each.items()}
+            for each in (photograph, painting, now)
+        ]
         _, larger, *same, _ = terms(objective(aim, *double[:2]), double[2])
         torch.testing.assert_close(torch.stack(same), torch.stack(styles))
         torch.testing.assert_close(larger, times * content)
@@ -118,34 +137,44 @@ def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
 
 @pytest.mark.parametrize("kind", ["chapter", "relative"])
 def test_gradients_are_finite_differences(kind: str) -> None:
-    tensors = random_tensors(shapes((1, 1), (4, 5)), torch.Generator().manual_seed(0))
-    encoder = Encoder(tensors, IMAGENET).double()
+    tensors = init_random_vgg(conv_channels((1, 1), (4, 5)), torch.Generator().manual_seed(0))
+    encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION).double()
     g = torch.Generator().manual_seed(1)
-    photograph, painting, x = (torch.rand(1, 3, 8, 10, generator=g, dtype=torch.float64) for _ in range(3))
+    photograph, painting, x = (
+        torch.rand(1, 3, 8, 10, generator=g, dtype=torch.float64) for _ in range(3)
+    )
     keys = {"layers": LAYERS, "content_layer": CONTENT}
-    aim = chapter(ratio=0.01, **keys) if kind == "chapter" else relative(strength=0.6, **keys)  # type: ignore[arg-type]
+    aim = (
+        chapter_loss(ratio=0.01, **keys)
+        if kind == "chapter"
+        else relative_loss(strength=0.6, **keys)
+    )  # type: ignore[arg-type]
     made = objective(aim, encoder(photograph, LAYERS), encoder(painting, LAYERS), variation=0.1)
     x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: terms(made, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7)
+    assert torch.autograd.gradcheck(
+        lambda x: terms(made, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
+    )
 
 
 def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
     photograph, one, two, now = maps(1), maps(2), maps(3), maps(4)
-    grams = [{name: gram(each[name]) for name in LAYERS} for each in (one, two)]
-    target = blend(grams, [2.0, 1.0])
+    grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (one, two)]
+    target = blend_grams(grams, [2.0, 1.0])
     G = {name: maps(4)[name].requires_grad_() for name in LAYERS}
-    together = sum((gram(G[name]) - target[name]).square().sum() for name in LAYERS)
-    apart = sum(w * (gram(G[name]) - each[name]).square().sum()
+    together = sum((gram_matrix(G[name]) - target[name]).square().sum() for name in LAYERS)
+    apart = sum(w * (gram_matrix(G[name]) - each[name]).square().sum()
                 for w, each in zip((2 / 3, 1 / 3), grams, strict=True) for name in LAYERS)  # fmt: skip
     for name in LAYERS:
-        ours, theirs = (torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart))  # type: ignore[arg-type]
+        ours, theirs = (
+            torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart)
+        )  # type: ignore[arg-type]
         torch.testing.assert_close(ours, theirs)
     assert now.keys() == photograph.keys()
 
 
 def test_pictures_that_are_alike_divide_by_nothing() -> None:
     same = maps(1)
-    aim = relative(strength=0.5, layers=LAYERS, content_layer=CONTENT)
+    aim = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
     assert terms(objective(aim, same, same), same).tolist() == [0.0] * 5
     flat = {name: torch.zeros_like(one) for name, one in same.items()}
     assert bool(terms(objective(aim, flat, flat), same).isfinite().all())
@@ -157,13 +186,17 @@ def test_the_floor_is_no_larger_for_larger_pictures() -> None:
         P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
         same = {"relu1_1": P, "relu2_1": P}
         other = {name: one * 1.05 for name, one in same.items()}
-        scale, _ = as_shares(sitters(same, other))
+        scale, _ = relative_scales(sitters(same, other))
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
 
 
 def test_strength_runs_from_the_photograph_to_the_painting() -> None:
-    assert mixed(0) == (1, 0) and mixed(1) == (0, 1) and mixed(0.5) == (0.5, 0.5)
-    content, style = mixed(0.8)
+    assert (
+        strength_weights(0) == (1, 0)
+        and strength_weights(1) == (0, 1)
+        and strength_weights(0.5) == (0.5, 0.5)
+    )
+    content, style = strength_weights(0.8)
     assert style / content == pytest.approx(64) and content + style == pytest.approx(1)
 
 
@@ -181,8 +214,11 @@ def test_settings_that_cannot_be_are_named() -> None:
     ]
     for keys, message in wrong:
         with pytest.raises(ValueError, match=message):
-            relative(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
+            relative_loss(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):
-        chapter(ratio=-1, layers=LAYERS, content_layer=CONTENT)
-    assert plainly(sitters(maps(1), maps(2)))[0] == 1
-    assert chapter(ratio=1, layers=["relu5_1"], content_layer="relu4_2").deepest == "relu5_1"
+        chapter_loss(ratio=-1, layers=LAYERS, content_layer=CONTENT)
+    assert raw_scales(sitters(maps(1), maps(2)))[0] == 1
+    assert (
+        chapter_loss(ratio=1, layers=["relu5_1"], content_layer="relu4_2").deepest_layer
+        == "relu5_1"
+    )

@@ -32,7 +32,9 @@ def by_scipy(h: np.ndarray, low: np.ndarray) -> OptimizeResult:
         return (x - low) @ h @ (x - low) / 2, h @ (x - low)
 
     options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 9999, "maxfun": 99999}
-    return minimize(loss, np.full(N, 0.5), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * N, options=options)
+    return minimize(
+        loss, np.full(N, 0.5), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * N, options=options
+    )
 
 
 def half() -> Tensor:
@@ -42,32 +44,32 @@ def half() -> Tensor:
 def test_the_bounded_minimum_is_scipys() -> None:
     for seed in range(5):
         loss, H, c = quadratic(seed)
-        descent = LBFGS(loss, half(), memory=20)
+        descent = LBFGS(loss, half(), history_size=20)
         values = [descent.value]
         while descent.step() and len(values) < 2000:
             values.append(descent.value)
-            assert float(descent.picture.min()) >= 0 and float(descent.picture.max()) <= 1
+            assert float(descent.image.min()) >= 0 and float(descent.image.max()) <= 1
         assert all(after <= before for before, after in itertools.pairwise(values))
         theirs = by_scipy(H.numpy(), c.numpy())
         assert descent.value == pytest.approx(theirs.fun, rel=1e-6)
-        np.testing.assert_allclose(descent.picture.reshape(-1).numpy(), theirs.x, atol=1e-3)
-        assert bool((descent.picture == 0).any() | (descent.picture == 1).any())  # a border was met
+        np.testing.assert_allclose(descent.image.reshape(-1).numpy(), theirs.x, atol=1e-3)
+        assert bool((descent.image == 0).any() | (descent.image == 1).any())  # a border was met
 
 
 def test_a_direction_is_that_of_the_whole_matrix() -> None:
     """The two-loop recursion against H built up step by step (Nocedal & Wright, 7.16 and 7.19)."""
     loss, _, _ = quadratic(0)
-    descent = LBFGS(loss, half(), memory=5)
+    descent = LBFGS(loss, half(), history_size=5)
     for _ in range(4):
         assert descent.step()
-    s, y = ([one[i].permute(0, 2, 3, 1).reshape(-1) for one in descent.past] for i in (0, 1))
-    rho = [one[2] for one in descent.past]
+    s, y = ([one[i].permute(0, 2, 3, 1).reshape(-1) for one in descent.history] for i in (0, 1))
+    rho = [one[2] for one in descent.history]
     H = torch.eye(N, dtype=torch.float64) / (rho[-1] * (y[-1] @ y[-1]))
     for si, yi, ri in zip(s, y, rho, strict=True):
         V = torch.eye(N, dtype=torch.float64) - ri * torch.outer(yi, si)
         H = V.T @ H @ V + ri * torch.outer(si, si)
     g = descent.gradient
-    ours = descent.direction(g).permute(0, 2, 3, 1).reshape(-1)
+    ours = descent.compute_direction(g).permute(0, 2, 3, 1).reshape(-1)
     torch.testing.assert_close(ours, -H @ g.permute(0, 2, 3, 1).reshape(-1))
 
 
@@ -76,25 +78,27 @@ def test_a_loss_that_is_not_finite_is_never_taken() -> None:
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         value = (x - 0.9).square().sum()
-        return torch.stack([value if float(x.max()) < 0.52 else value * float("nan")]), 2 * (x - 0.9)
+        return torch.stack([value if float(x.max()) < 0.52 else value * float("nan")]), 2 * (
+            x - 0.9
+        )
 
-    descent = LBFGS(loss, half(), memory=5)
+    descent = LBFGS(loss, half(), history_size=5)
     while descent.step():
-        assert bool(descent.terms.isfinite().all()) and float(descent.picture.max()) < 0.52
-    assert descent.unsound > 0 and float(descent.picture.max()) > 0.51
+        assert bool(descent.terms.isfinite().all()) and float(descent.image.max()) < 0.52
+    assert descent.num_nonfinite > 0 and float(descent.image.max()) > 0.51
 
 
 def test_at_a_minimum_there_is_no_step() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 2).square().sum()]), 2 * (x - 2)
 
-    descent = LBFGS(loss, torch.ones(SHAPE), memory=5)
-    assert not descent.step() and bool((descent.picture == 1).all())
+    descent = LBFGS(loss, torch.ones(SHAPE), history_size=5)
+    assert not descent.step() and bool((descent.image == 1).all())
 
 
 def test_adam_takes_torchs_steps() -> None:
     loss, _, _ = quadratic(1)
-    ours = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], average=0.0)
+    ours = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
     theirs = half().requires_grad_()
     optimizer = torch.optim.Adam([theirs], lr=0.001, betas=(0.9, 0.99), eps=1e-12)
     for _ in range(30):
@@ -102,7 +106,9 @@ def test_adam_takes_torchs_steps() -> None:
         theirs.grad = loss(theirs.detach())[1]
         optimizer.step()
     torch.testing.assert_close(ours.x, theirs.detach())
-    torch.testing.assert_close(ours.picture, ours.x)  # an average that keeps nothing is the last iterate
+    torch.testing.assert_close(
+        ours.image, ours.x
+    )  # an average that keeps nothing is the last iterate
 
 
 def test_adam_shows_the_mean_of_its_iterates_and_stays_within_the_bounds() -> None:
@@ -114,8 +120,8 @@ def test_adam_shows_the_mean_of_its_iterates_and_stays_within_the_bounds() -> No
         assert float(descent.x.min()) >= 0 and float(descent.x.max()) <= 1
     weights = torch.tensor([0.9**i for i in range(300)][::-1], dtype=torch.float64)
     mean = (torch.stack(seen) * (weights / weights.sum()).view(-1, 1, 1, 1, 1)).sum(0)
-    torch.testing.assert_close(descent.picture, mean)
-    assert float(loss(descent.picture)[0]) < float(loss(half())[0]) / 10
+    torch.testing.assert_close(descent.image, mean)
+    assert float(loss(descent.image)[0]) < float(loss(half())[0]) / 10
 
 
 def test_adam_goes_back_where_the_loss_is_not_finite() -> None:
@@ -130,8 +136,8 @@ def test_adam_goes_back_where_the_loss_is_not_finite() -> None:
 
     descent = Adam(loss, half(), **ADAM)
     for _ in range(60):
-        assert descent.step() and bool(descent.picture.isfinite().all())
-    assert descent.unsound >= 1 and descent.lr < 0.05 and float(descent.picture.mean()) > 0.8
+        assert descent.step() and bool(descent.image.isfinite().all())
+    assert descent.num_nonfinite >= 1 and descent.lr < 0.05 and float(descent.image.mean()) > 0.8
     always = Adam(lambda x: (torch.stack([x.sum() * float("nan")]), x), half(), **ADAM)
     taken = 0
     while always.step():
@@ -146,10 +152,10 @@ def test_adams_moments_grow_with_the_picture() -> None:
     small = Adam(loss, half(), **ADAM)
     for _ in range(20):
         small.step()
-    big = small.larger(loss, torch.nn.functional.interpolate(small.picture, (6, 8)))
-    torch.testing.assert_close(big.mean.mean() * 4, small.mean.mean())
-    torch.testing.assert_close(big.square.mean() * 16, small.square.mean())
-    assert big.mean.shape == (1, 3, 6, 8) and big.steps == small.steps and big.step()
+    big = small.rescale(loss, torch.nn.functional.interpolate(small.image, (6, 8)))
+    torch.testing.assert_close(big.first_moment.mean() * 4, small.first_moment.mean())
+    torch.testing.assert_close(big.second_moment.mean() * 16, small.second_moment.mean())
+    assert big.first_moment.shape == (1, 3, 6, 8) and big.steps == small.steps and big.step()
 
 
 @pytest.mark.parametrize("keys", [{"lr": 0.0}, {"lr": 2.0}, {"betas": [0.9]}, {"average": 1.0}])
@@ -158,7 +164,7 @@ def test_settings_that_cannot_be_are_refused(keys: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be between 0 and 1"):
         Adam(loss, half(), **(ADAM | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="memory must be at least 1"):
-        LBFGS(loss, half(), memory=0)
+        LBFGS(loss, half(), history_size=0)
 
 
 def test_dot_is_of_all_numbers_however_they_lie() -> None:

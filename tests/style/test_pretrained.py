@@ -14,12 +14,18 @@ from safetensors import safe_open
 from torchvision import models
 from torchvision.models import vgg
 
-from cnnlab.core.errors import CnnlabError, NotHere
-from cnnlab.style.pretrained import BUNDLED, PUBLISHED, Features, chosen, kept_mb
-from cnnlab.style.vgg import BLOCKS, IMAGENET, random_tensors, shapes
-from cnnlab.style.vgg_weights import keep, read, until
+from cnnlab.core.errors import CnnlabError, DataUnavailable
+from cnnlab.style.pretrained import (
+    BUNDLED_WEIGHTS,
+    TORCHVISION_FILES,
+    EncoderSettings,
+    load_encoder,
+    truncated_megabytes,
+)
+from cnnlab.style.vgg import CONVS_PER_BLOCK, TORCHVISION_CONVENTION, conv_channels, init_random_vgg
+from cnnlab.style.vgg_weights import read_vgg_weights, save_vgg_weights, truncate_vgg_weights
 
-VGG16 = Features(name="vgg16", weights=None, pool=None)
+VGG16 = EncoderSettings(name="vgg16", weights=None, pool=None)
 
 
 @pytest.fixture
@@ -33,57 +39,79 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "served"
     folder.mkdir()
     state = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])}).state_dict()
-    torch.save(state, folder / "weights.pth", _use_new_zipfile_serialization=False)  # as torchvision's own is
+    torch.save(
+        state, folder / "weights.pth", _use_new_zipfile_serialization=False
+    )  # as torchvision's own is
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
     (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/vgg16-{digest[:8]}.pth"
-    monkeypatch.setattr(models, "get_model_weights", lambda name: SimpleNamespace(DEFAULT=SimpleNamespace(url=url)))
-    monkeypatch.setitem(PUBLISHED, "vgg16", (f"vgg16-{digest[:8]}.pth", 553))
+    monkeypatch.setattr(
+        models, "get_model_weights", lambda name: SimpleNamespace(DEFAULT=SimpleNamespace(url=url))
+    )
+    monkeypatch.setitem(TORCHVISION_FILES, "vgg16", (f"vgg16-{digest[:8]}.pth", 553))
     yield folder
     server.shutdown()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", TORCHVISION_FILES)
 def test_the_files_are_those_that_torchvision_fetches(name: str) -> None:
     weights = models.get_model_weights(name).DEFAULT
-    file, megabytes = PUBLISHED[name]
-    assert weights.url.endswith(f"/{file}") and megabytes == round(weights.meta["_file_size"] * 1.048576)  # it says MiB
+    file, megabytes = TORCHVISION_FILES[name]
+    assert weights.url.endswith(f"/{file}") and megabytes == round(
+        weights.meta["_file_size"] * 1.048576
+    )  # it says MiB
 
 
 def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
     served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(NotHere, match=r"--download fetches them \(553 MB; 40 MB are kept\)"):
-        chosen(VGG16, deepest="relu5_1", seed=0, named=False)
-    first = chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    with pytest.raises(
+        DataUnavailable, match=r"--download fetches them \(553 MB; 40 MB are kept\)"
+    ):
+        load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
+    first = load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
     assert "features=vgg16: weights of 553 MB, once; 40 MB are kept" in capsys.readouterr().err
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name == "vgg16_features.safetensors"
-    assert kept.stat().st_size == pytest.approx(kept_mb("vgg16") * 1e6, rel=0.001)
+    assert kept.stat().st_size == pytest.approx(truncated_megabytes("vgg16") * 1e6, rel=0.001)
     (file,) = served.iterdir()
-    again = chosen(VGG16, deepest="relu5_1", seed=0, named=False)  # and now they are here
+    again = load_encoder(
+        VGG16, deepest_layer="relu5_1", seed=0, allow_download=False
+    )  # and now they are here
     assert again.sha256 == first.sha256 and capsys.readouterr() == ("", "")
     state = torch.load(file, weights_only=True)
-    assert torch.equal(read(kept)[0]["conv5_1.weight"], state["features.24.weight"]) and read(kept)[1] == IMAGENET
-    assert first.encoder.relus[-1] == "relu5_1" and first.name == "vgg16"
+    assert (
+        torch.equal(read_vgg_weights(kept)[0]["conv5_1.weight"], state["features.24.weight"])
+        and read_vgg_weights(kept)[1] == TORCHVISION_CONVENTION
+    )
+    assert first.encoder.relu_names[-1] == "relu5_1" and first.name == "vgg16"
 
 
-def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(served: Path, tmp_path: Path) -> None:
+def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(
+    served: Path, tmp_path: Path
+) -> None:
     (file,) = served.iterdir()
     place = tmp_path / "home" / "hub" / "checkpoints" / file.name
     place.parent.mkdir(parents=True)
     (tmp_path / "kept").mkdir()
     place.write_bytes(blob := file.read_bytes())
-    assert chosen(VGG16, deepest="relu4_2", seed=0, named=False).encoder.relus[-1] == "relu4_2"
-    (kept,) = (tmp_path / "kept").iterdir()  # and its convolutions are kept, so that it is not looked at again
-    assert read(kept, "vgg16")
+    assert (
+        load_encoder(
+            VGG16, deepest_layer="relu4_2", seed=0, allow_download=False
+        ).encoder.relu_names[-1]
+        == "relu4_2"
+    )
+    (kept,) = (
+        tmp_path / "kept"
+    ).iterdir()  # and its convolutions are kept, so that it is not looked at again
+    assert read_vgg_weights(kept, "vgg16")
     kept.unlink()
     place.write_bytes(blob[:-1])
     with pytest.raises(CnnlabError, match=r"is damaged .its checksum differs."):
-        chosen(VGG16, deepest="relu5_1", seed=0, named=False)
+        load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
 
 
 def test_what_is_damaged_or_cannot_be_fetched_is_told(
@@ -91,17 +119,23 @@ def test_what_is_damaged_or_cannot_be_fetched_is_told(
 ) -> None:
     (file,) = served.iterdir()
     file.write_bytes(file.read_bytes()[:-5] + b"12345")
-    with pytest.raises(NotHere, match=r"vgg16's weights cannot be fetched .*checksum.*; put vgg16-.*\.pth into .*kept"):
-        chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    with pytest.raises(
+        DataUnavailable,
+        match=r"vgg16's weights cannot be fetched .*checksum.*; put vgg16-.*\.pth into .*kept",
+    ):
+        load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
-    with pytest.raises(NotHere, match="CNNLAB_OFFLINE is set"):
-        chosen(VGG16, deepest="relu5_1", seed=0, named=True)
+    with pytest.raises(DataUnavailable, match="CNNLAB_OFFLINE is set"):
+        load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
     assert not (tmp_path / "kept" / "vgg16_features.safetensors").exists()
 
 
 def test_random_features_follow_the_seed() -> None:
-    spec = Features(name="random", weights=None, pool="average")
-    one, same, other = (chosen(spec, deepest="relu5_1", seed=seed, named=False) for seed in (0, 0, 1))
+    spec = EncoderSettings(name="random", weights=None, pool="average")
+    one, same, other = (
+        load_encoder(spec, deepest_layer="relu5_1", seed=seed, allow_download=False)
+        for seed in (0, 0, 1)
+    )
     assert one.sha256 == same.sha256 != other.sha256 and "random weights, seed 1" in other.name
     assert one.encoder.convention.pool == "average"
 
@@ -109,9 +143,19 @@ def test_random_features_follow_the_seed() -> None:
 def test_a_deeper_file_is_the_same_network(served: Path, tmp_path: Path) -> None:
     (file,) = served.iterdir()
     kept = tmp_path / "some.safetensors"
-    keep(kept, until(read(file)[0], "conv5_1"), IMAGENET)
-    found = [chosen(replace(VGG16, weights=str(path)), deepest="relu4_2", seed=0, named=False) for path in (file, kept)]
-    assert found[0].sha256 == found[1].sha256 and found[0].encoder.relus == found[1].encoder.relus
+    save_vgg_weights(
+        kept, truncate_vgg_weights(read_vgg_weights(file)[0], "conv5_1"), TORCHVISION_CONVENTION
+    )
+    found = [
+        load_encoder(
+            replace(VGG16, weights=str(path)), deepest_layer="relu4_2", seed=0, allow_download=False
+        )
+        for path in (file, kept)
+    ]
+    assert (
+        found[0].sha256 == found[1].sha256
+        and found[0].encoder.relu_names == found[1].encoder.relu_names
+    )
 
 
 def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
@@ -119,28 +163,35 @@ def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
 ) -> None:
     monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    auto = Features(name="auto", weights=None, pool=None)
-    own = chosen(auto, deepest="relu5_1", seed=0, named=False)
-    assert (own.name, own.kind) == ("bundled", "bundled") and "VGG-19's weights are not here" in str(own.why)
-    wide = random_tensors(shapes((*BLOCKS["vgg19"][:4], 1)), torch.Generator().manual_seed(0))
-    keep(tmp_path / "vgg19_features.safetensors", wide, IMAGENET)
-    better = chosen(auto, deepest="relu5_1", seed=0, named=False)
-    assert (better.name, better.kind) == (
+    auto = EncoderSettings(name="auto", weights=None, pool=None)
+    own = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
+    assert (own.name, own.features_name) == (
+        "bundled",
+        "bundled",
+    ) and "VGG-19's weights are not here" in str(own.reason)
+    wide = init_random_vgg(
+        conv_channels((*CONVS_PER_BLOCK["vgg19"][:4], 1)), torch.Generator().manual_seed(0)
+    )
+    save_vgg_weights(tmp_path / "vgg19_features.safetensors", wide, TORCHVISION_CONVENTION)
+    better = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
+    assert (better.name, better.features_name) == (
         "vgg19",
         "vgg19",
-    ) and better.why == f"features=vgg19: its weights are in {tmp_path}"
-    asked = chosen(replace(auto, name="bundled"), deepest="relu5_1", seed=0, named=False)
-    assert asked.sha256 == own.sha256 and asked.why is None
+    ) and better.reason == f"features=vgg19: its weights are in {tmp_path}"
+    asked = load_encoder(
+        replace(auto, name="bundled"), deepest_layer="relu5_1", seed=0, allow_download=False
+    )
+    assert asked.sha256 == own.sha256 and asked.reason is None
 
 
 def test_the_bundled_network_is_small_and_says_what_made_it() -> None:
-    assert BUNDLED.stat().st_size <= 2_000_000
-    with safe_open(BUNDLED, "pt") as opened:
+    assert BUNDLED_WEIGHTS.stat().st_size <= 2_000_000
+    with safe_open(BUNDLED_WEIGHTS, "pt") as opened:
         made = json.loads(opened.metadata()["made"])
         assert {opened.get_tensor(name).dtype for name in opened.keys()} == {torch.float16}  # noqa: SIM118
     assert made["command"][:3] == ["cnnlab", "train", "experiment=features_quarter"]
     assert made["commit"] and made["test"]["accuracy"] > 0.2 and made["seconds"] < 5400
-    tensors, _ = read(BUNDLED)
+    tensors, _ = read_vgg_weights(BUNDLED_WEIGHTS)
     assert {name: one.shape[0] for name, one in tensors.items() if name.endswith("1.bias")} == {
         "conv1_1.bias": 16, "conv2_1.bias": 32, "conv3_1.bias": 64, "conv4_1.bias": 128, "conv5_1.bias": 128,
     }  # fmt: skip

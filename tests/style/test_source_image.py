@@ -9,16 +9,25 @@ import torch
 from PIL import Image, ImageFile
 
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.image_formats import ENDINGS
-from cnnlab.core.photo import srgb_profile
-from cnnlab.style.source_image import notes, original, to_image, to_tensor
+from cnnlab.core.image_formats import FORMAT_BY_SUFFIX
+from cnnlab.core.photo import make_srgb_profile
+from cnnlab.style.source_image import (
+    collect_image_notes,
+    image_to_tensor,
+    read_source_image,
+    tensor_to_image,
+)
 from cnnlab.tasks.stylize import provenance
-from cnnlab.tasks.stylize.output import place_for, save
-from cnnlab.tasks.stylize.provenance import about
+from cnnlab.tasks.stylize.output import resolve_output_path, save_output_image
+from cnnlab.tasks.stylize.provenance import read_transfer_record
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (20, 30, 4), dtype=np.uint8)
-SAID: dict[str, Any] = {"settings": {"name": "é"}, "steps": [4, 3], "sha256": {"content": "f" * 64, "text": "x" * 3000}}
+SAID: dict[str, Any] = {
+    "settings": {"name": "é"},
+    "steps": [4, 3],
+    "sha256": {"content": "f" * 64, "text": "x" * 3000},
+}
 
 
 @pytest.fixture
@@ -31,57 +40,73 @@ def half(tmp_path: Path) -> Path:
 
 
 def test_hidden_colours_do_not_shine_through(half: Path) -> None:
-    one = original(str(half), 10**6)
+    one = read_source_image(str(half), 10**6)
     for size in ((20, 20), (7, 50), (90, 90)):
-        rgb, alpha = np.asarray(one.at(size)).astype(int), np.asarray(one.alpha_at(size))
+        rgb, alpha = np.asarray(one.resize(size)).astype(int), np.asarray(one.resize_alpha(size))
         assert np.abs(rgb[alpha > 0] - (255, 0, 0)).max() == 0 and (rgb[alpha == 0] == 255).all()
-        assert rgb.shape == (*size, 3) and 0 < (alpha == 0).mean() < 0.5 and len(np.unique(alpha)) > 2
-    assert one.at(one.size) is one.photo.rgb and one.alpha_at(one.size) is one.photo.alpha
+        assert (
+            rgb.shape == (*size, 3) and 0 < (alpha == 0).mean() < 0.5 and len(np.unique(alpha)) > 2
+        )
+    assert one.resize(one.size) is one.photo.rgb and one.resize_alpha(one.size) is one.photo.alpha
 
 
 def test_where_nothing_is_hidden_transparency_changes_no_colour(tmp_path: Path) -> None:
     """Premultiplied and back: half as seen everywhere is the same as seen whole, but for rounding."""
     pixels = np.kron(COLOURS[:, :, :3], np.ones((3, 3, 1), np.uint8))
     Image.fromarray(pixels).save(tmp_path / "whole.png")
-    Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 128, np.uint8)])).save(tmp_path / "half.png")
-    whole, half = (original(str(tmp_path / f"{name}.png"), 10**6).at((20, 30)) for name in ("whole", "half"))
+    Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 128, np.uint8)])).save(
+        tmp_path / "half.png"
+    )
+    whole, half = (
+        read_source_image(str(tmp_path / f"{name}.png"), 10**6).resize((20, 30))
+        for name in ("whole", "half")
+    )
     assert np.abs(np.asarray(whole).astype(int) - np.asarray(half)).max() <= 3
 
 
 def test_a_painting_is_laid_on_white_and_that_is_told(half: Path, tmp_path: Path) -> None:
-    one = original(str(half), 10**6).opaque()
-    assert one.alpha_at((9, 9)) is None and one.photo.rgb.getpixel((40, 9)) == (255, 255, 255)
-    assert one.photo.notes == ("half.png: its transparency is laid on white",) and notes(one, one) == [*one.photo.notes]
+    one = read_source_image(str(half), 10**6).flatten_alpha()
+    assert one.resize_alpha((9, 9)) is None and one.photo.rgb.getpixel((40, 9)) == (255, 255, 255)
+    assert one.photo.notes == (
+        "half.png: its transparency is laid on white",
+    ) and collect_image_notes(one, one) == [*one.photo.notes]
     Image.new("RGB", (8, 8)).save(tmp_path / "whole.png")
-    whole = original(str(tmp_path / "whole.png"), 10**6)
-    assert whole.opaque() is whole and notes(whole) == []
+    whole = read_source_image(str(tmp_path / "whole.png"), 10**6)
+    assert whole.flatten_alpha() is whole and collect_image_notes(whole) == []
 
 
 def test_pixels_become_numbers_and_pixels_again() -> None:
     image = Image.fromarray(np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3))
-    x = to_tensor(image)
+    x = image_to_tensor(image)
     assert torch.equal(x, torch.tensor(np.array(image)).permute(2, 0, 1)[None].float() / 255)
-    assert np.array_equal(to_image(x), image)
+    assert np.array_equal(tensor_to_image(x), image)
     outside = torch.tensor([-1.0, 0.5, 2.0]).view(1, 3, 1, 1)
-    assert to_image(outside).getpixel((0, 0)) == (0, 128, 255) and outside.flatten().tolist() == [-1, 0.5, 2]
+    assert tensor_to_image(outside).getpixel((0, 0)) == (
+        0,
+        128,
+        255,
+    ) and outside.flatten().tolist() == [-1, 0.5, 2]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", FORMAT_BY_SUFFIX)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_what_is_written_is_read_again(tmp_path: Path, ending: str, mode: str) -> None:
-    form = ENDINGS[ending]
+    form = FORMAT_BY_SUFFIX[ending]
     COLOURS[:5, :, 3] = 0
     image = Image.fromarray(COLOURS[:, :, : len(mode)])
-    path = save(tmp_path / f"x{ending.upper()}", image, SAID, overwrite=False)
+    path = save_output_image(tmp_path / f"x{ending.upper()}", image, SAID, overwrite=False)
     with Image.open(path) as opened:
-        assert opened.format == form.name and opened.info["icc_profile"] == srgb_profile()
-        assert opened.mode == (mode if form.alpha else "RGB")
+        assert opened.format == form.name and opened.info["icc_profile"] == make_srgb_profile()
+        assert opened.mode == (mode if form.has_alpha else "RGB")
         found = np.asarray(opened).astype(int)
-    assert about(str(path)) == SAID
-    one = original(str(path), 10**6)
-    if form.alpha:
+    assert read_transfer_record(str(path)) == SAID
+    one = read_source_image(str(path), 10**6)
+    if form.has_alpha:
         shown = COLOURS[..., 3] > 0 if mode == "RGBA" else np.full((20, 30), True)
-        assert np.array_equal(found[shown], np.asarray(image)[shown]) and notes(one) == []
+        assert (
+            np.array_equal(found[shown], np.asarray(image)[shown])
+            and collect_image_notes(one) == []
+        )
         assert mode == "RGB" or np.array_equal(np.asarray(one.photo.alpha), COLOURS[..., 3])
     else:
         weight = COLOURS[..., 3:].astype(float) / 255 if mode == "RGBA" else 1.0
@@ -89,46 +114,50 @@ def test_what_is_written_is_read_again(tmp_path: Path, ending: str, mode: str) -
         assert np.abs(found - wanted).mean() < 4 and one.photo.alpha is None
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", FORMAT_BY_SUFFIX)
 def test_two_runs_write_the_same_file(tmp_path: Path, ending: str) -> None:
     image = Image.fromarray(COLOURS)
-    first = save(tmp_path / f"a.b{ending}", image, SAID, overwrite=False)
-    srgb_profile.cache_clear()
-    second = save(tmp_path / f"a.b{ending}", image, SAID, overwrite=False)
+    first = save_output_image(tmp_path / f"a.b{ending}", image, SAID, overwrite=False)
+    make_srgb_profile.cache_clear()
+    second = save_output_image(tmp_path / f"a.b{ending}", image, SAID, overwrite=False)
     assert second.name == f"a.b_2{ending}" and second.read_bytes() == first.read_bytes()
-    save(second, image, SAID | {"steps": []}, overwrite=True)
-    assert about(str(second))["steps"] == [] and len(list(tmp_path.iterdir())) == 2
+    save_output_image(second, image, SAID | {"steps": []}, overwrite=True)
+    assert read_transfer_record(str(second))["steps"] == [] and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_jpeg_keeps_the_resolution_of_colours(tmp_path: Path) -> None:
     """Lines of red and blue, one pixel each: with halved colours they would be purple."""
     stripes = np.zeros((16, 16, 3), np.uint8)
     stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
-    path = save(tmp_path / "x.jpg", Image.fromarray(stripes), SAID, overwrite=False)
+    path = save_output_image(tmp_path / "x.jpg", Image.fromarray(stripes), SAID, overwrite=False)
     assert np.abs(np.asarray(Image.open(path)).astype(int) - stripes).max() < 20
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", FORMAT_BY_SUFFIX)
 def test_what_made_it_is_read_with_the_pixels_undecoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    path = save(tmp_path / f"x{ending}", Image.fromarray(COLOURS), SAID, overwrite=False)
+    path = save_output_image(
+        tmp_path / f"x{ending}", Image.fromarray(COLOURS), SAID, overwrite=False
+    )
 
     def load(self: Any) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    assert about(str(path)) == SAID
-    monkeypatch.setattr(provenance, "MOST_TEXT", 1000)
+    assert read_transfer_record(str(path)) == SAID
+    monkeypatch.setattr(provenance, "MAX_RECORD_CHARS", 1000)
     with pytest.raises(CnnlabError, match="does not say how it was made"):
-        about(str(path))
+        read_transfer_record(str(path))
 
 
-def test_a_png_without_a_record_is_not_decoded_to_look_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_without_a_record_is_not_decoded_to_look_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(CnnlabError, match="there is no record in it"):
-        about(str(tmp_path / "x.png"))
+        read_transfer_record(str(tmp_path / "x.png"))
 
 
 def test_a_picture_that_says_nothing_of_use_is_one_line(tmp_path: Path) -> None:
@@ -146,14 +175,18 @@ def test_a_picture_that_says_nothing_of_use_is_one_line(tmp_path: Path) -> None:
     image.save(tmp_path / "x.png")
     png = (tmp_path / "x.png").read_bytes()
     (tmp_path / "bomb.png").write_bytes(
-        png[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
+        png[:33]
+        + struct.pack(">I", len(chunk) - 4)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + png[33:]
     )
     for name in ("walk.jpg", "plain.webp", "x.gif", "broken.webp", "cut.webp", "bomb.png"):
         with pytest.raises(CnnlabError, match=rf"{name} does not say how it was made") as error:
-            about(str(tmp_path / name))
+            read_transfer_record(str(tmp_path / name))
         assert "\n" not in str(error.value) and len(str(error.value)) < 400
     with pytest.raises(CnnlabError, match=r"no picture .*absent\.jpg"):
-        about(str(tmp_path / "absent.jpg"))
+        read_transfer_record(str(tmp_path / "absent.jpg"))
 
 
 def test_the_place_is_beside_the_photograph_as_a_png_or_as_told(tmp_path: Path) -> None:
@@ -161,8 +194,10 @@ def test_the_place_is_beside_the_photograph_as_a_png_or_as_told(tmp_path: Path) 
     for path in (photo, painted):
         path.touch()
 
-    def place(out: Path | None = None, usual: Path | None = None, size: tuple[int, int] = (9, 9)) -> Path:
-        return place_for(out, photo, [painted], usual, size, overwrite=False)
+    def place(
+        out: Path | None = None, usual: Path | None = None, size: tuple[int, int] = (9, 9)
+    ) -> Path:
+        return resolve_output_path(out, photo, [painted], usual, size, overwrite=False)
 
     assert place() == tmp_path / "my.photo_one.png"
     assert place(usual=tmp_path / "before.JPEG") == tmp_path / "before.JPEG"

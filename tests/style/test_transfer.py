@@ -5,28 +5,37 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.style.budget import Budget
-from cnnlab.style.optimizers import DESCENTS
+from cnnlab.style.budget import TransferBudget
+from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
 from cnnlab.style.scales import Size
-from cnnlab.style.tiled_loss import Easel
-from cnnlab.style.transfer import State, enlarged, transfer
+from cnnlab.style.tiled_loss import TransferLoss
+from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
 from tests.style.test_tiled_loss import SIZES, easel, terms
 
 KEYS = {"lbfgs": {"memory": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "average": 0.9}}
 
 
-def painted(made: Easel, method: str = "lbfgs", steps: int = 8, sizes: list[Size] = SIZES) -> list[State]:
-    descend = partial(DESCENTS[method], **KEYS[method])  # type: ignore[arg-type]
-    return list(transfer(made, made.content, descend, Budget(sizes, [steps] * len(sizes), [1.0] * len(sizes))))
+def painted(
+    made: TransferLoss, method: str = "lbfgs", steps: int = 8, sizes: list[Size] = SIZES
+) -> list[TransferState]:
+    descend = partial(IMAGE_OPTIMIZERS[method], **KEYS[method])  # type: ignore[arg-type]
+    return list(
+        transfer_style(
+            made,
+            made.content,
+            descend,
+            TransferBudget(sizes, [steps] * len(sizes), [1.0] * len(sizes)),
+        )
+    )
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
 def test_the_loss_falls_at_each_scale_from_the_smallest_to_the_largest(method: str) -> None:
     states = painted(easel(), method)
-    assert [state.size for state in states if state.last] == SIZES
-    assert [state.total for state in states] == list(range(1, 25)) and [s.step for s in states[-8:]] == list(
-        range(1, 9)
-    )
+    assert [state.size for state in states if state.is_last] == SIZES
+    assert [state.total_steps for state in states] == list(range(1, 25)) and [
+        s.step for s in states[-8:]
+    ] == list(range(1, 9))
     for scale in (1, 2, 3):
         losses = [float(state.terms[0]) for state in states if state.scale == scale]
         assert losses[-1] < losses[0]
@@ -35,32 +44,34 @@ def test_the_loss_falls_at_each_scale_from_the_smallest_to_the_largest(method: s
 
 
 def test_the_same_again_is_the_same_to_the_bit() -> None:
-    one, other = (painted(easel())[-1].picture for _ in range(2))
+    one, other = (painted(easel())[-1].image for _ in range(2))
     assert torch.equal(one, other)
 
 
 def test_what_is_reported_is_the_loss_of_the_picture() -> None:
     made = easel()
     state = painted(made)[-1]
-    torch.testing.assert_close(terms(made, state.picture), state.terms)
-    torch.testing.assert_close(made.judged(state.objective, state.picture), state.terms)
+    torch.testing.assert_close(terms(made, state.image), state.terms)
+    torch.testing.assert_close(made.evaluate_terms(state.objective, state.image), state.terms)
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
-def test_a_scale_starts_where_the_last_one_ended(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scale_starts_where_the_last_one_ended(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Tensor] = []
-    kind = DESCENTS[method]
-    before = kind.larger
+    kind = IMAGE_OPTIMIZERS[method]
+    before = kind.rescale
 
     def larger(self, loss, x):  # type: ignore[no-untyped-def]
         seen.append(x)
         return before(self, loss, x)
 
-    monkeypatch.setattr(kind, "larger", larger)
-    states = [state for state in painted(easel(), method) if state.last]
+    monkeypatch.setattr(kind, "rescale", larger)
+    states = [state for state in painted(easel(), method) if state.is_last]
     assert len(seen) == 2
     for ended, begun, size in zip(states, seen, SIZES[1:], strict=False):
-        torch.testing.assert_close(begun, enlarged(ended.picture, size))
+        torch.testing.assert_close(begun, upsample_bicubic(ended.image, size))
 
 
 def test_a_loss_that_is_not_finite_from_the_start_is_told() -> None:

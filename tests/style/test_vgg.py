@@ -9,10 +9,17 @@ from torch.nn import functional as F
 from torchvision.models import vgg
 
 from cnnlab.core.errors import UsageError
-from cnnlab.style.vgg import BLOCKS, IMAGENET, Encoder, ordered, random_tensors, shapes
-from cnnlab.style.vgg_weights import until
+from cnnlab.style.vgg import (
+    CONVS_PER_BLOCK,
+    TORCHVISION_CONVENTION,
+    VGGFeatures,
+    conv_channels,
+    init_random_vgg,
+    list_conv_names,
+)
+from cnnlab.style.vgg_weights import truncate_vgg_weights
 
-SMALL = random_tensors(shapes((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
+SMALL = init_random_vgg(conv_channels((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
 PICTURE = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(1))
 
 
@@ -20,7 +27,11 @@ def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
     """torchvision's own layers with random weights, and the same weights by the paper's names."""
     torch.manual_seed(0)
     layers = vgg.make_layers(vgg.cfgs[kind]).requires_grad_(False)
-    names = [f"conv{b}_{c + 1}" for b, n in enumerate(BLOCKS["vgg16" if kind == "D" else "vgg19"], 1) for c in range(n)]
+    names = [
+        f"conv{b}_{c + 1}"
+        for b, n in enumerate(CONVS_PER_BLOCK["vgg16" if kind == "D" else "vgg19"], 1)
+        for c in range(n)
+    ]
     convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]
     tensors = {
         f"{name}.{part}": getattr(layer, part)
@@ -33,15 +44,18 @@ def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
 @pytest.mark.parametrize("kind", ["D", "E"])
 def test_every_relu_is_torchvisions(kind: str) -> None:
     layers, tensors = by_torchvision(kind)
-    encoder = Encoder(tensors, IMAGENET)
-    found = encoder(PICTURE, encoder.relus)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET.mean, IMAGENET.std))
+    encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION)
+    found = encoder(PICTURE, encoder.relu_names)
+    mean, std = (
+        torch.tensor(values).view(1, 3, 1, 1)
+        for values in (TORCHVISION_CONVENTION.mean, TORCHVISION_CONVENTION.std)
+    )
     x, theirs = (PICTURE - mean) / std, []
     for layer in layers:
         x = layer(x)
         if isinstance(layer, torch.nn.ReLU):
             theirs.append(x.clone())
-    assert len(found) == len(theirs) == sum(BLOCKS["vgg16" if kind == "D" else "vgg19"])
+    assert len(found) == len(theirs) == sum(CONVS_PER_BLOCK["vgg16" if kind == "D" else "vgg19"])
     for (name, ours), reference in zip(found.items(), theirs, strict=True):
         assert (ours - reference).abs().max() <= 1e-5 * reference.abs().max(), name
 
@@ -49,46 +63,68 @@ def test_every_relu_is_torchvisions(kind: str) -> None:
 def test_blocks_and_shapes_are_the_papers() -> None:
     for name, kind in (("vgg16", "D"), ("vgg19", "E")):
         widths = [width for width in vgg.cfgs[kind] if width != "M"]
-        assert [out for _, out in shapes(BLOCKS[name]).values()] == widths
-        inside = [len(list(group)) for key, group in groupby(vgg.cfgs[kind], lambda w: w == "M") if not key]
-        assert tuple(inside) == BLOCKS[name]
+        assert [out for _, out in conv_channels(CONVS_PER_BLOCK[name]).values()] == widths
+        inside = [
+            len(list(group))
+            for key, group in groupby(vgg.cfgs[kind], lambda w: w == "M")
+            if not key
+        ]
+        assert tuple(inside) == CONVS_PER_BLOCK[name]
 
 
 def test_the_input_is_brought_to_what_the_network_was_trained_on() -> None:
-    caffe = replace(IMAGENET, mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), range="0..255", color="BGR")
-    given = Encoder(SMALL, caffe).given(PICTURE)
+    caffe = replace(
+        TORCHVISION_CONVENTION,
+        mean=(104.0, 117.0, 123.0),
+        std=(1.0, 1.0, 1.0),
+        range="0..255",
+        color="BGR",
+    )
+    given = VGGFeatures(SMALL, caffe).normalize(PICTURE)
     for channel, (rgb, mean) in enumerate(((2, 104), (1, 117), (0, 123))):
         torch.testing.assert_close(given[:, channel], PICTURE[:, rgb] * 255 - mean)
     assert torch.equal(
-        Encoder(SMALL, replace(caffe, range="0..1", color="RGB", mean=(0, 0, 0))).given(PICTURE), PICTURE
+        VGGFeatures(SMALL, replace(caffe, range="0..1", color="RGB", mean=(0, 0, 0))).normalize(
+            PICTURE
+        ),
+        PICTURE,
     )
 
 
 @pytest.mark.parametrize("pool", ["max", "average"])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
 def test_padding_and_pooling_are_as_the_convention_says(padding: Any, pool: Any) -> None:
-    encoder = Encoder(SMALL, replace(IMAGENET, padding=padding, pool=pool))
+    encoder = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding, pool=pool))
     mode = {"zeros": "constant", "reflect": "reflect"}[padding]
-    x = encoder.given(PICTURE)
+    x = encoder.normalize(PICTURE)
     for name in ("conv1_1", "conv1_2", "pool", "conv2_1"):
         if name == "pool":
             x = F.max_pool2d(x, 2) if pool == "max" else F.avg_pool2d(x, 2)
         else:
-            x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode), SMALL[f"{name}.weight"], SMALL[f"{name}.bias"]).relu()
+            x = F.conv2d(
+                F.pad(x, (1, 1, 1, 1), mode), SMALL[f"{name}.weight"], SMALL[f"{name}.bias"]
+            ).relu()
     torch.testing.assert_close(encoder(PICTURE, ["relu2_1"])["relu2_1"], x)
 
 
 def test_no_deeper_than_is_asked_for() -> None:
-    encoder = Encoder(until(SMALL, "conv2_1"), IMAGENET)
-    assert encoder.relus == ("relu1_1", "relu1_2", "relu2_1") and encoder.least == 2
-    assert Encoder(SMALL, replace(IMAGENET, padding="reflect")).least == 8
+    encoder = VGGFeatures(truncate_vgg_weights(SMALL, "conv2_1"), TORCHVISION_CONVENTION)
+    assert encoder.relu_names == ("relu1_1", "relu1_2", "relu2_1") and encoder.min_size == 2
+    assert VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding="reflect")).min_size == 8
     with pytest.raises(UsageError, match="layer 'relu3_1' is not one of relu1_1, relu1_2, relu2_1"):
         encoder(PICTURE, ["relu1_1", "relu3_1"])
     with pytest.raises(UsageError, match="70x1 pixels are too few: 2 a side are needed"):
         encoder(PICTURE[:, :, :1], ["relu1_1"])
     for padding in ("zeros", "reflect"):  # and of `least` pixels there is something left
-        whole = Encoder(SMALL, replace(IMAGENET, padding=padding))  # type: ignore[arg-type]
-        assert min(whole(PICTURE[..., : whole.least, : whole.least], ["relu3_1"])["relu3_1"].shape) >= 1
+        whole = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding))  # type: ignore[arg-type]
+        assert (
+            min(
+                whole(PICTURE[..., : whole.min_size, : whole.min_size], ["relu3_1"])[
+                    "relu3_1"
+                ].shape
+            )
+            >= 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -105,14 +141,20 @@ def test_no_deeper_than_is_asked_for() -> None:
 )  # fmt: skip
 def test_what_is_no_vgg_is_named(broken: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ordered(broken)
+        list_conv_names(broken)
 
 
 def test_random_weights_keep_the_scale_and_follow_the_seed() -> None:
-    deep = random_tensors(shapes(BLOCKS["vgg19"], (32,) * 5), torch.Generator().manual_seed(3))
-    encoder = Encoder(deep, IMAGENET)
-    found = encoder(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)), ["relu1_1", "relu5_1"])
+    deep = init_random_vgg(
+        conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
+    )
+    encoder = VGGFeatures(deep, TORCHVISION_CONVENTION)
+    found = encoder(
+        torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)), ["relu1_1", "relu5_1"]
+    )
     spread = [float(maps.std()) for maps in found.values()]
     assert 0.1 < spread[1] / spread[0] < 10
-    again = random_tensors(shapes(BLOCKS["vgg19"], (32,) * 5), torch.Generator().manual_seed(3))
+    again = init_random_vgg(
+        conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
+    )
     assert all(torch.equal(again[name], tensor) for name, tensor in deep.items())

@@ -9,17 +9,32 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
-from cnnlab.style.vgg_weights import fingerprint, keep, read, until
+from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
+from cnnlab.style.vgg_weights import (
+    hash_vgg_weights,
+    read_vgg_weights,
+    save_vgg_weights,
+    truncate_vgg_weights,
+)
 
-TENSORS = random_tensors(shapes((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
-SAID = {"mean": "0,0,0", "std": "1,1,1", "range": "0..1", "color": "RGB", "padding": "reflect", "pool": "max"}
+TENSORS = init_random_vgg(conv_channels((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
+SAID = {
+    "mean": "0,0,0",
+    "std": "1,1,1",
+    "range": "0..1",
+    "color": "RGB",
+    "padding": "reflect",
+    "pool": "max",
+}
 
 
 def test_what_is_kept_comes_back_and_says_what_its_input_is(tmp_path: Path) -> None:
-    path, own = tmp_path / "a.safetensors", replace(IMAGENET, color="BGR", padding="reflect", mean=(0.1, 0.2, 0.3))
-    keep(path, TENSORS, own)
-    tensors, convention = read(path)
+    path, own = (
+        tmp_path / "a.safetensors",
+        replace(TORCHVISION_CONVENTION, color="BGR", padding="reflect", mean=(0.1, 0.2, 0.3)),
+    )
+    save_vgg_weights(path, TENSORS, own)
+    tensors, convention = read_vgg_weights(path)
     assert convention == own and tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS.items())
 
@@ -28,29 +43,40 @@ def test_a_network_has_one_fingerprint_whatever_holds_it(tmp_path: Path) -> None
     path = tmp_path / "half.safetensors"
     exact = {name: tensor.half().float() for name, tensor in TENSORS.items()}
     save_file({name: tensor.half() for name, tensor in exact.items()}, path, SAID)
-    own = read(path)[1]
-    assert fingerprint(*read(path)) == fingerprint(exact, own) == fingerprint(dict(reversed(exact.items())), own)
-    assert fingerprint(exact, own) != fingerprint(exact | {"conv1_1.bias": torch.ones(4)}, own)
-    assert fingerprint(exact, own) != fingerprint(exact, replace(own, pool="average"))
+    own = read_vgg_weights(path)[1]
+    assert (
+        hash_vgg_weights(*read_vgg_weights(path))
+        == hash_vgg_weights(exact, own)
+        == hash_vgg_weights(dict(reversed(exact.items())), own)
+    )
+    assert hash_vgg_weights(exact, own) != hash_vgg_weights(
+        exact | {"conv1_1.bias": torch.ones(4)}, own
+    )
+    assert hash_vgg_weights(exact, own) != hash_vgg_weights(exact, replace(own, pool="average"))
 
 
 @pytest.mark.parametrize("zipped", [True, False])  # torch's files of before 2020 are no zips
 def test_torchvisions_numbers_become_the_papers_names(tmp_path: Path, zipped: bool) -> None:
     layers = vgg.make_layers([4, 4, "M", 6, 6, "M", 8, 8, 8, 8, "M", 5])
-    model = torch.nn.ModuleDict({"features": layers, "classifier": torch.nn.Sequential(torch.nn.Linear(5, 2))})
+    model = torch.nn.ModuleDict(
+        {"features": layers, "classifier": torch.nn.Sequential(torch.nn.Linear(5, 2))}
+    )
     torch.save(model.state_dict(), tmp_path / "vgg.pth", _use_new_zipfile_serialization=zipped)
-    tensors, convention = read(tmp_path / "vgg.pth")
-    assert convention == IMAGENET
+    tensors, convention = read_vgg_weights(tmp_path / "vgg.pth")
+    assert convention == TORCHVISION_CONVENTION
     assert [name for name in tensors if name.endswith("weight")] == [
-        f"conv{name}.weight" for name in ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "3_4", "4_1")
+        f"conv{name}.weight"
+        for name in ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "3_4", "4_1")
     ]
     assert torch.equal(tensors["conv3_4.weight"], layers[16].weight)
-    assert list(until(tensors, "conv2_1")) == ["conv1_1.weight", "conv1_1.bias", "conv1_2.weight", "conv1_2.bias",
+    assert list(truncate_vgg_weights(tensors, "conv2_1")) == ["conv1_1.weight", "conv1_1.bias", "conv1_2.weight", "conv1_2.bias",
                                                "conv2_1.weight", "conv2_1.bias"]  # fmt: skip
     batch_norm = torch.nn.ModuleDict({"features": vgg.make_layers([4, 4, "M", 6], batch_norm=True)})
     torch.save(batch_norm.state_dict(), tmp_path / "bn.pth")
-    with pytest.raises(CnnlabError, match=r"bn.pth cannot serve: features.1 is not where a VGG without batch norm"):
-        read(tmp_path / "bn.pth")
+    with pytest.raises(
+        CnnlabError, match=r"bn.pth cannot serve: features.1 is not where a VGG without batch norm"
+    ):
+        read_vgg_weights(tmp_path / "bn.pth")
 
 
 class Canary:
@@ -64,8 +90,10 @@ def test_nothing_in_a_pickle_is_run(here: Path) -> None:
     for name, write in (("a.pth", lambda p: torch.save({"features.0.weight": Canary()}, p)),
                         ("b.pth", lambda p: p.write_bytes(pickle.dumps(Canary())))):  # fmt: skip
         write(here / name)
-        with pytest.raises(CnnlabError, match=f"{name} is no file of torch's, or holds more than tensors"):
-            read(here / name)
+        with pytest.raises(
+            CnnlabError, match=f"{name} is no file of torch's, or holds more than tensors"
+        ):
+            read_vgg_weights(here / name)
     assert not (here / "canary").exists()
 
 
@@ -79,15 +107,17 @@ def test_nothing_in_a_pickle_is_run(here: Path) -> None:
         (SAID | {"sha256": "0" * 64}, "it is damaged: its checksum differs"),
     ],
 )
-def test_a_file_must_say_what_its_input_is(tmp_path: Path, said: dict[str, str], message: str) -> None:
+def test_a_file_must_say_what_its_input_is(
+    tmp_path: Path, said: dict[str, str], message: str
+) -> None:
     save_file(TENSORS, tmp_path / "a.safetensors", said)
     with pytest.raises(CnnlabError, match=message):
-        read(tmp_path / "a.safetensors")
+        read_vgg_weights(tmp_path / "a.safetensors")
 
 
 def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    keep(path, TENSORS, IMAGENET)
+    save_vgg_weights(path, TENSORS, TORCHVISION_CONVENTION)
     whole = path.read_bytes()
     changed = bytearray(whole)
     changed[-1] ^= 64
@@ -99,16 +129,18 @@ def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
     ):
         path.write_bytes(blob)
         with pytest.raises(CnnlabError, match=message):
-            read(path)
+            read_vgg_weights(path)
         path.with_suffix(".pth").write_bytes(blob)
         with pytest.raises(CnnlabError, match=r"cannot serve|is no file of torch's"):
-            read(path.with_suffix(".pth"))
+            read_vgg_weights(path.with_suffix(".pth"))
     with pytest.raises(CnnlabError, match="No such file"):
-        read(tmp_path / "absent.safetensors")
+        read_vgg_weights(tmp_path / "absent.safetensors")
     path.write_bytes(whole)
-    with pytest.raises(CnnlabError, match="they are another network's: vgg19's conv1_1 has 64 filters of 3x3x3"):
-        read(path, "vgg19")
+    with pytest.raises(
+        CnnlabError, match="they are another network's: vgg19's conv1_1 has 64 filters of 3x3x3"
+    ):
+        read_vgg_weights(path, "vgg19")
     broken = load_file(path) | {"conv2_1.bias": torch.full((6,), float("nan"))}
     save_file(broken, path, SAID)
     with pytest.raises(CnnlabError, match=r"conv2_1.bias has values that are not finite"):
-        read(path)
+        read_vgg_weights(path)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
-from cnnlab.style.vgg_weights import keep
+from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
+from cnnlab.style.vgg_weights import save_vgg_weights
 from tests.conftest import Cnnlab
 
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
@@ -33,9 +33,11 @@ def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
         small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         small = (small * {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))).astype(np.uint8)
-        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
-    keep(here / "net.safetensors", random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
-                                                  torch.Generator().manual_seed(0)), IMAGENET)  # fmt: skip
+        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(
+            here / f"{name}.png"
+        )
+    save_vgg_weights(here / "net.safetensors", init_random_vgg(conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
+                                                  torch.Generator().manual_seed(0)), TORCHVISION_CONVENTION)  # fmt: skip
     return here
 
 
@@ -43,7 +45,9 @@ def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
     """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr), the exit code being as expected."""
 
-    def command(*words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")) -> tuple[str, str]:
+    def command(
+        *words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")
+    ) -> tuple[str, str]:
         again = any(word.startswith("--again") for word in words)
         found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
         assert found == code, err or out

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
-from cnnlab.data.adapt import fitted
+from cnnlab.data.adapt import adapt_image
 from cnnlab.data.sources import digits
 from tests.conftest import Cnnlab
 
@@ -21,7 +21,9 @@ def saved(index: int, path: Path) -> Image.Image:
     return picture
 
 
-def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave(cnnlab: Cnnlab, run: Path) -> None:
+def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     assert cnnlab("eval")[0] == 0
     logits = load_file(next((run / "eval").iterdir()) / "logits.safetensors")["logits"]
     names = []
@@ -42,36 +44,49 @@ def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave
 def test_table_and_csv_say_the_same(cnnlab: Cnnlab, run: Path) -> None:
     saved(3, Path("a.png"))
     table = cnnlab("predict", "a.png", "top=3")[1]
-    rows = list(csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top=3", "--format", "csv")[1])))
+    rows = list(
+        csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top=3", "--format", "csv")[1]))
+    )
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     for row in rows:
         assert f"{row['class']:<18}" in table and f"{float(row['probability']):.2%}" in table
 
 
 def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: Path) -> None:
-    scan = ImageOps.invert(saved(5, Path("plain.png"))).resize((80, 80), Image.Resampling.NEAREST).convert("RGB")
+    scan = (
+        ImageOps.invert(saved(5, Path("plain.png")))
+        .resize((80, 80), Image.Resampling.NEAREST)
+        .convert("RGB")
+    )
     scan.save("scan.png")
     rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["pictures"]
     assert rows[1]["changes"] == ["made grey", "inverted", "80x80 resized to 8x8"]
-    plain, changed = (fitted(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0] for name in ("plain", "scan"))
+    plain, changed = (
+        adapt_image(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0]
+        for name in ("plain", "scan")
+    )
     assert (plain.int() - changed.int()).abs().max() <= 1
     assert "(made grey, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
 
 
 def test_digits_are_padded_and_photographs_cut() -> None:
     wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
-    padded, changes = fitted(wide, (3, 8, 8), light_on_dark=True)
+    padded, changes = adapt_image(wide, (3, 8, 8), light_on_dark=True)
     assert changes == ["40x20 padded, resized to 8x8"] and len(padded[0, 0].unique()) == 1
-    cut, _ = fitted(wide, (3, 8, 8), light_on_dark=False)
+    cut, _ = adapt_image(wide, (3, 8, 8), light_on_dark=False)
     assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8 and len(cut[0, 0].unique()) == 8
 
 
-def test_pictures_that_cannot_be_read_are_all_named_after_the_others(cnnlab: Cnnlab, run: Path) -> None:
+def test_pictures_that_cannot_be_read_are_all_named_after_the_others(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     saved(3, Path("good.png"))
     Path("text.png").write_text("no")
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
-    assert err == "cnnlab: text.png is not a picture that can be read\ncnnlab: no picture absent.png\n"
+    assert (
+        err == "cnnlab: text.png is not a picture that can be read\ncnnlab: no picture absent.png\n"
+    )
 
 
 def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
@@ -84,11 +99,16 @@ def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
 
 
 @pytest.mark.data
-def test_mnists_own_pictures_get_what_eval_gave_them(cnnlab: Cnnlab, here: Path, real_data: Path) -> None:
+def test_mnists_own_pictures_get_what_eval_gave_them(
+    cnnlab: Cnnlab, here: Path, real_data: Path
+) -> None:
     """On the real test set: train, eval and predict agree on every picture that is asked, mistakes among them."""
     from cnnlab.data.sources import mnist
 
-    assert cnnlab("train", "model=mnist_mlp", "epochs=1", "model.hidden=[32]", "batch_size=500")[0] == 0
+    assert (
+        cnnlab("train", "model=mnist_mlp", "epochs=1", "model.hidden=[32]", "batch_size=500")[0]
+        == 0
+    )
     (run,) = (here / "outputs" / "train").iterdir()
     scored = json.loads(cnnlab("eval", "--json")[1])
     recorded = json.loads((run / "result.json").read_text())["test"]
@@ -100,10 +120,16 @@ def test_mnists_own_pictures_get_what_eval_gave_them(cnnlab: Cnnlab, here: Path,
     images = mnist("test", root=str(real_data)).images
     for index in indices:
         Image.fromarray(images[index, 0].numpy()).save(f"{index}.png")
-    rows = json.loads(cnnlab("predict", *(f"{index}.png" for index in indices), "--format", "json")[1])["pictures"]
+    rows = json.loads(
+        cnnlab("predict", *(f"{index}.png" for index in indices), "--format", "json")[1]
+    )["pictures"]
     probabilities = load_file(folder / "logits.safetensors")["logits"].softmax(1)
     for row, index in zip(rows, indices, strict=True):
         assert row["changes"] == []
         assert row["top"][0]["class"] == str(int(probabilities[index].argmax()))
-        assert row["top"][0]["probability"] == pytest.approx(float(probabilities[index].max()), abs=1e-6)
-    assert [row["top"][0]["class"] for row in rows[:5]] == [row["predicted"] for row in mistakes[:5]]
+        assert row["top"][0]["probability"] == pytest.approx(
+            float(probabilities[index].max()), abs=1e-6
+        )
+    assert [row["top"][0]["class"] for row in rows[:5]] == [
+        row["predicted"] for row in mistakes[:5]
+    ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.tasks.runs import age
+from cnnlab.tasks.runs import format_age
 from tests.conftest import Cnnlab
 
 
@@ -16,7 +16,12 @@ def test_runs_are_listed_with_state_and_score(cnnlab: Cnnlab, here: Path, tiny_r
     assert code == 0 and max(map(len, (header, line))) <= 80
     assert line.startswith(f"{run.name} digits_cnn digits  finished") and f"{test:.2%}" in line
     (row,) = json.loads(cnnlab("runs", "--json")[1])
-    assert (row["state"], row["test"], row["step"], row["model"]) == ("finished", test, 50, "digits_cnn")
+    assert (row["state"], row["test"], row["step"], row["model"]) == (
+        "finished",
+        test,
+        50,
+        "digits_cnn",
+    )
     (run / "result.json").unlink()
     assert f"v{row['validation']:.2%}" in cnnlab("runs")[1]
 
@@ -27,6 +32,8 @@ def test_no_runs_and_other_places(cnnlab: Cnnlab, here: Path) -> None:
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (200_000, "2d")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (200_000, "2d")]
+)
 def test_ages(seconds: float, words: str) -> None:
-    assert age(seconds) == words
+    assert format_age(seconds) == words

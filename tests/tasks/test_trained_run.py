@@ -7,9 +7,14 @@ import cnnlab
 from cnnlab.config import compose
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.data.build import data_settings, input_shape, load_pictures, pipelines
+from cnnlab.data.build import (
+    build_pipelines,
+    compute_input_shape,
+    load_dataset,
+    parse_data_settings,
+)
 from cnnlab.data.sources import digits
-from cnnlab.tasks.trained_run import completed, load_run
+from cnnlab.tasks.trained_run import fill_missing_keys, load_run
 
 CONFIG = compose("train", [])
 
@@ -20,43 +25,59 @@ def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
     probabilities = trained(pictures)
     assert probabilities.shape == (5, 10) and trained.classes == tuple("0123456789")
     torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
-    torch.testing.assert_close(probabilities, trained.model(trained.preprocess(pictures)).softmax(1))
+    torch.testing.assert_close(
+        probabilities, trained.model(trained.preprocess(pictures)).softmax(1)
+    )
     assert not trained.model.training and trained.step == 50
 
 
 def test_data_settings_and_source_settings_are_told_apart() -> None:
-    assert data_settings(CONFIG["dataset"]).light_on_dark is True
+    assert parse_data_settings(CONFIG["dataset"]).light_on_dark is True
     with pytest.raises(UsageError, match=r"dataset.validation must be a number, not 'x'"):
-        data_settings(CONFIG["dataset"] | {"validation": "x"})
-    with pytest.raises(UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"):
-        load_pictures(CONFIG["dataset"] | {"rot": 1}, "test")
-    with pytest.raises(UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, folder, mnist"):
-        load_pictures(CONFIG["dataset"] | {"name": "digit"}, "test")
+        parse_data_settings(CONFIG["dataset"] | {"validation": "x"})
+    with pytest.raises(
+        UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"
+    ):
+        load_dataset(CONFIG["dataset"] | {"rot": 1}, "test")
+    with pytest.raises(
+        UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, folder, mnist"
+    ):
+        load_dataset(CONFIG["dataset"] | {"name": "digit"}, "test")
 
 
 def test_pipelines_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
-        pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
+        build_pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
     with pytest.raises(UsageError, match=r"augment.eval is missing"):
-        pipelines({"preview": False, "train": {}})
-    made = pipelines({"preview": False, "train": {}, "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}}})
+        build_pipelines({"preview": False, "train": {}})
+    made = build_pipelines(
+        {
+            "preview": False,
+            "train": {},
+            "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}},
+        }
+    )
     with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the pictures 1"):
-        input_shape(made.eval, (1, 8, 8))
+        compute_input_shape(made.eval, (1, 8, 8))
 
 
 def test_a_shape_that_a_record_claims_takes_no_memory() -> None:
-    made = pipelines(CONFIG["augment"])
-    assert input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
+    made = build_pipelines(CONFIG["augment"])
+    assert compute_input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
 
 
 def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path: Path) -> None:
-    path = checkpoint.find(tiny_run / "checkpoints", "last")
-    groups, record = checkpoint.load(path)
+    path = checkpoint.find_checkpoint(tiny_run / "checkpoints", "last")
+    groups, record = checkpoint.load_checkpoint(path)
 
     def load(**changes: object) -> None:
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        checkpoint.save(checkpoint.path_at(folder / "checkpoints", record["step"]), groups, record | changes)
+        checkpoint.save_checkpoint(
+            checkpoint.checkpoint_path(folder / "checkpoints", record["step"]),
+            groups,
+            record | changes,
+        )
         load_run(str(folder))
 
     load()
@@ -77,7 +98,12 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
 
 def test_what_was_no_key_yet_is_added_to_the_chapters_networks_alone() -> None:
     old = {"model": {"name": "mnist_cnn", "filters": [4]}}
-    assert completed(old)["model"] == {"pool": "max", "batch_norm": None, "output": "linear", **old["model"]}
+    assert fill_missing_keys(old)["model"] == {
+        "pool": "max",
+        "batch_norm": None,
+        "output": "linear",
+        **old["model"],
+    }
     for name, more in (("vgg16", {"batch_norm": None}), ("mnist_mlp", {})):
         old = {"model": {"name": name, "filters": [[4]]}}
-        assert completed(old)["model"] == {**more, **old["model"]}
+        assert fill_missing_keys(old)["model"] == {**more, **old["model"]}

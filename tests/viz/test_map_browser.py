@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cnnlab.viz.embedding.page import Points, map_page
+from cnnlab.viz.embedding.page import PagePoints, render_map_page
 from tests.chromium import PROGRAMS, Chromium, found
 
 N, BLOCK = 10_000, 7
@@ -27,7 +27,9 @@ def text(name: str) -> str:
 def numbered(n: int) -> np.ndarray:
     """(N, 28, 28, 1) uint8 pictures, each of its own number in binary, as 4 x 4 blocks."""
     bits = (np.arange(n)[:, None] >> np.arange(16)) & 1
-    return (255 * np.kron(bits.reshape(n, 4, 4), np.ones((BLOCK, BLOCK)))).astype(np.uint8)[..., None]
+    return (255 * np.kron(bits.reshape(n, 4, 4), np.ones((BLOCK, BLOCK)))).astype(np.uint8)[
+        ..., None
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         pytest.skip(f"none of {', '.join(PROGRAMS)} is on the PATH")
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("map")
     labels = rng.integers(0, 3, N)
-    points = Points(
+    points = PagePoints(
         numbered(N),
         {"first": rng.random((N, 2)), "second": rng.random((N, 2))},
         [f"test #{i}" for i in range(N)],
@@ -49,7 +51,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         {12: "nearly the same as train #4711"},
     )
     page = folder / "map.html"
-    page.write_text(map_page("Ten thousand", ["random"], points), encoding="utf-8")
+    page.write_text(render_map_page("Ten thousand", ["random"], points), encoding="utf-8")
     one = Chromium(folder / "profile", (1280, 800))
     one.call("Page.navigate", url=page.as_uri())
     one.wait("document.documentElement?.dataset.ready")
@@ -117,17 +119,24 @@ def test_the_wheel_zooms_towards_the_pointer_until_pictures_are_seen(page: Chrom
 @pytest.mark.slow
 def test_a_click_keeps_the_card_and_a_neighbour_leads_on(page: Chromium) -> None:
     page.click(*place(page, 12))
-    assert page.value("location.hash") == "#12" and page.value(text("note")) == "nearly the same as train #4711"
+    assert (
+        page.value("location.hash") == "#12"
+        and page.value(text("note")) == "nearly the same as train #4711"
+    )
     page.mouse("mouseMoved", *place(page, 4000))
     assert page.value(text("name")) == "test #12"
     page.value('document.querySelector("#near button:nth-child(2)").click()')
     there = page.value("+location.hash.slice(1)")
-    assert there != 12 and page.value(text("name")) == f"test #{there}" and page.value(CARD) == there
+    assert (
+        there != 12 and page.value(text("name")) == f"test #{there}" and page.value(CARD) == there
+    )
     page.value('location.hash = "#77"')
     page.wait(f'{text("name")} === "test #77"')
     assert page.value(CARD) == 77
     pressed(page, "Escape")
-    assert page.value('document.getElementById("card").hidden') and page.value("location.hash") == ""
+    assert (
+        page.value('document.getElementById("card").hidden') and page.value("location.hash") == ""
+    )
 
 
 @pytest.mark.slow
@@ -168,7 +177,18 @@ def test_the_points_go_where_the_other_map_has_them(page: Chromium) -> None:
 
 @pytest.mark.slow
 def test_the_browser_asks_for_nothing_and_complains_of_nothing(page: Chromium) -> None:
-    asked = [e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"]
-    assert asked and all(url.startswith(("data:", "blob:")) or url.split("#")[0].endswith("map.html") for url in asked)
-    said = [e["params"] for e in page.events if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    asked = [
+        e["params"]["request"]["url"]
+        for e in page.events
+        if e["method"] == "Network.requestWillBeSent"
+    ]
+    assert asked and all(
+        url.startswith(("data:", "blob:")) or url.split("#")[0].endswith("map.html")
+        for url in asked
+    )
+    said = [
+        e["params"]
+        for e in page.events
+        if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")
+    ]
     assert not [one for one in said if one.get("entry", {}).get("source") != "rendering"], said

@@ -1,7 +1,7 @@
 import numpy as np
 
-from cnnlab.viz.curves import Line, curves_figure
-from cnnlab.viz.plots import captioned_sheet, confusion_figure, reliability_figure
+from cnnlab.viz.curves import MeanCurve, plot_learning_curves
+from cnnlab.viz.plots import draw_captioned_images, plot_confusion_matrix, plot_reliability_diagram
 
 
 def distinct(image: np.ndarray) -> int:
@@ -13,34 +13,36 @@ def test_figures_are_pictures_with_something_on_them() -> None:
     bins = {"count": [0, 3, 9], "confidence": [0.0, 0.5, 0.9], "accuracy": [0.0, 0.3, 1.0]}
     pictures = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
     for figure in (
-        confusion_figure(counts, ["cat", "a name that is long", "dog"], "three are mistaken"),
-        reliability_figure({"error": 0.1, "bins": bins}, "off by 10 %"),
-        captioned_sheet(pictures, ["a\nb"] * 4, "four"),
-        captioned_sheet(pictures[:1, ..., :1], ["a\nb"], "one, grey"),
+        plot_confusion_matrix(counts, ["cat", "a name that is long", "dog"], "three are mistaken"),
+        plot_reliability_diagram({"error": 0.1, "bins": bins}, "off by 10 %"),
+        draw_captioned_images(pictures, ["a\nb"] * 4, "four"),
+        draw_captioned_images(pictures[:1, ..., :1], ["a\nb"], "one, grey"),
     ):
         assert figure.dtype == np.uint8 and figure.ndim == 3 and figure.shape[2] == 3
         assert min(figure.shape[:2]) > 150 and distinct(figure) > 20
 
 
 def test_a_mistake_is_orange_and_what_is_right_is_blue() -> None:
-    figure = confusion_figure([[9, 0], [4, 0]], ["a", "b"], "").astype(int)
+    figure = plot_confusion_matrix([[9, 0], [4, 0]], ["a", "b"], "").astype(int)
     red, _, blue = figure.reshape(-1, 3).T
     assert (red - blue > 80).sum() > 1000, "the cell of four mistakes"
     assert (blue - red > 40).sum() > 1000, "the cell of nine right"
 
 
 def test_two_hundred_classes_fit() -> None:
-    figure = confusion_figure(np.eye(200, dtype=int), [f"class {k}" for k in range(200)], "all right")
+    figure = plot_confusion_matrix(
+        np.eye(200, dtype=int), [f"class {k}" for k in range(200)], "all right"
+    )
     assert max(figure.shape[:2]) < 1600
 
 
 def test_a_line_of_one_point_is_seen() -> None:
     """After a run of one epoch there is one validation: its panel was empty."""
 
-    def blue(lines: list[Line]) -> int:
-        picture = curves_figure([("error", lines)], "a title").astype(int)
+    def blue(lines: list[MeanCurve]) -> int:
+        picture = plot_learning_curves([("error", lines)], "a title").astype(int)
         return int((abs(picture - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
 
-    without = blue([Line("one", (), (), (), ())])  # its stroke in the legend
-    assert blue([Line("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
-    assert blue([Line("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400
+    without = blue([MeanCurve("one", (), (), (), ())])  # its stroke in the legend
+    assert blue([MeanCurve("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
+    assert blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400

@@ -3,17 +3,21 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from cnnlab.viz.report_page import Picture, Section, Table, page
+from cnnlab.viz.report_page import ReportFigure, ReportSection, ReportTable, render_report_page
 
 BAD = "<script>alert(1)</script>\"'&\x1b[31m"
-PAGE = page(
+PAGE = render_report_page(
     BAD,
     [BAD],
     [
-        Section(
-            BAD, BAD, Table([BAD], [[BAD, "1"]]), pictures=[Picture(np.zeros((4, 6, 3), np.uint8), BAD)], absent=[BAD]
+        ReportSection(
+            BAD,
+            BAD,
+            ReportTable([BAD], [[BAD, "1"]]),
+            figures=[ReportFigure(np.zeros((4, 6, 3), np.uint8), BAD)],
+            missing_reasons=[BAD],
         ),
-        Section("Drawn", drawing="<svg></svg>"),
+        ReportSection("Drawn", svg="<svg></svg>"),
     ],
 )
 
@@ -28,7 +32,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action")
+        ]
         assert not any(name.startswith("on") for name, _ in attrs)
 
 
@@ -36,7 +44,10 @@ def test_whatever_is_said_on_it_stays_text_and_nothing_is_fetched() -> None:
     reader = Reader()
     reader.feed(PAGE)
     assert not {"script", "iframe", "object", "link rel=stylesheet", "form"} & set(reader.tags)
-    assert all(link.startswith(("data:", "#")) for link in reader.links) and reader.tags.count("img") == 1
+    assert (
+        all(link.startswith(("data:", "#")) for link in reader.links)
+        and reader.tags.count("img") == 1
+    )
     assert "\x1b" not in PAGE and "url(" not in PAGE and "@import" not in PAGE
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', PAGE)
     assert policy and policy[1] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

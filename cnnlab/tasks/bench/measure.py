@@ -10,28 +10,28 @@ from typing import Any
 import torch
 
 from cnnlab.core.device import pick_device, synchronize
-from cnnlab.core.files import write_whole
+from cnnlab.core.files import write_atomically
 from cnnlab.core.run import Run
 from cnnlab.engine import roofline
-from cnnlab.engine.step_timer import Laps
-from cnnlab.tasks.train.loop import log as log_step
-from cnnlab.tasks.train.settings import AUTOCAST, Settings
-from cnnlab.tasks.train.trainer import Training, assemble
+from cnnlab.engine.step_timer import StepTimer
+from cnnlab.tasks.train.loop import log_step_report as log_step
+from cnnlab.tasks.train.settings import AUTOCAST_DTYPES, TrainSettings
+from cnnlab.tasks.train.trainer import Trainer, build_trainer
 
-PATIENCE = 3  # times the seconds asked for that a window of the log may take
+MAX_TIME_FACTOR = 3  # times the seconds asked for that a window of the log may take
 
 
-TRACED = 5  # steps of a trace, after as many that are not
+TRACE_STEPS = 5  # steps of a trace, after as many that are not
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring:
+class BenchSettings:
     """The keys that configs/bench.yaml has beside train.yaml's."""
 
     seconds: float
     batch_sizes: list[int] | None
     profile: bool
-    brief: bool
+    one_line: bool
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
@@ -40,35 +40,45 @@ class Measuring:
             raise ValueError(f"batch_sizes must be at least 1 each, not {self.batch_sizes}")
 
 
-def explored(training: Training, m: Measuring, top: dict[str, float], folder: Path) -> dict[str, Any]:
+def run_benchmark(
+    training: Trainer, m: BenchSettings, top: dict[str, float], folder: Path
+) -> dict[str, Any]:
     """All that is measured of one training, to TensorBoard too."""
     s, log = training.settings, Run(folder)
-    found = measured(training, log, m.seconds) | {"ceilings": top}
-    found |= shares(training, found, top[s.precision])
+    found = measure_training(training, log, m.seconds) | {"ceilings": top}
+    found |= compute_utilization(training, found, top[s.precision])
     kept = ("forward_pictures_per_s", "training_pictures_per_s", "forward_share", "training_share")
-    log.scalars("bench", {key: found[key] for key in kept}, 0)
+    log.log_scalars("bench", {key: found[key] for key in kept}, 0)
     if m.batch_sizes:
-        ones = [measured(assemble(replace(s, batch_size=size)), log, m.seconds) for size in m.batch_sizes]
+        ones = [
+            measure_training(build_trainer(replace(s, batch_size=size)), log, m.seconds)
+            for size in m.batch_sizes
+        ]
         found["batch_sizes"] = {one["batch_size"]: one["training_pictures_per_s"] for one in ones}
     if m.profile:
-        trace(training, folder / "trace.json")
+        write_trace(training, folder / "trace.json")
     log.close()
     return found
 
 
-def limits(s: Settings) -> dict[str, float]:
+def measure_peaks(s: TrainSettings) -> dict[str, float]:
     """This machine's ceilings, with all its threads: operations a second by precision, and bytes a second."""
     device, count = pick_device(s.device), torch.get_num_threads()
     kinds = {"float32", s.precision} | ({"bfloat16"} if device.type == "cuda" else set())
-    found = {kind: roofline.products(device, AUTOCAST[kind] or torch.float32, count) for kind in sorted(kinds)[::-1]}
-    return found | {"memory": roofline.memory(device, count)}
+    found = {
+        kind: roofline.measure_peak_flops(device, AUTOCAST_DTYPES[kind] or torch.float32, count)
+        for kind in sorted(kinds)[::-1]
+    }
+    return found | {"memory": roofline.measure_peak_bandwidth(device, count)}
 
 
-def measured(training: Training, log: Run, seconds: float) -> dict[str, Any]:
+def measure_training(training: Trainer, log: Run, seconds: float) -> dict[str, Any]:
     """The loop as `train` runs it, with what it logs, over whole windows of the log, the first of them not counted, or
     what of them is done in some times the seconds asked for; and forward alone."""
-    laps, steps, first = Laps(training.device), 0, 0
-    for report in training.reports(0, lap=laps, asked=lambda: sum(laps.host.values()) > PATIENCE * seconds):
+    laps, steps, first = StepTimer(training.device), 0, 0
+    for report in training.fit(
+        0, lap=laps, asked=lambda: sum(laps.host_seconds.values()) > MAX_TIME_FACTOR * seconds
+    ):
         log_step(log, report)
         if not first:
             first = report.step
@@ -76,26 +86,26 @@ def measured(training: Training, log: Run, seconds: float) -> dict[str, Any]:
             continue
         laps("logging")
         steps = report.step - first
-        if sum(laps.host.values()) > seconds:
+        if sum(laps.host_seconds.values()) > seconds:
             break
-    taken, pictures = sum(laps.host.values()), steps * training.train.batch_size
+    taken, pictures = sum(laps.host_seconds.values()), steps * training.train_batches.batch_size
     return {
         "model": training.settings.model["name"],
-        "batch_size": training.train.batch_size,
+        "batch_size": training.train_batches.batch_size,
         "steps": steps,
         "training_pictures_per_s": pictures / taken,
-        "forward_pictures_per_s": forward_speed(training, seconds),
+        "forward_pictures_per_s": measure_forward_rate(training, seconds),
         "step_s": taken / steps,
-        "host": {part: value / taken for part, value in laps.host.items()},
-        "device": {part: value / taken for part, value in laps.on_device().items()},
-        "measuring": laps.own_cost() * laps.count / taken,
+        "host": {part: value / taken for part, value in laps.host_seconds.items()},
+        "device": {part: value / taken for part, value in laps.get_device_seconds().items()},
+        "measuring": laps.measure_overhead() * laps.num_marks / taken,
     }
 
 
-def forward_speed(training: Training, seconds: float) -> float:
+def measure_forward_rate(training: Trainer, seconds: float) -> float:
     """Pictures/s of the network alone, as it is judged, on one batch."""
-    pictures, _ = next(training.train.epoch(0))
-    dtype, device, calls = AUTOCAST[training.settings.precision], training.device, 0
+    pictures, _ = next(training.train_batches.iterate_epoch(0))
+    dtype, device, calls = AUTOCAST_DTYPES[training.settings.precision], training.device, 0
     training.model.eval()
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         for _ in range(3):
@@ -111,11 +121,13 @@ def forward_speed(training: Training, seconds: float) -> float:
     return calls * len(pictures) / taken
 
 
-def shares(training: Training, found: dict[str, Any], ceiling: float) -> dict[str, float]:
+def compute_utilization(
+    training: Trainer, found: dict[str, Any], ceiling: float
+) -> dict[str, float]:
     """What part of the ceiling forward and training reach, by torch's count of the network's operations."""
-    pictures, labels = next(training.train.epoch(0))
+    pictures, labels = next(training.train_batches.iterate_epoch(0))
     with torch.compiler.set_stance("force_eager"):
-        forward, both = roofline.operations(training.model, pictures[:8], labels[:8])
+        forward, both = roofline.count_flops(training.model, pictures[:8], labels[:8])
     return {
         "forward_operations": forward,
         "training_operations": both,
@@ -124,17 +136,17 @@ def shares(training: Training, found: dict[str, Any], ceiling: float) -> dict[st
     }
 
 
-def trace(training: Training, path: Path) -> None:
+def write_trace(training: Trainer, path: Path) -> None:
     """A few steps, operation by operation, as a file that ui.perfetto.dev shows."""
-    steps = training.reports(0, asked=lambda: True)
+    steps = training.fit(0, asked=lambda: True)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print words of its own
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if training.device.type == "cuda":
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
-    for _ in itertools.islice(steps, TRACED):
+    for _ in itertools.islice(steps, TRACE_STEPS):
         pass
     with torch.profiler.profile(activities=kinds) as profile:
-        for _ in itertools.islice(steps, TRACED):
+        for _ in itertools.islice(steps, TRACE_STEPS):
             pass
         synchronize(training.device)
-    write_whole(path, lambda part: profile.export_chrome_trace(str(part)))
+    write_atomically(path, lambda part: profile.export_chrome_trace(str(part)))

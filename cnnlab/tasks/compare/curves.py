@@ -4,48 +4,64 @@ from pathlib import Path
 from textwrap import wrap
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.quoting import plain
+from cnnlab.core.quoting import printable
 from cnnlab.core.run import Run
-from cnnlab.tasks.compare.runs import METRICS, Arm
-from cnnlab.viz.curves import Line
+from cnnlab.tasks.compare.runs import COMPARED_METRICS, SeedGroup
+from cnnlab.viz.curves import MeanCurve
 
 
-def shared_metrics(arms: list[Arm]) -> list[str]:
+def find_shared_metrics(arms: list[SeedGroup]) -> list[str]:
     """What all runs have of the training loss and the validation accuracy, else of anything. Raises UsageError where
     they share nothing."""
-    shared = [metric for metric in METRICS if all(metric in arm.bands for arm in arms)]
+    shared = [
+        metric for metric in COMPARED_METRICS if all(metric in arm.mean_curves for arm in arms)
+    ]
     if not shared:
-        had = [f"{plain(str(one.folder))} has {', '.join(one.curves)}" for arm in arms for one in arm.runs]
+        had = [
+            f"{printable(str(one.folder))} has {', '.join(one.curves)}"
+            for arm in arms
+            for one in arm.runs
+        ]
         raise UsageError(f"these runs share no metric: {'; '.join(had)}")
-    return [metric for metric in ("train_loss", "validation_accuracy") if metric in shared] or shared[:1]
+    return [
+        metric for metric in ("train_loss", "validation_accuracy") if metric in shared
+    ] or shared[:1]
 
 
-def panel(arms: list[Arm], metric: str) -> tuple[str, list[Line]]:
+def build_curve_panel(arms: list[SeedGroup], metric: str) -> tuple[str, list[MeanCurve]]:
     """A row of the figure: what is drawn, and each arm's line; accuracy as error, in percent."""
     error, lines = metric == "validation_accuracy", []
     for arm in arms:
-        one = arm.bands[metric]
+        one = arm.mean_curves[metric]
         mean = tuple(100 * (1 - value) for value in one.mean) if error else one.mean
-        deviation = tuple(100 * value for value in one.deviation) if error else one.deviation
-        lines.append(Line(arm.label, one.steps, one.seconds, mean, deviation))
-    return "validation error, %" if error else METRICS[metric][1], lines
+        deviation = tuple(100 * value for value in one.std) if error else one.std
+        lines.append(MeanCurve(arm.label, one.steps, one.seconds, mean, deviation))
+    return "validation error, %" if error else COMPARED_METRICS[metric][1], lines
 
 
-def follow(folder: Path, arm: Arm) -> None:
+def log_group_curves(folder: Path, arm: SeedGroup) -> None:
     """An arm's mean curves as a run of their own for TensorBoard, by step and by seconds of training."""
     folder.mkdir(parents=True)
     board = Run(folder)
-    for metric, one in arm.bands.items():
+    for metric, one in arm.mean_curves.items():
         for step, seconds, value in zip(one.steps, one.seconds, one.mean, strict=True):
             board.elapsed_s = seconds
-            board.scalars("compare", {metric: value}, step)
+            board.log_scalars("compare", {metric: value}, step)
     board.close()
 
 
-def title(arms: list[Arm]) -> str:
+def format_curves_title(arms: list[SeedGroup]) -> str:
     """What the figure shows: how far each came."""
-    bands = {arm.label: arm.bands["validation_accuracy"] for arm in arms if "validation_accuracy" in arm.bands}
-    last = {label: (f"{1 - one.mean[-1]:.1%}", f"{one.steps[-1]:,}") for label, one in bands.items() if one.steps}
+    bands = {
+        arm.label: arm.mean_curves["validation_accuracy"]
+        for arm in arms
+        if "validation_accuracy" in arm.mean_curves
+    }
+    last = {
+        label: (f"{1 - one.mean[-1]:.1%}", f"{one.steps[-1]:,}")
+        for label, one in bands.items()
+        if one.steps
+    }
     steps = {step for _, step in last.values()}
     if len(steps) == 1:
         text = f"Validation error after {steps.pop()} minibatches: "

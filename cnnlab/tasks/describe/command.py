@@ -7,29 +7,33 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
 
-from cnnlab.core.errors import CnnlabError, UsageError, not_one_of
-from cnnlab.core.files import outputs_folder, write_text
+from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
+from cnnlab.core.files import resolve_outputs_folder, write_text
 from cnnlab.core.image import save_png
-from cnnlab.core.quoting import plain
-from cnnlab.core.schema import Config, call
+from cnnlab.core.quoting import printable
+from cnnlab.core.schema import Config, call_checked
 from cnnlab.models import conv_arithmetic
-from cnnlab.models.summary import Layer, anatomy
+from cnnlab.models.summary import LayerSummary, summarize_layers
 from cnnlab.tasks.describe import growth
 from cnnlab.tasks.describe import tables as tables
-from cnnlab.tasks.describe.network import Subject, of_run, of_settings
-from cnnlab.tasks.train.settings import Settings
-from cnnlab.viz.network_diagram import volumes_figure, volumes_svg
+from cnnlab.tasks.describe.network import (
+    DescribedNetwork,
+    build_described_network,
+    load_described_network,
+)
+from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.viz.network_diagram import draw_network_diagram, render_network_svg
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DescribeSettings:
     """The keys that configs/describe.yaml has beside train.yaml's."""
 
     what: Literal["network", "conv", "pool", "growth"]
     run: str | None
     layer: str | None
     formulas: bool
-    drawing: str | None
+    figure: str | None
     json: bool
     shape: dict[str, Any]
     growth: dict[str, Any]
@@ -37,101 +41,136 @@ class Asked:
 
 def run(config: Config, overrides: list[str]) -> None:
     """Print what was asked; draw only where told to, but for growth."""
-    own = {key: config.pop(key) for key in Asked.__annotations__ if key in config}
-    a = call(Asked, own, "")
-    if a.what in conv_arithmetic.SHAPES:
-        if a.drawing is not None:
+    own = {key: config.pop(key) for key in DescribeSettings.__annotations__ if key in config}
+    a = call_checked(DescribeSettings, own, "")
+    if a.what in conv_arithmetic.LAYER_FORMULAS:
+        if a.figure is not None:
             raise UsageError(f"drawing= draws a network or growth, and {a.what} is one layer")
-        answer = call(conv_arithmetic.SHAPES[a.what], a.shape, a.what)
-        print(json.dumps(answer.numbers, indent=1) if a.json else "\n".join(folded(answer.lines)))
+        answer = call_checked(conv_arithmetic.LAYER_FORMULAS[a.what], a.shape, a.what)
+        print(
+            json.dumps(answer.values, indent=1) if a.json else "\n".join(wrap_lines(answer.lines))
+        )
     elif a.what == "growth":
-        g = call(growth.Growth, a.growth, "growth")
-        growth.told(g, outputs_folder(config["outputs"]), stem(a.drawing), as_json=a.json)
+        g = call_checked(growth.GrowthSettings, a.growth, "growth")
+        growth.write_growth(
+            g,
+            resolve_outputs_folder(config["outputs"]),
+            resolve_figure_stem(a.figure),
+            as_json=a.json,
+        )
     else:
-        network(a, config, overrides)
+        describe_network(a, config, overrides)
 
 
-def network(a: Asked, config: Config, overrides: list[str]) -> None:
-    place = stem(a.drawing)
-    subject = of_run(a.run, config, overrides) if a.run else of_settings(call(Settings, config, ""))
+def describe_network(a: DescribeSettings, config: Config, overrides: list[str]) -> None:
+    place = resolve_figure_stem(a.figure)
+    subject = (
+        load_described_network(a.run, config, overrides)
+        if a.run
+        else build_described_network(call_checked(TrainSettings, config, ""))
+    )
     try:
-        layers = anatomy(subject.model, subject.shape)
+        layers = summarize_layers(subject.model, subject.shape)
     except RuntimeError as error:
-        raise CnnlabError(f"{subject.name} does not take {tables.times(subject.shape)}: {error}") from error
+        raise CnnlabError(
+            f"{subject.name} does not take {tables.format_volume(subject.shape)}: {error}"
+        ) from error
     if a.layer is not None:
-        layers = [one_layer(layers, a.layer)]
+        layers = [find_layer_summary(layers, a.layer)]
     if a.json:
-        print(json.dumps(as_numbers(subject, layers), indent=1))
+        print(json.dumps(network_to_dict(subject, layers), indent=1))
     else:
-        print("\n".join(formula_rows(layers) if a.layer is not None else report(subject, layers, a)), flush=True)
+        print(
+            "\n".join(
+                format_formulas(layers)
+                if a.layer is not None
+                else format_network_report(subject, layers, a)
+            ),
+            flush=True,
+        )
     if place:
-        draw(subject, layers, place)
+        save_network_diagram(subject, layers, place)
         if not a.json:
             print(f"drawing: {place}.svg, {place}.png")
 
 
-def one_layer(layers: list[Layer], name: str) -> Layer:
+def find_layer_summary(layers: list[LayerSummary], name: str) -> LayerSummary:
     """Raises UsageError with the names there are."""
     for layer in layers:
         if layer.name == name:
             return layer
-    raise UsageError(not_one_of("layer", plain(name), [layer.name for layer in layers]))
+    raise UsageError(
+        format_unknown_choice("layer", printable(name), [layer.name for layer in layers])
+    )
 
 
-def report(subject: Subject, layers: list[Layer], a: Asked) -> Iterator[str]:
+def format_network_report(
+    subject: DescribedNetwork, layers: list[LayerSummary], a: DescribeSettings
+) -> Iterator[str]:
     """All that is told of a network, line by line."""
-    sums = tables.totals(layers, subject.shape, subject.batch, subject.copies)
+    sums = tables.compute_totals(
+        layers, subject.shape, subject.batch_size, subject.optimizer_copies
+    )
     yield from wrap(subject.title, 80, subsequent_indent="  ")
-    yield from ("volumes are width x height x depth; sees: the receptive field, padding counted", "")
-    yield from tables.shape_rows(layers)
+    yield from (
+        "volumes are width x height x depth; sees: the receptive field, padding counted",
+        "",
+    )
+    yield from tables.format_shape_table(layers)
     yield ""
-    yield from tables.cost_rows(layers, subject.batch)
+    yield from tables.format_cost_table(layers, subject.batch_size)
     yield ""
-    yield from tables.total_rows(sums)
-    yield from tables.biggest_rows(layers)
+    yield from tables.format_totals(sums)
+    yield from tables.format_largest_layers(layers)
     if subject.name.startswith("vgg"):
         yield ""
-        yield from tables.claim_rows(sums)
+        yield from tables.format_vgg_claim(sums)
     if a.formulas:
         yield ""
-        yield from formula_rows([layer for layer in layers if layer.extent or layer.kind == "fully connected"])
+        yield from format_formulas(
+            [layer for layer in layers if layer.extent or layer.kind == "fully connected"]
+        )
 
 
-def formula_rows(layers: list[Layer]) -> Iterator[str]:
+def format_formulas(layers: list[LayerSummary]) -> Iterator[str]:
     for layer in layers:
-        head, *rest = conv_arithmetic.of_layer(layer)
-        yield from folded([f"{plain(layer.name)}, {head}", *rest])
+        head, *rest = conv_arithmetic.explain_layer(layer)
+        yield from wrap_lines([f"{printable(layer.name)}, {head}", *rest])
 
 
-def folded(lines: list[str]) -> Iterator[str]:
+def wrap_lines(lines: list[str]) -> Iterator[str]:
     """Lines of at most 80 columns."""
     for line in lines:
         yield from wrap(line, 80, subsequent_indent=" " * 6, drop_whitespace=True) or [""]
 
 
-def as_numbers(subject: Subject, layers: list[Layer]) -> dict[str, Any]:
+def network_to_dict(subject: DescribedNetwork, layers: list[LayerSummary]) -> dict[str, Any]:
     """The same for programs."""
     return {
         "title": subject.title,
         "input": list(subject.shape),
-        "layers": [tables.numbers(layer, subject.batch) for layer in layers],
-        "totals": tables.totals(layers, subject.shape, subject.batch, subject.copies),
+        "layers": [tables.layer_to_dict(layer, subject.batch_size) for layer in layers],
+        "totals": tables.compute_totals(
+            layers, subject.shape, subject.batch_size, subject.optimizer_copies
+        ),
     }
 
 
-def stem(drawing: str | None) -> Path | None:
+def resolve_figure_stem(drawing: str | None) -> Path | None:
     """Where pictures go, without their endings."""
     if not drawing:
         return None
     path = Path(drawing).expanduser()
     path = path.with_suffix("") if path.suffix in (".svg", ".png", ".json") else path
     if not path.name or path.is_dir():
-        raise UsageError(f"drawing={plain(drawing)} is a folder; name a file in it")
+        raise UsageError(f"drawing={printable(drawing)} is a folder; name a file in it")
     return path
 
 
-def draw(subject: Subject, layers: list[Layer], place: Path) -> None:
+def save_network_diagram(
+    subject: DescribedNetwork, layers: list[LayerSummary], place: Path
+) -> None:
     """The volumes as SVG and PNG. Raises Unwritable."""
-    drawn = tables.volumes(layers, subject.shape)
-    write_text(place.with_name(f"{place.name}.svg"), volumes_svg(drawn, subject.title))
-    save_png(place.with_name(f"{place.name}.png"), volumes_figure(drawn, subject.title))
+    drawn = tables.build_diagram_volumes(layers, subject.shape)
+    write_text(place.with_name(f"{place.name}.svg"), render_network_svg(drawn, subject.title))
+    save_png(place.with_name(f"{place.name}.png"), draw_network_diagram(drawn, subject.title))

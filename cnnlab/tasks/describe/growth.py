@@ -5,60 +5,83 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.files import new_folder, write_json
+from cnnlab.core.files import make_run_folder, write_json
 from cnnlab.core.image import save_png
-from cnnlab.viz.curves import growth_figure
+from cnnlab.viz.curves import plot_parameter_growth
 
-CHAPTER = ((28, 1), (200, 3))  # pixels across and depth, of its two examples
+CHAPTER_EXAMPLES = ((28, 1), (200, 3))  # pixels across and depth, of its two examples
 
 
 @dataclass(frozen=True, kw_only=True)
-class Growth:
+class GrowthSettings:
     """The keys of `growth`."""
 
     sizes: list[int]
     depth: int
-    extent: int
+    kernel_size: int
     units: int
 
     def __post_init__(self) -> None:
-        for key, least in (("depth", self.depth), ("extent", self.extent), ("units", self.units)):
+        for key, least in (
+            ("depth", self.depth),
+            ("extent", self.kernel_size),
+            ("units", self.units),
+        ):
             if least < 1:
                 raise ValueError(f"{key} must be at least 1, not {least}")
-        if not self.sizes or min(self.sizes) < self.extent:
+        if not self.sizes or min(self.sizes) < self.kernel_size:
             raise ValueError(
-                f"sizes must be some, each at least the filters' extent of {self.extent}, not {self.sizes}"
+                f"sizes must be some, each at least the filters' extent of {self.kernel_size}, not {self.sizes}"
             )
 
     @property
-    def full(self) -> list[int]:
+    def fully_connected_parameters(self) -> list[int]:
         """Parameters of a fully connected layer on the picture, for each size."""
         return [self.units * (n * n * self.depth + 1) for n in self.sizes]
 
     @property
-    def shared(self) -> list[int]:
+    def convolutional_parameters(self) -> list[int]:
         """And of a convolutional one, whose filters are the same everywhere."""
-        return [self.units * (self.extent**2 * self.depth + 1)] * len(self.sizes)
+        return [self.units * (self.kernel_size**2 * self.depth + 1)] * len(self.sizes)
 
 
-def told(g: Growth, outputs: Path, stem: Path | None, *, as_json: bool) -> None:
+def write_growth(g: GrowthSettings, outputs: Path, stem: Path | None, *, as_json: bool) -> None:
     """Print the numbers, and draw them with a JSON file beside: at `stem`, or below `outputs`."""
-    place = stem or new_folder(outputs / "describe", "growth") / "growth"
-    times = g.full[-1] / g.shared[-1]
+    place = stem or make_run_folder(outputs / "describe", "growth") / "growth"
+    times = g.fully_connected_parameters[-1] / g.convolutional_parameters[-1]
     title = f"At {g.sizes[-1]} pixels a fully connected layer has {times:,.0f} times the parameters"
-    save_png(place.with_name(f"{place.name}.png"), growth_figure(g.sizes, g.full, g.shared, title))
-    found: dict[str, Any] = {"sizes": g.sizes, "fully_connected": g.full, "convolutional": g.shared, "depth": g.depth,
-             "extent": g.extent, "units": g.units}  # fmt: skip
+    save_png(
+        place.with_name(f"{place.name}.png"),
+        plot_parameter_growth(
+            g.sizes, g.fully_connected_parameters, g.convolutional_parameters, title
+        ),
+    )
+    found: dict[str, Any] = {"sizes": g.sizes, "fully_connected": g.fully_connected_parameters, "convolutional": g.convolutional_parameters, "depth": g.depth,
+             "extent": g.kernel_size, "units": g.units}  # fmt: skip
     write_json(place.with_name(f"{place.name}.json"), found)
     found["picture"] = f"{place}.png"
-    print(json.dumps(found, indent=1) if as_json else "\n".join(rows(g, place)), flush=True)
+    print(
+        json.dumps(found, indent=1) if as_json else "\n".join(format_growth_table(g, place)),
+        flush=True,
+    )
 
 
-def rows(g: Growth, place: Path) -> list[str]:
+def format_growth_table(g: GrowthSettings, place: Path) -> list[str]:
     head = f"parameters of a layer on square pictures of depth {g.depth}: {g.units} fully connected neurons,"
-    lines = [head, f"or {g.units} filters of {g.extent}x{g.extent}x{g.depth}", ""]
-    lines.append(f"{'pixels':>7}{'weights of a neuron':>21}{'fully connected':>18}{'convolutional':>16}")
-    for n, full, shared in zip(g.sizes, g.full, g.shared, strict=True):
+    lines = [head, f"or {g.units} filters of {g.kernel_size}x{g.kernel_size}x{g.depth}", ""]
+    lines.append(
+        f"{'pixels':>7}{'weights of a neuron':>21}{'fully connected':>18}{'convolutional':>16}"
+    )
+    for n, full, shared in zip(
+        g.sizes, g.fully_connected_parameters, g.convolutional_parameters, strict=True
+    ):
         lines.append(f"{n:>7}{n * n * g.depth:>21,}{full:>18,}{shared:>16,}")
-    both = ", ".join(f"{n * n * d:,} at {n}x{n}x{d}" for n, d in CHAPTER)
-    return [*lines, "", f"the chapter's neurons have {both}", "", f"picture: {place}.png", f"numbers: {place}.json"]
+    both = ", ".join(f"{n * n * d:,} at {n}x{n}x{d}" for n, d in CHAPTER_EXAMPLES)
+    return [
+        *lines,
+        "",
+        f"the chapter's neurons have {both}",
+        "",
+        f"picture: {place}.png",
+        f"numbers: {place}.json",
+    ]

@@ -5,26 +5,32 @@ from typing import Any, Literal
 
 import torch
 
-from cnnlab.core.device import describe, pick_device, threads
-from cnnlab.core.figure_log import Album
-from cnnlab.core.files import outputs_folder, write_json
-from cnnlab.core.hooks import out_of_place
-from cnnlab.core.provenance import environment
-from cnnlab.core.quoting import plain
-from cnnlab.core.schema import Config, call, check
-from cnnlab.models.pretrained import pretrained
+from cnnlab.core.device import describe_device, pick_device, use_threads
+from cnnlab.core.figure_log import FigureLog
+from cnnlab.core.files import resolve_outputs_folder, write_json
+from cnnlab.core.hooks import disable_inplace
+from cnnlab.core.provenance import collect_environment
+from cnnlab.core.quoting import printable
+from cnnlab.core.schema import Config, call_checked, check_keywords
+from cnnlab.models.pretrained import load_pretrained
 from cnnlab.projection import PROJECTIONS
-from cnnlab.tasks.embed.features import Embedded, embedded, of_layer, of_pixels, usable
-from cnnlab.tasks.embed.images import SPLITS, Scene, scene
-from cnnlab.tasks.embed.near_duplicates import doubles
-from cnnlab.tasks.embed.outputs import leaves
-from cnnlab.tasks.embed.project import Projector, drawn
-from cnnlab.tasks.embed.summary import told
-from cnnlab.tasks.trained_run import Trained, load_rival, load_run
+from cnnlab.tasks.embed.features import (
+    FeatureSet,
+    check_features,
+    extract_features,
+    layer_extractor,
+    pixel_extractor,
+)
+from cnnlab.tasks.embed.images import DATASET_SPLITS, ImageSelection, select_images
+from cnnlab.tasks.embed.near_duplicates import find_near_duplicates
+from cnnlab.tasks.embed.outputs import write_map_outputs
+from cnnlab.tasks.embed.project import Projection, project_all
+from cnnlab.tasks.embed.summary import print_map_summary
+from cnnlab.tasks.trained_run import TrainedRun, load_comparison_run, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class EmbedSettings:
     """configs/embed.yaml's keys and their types; a projection's own are checked by its signature."""
 
     projection: Literal["tsne", "pca"]
@@ -36,9 +42,9 @@ class Settings:
     layer: str | None
     features: str | None
     seed: int
-    neighbours: int
+    neighbors: int
     seeds: int
-    twins: float | None
+    near_duplicates: float | None
     grid: int
     device: str
     batch_size: int | None
@@ -48,75 +54,108 @@ class Settings:
     pca: dict[str, Any]
 
     def __post_init__(self) -> None:
-        least = {"n": (self.n, 5), "batch_size": (self.batch_size, 1), "neighbours": (self.neighbours, 1),
+        least = {"n": (self.n, 5), "batch_size": (self.batch_size, 1), "neighbours": (self.neighbors, 1),
                  "seeds": (self.seeds, 0), "grid": (self.grid, 2)}  # fmt: skip
         for key, (value, low) in least.items():
             if value is not None and value < low:
                 raise ValueError(f"{key} must be at least {low}, not {value}")
         if self.grid > 64:
-            raise ValueError(f"grid must be at most 64, not {self.grid}: places for more take too long to find")
-        if self.twins is not None and not 0 <= self.twins <= 1:
-            raise ValueError(f"twins must be between 0 and 1, not {self.twins}")
+            raise ValueError(
+                f"grid must be at most 64, not {self.grid}: places for more take too long to find"
+            )
+        if self.near_duplicates is not None and not 0 <= self.near_duplicates <= 1:
+            raise ValueError(f"twins must be between 0 and 1, not {self.near_duplicates}")
         if self.layer == "pixels" and self.against:
-            raise ValueError("pixels are the same for every network: layer=pixels and against= do not go together")
+            raise ValueError(
+                "pixels are the same for every network: layer=pixels and against= do not go together"
+            )
         if self.features and (self.against or self.layer == "pixels"):
-            raise ValueError("features= is another network's: against= and layer=pixels do not go with it")
+            raise ValueError(
+                "features= is another network's: against= and layer=pixels do not go with it"
+            )
 
 
 def run(config: Config, overrides: list[str]) -> None:
     """Make the map, its figures, its page and its numbers in RUN/embed/<date>_<time>_<what>/, and print what they say.
     Nothing is left of a command that is refused."""
-    s = call(Settings, config, "")
+    s = call_checked(EmbedSettings, config, "")
     for name, builder in PROJECTIONS.items():
-        check(builder, getattr(s, name), name)
+        check_keywords(builder, getattr(s, name), name)
     device = pick_device(s.device)
-    trained = first_run(s, device)
-    shown = scene(s.split, s.n, s.seed, trained, s.batch_size, device)
+    trained = load_embed_run(s, device)
+    shown = select_images(s.split, s.n, s.seed, trained, s.batch_size, device)
     if not s.json:
-        about = f"{trained.folder}, step {trained.step:,}" if trained else plain(str(s.features))
-        print(f"cnnlab embed: {about}, device {describe(device)}", flush=True)
-    seen = networks(s, trained, shown, device)
+        about = (
+            f"{trained.folder}, step {trained.step:,}" if trained else printable(str(s.features))
+        )
+        print(f"cnnlab embed: {about}, device {describe_device(device)}", flush=True)
+    seen = extract_networks(s, trained, shown, device)
     if not s.json:
         for one, where in seen.values():
-            print(f"{len(one):,} pictures, {one.x.shape[1]:,} numbers of each: {where}", flush=True)
-    maps = drawn(seen, Projector(s.projection, getattr(s, s.projection), s.seed, quiet=s.json), s.neighbours, s.seeds)
-    same = doubles(shown, trained, s.twins)
-    place = trained.folder if trained else outputs_folder(s.outputs)
+            print(
+                f"{len(one):,} pictures, {one.features.shape[1]:,} numbers of each: {where}",
+                flush=True,
+            )
+    maps = project_all(
+        seen,
+        Projection(s.projection, getattr(s, s.projection), s.seed, is_quiet=s.json),
+        s.neighbors,
+        s.seeds,
+    )
+    same = find_near_duplicates(shown, trained, s.near_duplicates)
+    place = trained.folder if trained else resolve_outputs_folder(s.outputs)
     name = "_".join([s.projection, *(part for part in (s.features, s.layer) if part)])
-    album = Album(place / "embed", name, trained.step if trained else 0)
+    album = FigureLog(place / "embed", name, trained.step if trained else 0)
     try:
-        leaves(album, shown, maps, same, s.grid)
-        write_json(album.folder / "environment.json", environment(device) | {"seed": s.seed, "step": album.step})
+        write_map_outputs(album, shown, maps, same, s.grid)
+        write_json(
+            album.folder / "environment.json",
+            collect_environment(device) | {"seed": s.seed, "step": album.step},
+        )
     finally:
         album.close()
-    told(album, maps, same, as_json=s.json)
+    print_map_summary(album, maps, same, as_json=s.json)
 
 
-def first_run(s: Settings, device: torch.device) -> Trained | None:
+def load_embed_run(s: EmbedSettings, device: torch.device) -> TrainedRun | None:
     """The run that is looked at; none where another network looks at the user's pictures alone."""
-    if s.run is None and s.features and s.split not in SPLITS:
+    if s.run is None and s.features and s.split not in DATASET_SPLITS:
         return None
     trained = load_run(s.run or "last", checkpoint=s.checkpoint, device=device, outputs=s.outputs)
-    out_of_place(trained.model)
+    disable_inplace(trained.model)
     return trained
 
 
-def networks(
-    s: Settings, trained: Trained | None, shown: Scene, device: torch.device
-) -> dict[str, tuple[Embedded, str]]:
+def extract_networks(
+    s: EmbedSettings, trained: TrainedRun | None, shown: ImageSelection, device: torch.device
+) -> dict[str, tuple[FeatureSet, str]]:
     """By name, what each network that is asked for makes of the pictures, and where in it, in words."""
     if trained is None or s.features:
-        model, prepare = pretrained(str(s.features))
-        extract, where = of_layer(out_of_place(model).to(device), prepare, s.layer, answers=False)
-        return {str(s.features): (usable(embedded(shown.batches(), extract, device), where), where)}
+        model, prepare = load_pretrained(str(s.features))
+        extract, where = layer_extractor(
+            disable_inplace(model).to(device), prepare, s.layer, has_class_logits=False
+        )
+        return {
+            str(s.features): (
+                check_features(extract_features(shown.iterate_batches(), extract, device), where),
+                where,
+            )
+        }
     several = [trained]
     if s.against is not None:
-        several.append(load_rival(trained, s.against, "against", device, s.outputs))
-    found: dict[str, tuple[Embedded, str]] = {}
+        several.append(load_comparison_run(trained, s.against, "against", device, s.outputs))
+    found: dict[str, tuple[FeatureSet, str]] = {}
     for one in several:
         pixels = s.layer == "pixels"
-        extract, where = of_pixels(one) if pixels else of_layer(one.model, one.given, s.layer, answers=True)
-        name = one.name if one.name not in found else plain(str(one.folder))
-        with threads(one.config.get("threads")):
-            found[name] = usable(embedded(shown.batches(), extract, device), where), where
+        extract, where = (
+            pixel_extractor(one)
+            if pixels
+            else layer_extractor(one.model, one.prepare_input, s.layer, has_class_logits=True)
+        )
+        name = one.name if one.name not in found else printable(str(one.folder))
+        with use_threads(one.config.get("threads")):
+            found[name] = (
+                check_features(extract_features(shown.iterate_batches(), extract, device), where),
+                where,
+            )
     return found

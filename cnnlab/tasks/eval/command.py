@@ -8,24 +8,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cnnlab.core.device import describe, pick_device, threads
+from cnnlab.core.device import describe_device, pick_device, use_threads
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import new_folder, write_json
-from cnnlab.core.predictions import write_answers
-from cnnlab.core.provenance import environment
-from cnnlab.core.quoting import plain
+from cnnlab.core.files import make_run_folder, write_json
+from cnnlab.core.predictions import write_predictions
+from cnnlab.core.provenance import collect_environment
+from cnnlab.core.quoting import printable
 from cnnlab.core.run import Run
-from cnnlab.core.schema import Config, call
-from cnnlab.data.batches import in_order
-from cnnlab.data.dataset import PictureSet
-from cnnlab.engine.evaluate import answers
-from cnnlab.engine.metrics import DRAWS, scores, single_batches
-from cnnlab.tasks.eval.figures import figures
-from cnnlab.tasks.trained_run import Trained, load_run, split_of
+from cnnlab.core.schema import Config, call_checked
+from cnnlab.data.batches import iterate_in_order
+from cnnlab.data.dataset import ImageSet
+from cnnlab.engine.evaluate import predict_logits
+from cnnlab.engine.metrics import NUM_BATCH_DRAWS, classification_report, sample_batch_accuracies
+from cnnlab.tasks.eval.figures import build_eval_figures
+from cnnlab.tasks.trained_run import TrainedRun, load_run, load_split
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class EvalSettings:
     """configs/eval.yaml's keys and their types."""
 
     run: str
@@ -34,7 +34,7 @@ class Settings:
     device: str
     batch_size: int | None
     mistakes: int
-    single_batches: int | None
+    single_batch_size: int | None
     json: bool
     outputs: str
 
@@ -47,69 +47,84 @@ class Settings:
 
 def run(config: Config, overrides: list[str]) -> float:
     """Score a run, write RUN/eval/<date>_<time>_<split>/ and print; returns the accuracy."""
-    s = call(Settings, config, "")
+    s = call_checked(EvalSettings, config, "")
     device = pick_device(s.device)
     trained = load_run(s.run, checkpoint=s.checkpoint, device=device, outputs=s.outputs)
-    pictures = split_of(trained, s.split).to(device)
+    pictures = load_split(trained, s.split).to(device)
     batch_size = s.batch_size or trained.config["eval_batch_size"]
-    with threads(trained.config.get("threads")):  # as it was trained: their number shows in the last bits
-        logits, labels = answers(trained.model, in_order(pictures, trained.preprocess, batch_size=batch_size))
-    found = scores(logits, labels, trained.classes)
-    if s.single_batches is not None:
-        found["single_batches"] = in_single_batches(logits, labels, s.single_batches)
+    with use_threads(
+        trained.config.get("threads")
+    ):  # as it was trained: their number shows in the last bits
+        logits, labels = predict_logits(
+            trained.model, iterate_in_order(pictures, trained.preprocess, batch_size=batch_size)
+        )
+    found = classification_report(logits, labels, trained.classes)
+    if s.single_batch_size is not None:
+        found["single_batches"] = score_single_batches(logits, labels, s.single_batch_size)
     about = {
         "run": str(trained.folder),
         "step": trained.step,
         "dataset": trained.config["dataset"]["name"],
         "split": s.split,
     }
-    folder = new_folder(trained.folder / "eval", s.split)
-    record(folder, about | found | {"environment": environment(device)}, logits, labels)
-    draw(folder, trained, pictures, found, logits, s)
+    folder = make_run_folder(trained.folder / "eval", s.split)
+    write_scores(
+        folder, about | found | {"environment": collect_environment(device)}, logits, labels
+    )
+    log_eval_figures(folder, trained, pictures, found, logits, s)
     if s.json:
         print(json.dumps(about | found | {"folder": str(folder)}))
     else:
-        print(f"cnnlab eval: {trained.folder}, step {trained.step:,}, device {describe(device)}")
-        print(table(found, f"{about['dataset']} {s.split}"))
+        print(
+            f"cnnlab eval: {trained.folder}, step {trained.step:,}, device {describe_device(device)}"
+        )
+        print(format_score_table(found, f"{about['dataset']} {s.split}"))
         print(f"\nnumbers, logits and figures: {folder}")
     return found["accuracy"]
 
 
-def in_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, float]:
+def score_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, float]:
     """What a score of one shuffled batch, as the chapter's published scripts take it, would have been. Raises
     UsageError for a batch larger than the split."""
     try:
         rng = torch.Generator().manual_seed(0)
-        return {"size": size, "draws": DRAWS} | single_batches(
-            logits.argmax(1) == labels, size=size, draws=DRAWS, rng=rng
+        return {"size": size, "draws": NUM_BATCH_DRAWS} | sample_batch_accuracies(
+            logits.argmax(1) == labels, batch_size=size, num_batches=NUM_BATCH_DRAWS, rng=rng
         )
     except ValueError as error:
         raise UsageError(f"single_batches: {error}") from error
 
 
-def record(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
+def write_scores(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
     """scores.json, and the logits and labels that every number follows from."""
     write_json(folder / "scores.json", found)
-    write_answers(folder / "logits.safetensors", logits, labels)
+    write_predictions(folder / "logits.safetensors", logits, labels)
 
 
-def draw(
-    folder: Path, trained: Trained, pictures: PictureSet, found: dict[str, Any], logits: Tensor, s: Settings
+def log_eval_figures(
+    folder: Path,
+    trained: TrainedRun,
+    pictures: ImageSet,
+    found: dict[str, Any],
+    logits: Tensor,
+    s: EvalSettings,
 ) -> None:
     """The figures, as PNG and in TensorBoard, and the summary."""
     run = Run(folder)
-    for name, image, numbers, _ in figures(pictures, trained.classes, found, logits, s.split, s.mistakes):
-        run.figure(name, image, trained.step, numbers)
+    for name, image, numbers, _ in build_eval_figures(
+        pictures, trained.classes, found, logits, s.split, s.mistakes
+    ):
+        run.save_figure(name, image, trained.step, numbers)
     summary = {
         "accuracy": found["accuracy"],
         "loss": found["loss"],
         "calibration_error": found["calibration"]["error"],
     }
-    run.scalars(s.split, summary, trained.step)
+    run.log_scalars(s.split, summary, trained.step)
     run.close()
 
 
-def table(found: dict[str, Any], name: str) -> str:
+def format_score_table(found: dict[str, Any], name: str) -> str:
     """The scores for a terminal of 80 columns."""
     low, high = found["interval_95"]
     rows = [
@@ -126,5 +141,5 @@ def table(found: dict[str, Any], name: str) -> str:
     rows[1] += "\n"
     for name, row in found["classes"].items():
         numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
-        rows.append(f"{plain(name)[:19]:<20}{row['pictures']:>10,}{numbers}")
+        rows.append(f"{printable(name)[:19]:<20}{row['pictures']:>10,}{numbers}")
     return "\n".join(rows)

@@ -6,35 +6,46 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cnnlab.data.dataset import PictureSet, some
-from cnnlab.viz.base import label
-from cnnlab.viz.plots import captioned_sheet, confusion_figure, reliability_figure
+from cnnlab.data.dataset import ImageSet, gather_images
+from cnnlab.viz.base import format_label
+from cnnlab.viz.plots import draw_captioned_images, plot_confusion_matrix, plot_reliability_diagram
 
 
-def figures(
-    pictures: PictureSet, classes: tuple[str, ...], found: dict[str, Any], logits: Tensor, split: str, mistakes: int
+def build_eval_figures(
+    pictures: ImageSet,
+    classes: tuple[str, ...],
+    found: dict[str, Any],
+    logits: Tensor,
+    split: str,
+    mistakes: int,
 ) -> Iterator[tuple[str, np.ndarray, Any, str]]:
     """Confusion matrix, reliability diagram and the most confident mistakes: (name, picture, numbers, title)."""
     wrong = found["pictures"] - found["correct"]
     title = f"{wrong:,} of {found['pictures']:,} {split} pictures are mistaken"
     confusion = {"classes": classes, "confusion": found["confusion"]}
-    yield "confusion", confusion_figure(found["confusion"], classes, title), confusion, title
+    yield "confusion", plot_confusion_matrix(found["confusion"], classes, title), confusion, title
     calibration = found["calibration"]
     title = f"Confidence is off by {calibration['error']:.2%} on average"
-    yield "reliability", reliability_figure(calibration, title), calibration, title
-    rows = worst(logits, pictures.labels.cpu(), classes, mistakes)
+    yield "reliability", plot_reliability_diagram(calibration, title), calibration, title
+    rows = find_confident_mistakes(logits, pictures.labels.cpu(), classes, mistakes)
     if rows:
-        shown = some(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
+        shown = gather_images(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
         captions = [
-            f"{label(row['predicted'])}? {row['probability']:.1%}\nis {label(row['true'])}, #{row['index']}"
+            f"{format_label(row['predicted'])}? {row['probability']:.1%}\nis {format_label(row['true'])}, #{row['index']}"
             for row in rows
         ]
         few = len(rows) < wrong
-        title = f"The {len(rows)} most confident of {wrong:,} mistakes" if few else f"All {wrong} mistakes"
-        yield "mistakes", captioned_sheet(np.asarray(shown), captions, title), rows, title
+        title = (
+            f"The {len(rows)} most confident of {wrong:,} mistakes"
+            if few
+            else f"All {wrong} mistakes"
+        )
+        yield "mistakes", draw_captioned_images(np.asarray(shown), captions, title), rows, title
 
 
-def worst(logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int) -> list[dict[str, Any]]:
+def find_confident_mistakes(
+    logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int
+) -> list[dict[str, Any]]:
     """The mistaken pictures in which the network believed most firmly, the firmest first."""
     probability, predicted = logits.double().softmax(1).max(1)
     wrong = (predicted != labels).nonzero().flatten()

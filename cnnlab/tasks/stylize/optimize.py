@@ -7,50 +7,55 @@ from pathlib import Path
 from traceback import clear_frames
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image_formats import format_of
-from cnnlab.core.memory import hand_back
-from cnnlab.core.progress import Progress, clock
-from cnnlab.style.budget import Budget
-from cnnlab.style.optimizers import DESCENTS
-from cnnlab.style.transfer import State, transfer
-from cnnlab.tasks.stylize.log import Sketchbook
-from cnnlab.tasks.stylize.settings import Settings
-from cnnlab.tasks.stylize.setup import Studio
+from cnnlab.core.image_formats import find_image_format
+from cnnlab.core.memory import release_cached
+from cnnlab.core.progress import Progress, format_duration
+from cnnlab.style.budget import TransferBudget
+from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
+from cnnlab.style.transfer import TransferState, transfer_style
+from cnnlab.tasks.stylize.log import TransferLog
+from cnnlab.tasks.stylize.settings import StylizeSettings
+from cnnlab.tasks.stylize.setup import TransferJob
 
-SAVING_S = 1.5  # kept of a limited time for the process to end,
+EXIT_RESERVE_S = 1.5  # kept of a limited time for the process to end,
 
 
-FINISHING_S = 0.2  # for a million pixels to become a picture, beside what its file takes
+RENDER_S_PER_MEGAPIXEL = 0.2  # for a million pixels to become a picture, beside what its file takes
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TransferResult:
     """How far it came: where it stood, whether that is the end, and what went wrong, if anything did."""
 
-    state: State
-    done: bool
-    failure: Exception | None
+    state: TransferState
+    is_complete: bool
+    error: Exception | None
 
 
-def paint(
-    s: Settings, made: Studio, budget: Budget, book: Sketchbook, progress: Progress, asked: Callable[[], int | None]
-) -> Outcome:
+def optimize_image(
+    s: StylizeSettings,
+    made: TransferJob,
+    budget: TransferBudget,
+    book: TransferLog,
+    progress: Progress,
+    stop_signal: Callable[[], int | None],
+) -> TransferResult:
     """Step by step, until it is done, something goes wrong, or a signal `asked` for its end. Raises what goes wrong
     before the first step."""
-    descend = partial(DESCENTS[s.method], **made.keys(s))
-    state: State | None = None
+    descend = partial(IMAGE_OPTIMIZERS[s.optimizer], **made.optimizer_settings(s))
+    state: TransferState | None = None
     failure: Exception | None = None
     done = False
     try:
-        for state in transfer(made.easel, made.begin, descend, budget):
-            if progress.live or state.last:  # a GPU is waited for to say it
-                progress.show(line(state, budget), keep=state.last)
-            if book.unsound(state):
+        for state in transfer_style(made.transfer_loss, made.make_initial_image, descend, budget):
+            if progress.is_live or state.is_last:  # a GPU is waited for to say it
+                progress.show(format_transfer_progress(state, budget), keep=state.is_last)
+            if book.has_new_nonfinite(state):
                 back = "the loss was not finite; back to the last picture, with a smaller step"
-                progress.show(f"step {state.total}: {back}", keep=True)
+                progress.show(f"step {state.total_steps}: {back}", keep=True)
                 progress.end()
-            book.note(state)
-            if asked() and not (state.last and state.scale == len(budget.sizes)):
+            book.log_state(state)
+            if stop_signal() and not (state.is_last and state.scale == len(budget.sizes)):
                 break
         else:
             done = True
@@ -59,25 +64,40 @@ def paint(
             raise
         failure = error
         clear_frames(error.__traceback__)  # which hold what there may be no memory for
-        hand_back()
+        release_cached()
     progress.end()
     assert state is not None  # a transfer takes a step, or raises
-    return Outcome(state, done, failure)
+    return TransferResult(state, done, failure)
 
 
-def budget_for(s: Settings, made: Studio, steps: list[int], out: Path, began: float) -> Budget:
+def make_transfer_budget(
+    s: StylizeSettings, made: TransferJob, steps: list[int], out: Path, began: float
+) -> TransferBudget:
     """What a picture may take: of the first scales, as many as there are `steps` for."""
     sizes = made.sizes[: len(steps)]
     height, width = made.sizes[-1]
-    saving = SAVING_S + (FINISHING_S + format_of(out).megapixel_s) * height * width / 1e6
-    return Budget(sizes, steps, [made.easel.beside(size) for size in sizes], s.seconds, began, saving)
+    saving = (
+        EXIT_RESERVE_S
+        + (RENDER_S_PER_MEGAPIXEL + find_image_format(out).seconds_per_megapixel)
+        * height
+        * width
+        / 1e6
+    )
+    return TransferBudget(
+        sizes,
+        steps,
+        [made.transfer_loss.style_pixel_ratio(size) for size in sizes],
+        s.time_limit_s,
+        began,
+        saving,
+    )
 
 
-def line(state: State, budget: Budget) -> str:
+def format_transfer_progress(state: TransferState, budget: TransferBudget) -> str:
     """Where it stands, in 79 columns."""
     height, width = state.size
     _, content, *styles, _ = state.terms.tolist()
     return (
         f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  content {content:.4g}  "
-        f"style {sum(styles):.4g}  {clock(budget.left(state.scale, state.step))} left"
+        f"style {sum(styles):.4g}  {format_duration(budget.remaining_s(state.scale, state.step))} left"
     )

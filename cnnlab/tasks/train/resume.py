@@ -8,30 +8,35 @@ from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.files import outputs_folder, read_json
-from cnnlab.core.lock import Lock
-from cnnlab.core.quoting import plain, typed
-from cnnlab.core.run_index import find_run, run_state
-from cnnlab.core.schema import build, call, check_spec
-from cnnlab.core.sweep_index import words_of
-from cnnlab.data.build import data_settings, source_settings
+from cnnlab.core.files import read_json, resolve_outputs_folder
+from cnnlab.core.lock import FolderLock
+from cnnlab.core.quoting import as_override, printable
+from cnnlab.core.run_index import find_run, read_run_state
+from cnnlab.core.schema import build_registered, call_checked, check_spec
+from cnnlab.core.sweep_index import read_overrides
+from cnnlab.data.build import get_source_settings, parse_data_settings
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.tasks.train.settings import Settings
-from cnnlab.tasks.train.trainer import Training, assemble, put_back
-from cnnlab.tasks.trained_run import check_tensors, completed, misfit, unfilled
+from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.trainer import Trainer, build_trainer, restore_training_state
+from cnnlab.tasks.trained_run import (
+    build_meta_model,
+    build_mismatch_error,
+    check_state_dict,
+    fill_missing_keys,
+)
 
 # What cannot change a run's numbers so far.
-FREE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_every_minutes")
+CHANGEABLE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_every_minutes")
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedCheckpoint:
     """What a checkpoint holds."""
 
     path: Path
-    groups: checkpoint.Groups
+    groups: checkpoint.TensorGroups
     record: dict[str, Any]
 
     @property
@@ -39,7 +44,7 @@ class Saved:
         return self.record["step"]
 
     @property
-    def clock(self) -> dict[str, Any]:
+    def run_kwargs(self) -> dict[str, Any]:
         """What a `Run` that goes on from here must know."""
         return {
             "elapsed_s": float(self.record["elapsed_s"]),
@@ -48,69 +53,84 @@ class Saved:
         }
 
 
-def folder_to_resume(settings: Settings, overrides: list[str]) -> Path:
+def find_run_to_resume(settings: TrainSettings, overrides: list[str]) -> Path:
     """The folder of the run that `resume` names. Raises UsageError for none, and for what may not change."""
     if not (settings.resume or "").strip():
-        raise UsageError("resume= names no run: give a run's folder, or last; `cnnlab runs` lists what there is")
+        raise UsageError(
+            "resume= names no run: give a run's folder, or last; `cnnlab runs` lists what there is"
+        )
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    if refused := sorted(given - set(FREE_ON_RESUME)):
-        raise UsageError(f"{refused[0]} cannot change when a run resumes; free are {', '.join(FREE_ON_RESUME)}")
-    return find_run(settings.resume or "", outputs_folder(settings.outputs))
+    if refused := sorted(given - set(CHANGEABLE_ON_RESUME)):
+        raise UsageError(
+            f"{refused[0]} cannot change when a run resumes; free are {', '.join(CHANGEABLE_ON_RESUME)}"
+        )
+    return find_run(settings.resume or "", resolve_outputs_folder(settings.outputs))
 
 
-def begun_before(folder: Path, overrides: list[str]) -> bool:
+def can_resume_sweep_run(folder: Path, overrides: list[str]) -> bool:
     """Whether a run of a sweep that is gone on with has a checkpoint; without, what an attempt logged is cleared away.
     Raises UsageError where the run was another one."""
     if not (folder / "state.json").exists():
         return False
-    before = words_of(folder)
+    before = read_overrides(folder)
     if sorted(before) != sorted(overrides):
         raise UsageError(
             f"the run there was begun with {shlex.join(before)}; resume= takes the words that the sweep was begun with"
         )
-    if checkpoint.steps(folder / "checkpoints"):
+    if checkpoint.list_checkpoint_steps(folder / "checkpoints"):
         return True
     for stale in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")):
         stale.unlink(missing_ok=True)
     return False
 
 
-def taken(folder: Path) -> Lock:
+def lock_run(folder: Path) -> FolderLock:
     """The lock on a run's folder. Raises UsageError where another process has it."""
-    lock = Lock(folder)
-    if not lock.take(wait=False):
+    lock = FolderLock(folder)
+    if not lock.acquire(blocking=False):
         raise UsageError(f"{folder} is running, in another process; two cannot train one run")
     return lock
 
 
-def reopened(folder: Path, settings: Settings, overrides: list[str]) -> tuple[Settings, Saved]:
+def reopen_run(
+    folder: Path, settings: TrainSettings, overrides: list[str]
+) -> tuple[TrainSettings, SavedCheckpoint]:
     """A run's own settings but for what may change, and its newest whole checkpoint; where that is not the last, it is
     said. Raises CnnlabError where none can be read, or the checkpoint does not describe itself, UsageError where what
     changes does not go with the rest."""
-    groups, record, fallen_back = checkpoint.newest_whole(folder / "checkpoints")
+    groups, record, fallen_back = checkpoint.load_newest_valid(folder / "checkpoints")
     given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    own = {"resume": None, "save_every_minutes": settings.save_every_minutes, **completed(record["config"])}
-    path = checkpoint.path_at(folder / "checkpoints", record["step"])
+    own = {
+        "resume": None,
+        "save_every_minutes": settings.save_every_minutes,
+        **fill_missing_keys(record["config"]),
+    }
+    path = checkpoint.checkpoint_path(folder / "checkpoints", record["step"])
     try:
-        mine, saved = call(Settings, own, ""), Saved(path, groups, record)
-        data_settings(mine.dataset)
-        check_spec(SOURCES, source_settings(mine.dataset), "dataset")
+        mine, saved = call_checked(TrainSettings, own, ""), SavedCheckpoint(path, groups, record)
+        parse_data_settings(mine.dataset)
+        check_spec(SOURCES, get_source_settings(mine.dataset), "dataset")
         check_spec(OPTIMIZERS, mine.optim, "optim")
         check_spec(SCHEDULES, mine.schedule, "schedule")
-        network = unfilled(mine.model, mine.augment, record)
-        check_tensors(network, groups["model"])
-        saved.clock  # noqa: B018  (raises where the record has no such numbers)
+        network = build_meta_model(mine.model, mine.augment, record)
+        check_state_dict(network, groups["model"])
+        saved.run_kwargs  # noqa: B018  (raises where the record has no such numbers)
     except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise misfit(path, error) from error
+        raise build_mismatch_error(path, error) from error
     if fallen_back:
-        print(f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}", file=sys.stderr)
+        print(
+            f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}",
+            file=sys.stderr,
+        )
     changed = {key: getattr(settings, key) for key in given if key != "resume"}
-    return call(Settings, own | changed, ""), saved
+    return call_checked(TrainSettings, own | changed, ""), saved
 
 
-def finished(folder: Path, settings: Settings, record: dict[str, Any]) -> float | None:
+def report_finished_run(
+    folder: Path, settings: TrainSettings, record: dict[str, Any]
+) -> float | None:
     """The validation accuracy of a run that has come to its end, said with its scores; None where there is more."""
-    if run_state(folder) != "finished" or settings.epochs > record["config"]["epochs"]:
+    if read_run_state(folder) != "finished" or settings.epochs > record["config"]["epochs"]:
         return None
     if not (folder / "test.safetensors").exists():
         return None  # the run is scored again
@@ -120,21 +140,26 @@ def finished(folder: Path, settings: Settings, record: dict[str, Any]) -> float 
     except (KeyError, TypeError, ValueError):
         return None  # what said so is gone: the run is scored again
     said = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in scores.items())
-    print(f"{folder} is finished: {record['config']['epochs']} epochs, {said}; epochs=MORE goes on, where its schedule")
-    print(f"allows it; `cnnlab train {typed('init', str(folder))}` begins a new run from its weights", flush=True)
+    print(
+        f"{folder} is finished: {record['config']['epochs']} epochs, {said}; epochs=MORE goes on, where its schedule"
+    )
+    print(
+        f"allows it; `cnnlab train {as_override('init', str(folder))}` begins a new run from its weights",
+        flush=True,
+    )
     return scores["validation"]
 
 
-def check_epochs(training: Training, record: dict[str, Any]) -> None:
+def check_epochs_change(training: Trainer, record: dict[str, Any]) -> None:
     """A run may be made longer or shorter where the steps that it has taken would have been the same.
     Raises UsageError."""
-    s, epoch, done = training.settings, len(training.train), record["step"]
-    if training.steps < done:
+    s, epoch, done = training.settings, len(training.train_batches), record["step"]
+    if training.total_steps < done:
         raise UsageError(f"epochs={s.epochs} ends before step {done:,}, which the run has reached")
     before = record["config"]["epochs"]
-    if training.steps == before * epoch:
+    if training.total_steps == before * epoch:
         return
-    then = build(SCHEDULES, s.schedule, "schedule", before * epoch, epoch)
+    then = build_registered(SCHEDULES, s.schedule, "schedule", before * epoch, epoch)
     if any(then(step) != training.schedule(step) for step in range(done)):
         raise UsageError(
             f"epochs cannot change: {s.schedule['name']} was laid out over {before} epochs, and other rates would have "
@@ -142,18 +167,18 @@ def check_epochs(training: Training, record: dict[str, Any]) -> None:
         )
 
 
-def continued(settings: Settings, saved: Saved) -> Training:
+def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Trainer:
     """A training that stands where a checkpoint was saved. Raises UsageError for epochs that cannot be, CnnlabError
     where the checkpoint's parts do not fit each other."""
-    training = assemble(settings)
-    if saved.record.get("data") != training.validation.fingerprint:
+    training = build_trainer(settings)
+    if saved.record.get("data") != training.validation_set.fingerprint:
         raise CnnlabError(
-            f"the pictures below {plain(str(settings.dataset.get('root')))} are not those that the run began with; "
+            f"the pictures below {printable(str(settings.dataset.get('root')))} are not those that the run began with; "
             f"`cnnlab train init=RUN` begins a new one from its weights"
         )
-    check_epochs(training, saved.record)
+    check_epochs_change(training, saved.record)
     try:
-        put_back(training, saved.groups, saved.record)
+        restore_training_state(training, saved.groups, saved.record)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise misfit(saved.path, error) from error
+        raise build_mismatch_error(saved.path, error) from error
     return training

@@ -8,11 +8,11 @@ import torch
 from cnnlab.core.files import check_folder_name
 from cnnlab.core.schema import Config
 
-AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
+AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class TrainSettings:
     """configs/train.yaml's keys and their types."""
 
     name: str
@@ -61,5 +61,7 @@ class Settings:
         if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
             raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
         if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+            raise ValueError(
+                f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}"
+            )
         check_folder_name(self.name)

@@ -3,18 +3,18 @@ through it, and raises NothingToShow where a network has nothing of the kind."""
 
 from collections.abc import Callable
 
-from cnnlab.tasks.visualize.activation_maximization import dream
-from cnnlab.tasks.visualize.feature_maps import features
-from cnnlab.tasks.visualize.filters import filters
-from cnnlab.tasks.visualize.invariance import invariance
-from cnnlab.tasks.visualize.saliency import saliency
-from cnnlab.tasks.visualize.top_activations import exciting
+from cnnlab.tasks.visualize.activation_maximization import visualize_activation_maximization
+from cnnlab.tasks.visualize.feature_maps import visualize_feature_maps
+from cnnlab.tasks.visualize.filters import visualize_filters
+from cnnlab.tasks.visualize.invariance import visualize_invariance
+from cnnlab.tasks.visualize.saliency import visualize_saliency
+from cnnlab.tasks.visualize.top_activations import visualize_top_activations
 
 VISUALIZERS: dict[str, Callable[..., None]] = {
-    "filters": filters,
-    "features": features,
-    "exciting": exciting,
-    "saliency": saliency,
-    "dream": dream,
-    "invariance": invariance,
+    "filters": visualize_filters,
+    "features": visualize_feature_maps,
+    "exciting": visualize_top_activations,
+    "saliency": visualize_saliency,
+    "dream": visualize_activation_maximization,
+    "invariance": visualize_invariance,
 }

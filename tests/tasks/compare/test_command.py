@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from cnnlab.core.predictions import read_answers, write_answers
-from cnnlab.engine.metrics import wilson
+from cnnlab.core.predictions import read_predictions, write_predictions
+from cnnlab.engine.metrics import wilson_interval
 from cnnlab.launch import launch
 from tests.conftest import TINY, Cnnlab
 
@@ -22,7 +22,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, before = tmp_path_factory.mktemp("sweep"), Path.cwd()
     os.chdir(root)
     try:
-        launch("train", [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"], multirun=True)
+        launch(
+            "train",
+            [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"],
+            multirun=True,
+        )
     finally:
         os.chdir(before)
     return next((root / "outputs" / "train").glob("*_sweep"))
@@ -34,14 +38,19 @@ def rows(run: str, key: str) -> list[tuple[int, float, float]]:
     return [(line["step"], line["elapsed_s"], line[key]) for line in lines if key in line]
 
 
-def test_its_numbers_are_those_of_metrics_and_logits(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_its_numbers_are_those_of_metrics_and_logits(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     code, out, err = cnnlab("compare", str(sweep), "thresholds=[0.2,0.99]", "--json")
     assert code == 0, err
     found = json.loads(out)
     first, second = found["groups"]
     assert [len(group["runs"]) for group in (first, second)] == [2, 2]
     assert first["seeds"] == [1, 2] and "batch_norm.decay=0.9" in first["label"]
-    assert found["differ"] == {"model.batch_norm.decay": [0.9, None], "model.batch_norm.eps": [0.001, None]}
+    assert found["differ"] == {
+        "model.batch_norm.decay": [0.9, None],
+        "model.batch_norm.eps": [0.001, None],
+    }
     answers = {}
     for group in (first, second):
         table = [rows(run, "validation/accuracy") for run in group["runs"]]
@@ -54,24 +63,39 @@ def test_its_numbers_are_those_of_metrics_and_logits(sweep: Path, here: Path, cn
             at = next((i for i in range(len(hits) - 2) if all(hits[i : i + 3])), None)
             reached += [{"step": run[at][0], "seconds": run[at][1]}] if at is not None else []
         assert group["reached"]["validation_accuracy"]["0.2"] == reached
-        tested = [read_answers(Path(run) / "test.safetensors") for run in group["runs"]]
-        answers[group["label"]] = torch.stack([logits.argmax(1) == labels for logits, labels in tested]).double()
+        tested = [read_predictions(Path(run) / "test.safetensors") for run in group["runs"]]
+        answers[group["label"]] = torch.stack(
+            [logits.argmax(1) == labels for logits, labels in tested]
+        ).double()
         assert group["test"] == pytest.approx(answers[group["label"]].mean(1).tolist())
-        assert group["test_interval_95"] == [list(wilson(int(row.sum()), 360)) for row in answers[group["label"]]]
+        assert group["test_interval_95"] == [
+            list(wilson_interval(int(row.sum()), 360)) for row in answers[group["label"]]
+        ]
     (pair,) = found["paired"]
     assert pair["difference"] == pytest.approx(
         float((answers[pair["second"]].mean(0) - answers[pair["first"]].mean(0)).mean())
     )
-    assert pair["pictures"] == 360 and pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
+    assert (
+        pair["pictures"] == 360
+        and pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
+    )
     folder = Path(found["folder"])
-    assert json.loads((folder / "figures" / "compare.json").read_text())["groups"] == found["groups"]
+    assert (
+        json.loads((folder / "figures" / "compare.json").read_text())["groups"] == found["groups"]
+    )
     assert (folder / "figures" / "compare.png").stat().st_size > 10_000
     assert len(list(folder.glob("curves/*/events.out.tfevents.*"))) == 2
 
 
-def test_seeds_are_one_group_and_patterns_name_runs(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_seeds_are_one_group_and_patterns_name_runs(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     shutil.copytree(sweep, here / "outputs" / "train" / sweep.name)
-    for words in ([f"{sweep.name}/[0-3]"], ["*_sweep"], [f"outputs/train/*_sweep/{n}" for n in (0, 1, 2, 3, 0)]):
+    for words in (
+        [f"{sweep.name}/[0-3]"],
+        ["*_sweep"],
+        [f"outputs/train/*_sweep/{n}" for n in (0, 1, 2, 3, 0)],
+    ):
         code, out, err = cnnlab("compare", *words)
         assert code == 0, err
         assert out.startswith("cnnlab compare: 4 runs in 2 groups")
@@ -85,14 +109,23 @@ def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnla
 
     _, out, _ = cnnlab("compare", f"{sweep}/0", f"{sweep}/2", "--json")
     hits = [
-        torch.eq(*(t if t.ndim == 1 else t.argmax(1) for t in read_answers(sweep / n / "test.safetensors")))
+        torch.eq(
+            *(
+                t if t.ndim == 1 else t.argmax(1)
+                for t in read_predictions(sweep / n / "test.safetensors")
+            )
+        )
         for n in "02"
     ]
     better, worse = int((hits[1] & ~hits[0]).sum()), int((hits[0] & ~hits[1]).sum())
-    assert json.loads(out)["paired"][0]["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
+    assert json.loads(out)["paired"][0]["p"] == pytest.approx(
+        binomtest(better, better + worse).pvalue
+    )
 
 
-def test_runs_that_have_logged_nothing_are_left_out_or_refused(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_runs_that_have_logged_nothing_are_left_out_or_refused(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     bare = here / "bare"
     shutil.copytree(sweep / "0", bare)
     (bare / "metrics.jsonl").write_text("")
@@ -107,9 +140,15 @@ def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab:
     for number, key in (("0", "validation"), ("2", "train")):
         shutil.copytree(sweep / number, here / number)
         lines = (here / number / "metrics.jsonl").read_text().splitlines(keepends=True)
-        (here / number / "metrics.jsonl").write_text("".join(line for line in lines if f"{key}/loss" in line))
+        (here / number / "metrics.jsonl").write_text(
+            "".join(line for line in lines if f"{key}/loss" in line)
+        )
     code, _, err = cnnlab("compare", "0", "2")
-    assert code == 2 and "these runs share no metric: 0 has validation_loss" in err and err.count("\n") == 1
+    assert (
+        code == 2
+        and "these runs share no metric: 0 has validation_loss" in err
+        and err.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,10 +156,15 @@ def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab:
     [
         ("result.json", "{}"),
         ("result.json", '{"test": null, "validation": {"accuracy": "x"}}'),
-        ("metrics.jsonl", '{"step": 25, "elapsed_s": null, "train/loss": null}\n{"step": 50, "train/loss": NaN}\n'),
+        (
+            "metrics.jsonl",
+            '{"step": 25, "elapsed_s": null, "train/loss": null}\n{"step": 50, "train/loss": NaN}\n',
+        ),
     ],
 )
-def test_damaged_numbers_are_left_out(file: str, text: str, sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_damaged_numbers_are_left_out(
+    file: str, text: str, sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     for number in "01":
         shutil.copytree(sweep / number, here / number)
     damaged = here / "0" / file
@@ -135,14 +179,23 @@ def test_a_run_without_settings_is_named(sweep: Path, here: Path, cnnlab: Cnnlab
     for text in ("{}", "[1", "model: 3"):
         (here / "0" / "config.yaml").write_text(text)
         code, _, err = cnnlab("compare", "0")
-        assert code == 1 and err == "cnnlab: 0/config.yaml cannot be read: nothing says what that run is\n"
+        assert (
+            code == 1
+            and err == "cnnlab: 0/config.yaml cannot be read: nothing says what that run is\n"
+        )
 
 
-def test_a_run_without_its_answers_is_compared_but_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_a_run_without_its_answers_is_compared_but_not_paired(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     shutil.copytree(sweep / "0", here / "gone")
     (here / "gone" / "test.safetensors").unlink()
     code, out, _ = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
-    assert code == 0 and "no paired test: " in out and "gone is not finished, or has no test.safetensors" in out
+    assert (
+        code == 0
+        and "no paired test: " in out
+        and "gone is not finished, or has no test.safetensors" in out
+    )
     code, out, _ = cnnlab("train", f"resume={here / 'gone'}")
     assert code == 0 and (here / "gone" / "test.safetensors").exists(), "it is scored again"
     (here / "gone" / "test.safetensors").write_bytes(b"no answers")
@@ -152,13 +205,15 @@ def test_a_run_without_its_answers_is_compared_but_not_paired(sweep: Path, here:
 
 def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "other")
-    logits, labels = read_answers(here / "other" / "test.safetensors")
-    write_answers(here / "other" / "test.safetensors", logits, labels.flip(0))
+    logits, labels = read_predictions(here / "other" / "test.safetensors")
+    write_predictions(here / "other" / "test.safetensors", logits, labels.flip(0))
     code, out, _ = cnnlab("compare", str(here / "other"), str(sweep / "2"))
     assert code == 0 and "no paired test: they were scored on different test pictures" in out
 
 
-def test_a_run_that_went_on_has_no_score_until_it_is_finished(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_a_run_that_went_on_has_no_score_until_it_is_finished(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     shutil.copytree(sweep / "0", here / "0")
     state = json.loads((here / "0" / "state.json").read_text())
     (here / "0" / "state.json").write_text(json.dumps(state | {"state": "interrupted"}))
@@ -168,18 +223,27 @@ def test_a_run_that_went_on_has_no_score_until_it_is_finished(sweep: Path, here:
     assert " 0/1 " in cnnlab("compare", "0")[1]
 
 
-def test_a_run_is_compared_once_however_it_is_spelt(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_a_run_is_compared_once_however_it_is_spelt(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     shutil.copytree(sweep / "0", here / "0")
     words = ("0", "./0", str(here / "0"), str(here / "[0]"))
     assert cnnlab("compare", *words)[1].startswith("cnnlab compare: 1 run in 1 group")
 
 
-def test_a_run_of_before_a_key_was_there_is_the_same_as_one_since(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_a_run_of_before_a_key_was_there_is_the_same_as_one_since(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     for number in "23":
         shutil.copytree(sweep / number, here / number)
     path = here / "2" / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    del config["validate_every"], config["model"]["pool"], config["model"]["batch_norm"], config["augment"]["preview"]
+    del (
+        config["validate_every"],
+        config["model"]["pool"],
+        config["model"]["batch_norm"],
+        config["augment"]["preview"],
+    )
     path.write_text(yaml.safe_dump(config))
     assert cnnlab("compare", "2", "3")[1].startswith("cnnlab compare: 2 runs in 1 group")
 
@@ -211,8 +275,13 @@ def test_bad_input_is_one_line(words: list[str], message: str, here: Path, cnnla
 
 def test_a_sweep_is_compared_by_its_own_command(here: Path, cnnlab: Cnnlab) -> None:
     """As the chapter's figure 5-17 is: `cnnlab train -m model=cifar_cnn,cifar_bn --compare`."""
-    code, out, err = cnnlab("train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=kept")
+    code, out, err = cnnlab(
+        "train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=kept"
+    )
     assert code == 0, err
-    assert "cnnlab compare: 2 runs in 2 groups" in out and len(list((here / "kept" / "compare").iterdir())) == 1
+    assert (
+        "cnnlab compare: 2 runs in 2 groups" in out
+        and len(list((here / "kept" / "compare").iterdir())) == 1
+    )
     code, _, err = cnnlab("train", *TINY, "--compare")
     assert code == 2 and "it goes with -m" in err

@@ -1,12 +1,14 @@
 from pathlib import Path
 
-from cnnlab.engine.learning_curves import Curve
-from cnnlab.tasks.compare.runs import One, apart, curves, said
+from cnnlab.engine.learning_curves import MetricCurve
+from cnnlab.tasks.compare.runs import RunCurves, build_curves, find_differing_keys, format_setting
 
 
 def test_folders_of_pictures_are_told_apart_by_their_root() -> None:
     def settings(name: str, root: str) -> dict[str, object]:
-        return One(Path(), {"dataset": {"name": name, "root": root}, "model": {}}, {}).settings
+        return RunCurves(
+            Path(), {"dataset": {"name": name, "root": root}, "model": {}}, {}
+        ).settings
 
     assert settings("folder", "a") != settings("folder", "b")
     assert settings("cifar10", "a") == settings("cifar10", "b")
@@ -20,14 +22,14 @@ def test_the_later_row_of_a_step_counts_and_short_windows_of_training_are_joined
         {"step": 3, "elapsed_s": 2.0, "validation/loss": 7.0},
         {"step": 4, "elapsed_s": 3.0, "train/loss": 2.0},
     ]
-    assert curves(rows, 2) == {
-        "train_loss": Curve((2, 4), (1.5, 3.0), (3.0, 1.5)),
-        "validation_loss": Curve((3,), (2.0,), (7.0,)),
+    assert build_curves(rows, 2) == {
+        "train_loss": MetricCurve((2, 4), (1.5, 3.0), (3.0, 1.5)),
+        "validation_loss": MetricCurve((3,), (2.0,), (7.0,)),
     }
 
 
 def test_what_differs_is_named_in_order_and_said_as_it_is_written() -> None:
-    assert apart([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}]) == ["b", "c"]
-    assert [said(value) for value in (None, True, 0.5, "x", [1, 2], {"a": 1})] == [
+    assert find_differing_keys([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}]) == ["b", "c"]
+    assert [format_setting(value) for value in (None, True, 0.5, "x", [1, 2], {"a": 1})] == [
         "null", "true", "0.5", "x", "[1,2]", "{a:1}"
     ]  # fmt: skip

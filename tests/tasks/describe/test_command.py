@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.config import groups
+from cnnlab.config import list_groups
 from tests.conftest import Cnnlab
 
 CONV = ["w=5", "h=5", "d=3", "e=3", "s=2", "p=1", "k=2"]
 
 
-@pytest.mark.parametrize("name", groups()["model"])
+@pytest.mark.parametrize("name", list_groups()["model"])
 def test_every_model_in_eighty_columns_and_without_a_trace(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -18,7 +18,9 @@ def test_every_model_in_eighty_columns_and_without_a_trace(
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     code, out, err = cnnlab("describe", f"model={name}", "formulas=true")
     assert (code, err) == (0, "") and not list(here.iterdir())
-    assert max(map(len, out.splitlines())) <= 80 and all(word in out for word in ("sees", "FLOPs", "biggest"))
+    assert max(map(len, out.splitlines())) <= 80 and all(
+        word in out for word in ("sees", "FLOPs", "biggest")
+    )
     assert ("VGGNet takes about 90 MB" in out) == name.startswith("vgg")
 
 
@@ -28,12 +30,25 @@ def test_vgg_16_in_numbers(cnnlab: Cnnlab, here: Path) -> None:
     sums, layers = found["totals"], {layer["name"]: layer for layer in found["layers"]}
     assert code == 0 and found["input"] == [3, 224, 224]
     assert (sums["parameters"], sums["multiply_adds"]) == (138_357_544, 15_470_264_320)
-    assert sums["flops"] == 2 * sums["multiply_adds"] == sum(layer["flops"] for layer in layers.values())
+    assert (
+        sums["flops"]
+        == 2 * sums["multiply_adds"]
+        == sum(layer["flops"] for layer in layers.values())
+    )
     # Each map of the paper's table once, 4 bytes a number: convolutions, poolings, units; and dropout's two outputs.
-    maps = 2 * 64 * 224**2 + 64 * 112**2 + 2 * 128 * 112**2 + 128 * 56**2 + 3 * 256 * 56**2 + 256 * 28**2
+    maps = (
+        2 * 64 * 224**2
+        + 64 * 112**2
+        + 2 * 128 * 112**2
+        + 128 * 56**2
+        + 3 * 256 * 56**2
+        + 256 * 28**2
+    )
     maps += 3 * 512 * 28**2 + 512 * 14**2 + 3 * 512 * 14**2 + 512 * 7**2 + 2 * 4096 + 1000
     assert sums["forward_bytes"] == 4 * (maps + 2 * 4096) and 60e6 < sums["forward_bytes"] < 61e6
-    assert layers["conv1_2"]["receptive_field"] == [5, 5] and layers["pool5"]["receptive_field"] == [212, 212]
+    assert layers["conv1_2"]["receptive_field"] == [5, 5] and layers["pool5"][
+        "receptive_field"
+    ] == [212, 212]
     assert sums["kept_bytes"] == sum(layer["kept_bytes"] for layer in layers.values())
 
 
@@ -42,9 +57,13 @@ def test_a_run_is_described_as_it_trained(cnnlab: Cnnlab, tiny_run: Path, here: 
     found = json.loads(out)
     assert (code, err) == (0, "") and found["layers"][0]["output"] == [4, 8, 8]
     code, out, _ = cnnlab("describe", str(tiny_run), "batch_size=7")
-    assert code == 0 and "for a batch of 7:" in out and f"{found['totals']['parameters']:,}: " in out
+    assert (
+        code == 0 and "for a batch of 7:" in out and f"{found['totals']['parameters']:,}: " in out
+    )
     code, _, err = cnnlab("describe", str(tiny_run), "model=mnist_cnn")
-    assert code == 2 and err.startswith("cnnlab: a run has its own model: with it describe takes layer, formulas")
+    assert code == 2 and err.startswith(
+        "cnnlab: a run has its own model: with it describe takes layer, formulas"
+    )
     assert not list(here.iterdir())
 
 
@@ -70,7 +89,10 @@ def test_the_example_of_figures_5_11_and_5_12(cnnlab: Cnnlab, here: Path) -> Non
     code, out, err = cnnlab("describe", "conv", *CONV)
     assert (code, err) == (0, "") and out.startswith("convolution: 5x5x3 -> 3x3x2\n")
     assert json.loads(cnnlab("describe", "conv", *CONV, "--json")[1])["output"] == [3, 3, 2]
-    assert "no filter reaches the last row" in cnnlab("describe", "pool", "w=4", "h=5", "d=1", "e=2", "s=2")[1]
+    assert (
+        "no filter reaches the last row"
+        in cnnlab("describe", "pool", "w=4", "h=5", "d=1", "e=2", "s=2")[1]
+    )
     assert not list(here.iterdir())
 
 
@@ -84,11 +106,18 @@ def test_one_layers_formulas_and_where_the_ceiling_differs(cnnlab: Cnnlab, here:
 def test_growth_is_drawn_and_says_where(cnnlab: Cnnlab, here: Path) -> None:
     code, out, err = cnnlab("describe", "growth", "growth.sizes=[28,200]")
     (folder,) = (here / "outputs" / "describe").iterdir()
-    assert (code, err) == (0, "") and f"{folder.name}/growth.png" in out and "120,000 at 200x200x3" in out
+    assert (
+        (code, err) == (0, "")
+        and f"{folder.name}/growth.png" in out
+        and "120,000 at 200x200x3" in out
+    )
     found = json.loads((folder / "growth.json").read_text())
     assert found["fully_connected"] == [64 * (28 * 28 * 3 + 1), 64 * (120_000 + 1)]
     assert found["convolutional"] == [64 * 76] * 2 and (folder / "growth.png").stat().st_size > 5000
-    assert cnnlab("describe", "growth", "drawing=mine.png", "--json")[0] == 0 and (here / "mine.png").exists()
+    assert (
+        cnnlab("describe", "growth", "drawing=mine.png", "--json")[0] == 0
+        and (here / "mine.png").exists()
+    )
 
 
 def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> None:
@@ -106,22 +135,38 @@ def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> 
         (["lst"], "no run lst; `cnnlab runs` lists what there is; did you mean last?"),
         (["<b>\x1b[1m"], "no run <b>\\x1b[1m; `cnnlab runs` lists what there is"),
         (["a", "b\x1b"], "describe takes one of conv, pool, growth or a run, not a, b\\x1b"),
-        (["model=mnist_cnn", "layer=conv_1.cov"], "layer 'conv_1.cov' is not one of conv_1.conv, conv_1.pool, "),
-        (["formula=true"], "unknown key formula; did you mean formulas? `cnnlab describe --cfg job` shows all keys"),
+        (
+            ["model=mnist_cnn", "layer=conv_1.cov"],
+            "layer 'conv_1.cov' is not one of conv_1.conv, conv_1.pool, ",
+        ),
+        (
+            ["formula=true"],
+            "unknown key formula; did you mean formulas? `cnnlab describe --cfg job` shows all keys",
+        ),
         (["cov", *CONV], "w=5 is of one layer: `cnnlab describe conv w=5 ...`, or pool"),
         (["conv", "x=5"], "unknown key conv.x; conv takes w, h, d, e, s, p, k"),
         (["pool", "w=5"], "pool.h is missing; it must be a whole number"),
         (["growth", "growth.extent=0"], "growth: extent must be at least 1, not 0"),
         (["model=vgg16", "dataset.size=16"], "model: nothing is left of 16x16 pixels before fc6"),
-        (["model=vgg16", "dataset.depth=2"], "dataset: depth must be 1 (grey) or 3 (colour), not 2"),
+        (
+            ["model=vgg16", "dataset.depth=2"],
+            "dataset: depth must be 1 (grey) or 3 (colour), not 2",
+        ),
         (["resume=last"], "resume and init are of a training"),
         (["drawing=."], "drawing=. is a folder; name a file in it"),
-        (["conv", *CONV, "drawing=x.svg"], "drawing= draws a network or growth, and conv is one layer"),
+        (
+            ["conv", *CONV, "drawing=x.svg"],
+            "drawing= draws a network or growth, and conv is one layer",
+        ),
     ],
 )
 def test_a_slip_is_one_line(cnnlab: Cnnlab, here: Path, words: list[str], message: str) -> None:
     code, out, err = cnnlab("describe", *words)
-    assert (code, out) == (2, "") and err.startswith(f"cnnlab: {message}") and len(err.splitlines()) == 1
+    assert (
+        (code, out) == (2, "")
+        and err.startswith(f"cnnlab: {message}")
+        and len(err.splitlines()) == 1
+    )
     assert not list(here.iterdir())
 
 

@@ -12,12 +12,12 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import nn
 
 from cnnlab.config import compose
-from cnnlab.core.schema import call
+from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits
-from cnnlab.projection.knn import nearest
+from cnnlab.projection.knn import find_neighbors
 from cnnlab.projection.quality import knn_accuracy
 from cnnlab.tasks.embed import command
-from cnnlab.tasks.trained_run import Trained, load_run
+from cnnlab.tasks.trained_run import TrainedRun, load_run
 from tests.conftest import Cnnlab
 
 QUICK = ("tsne.steps=60", "tsne.early_steps=40", "grid=8")
@@ -44,18 +44,23 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     (folder,) = (run / "embed").iterdir()
     arrays = np.load(folder / "embedding.npz", allow_pickle=False)
     trained, real = load_run(str(run)), digits("test", root=None)
-    assert arrays["indices"].tolist() == list(range(360)) and arrays["labels"].tolist() == real.labels.tolist()
+    assert (
+        arrays["indices"].tolist() == list(range(360))
+        and arrays["labels"].tolist() == real.labels.tolist()
+    )
     answers = trained(real.images)
     assert arrays["predictions"].tolist() == answers.argmax(1).tolist()
     logits = trained.model.output(torch.from_numpy(arrays["features"]))
     torch.testing.assert_close(logits.softmax(1), answers)
     scores = json.loads((folder / "scores.json").read_text())["maps"]["digits_cnn"]
-    near = nearest(torch.from_numpy(arrays["coordinates"]), 10)[1]
+    near = find_neighbors(torch.from_numpy(arrays["coordinates"]), 10)[1]
     assert scores["map"]["knn_accuracy"] == pytest.approx(knn_accuracy(near, real.labels))
     assert f"{scores['kl']:.4f}" in out and f"{scores['trustworthiness']:.4f}" in out
     for name in ("scatter", "pictures", "grid"):
         image = np.asarray(Image.open(folder / "figures" / f"{name}.png"))
-        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, f"{name} shows nothing"
+        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, (
+            f"{name} shows nothing"
+        )
         assert json.loads((folder / "figures" / f"{name}.json").read_text())
     page = (folder / "map.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in page and f"{scores['kl']:.4f}" in page
@@ -63,7 +68,9 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     first = np.fromfile(folder / config.embeddings[0].tensor_path, dtype="<f4").reshape(-1, 3)
     np.testing.assert_array_equal(first[:, :2], arrays["coordinates"])
     words = (folder / config.embeddings[0].metadata_path).read_text().splitlines()
-    assert words[0] == "picture\tclass\tpredicted" and words[4].startswith(f"test #3\t{real.labels[3]}\t")
+    assert words[0] == "picture\tclass\tpredicted" and words[4].startswith(
+        f"test #3\t{real.labels[3]}\t"
+    )
     tile = config.embeddings[0].sprite.single_image_dim[0]
     sheet = np.asarray(Image.open(folder / config.embeddings[0].sprite.image_path))
     columns = sheet.shape[1] // tile
@@ -73,8 +80,13 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
-def test_the_same_command_makes_the_same_map_and_another_seed_another(cnnlab: Cnnlab, run: Path) -> None:
-    maps = [np.load(made(cnnlab, *words)[1] / "embedding.npz")["coordinates"] for words in ((), (), ("seed=1",))]
+def test_the_same_command_makes_the_same_map_and_another_seed_another(
+    cnnlab: Cnnlab, run: Path
+) -> None:
+    maps = [
+        np.load(made(cnnlab, *words)[1] / "embedding.npz")["coordinates"]
+        for words in ((), (), ("seed=1",))
+    ]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert not np.allclose(maps[0], maps[2])
 
@@ -83,23 +95,33 @@ def test_pixels_pca_layers_and_a_share_of_the_pictures(cnnlab: Cnnlab, run: Path
     found, folder = made(cnnlab, "--pca", "layer=pixels", "n=40")
     numbers = found["maps"]["digits_cnn"]
     assert numbers["of"] == "the pixels" and 0 < numbers["variance"] < 1 and "kl" not in numbers
-    assert np.load(folder / "embedding.npz")["features"].shape == (40, 64) and folder.name.endswith("_pca_pixels")
+    assert np.load(folder / "embedding.npz")["features"].shape == (40, 64) and folder.name.endswith(
+        "_pca_pixels"
+    )
     found, _ = made(cnnlab, str(run), "layer=conv_1", "split=validation", "perplexity=5", "seeds=0")
     assert found["pictures"] == 144 and found["maps"]["digits_cnn"]["of"] == "what conv_1 gives"
 
 
 def test_two_runs_are_laid_on_each_other(cnnlab: Cnnlab, run: Path) -> None:
-    assert cnnlab("train", "epochs=1", "model.filters=[4,4]", "model.hidden=[8]", "seed=2", "name=other")[0] == 0
+    assert (
+        cnnlab(
+            "train", "epochs=1", "model.filters=[4,4]", "model.hidden=[8]", "seed=2", "name=other"
+        )[0]
+        == 0
+    )
     (other,) = (run.parent).glob("*_other")
     found, folder = made(cnnlab, str(run), str(other))
     assert list(found["maps"]) == ["digits_cnn", "other"]
     assert 0 <= found["maps"]["other"]["residual"] <= 1
     arrays = np.load(folder / "embedding.npz")
-    assert arrays["coordinates_against"].shape == (360, 2) and arrays["features_against"].shape == (360, 8)
-    found, _ = made(cnnlab, str(run), str(run), "--pca")
-    assert found["maps"][str(run)]["map_shared"] == 1 and found["maps"][str(run)]["residual"] == pytest.approx(
-        0, abs=1e-6
+    assert arrays["coordinates_against"].shape == (360, 2) and arrays["features_against"].shape == (
+        360,
+        8,
     )
+    found, _ = made(cnnlab, str(run), str(run), "--pca")
+    assert found["maps"][str(run)]["map_shared"] == 1 and found["maps"][str(run)][
+        "residual"
+    ] == pytest.approx(0, abs=1e-6)
     code, out, _ = cnnlab("embed", str(run), str(other), *QUICK)
     assert code == 0 and "the same for both" in out
 
@@ -123,16 +145,24 @@ def test_another_network_over_ones_own_pictures_needs_no_run(
 ) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.ReLU(), nn.Linear(6, 3))
-    monkeypatch.setattr(command, "pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4)))
+    monkeypatch.setattr(
+        command, "pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4))
+    )
     rng = np.random.default_rng(0)
     for i in range(8):
         path = here / "photos" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
     found, folder = made(cnnlab, "features=small", "split=photos", "perplexity=2", "seeds=0")
-    assert folder.parent == Path("outputs/embed") and list(found["maps"]) == ["small"] and found["pictures"] == 8
+    assert (
+        folder.parent == Path("outputs/embed")
+        and list(found["maps"]) == ["small"]
+        and found["pictures"] == 8
+    )
     arrays = np.load(folder / "embedding.npz")
-    assert arrays["classes"].tolist() == ["a", "b"] and arrays["labels"].tolist() == [0] * 4 + [1] * 4
+    assert (
+        arrays["classes"].tolist() == ["a", "b"] and arrays["labels"].tolist() == [0] * 4 + [1] * 4
+    )
     assert arrays["features"].shape == (8, 6) and "predictions" not in arrays
     assert "no run with a checkpoint" in refused(cnnlab, "features=small", "split=test")
 
@@ -155,11 +185,13 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(cnnlab: Cnnlab, run: Path
     assert not (run / "embed").exists()
 
 
-def test_features_that_are_not_finite_or_all_the_same_are_told(cnnlab: Cnnlab, run: Path, monkeypatch: Any) -> None:
+def test_features_that_are_not_finite_or_all_the_same_are_told(
+    cnnlab: Cnnlab, run: Path, monkeypatch: Any
+) -> None:
     real = load_run
 
     def broken(value: float) -> Any:
-        def load(*given: Any, **keys: Any) -> Trained:
+        def load(*given: Any, **keys: Any) -> TrainedRun:
             trained = real(*given, **keys)
             trained.model.fc_1.linear.weight.fill_(value)
             trained.model.fc_1.linear.bias.fill_(value)
@@ -168,13 +200,17 @@ def test_features_that_are_not_finite_or_all_the_same_are_told(cnnlab: Cnnlab, r
         return load
 
     monkeypatch.setattr(command, "load_run", broken(float("nan")))
-    assert "what goes into output is not finite for 360 of 360 pictures, first test #0" in refused(cnnlab)
+    assert "what goes into output is not finite for 360 of 360 pictures, first test #0" in refused(
+        cnnlab
+    )
     monkeypatch.setattr(command, "load_run", broken(0.0))
-    assert "what goes into output is the same for all 360 pictures: another layer=" in refused(cnnlab)
+    assert "what goes into output is the same for all 360 pictures: another layer=" in refused(
+        cnnlab
+    )
 
 
 def test_the_configuration_and_the_settings_agree() -> None:
-    call(command.Settings, compose("embed", []), "")
+    call_checked(command.EmbedSettings, compose("embed", []), "")
 
 
 @pytest.mark.gpu

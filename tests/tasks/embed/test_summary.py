@@ -3,7 +3,7 @@ from typing import Any
 
 import torch
 
-from cnnlab.tasks.embed.summary import facts, finding, noted
+from cnnlab.tasks.embed.summary import format_map_caption, format_map_headline, list_map_facts
 
 
 def drawn(name: str, labels: list[int], **further: Any) -> Any:
@@ -22,19 +22,29 @@ class Seen(SimpleNamespace):
 
 def test_pictures_without_a_class_are_not_counted_as_scored() -> None:
     one, other = drawn("one", [0, 1, 0, 1]), drawn("other", [0, 1, 0, 1])
-    assert finding([one]) == "50.00% of 4 pictures lie among their own class on the map"
-    assert finding([one, other]) == "Among their own class on the map, of 4 pictures: one 50.00%, other 50.00%"
+    assert format_map_headline([one]) == "50.00% of 4 pictures lie among their own class on the map"
+    assert (
+        format_map_headline([one, other])
+        == "Among their own class on the map, of 4 pictures: one 50.00%, other 50.00%"
+    )
     some = drawn("one", [0, 1, -1, -1])
-    assert finding([some]) == "50.00% of 2 pictures whose class is known lie among their own class on the map"
+    assert (
+        format_map_headline([some])
+        == "50.00% of 2 pictures whose class is known lie among their own class on the map"
+    )
 
 
 def test_only_t_sne_begins_somewhere() -> None:
     plain, steps = drawn("one", [0, 1]), drawn("two", [0, 1], kl=1.0)
-    assert noted(plain, drawn("two", [0, 1])).startswith("two's map is laid over one's; of 10 nearest 10.0% are")
-    assert noted(plain, steps).startswith("two's map began where one's ended and is laid over it; of 10 nearest")
+    assert format_map_caption(plain, drawn("two", [0, 1])).startswith(
+        "two's map is laid over one's; of 10 nearest 10.0% are"
+    )
+    assert format_map_caption(plain, steps).startswith(
+        "two's map began where one's ended and is laid over it; of 10 nearest"
+    )
 
 
 def test_a_page_of_two_maps_says_whose_answers_it_shows() -> None:
     one, other = drawn("one", [0, 1]), drawn("two", [0, 1])
     said = "Predictions, neighbours and numbers are one's, on every map"
-    assert said in facts(one, other) and said not in facts(one)
+    assert said in list_map_facts(one, other) and said not in list_map_facts(one)

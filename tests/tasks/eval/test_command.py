@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from cnnlab.core import checkpoint
-from cnnlab.engine.metrics import scores
-from cnnlab.tasks.eval.figures import worst
+from cnnlab.engine.metrics import classification_report
+from cnnlab.tasks.eval.figures import find_confident_mistakes
 from tests.conftest import Cnnlab
 
 
@@ -21,7 +21,10 @@ def test_eval_prints_exactly_what_train_recorded(cnnlab: Cnnlab, run: Path) -> N
     code, out, err = cnnlab("eval", "--json")
     assert (code, err) == (0, "")
     printed, recorded = json.loads(out), json.loads((run / "result.json").read_text())
-    assert printed["accuracy"] == recorded["test"]["accuracy"] and printed["loss"] == recorded["test"]["loss"]
+    assert (
+        printed["accuracy"] == recorded["test"]["accuracy"]
+        and printed["loss"] == recorded["test"]["loss"]
+    )
     code, out, _ = cnnlab("eval", str(run), "split=validation", "--json")
     assert json.loads(out)["accuracy"] == recorded["validation"]["accuracy"]
 
@@ -29,27 +32,41 @@ def test_eval_prints_exactly_what_train_recorded(cnnlab: Cnnlab, run: Path) -> N
 def test_every_number_follows_from_the_saved_logits(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval")[0] == 0
     folder = written(run)
-    saved, found = load_file(folder / "logits.safetensors"), json.loads((folder / "scores.json").read_text())
-    again = json.loads(json.dumps(scores(saved["logits"], saved["labels"], tuple("0123456789"))))
+    saved, found = (
+        load_file(folder / "logits.safetensors"),
+        json.loads((folder / "scores.json").read_text()),
+    )
+    again = json.loads(
+        json.dumps(classification_report(saved["logits"], saved["labels"], tuple("0123456789")))
+    )
     assert {key: found[key] for key in again} == again
     assert {"environment", "run", "step", "dataset", "split"} <= found.keys()
 
 
-def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(cnnlab: Cnnlab, run: Path) -> None:
+def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     code, out, _ = cnnlab("eval", "single_batches=128")
     assert code == 0 and "1,000 single batches of 128: mean " in out
     found = json.loads((written(run) / "scores.json").read_text())
     single = found["single_batches"]
-    assert single["mean"] == pytest.approx(found["accuracy"], abs=0.01) and single["best"] > found["accuracy"]
+    assert (
+        single["mean"] == pytest.approx(found["accuracy"], abs=0.01)
+        and single["best"] > found["accuracy"]
+    )
     code, _, err = cnnlab("eval", "single_batches=361")
-    assert code == 2 and "single_batches: a batch must hold between 1 and 360 pictures, not 361" in err
+    assert (
+        code == 2 and "single_batches: a batch must hold between 1 and 360 pictures, not 361" in err
+    )
 
 
 def test_pictures_lie_beside_the_numbers_they_show(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval", "mistakes=3")[0] == 0
     figures = written(run) / "figures"
     assert sorted(path.name for path in figures.iterdir()) == [
-        f"{name}.{kind}" for name in ("confusion", "mistakes", "reliability") for kind in ("json", "png")
+        f"{name}.{kind}"
+        for name in ("confusion", "mistakes", "reliability")
+        for kind in ("json", "png")
     ]
     assert len(json.loads((figures / "mistakes.json").read_text())) == 3
 
@@ -69,8 +86,11 @@ def test_an_earlier_checkpoint_can_be_scored(cnnlab: Cnnlab, run: Path) -> None:
 
 def test_the_worst_mistakes_come_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, 9.0], [2.0, 0.0]])
-    found = worst(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
-    assert [(row["index"], row["predicted"], row["true"]) for row in found] == [(2, "b", "a"), (1, "b", "a")]
+    found = find_confident_mistakes(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
+    assert [(row["index"], row["predicted"], row["true"]) for row in found] == [
+        (2, "b", "a"),
+        (1, "b", "a"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +104,15 @@ def test_the_worst_mistakes_come_first() -> None:
         (["a", "b"], 2, "eval takes one run, not a, b"),
     ],
 )
-def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path, words: list[str], code: int, message: str) -> None:
+def test_bad_input_is_one_line(
+    cnnlab: Cnnlab, run: Path, words: list[str], code: int, message: str
+) -> None:
     assert cnnlab("eval", *words) == (code, "", f"cnnlab: {message}\n")
     assert not (run / "eval").exists()
 
 
 def test_a_damaged_checkpoint_is_named(cnnlab: Cnnlab, run: Path) -> None:
-    path = checkpoint.find(run / "checkpoints", "last")
+    path = checkpoint.find_checkpoint(run / "checkpoints", "last")
     path.write_bytes(path.read_bytes()[:5000])
     code, out, err = cnnlab("eval")
     assert (code, out) == (1, "") and "step_000000050.safetensors is not a whole checkpoint" in err

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.core.image_formats import ENDINGS
-from cnnlab.tasks.stylize.provenance import about
+from cnnlab.core.image_formats import FORMAT_BY_SUFFIX
+from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.tasks.conftest import Paint, pixels
 
 
@@ -21,15 +21,24 @@ def cut_out(name: str) -> np.ndarray:
     return alpha
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", FORMAT_BY_SUFFIX)
 def test_any_ending_and_the_same_again_beside_it(paint: Paint, ending: str) -> None:
     paint("seed=3", "start=noise", f"out=a{ending}")
     with Image.open(f"a{ending}") as opened:
-        assert opened.format == ENDINGS[ending].name and opened.size == (48, 36) and "icc_profile" in opened.info
+        assert (
+            opened.format == FORMAT_BY_SUFFIX[ending].name
+            and opened.size == (48, 36)
+            and "icc_profile" in opened.info
+        )
     out, _ = paint("--again", f"a{ending}")
-    assert f"\na_2{ending}\n" in out and Path(f"a_2{ending}").read_bytes() == Path(f"a{ending}").read_bytes()
+    assert (
+        f"\na_2{ending}\n" in out
+        and Path(f"a_2{ending}").read_bytes() == Path(f"a{ending}").read_bytes()
+    )
     paint("seed=3", "start=noise", "out=b.png")
-    assert np.abs(pixels(f"a{ending}").astype(int) - pixels("b.png")).mean() < (4 if ENDINGS[ending].alpha else 8)
+    assert np.abs(pixels(f"a{ending}").astype(int) - pixels("b.png")).mean() < (
+        4 if FORMAT_BY_SUFFIX[ending].has_alpha else 8
+    )
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
@@ -39,8 +48,10 @@ def test_the_photographs_transparency_is_kept(paint: Paint, ending: str) -> None
     found = pixels(f"a{ending}")
     small = Image.fromarray(alpha).resize((48, 36), Image.Resampling.LANCZOS)
     assert np.array_equal(found[..., 3], small) and "laid on white" not in out
-    scores = json.loads(paint("--score", f"a{ending}", "--json", pictures=("cut.png", "one.png"))[0])
-    said = about(f"a{ending}")["losses"]
+    scores = json.loads(
+        paint("--score", f"a{ending}", "--json", pictures=("cut.png", "one.png"))[0]
+    )
+    said = read_transfer_record(f"a{ending}")["losses"]
     assert scores["content"]["share"] == pytest.approx(said["content"], rel=1e-5)
     assert scores["style"]["share"] == pytest.approx(said["style"], rel=1e-5)
 
@@ -67,7 +78,10 @@ def test_a_clip_says_that_its_first_frame_is_painted(paint: Paint) -> None:
     frames[0].save("clip.gif", save_all=True, append_images=frames[1:])
     out, _ = paint("out=a.png", pictures=("clip.gif", "one.png"))
     assert "\nclip.gif: the first of 3 frames\n" in out
-    assert "\nclip.gif: the first of 3 frames\n" in paint("--score", "a.png", pictures=("clip.gif", "one.png"))[0]
+    assert (
+        "\nclip.gif: the first of 3 frames\n"
+        in paint("--score", "a.png", pictures=("clip.gif", "one.png"))[0]
+    )
     found, err = paint("--json", pictures=("clip.gif", "one.png"))
     assert json.loads(found) and "clip.gif: the first of 3 frames" in err
 
@@ -84,7 +98,9 @@ def test_a_photograph_on_its_side_is_painted_upright(paint: Paint) -> None:
 def test_a_photograph_of_any_mode_is_painted(paint: Paint, mode: str) -> None:
     grey = Image.open("photo.png").convert("L")
     if mode in ("I;16", "F"):
-        image = Image.fromarray(np.asarray(grey).astype(np.uint16 if mode == "I;16" else np.float32))
+        image = Image.fromarray(
+            np.asarray(grey).astype(np.uint16 if mode == "I;16" else np.float32)
+        )
     else:
         image = Image.open("photo.png").convert("RGB").convert(mode)
     image.save("any.tiff")

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.tasks.stylize.provenance import about
+from cnnlab.tasks.stylize.provenance import read_transfer_record
 
 Paint = Any
 
 
 def large(path: Path, width: int, height: int) -> Path:
-    small = np.random.default_rng(0).integers(0, 256, (height // 40, width // 40, 3), dtype=np.uint8)
+    small = np.random.default_rng(0).integers(
+        0, 256, (height // 40, width // 40, 3), dtype=np.uint8
+    )
     Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
     return path
 
@@ -28,8 +30,20 @@ def peak_of(*words: str) -> tuple[str, int]:
         "done = subprocess.run(sys.argv[1:], capture_output=True, text=True); print(done.stdout, done.stderr);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    command = [sys.executable, "-c", code, sys.executable, "-m", "cnnlab", "stylize", "large.png", "one.png"]
-    done = subprocess.run([*command, *words, "features=bundled"], capture_output=True, text=True, env=os.environ)
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        sys.executable,
+        "-m",
+        "cnnlab",
+        "stylize",
+        "large.png",
+        "one.png",
+    ]
+    done = subprocess.run(
+        [*command, *words, "features=bundled"], capture_output=True, text=True, env=os.environ
+    )
     *said, peak = done.stdout.strip().splitlines()
     return "\n".join(said), int(peak)
 
@@ -44,7 +58,11 @@ def test_the_limit_is_kept(width: int, limit_mb: int, steps: int, studio: Path) 
     """Past steps and pixels fill it; and 2.2 megapixels would take five times as much in one go."""
     large(studio / "large.png", width, width * 3 // 4)
     said, peak = peak_of(
-        f"size={width}", f"steps={steps}", f"first_steps={steps}", "coarsest=360", f"memory_limit={limit_mb}MB"
+        f"size={width}",
+        f"steps={steps}",
+        f"first_steps={steps}",
+        "coarsest=360",
+        f"memory_limit={limit_mb}MB",
     )
     assert f"{width}x{width * 3 // 4} pixels" in said, said
     assert 0.3e9 < peak < limit_mb * 1e6
@@ -54,32 +72,41 @@ def test_the_limit_is_kept(width: int, limit_mb: int, steps: int, studio: Path) 
 def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Path) -> None:
     from torch import device
 
-    from cnnlab.core.memory import used
+    from cnnlab.core.memory import get_used_memory
 
     large(studio / "large.png", 2800, 2100)
-    limit = used(device("cpu")) + 200_000_000
+    limit = get_used_memory(device("cpu")) + 200_000_000
     out, _ = paint("size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999",
                    pictures=("large.png", "one.png"))  # fmt: skip
     assert f"memory_limit={limit} holds " in out and " pixels, not 2800x2100\n" in out
     assert "past steps of L-BFGS, not 20" in out
     width, height = Image.open("large_one.png").size
     assert 100 < width < 1400 and width / height == pytest.approx(4 / 3, 0.02)
-    said = about("large_one.png")["settings"]
+    said = read_transfer_record("large_one.png")["settings"]
     assert said["size"] == width and said["lbfgs"]["memory"] == 5
-    paint("--again", "large_one.png", pictures=("large.png", "one.png"))  # with memory enough, as then
-    assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png")))
-    less = used(device("cpu")) + 80_000_000
+    paint(
+        "--again", "large_one.png", pictures=("large.png", "one.png")
+    )  # with memory enough, as then
+    assert np.array_equal(
+        *(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png"))
+    )
+    less = get_used_memory(device("cpu")) + 80_000_000
     _, err = paint("--again", "large_one.png", f"memory_limit={less}", code=2,
                    pictures=("large.png", "one.png"))  # fmt: skip
-    assert err == "cnnlab: large_one.png was made with more memory than there is now, or memory_limit= leaves\n"
+    assert (
+        err
+        == "cnnlab: large_one.png was made with more memory than there is now, or memory_limit= leaves\n"
+    )
 
 
-def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(paint: Paint, studio: Path) -> None:
+def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(
+    paint: Paint, studio: Path
+) -> None:
     large(studio / "painting.png", 1000, 797)
     large(studio / "photo.jpg", 512, 384)
     pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
     paint(*words, "out=first.png", pictures=pictures)
-    assert about("first.png")["settings"]["piece"] is None
+    assert read_transfer_record("first.png")["settings"]["piece"] is None
     paint("--again", "first.png", "out=second.png", pictures=pictures)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
@@ -87,10 +114,10 @@ def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(
 def test_a_score_needs_no_more_than_a_look(paint: Paint, studio: Path) -> None:
     from torch import device
 
-    from cnnlab.core.memory import used
+    from cnnlab.core.memory import get_used_memory
 
     large(studio / "large.png", 1600, 1200)
-    limit = f"memory_limit={used(device('cpu')) + 200_000_000}"
+    limit = f"memory_limit={get_used_memory(device('cpu')) + 200_000_000}"
     out, _ = paint("--score", "large.png", limit, pictures=("large.png", "one.png"))
     assert "large.png, 1600x1200" in out
 
@@ -101,14 +128,22 @@ def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
     paint(*words, "out=whole.png", pictures=("large.png", "one.png"))
     out, _ = paint(*words, "piece=60000", "out=cut.png", pictures=("large.png", "one.png"))
     assert "looked at in " in out and " pieces, which add up to the whole\n" in out
-    whole, cut = (about(name)["losses"] for name in ("whole.png", "cut.png"))
-    assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-2)  # ten steps on, rounding has been multiplied
-    assert about("cut.png")["settings"]["piece"] == 60_000
+    whole, cut = (read_transfer_record(name)["losses"] for name in ("whole.png", "cut.png"))
+    assert cut["loss"] == pytest.approx(
+        whole["loss"], rel=1e-2
+    )  # ten steps on, rounding has been multiplied
+    assert read_transfer_record("cut.png")["settings"]["piece"] == 60_000
     paint("--again", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
     assert Path("again.png").read_bytes() == Path("cut.png").read_bytes()
 
 
 def test_too_little_for_anything_is_one_line(paint: Paint) -> None:
     _, err = paint("memory_limit=1MB", code=2)
-    assert err.startswith("cnnlab: memory_limit=1MB is too little to paint with: ") and len(err.splitlines()) == 1
-    assert "memory_limit must be like 4GB or 800MB, not 'lots'" in paint("memory_limit=lots", code=2)[1]
+    assert (
+        err.startswith("cnnlab: memory_limit=1MB is too little to paint with: ")
+        and len(err.splitlines()) == 1
+    )
+    assert (
+        "memory_limit must be like 4GB or 800MB, not 'lots'"
+        in paint("memory_limit=lots", code=2)[1]
+    )

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.style.vgg import IMAGENET, random_tensors, shapes
-from cnnlab.style.vgg_weights import keep
-from cnnlab.tasks.stylize.provenance import about
+from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
+from cnnlab.style.vgg_weights import save_vgg_weights
+from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.conftest import Cnnlab
 from tests.tasks.conftest import Paint, pixels
 
@@ -27,7 +27,7 @@ def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str])
     paint(*words, "out=first.png")
     paint("--again", "first.png", "out=second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
-    first, second = about("first.png"), about("second.png")
+    first, second = read_transfer_record("first.png"), read_transfer_record("second.png")
     assert (first["losses"], first["steps"]) == (second["losses"], second["steps"])
 
 
@@ -41,14 +41,23 @@ def test_again_with_several_paintings_keeps_their_order(paint: Paint) -> None:
 
 def test_again_wants_the_same_weights(paint: Paint, studio: Path, cnnlab: Cnnlab) -> None:
     paint()
-    other = random_tensors(shapes((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9))
-    keep(studio / "net.safetensors", other, IMAGENET)
+    other = init_random_vgg(
+        conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9)
+    )
+    save_vgg_weights(studio / "net.safetensors", other, TORCHVISION_CONVENTION)
     _, err = paint("--again", "photo_one.png", code=2)
     assert err == "cnnlab: photo_one.png was made with other weights than net.safetensors's\n"
     (studio / "net.safetensors").rename(studio / "moved.safetensors")
     code, _, err = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
-    assert code == 2 and "photo_one.png was made with net.safetensors: say where it is, features.weights=FILE" in err
-    assert "--again paints and --score does not" in paint("--again", "photo_one.png", "--score", "one.png", code=2)[1]
+    assert (
+        code == 2
+        and "photo_one.png was made with net.safetensors: say where it is, features.weights=FILE"
+        in err
+    )
+    assert (
+        "--again paints and --score does not"
+        in paint("--again", "photo_one.png", "--score", "one.png", code=2)[1]
+    )
 
 
 def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
@@ -56,7 +65,10 @@ def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> No
     _, err = paint("--again", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
     assert err.startswith("cnnlab: photo_one.png was made from other pictures")
     _, err = paint("--again", "photo_one.png", "strength=1", code=2)
-    assert "--again takes its settings from photo_one.png: style.strength=1 cannot be given with it" in err
+    assert (
+        "--again takes its settings from photo_one.png: style.strength=1 cannot be given with it"
+        in err
+    )
     assert "does not say how it was made" in paint("--again", "one.png", code=1)[1]
     Path("text.png").write_text("nothing")
     assert "does not say how it was made" in paint("--again", "text.png", code=1)[1]
@@ -81,7 +93,7 @@ def test_a_record_that_was_tampered_with_is_refused(paint: Paint, change: dict[s
     from PIL import PngImagePlugin
 
     paint()
-    said = about("photo_one.png")
+    said = read_transfer_record("photo_one.png")
     for key, value in change.items():
         both = isinstance(value, dict) and value
         said[key] = said[key] | value if both else value

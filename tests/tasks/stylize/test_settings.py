@@ -1,6 +1,6 @@
 import pytest
 
-from cnnlab.tasks.stylize.settings import seconds_of
+from cnnlab.tasks.stylize.settings import parse_duration
 
 
 def test_times_are_read_as_people_write_them() -> None:
@@ -13,7 +13,7 @@ def test_times_are_read_as_people_write_them() -> None:
         ("1h", 3600),
         ("0.5", 0.5),
     ):
-        assert seconds_of(text) == seconds
+        assert parse_duration(text) == seconds
     for text in ("", "0", "s", "1:3", "-1", "1x"):
         with pytest.raises(ValueError, match="time must be like"):
-            seconds_of(text)
+            parse_duration(text)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from cnnlab.core import checkpoint
 from cnnlab.core.files import write_json
-from cnnlab.core.lock import Lock
-from cnnlab.core.predictions import read_answers
-from cnnlab.core.run import read_lines
-from cnnlab.core.run_index import run_state
+from cnnlab.core.lock import FolderLock
+from cnnlab.core.predictions import read_predictions
+from cnnlab.core.run import read_metrics
+from cnnlab.core.run_index import read_run_state
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.counter_rng import Draws
-from cnnlab.engine.metrics import brief
-from cnnlab.engine.optim import Guard
+from cnnlab.data.counter_rng import CounterRNG
+from cnnlab.engine.metrics import compute_summary_metrics
+from cnnlab.engine.optim import FiniteGuard
 from tests.conftest import TINY, Cnnlab
 
 
@@ -36,11 +36,13 @@ def test_a_run_leaves_all_that_it_should(tiny_run: Path) -> None:
         "checkpoints", "config.yaml", "environment.json", "filters", "metrics.jsonl", "overrides.yaml", "result.json",
         "state.json", "test.safetensors",
     }  # fmt: skip
-    assert run_state(tiny_run) == "finished"
+    assert read_run_state(tiny_run) == "finished"
     assert yaml.safe_load((tiny_run / "overrides.yaml").read_text()) == TINY
     assert yaml.safe_load((tiny_run / "config.yaml").read_text())["model"]["filters"] == [4, 4]
-    assert checkpoint.steps(tiny_run / "checkpoints") == [25, 50]
-    kept = [np.load(path, allow_pickle=False).shape for path in sorted((tiny_run / "filters").iterdir())]
+    assert checkpoint.list_checkpoint_steps(tiny_run / "checkpoints") == [25, 50]
+    kept = [
+        np.load(path, allow_pickle=False).shape for path in sorted((tiny_run / "filters").iterdir())
+    ]
     assert kept == [(4, 1, 3, 3)] * 3
 
 
@@ -65,7 +67,10 @@ def test_tensorboard_has_what_one_looks_for(tiny_run: Path) -> None:
 
 
 def test_metrics_agree_with_the_result(tiny_run: Path) -> None:
-    lines, result = read_lines(tiny_run / "metrics.jsonl"), json.loads((tiny_run / "result.json").read_text())
+    lines, result = (
+        read_metrics(tiny_run / "metrics.jsonl"),
+        json.loads((tiny_run / "result.json").read_text()),
+    )
     last = [line for line in lines if "validation/accuracy" in line][-1]
     assert last["validation/accuracy"] == result["validation"]["accuracy"]
     assert lines[-1]["test/accuracy"] == result["test"]["accuracy"]
@@ -83,12 +88,19 @@ def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 25), (signal.SIGTERM, 31), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGINT, 25), (signal.SIGTERM, 31), (signal.SIGINT, 1)]
+)
 def test_a_run_that_was_stopped_resumes_to_the_same_weights(
-    cnnlab: Cnnlab, here: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: int
+    cnnlab: Cnnlab,
+    here: Path,
+    tiny_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    step: int,
 ) -> None:
     """A signal within an epoch or at its end: the step is finished and saved, and the rest goes on from it."""
-    steps, guard_step = [0], Guard.step
+    steps, guard_step = [0], FiniteGuard.step
 
     def counted(*given: object) -> None:
         guard_step(*given)
@@ -96,26 +108,42 @@ def test_a_run_that_was_stopped_resumes_to_the_same_weights(
         if steps[0] == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Guard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", counted)
     code, _, err = cnnlab("train", *TINY)
     folder = only_run(here)
-    assert code == 128 + number and run_state(folder) == "interrupted"
-    assert err == f"cnnlab: stopped after step {step}; `cnnlab train resume={folder.relative_to(here)}` goes on\n"
+    assert code == 128 + number and read_run_state(folder) == "interrupted"
+    assert (
+        err
+        == f"cnnlab: stopped after step {step}; `cnnlab train resume={folder.relative_to(here)}` goes on\n"
+    )
     code, out, err = cnnlab("train", "resume=last")
     assert (code, err) == (0, "") and f"going on after step {step}" in out
-    ours, theirs = (checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0] for run in (folder, tiny_run))
+    ours, theirs = (
+        checkpoint.load_checkpoint(checkpoint.find_checkpoint(run / "checkpoints", "last"))[0]
+        for run in (folder, tiny_run)
+    )
     for group in ("model", "optimizer"):
         assert all((ours[group][k] == theirs[group][k]).all() for k in theirs[group])
     rows, expected = (
-        {line["step"]: line for line in read_lines(run / "metrics.jsonl") if "validation/loss" in line}
+        {
+            line["step"]: line
+            for line in read_metrics(run / "metrics.jsonl")
+            if "validation/loss" in line
+        }
         for run in (folder, tiny_run)
     )
-    assert [rows[k]["validation/loss"] for k in rows] == [expected[k]["validation/loss"] for k in expected]
+    assert [rows[k]["validation/loss"] for k in rows] == [
+        expected[k]["validation/loss"] for k in expected
+    ]
 
 
-def test_what_may_not_change_on_resume_is_refused(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+def test_what_may_not_change_on_resume_is_refused(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path
+) -> None:
     code, _, err = cnnlab("train", f"resume={tiny_run}", "optim.lr=1")
-    assert code == 2 and err.startswith("cnnlab: optim.lr cannot change when a run resumes; free are device")
+    assert code == 2 and err.startswith(
+        "cnnlab: optim.lr cannot change when a run resumes; free are device"
+    )
     code, _, err = cnnlab("train", "resume=last")
     assert code == 2 and "no run with a checkpoint below outputs/train" in err
     assert not list(here.iterdir())
@@ -127,7 +155,7 @@ def test_a_loss_that_is_not_finite_ends_in_two_lines(cnnlab: Cnnlab, here: Path)
     assert code == 1 and len(err.splitlines()) == 2 and "not finite at step" in err
     found = json.loads((folder / "not_finite.json").read_text())
     assert len(found["indices"]) == 50 and f"step {found['step']}," in err
-    assert run_state(folder) == "failed"
+    assert read_run_state(folder) == "failed"
 
 
 @pytest.mark.parametrize("step", [8, 25, 31])
@@ -137,7 +165,7 @@ def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
     """Pictures that are no numbers on step k alone; the average of the weights and the log are watched too."""
     forward, seen = Pipeline.__call__, [0]
 
-    def poisoned(self: Pipeline, pictures: Tensor, draws: Draws | None = None) -> Tensor:
+    def poisoned(self: Pipeline, pictures: Tensor, draws: CounterRNG | None = None) -> Tensor:
         x = forward(self, pictures, draws)
         seen[0] += draws is not None
         return (
@@ -147,30 +175,48 @@ def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
     monkeypatch.setattr(Pipeline, "__call__", poisoned)
     code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
     folder = only_run(here)
-    assert code == 1 and f"the loss or its gradient is not finite at step {step}, on training pictures" in err
-    order = torch.randperm(1293, generator=torch.Generator().manual_seed(1 * 1_000_003 + (step - 1) // 25))
+    assert (
+        code == 1
+        and f"the loss or its gradient is not finite at step {step}, on training pictures" in err
+    )
+    order = torch.randperm(
+        1293, generator=torch.Generator().manual_seed(1 * 1_000_003 + (step - 1) // 25)
+    )
     named = json.loads((folder / "not_finite.json").read_text())
     assert named == {"step": step, "indices": order.split(50)[(step - 1) % 25].tolist()}
-    saved = checkpoint.steps(folder / "checkpoints")
+    saved = checkpoint.list_checkpoint_steps(folder / "checkpoints")
     assert saved and max(saved) < step
     for which in ("last", "best"):
-        groups, _ = checkpoint.load(checkpoint.find(folder / "checkpoints", which))  # raises where one is not
-        assert all(t.isfinite().all() for group in ("model", "average") for t in groups[group].values())
-    assert all(np.isfinite(v) for line in read_lines(folder / "metrics.jsonl") for v in line.values())
+        groups, _ = checkpoint.load_checkpoint(
+            checkpoint.find_checkpoint(folder / "checkpoints", which)
+        )  # raises where one is not
+        assert all(
+            t.isfinite().all() for group in ("model", "average") for t in groups[group].values()
+        )
+    assert all(
+        np.isfinite(v) for line in read_metrics(folder / "metrics.jsonl") for v in line.values()
+    )
     assert err.rstrip().endswith("a smaller optim.lr or clip_norm=1 often helps")
 
 
 def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
-    code, out, _ = cnnlab("train", *TINY, "epochs=9", "early_stop_epochs=1", "result=best", "optim.lr=1e-9")
+    code, out, _ = cnnlab(
+        "train", *TINY, "epochs=9", "early_stop_epochs=1", "result=best", "optim.lr=1e-9"
+    )
     assert code == 0 and "stopped early: no better validation accuracy in 1 epochs" in out
     folder = only_run(here)
-    assert json.loads((folder / "result.json").read_text())["checkpoint"] == "step_000000025.safetensors"
-    assert checkpoint.steps(folder / "checkpoints") == [25, 50]
+    assert (
+        json.loads((folder / "result.json").read_text())["checkpoint"]
+        == "step_000000025.safetensors"
+    )
+    assert checkpoint.list_checkpoint_steps(folder / "checkpoints") == [25, 50]
 
 
-def test_early_stopping_remembers_across_a_stop(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping_remembers_across_a_stop(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [*TINY, "epochs=9", "early_stop_epochs=3", "optim.lr=1e-9"]
-    guard_step, steps = Guard.step, [0]
+    guard_step, steps = FiniteGuard.step, [0]
 
     def counted(*given: object) -> None:
         guard_step(*given)
@@ -178,7 +224,7 @@ def test_early_stopping_remembers_across_a_stop(cnnlab: Cnnlab, here: Path, monk
         if steps[0] == 60:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Guard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", counted)
     assert cnnlab("train", *words)[0] == 130
     code, out, _ = cnnlab("train", "resume=last")
     assert code == 0 and "stopped early" in out and "step 100 after" in out
@@ -187,9 +233,12 @@ def test_early_stopping_remembers_across_a_stop(cnnlab: Cnnlab, here: Path, monk
 def test_a_run_that_runs_is_not_resumed(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     run = Path(shutil.copytree(tiny_run, here / "run"))
     write_json(run / "state.json", {"state": "running"})
-    with Lock(run):
+    with FolderLock(run):
         code, _, err = cnnlab("train", "resume=run")
-    assert code == 2 and err == "cnnlab: run is running, in another process; two cannot train one run\n"
+    assert (
+        code == 2
+        and err == "cnnlab: run is running, in another process; two cannot train one run\n"
+    )
 
 
 def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path) -> None:
@@ -208,34 +257,48 @@ def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> No
     assert not [path for path in here.rglob("*") if path.is_file() or path.name.endswith("_sweep")]
 
 
-def test_validation_comes_as_often_as_asked_and_after_the_last_step(here: Path, cnnlab: Cnnlab) -> None:
+def test_validation_comes_as_often_as_asked_and_after_the_last_step(
+    here: Path, cnnlab: Cnnlab
+) -> None:
     code, _, err = cnnlab("train", *TINY, "epochs=3", "validate_every=20")
     assert code == 0, err
     run = only_run(here)
-    steps = [row["step"] for row in read_lines(run / "metrics.jsonl") if "validation/accuracy" in row]
+    steps = [
+        row["step"] for row in read_metrics(run / "metrics.jsonl") if "validation/accuracy" in row
+    ]
     assert steps == [20, 40, 60, 75]
 
 
 def test_the_answers_that_were_scored_are_kept(here: Path, cnnlab: Cnnlab) -> None:
     assert cnnlab("train", *TINY)[0] == 0
     run = only_run(here)
-    logits, labels = read_answers(run / "test.safetensors")
+    logits, labels = read_predictions(run / "test.safetensors")
     found = json.loads((run / "result.json").read_text())["test"]
-    assert found == pytest.approx(brief(logits, labels)) and len(labels) == 360
+    assert found == pytest.approx(compute_summary_metrics(logits, labels)) and len(labels) == 360
 
 
 def test_early_stopping_waits_for_validations_that_are_rare(here: Path, cnnlab: Cnnlab) -> None:
-    words = ["epochs=20", "early_stop_epochs=2", "validate_every=40", "log_every=10", "optim.lr=1e-9"]
+    words = [
+        "epochs=20",
+        "early_stop_epochs=2",
+        "validate_every=40",
+        "log_every=10",
+        "optim.lr=1e-9",
+    ]
     code, out, err = cnnlab("train", *TINY, *words)
     assert code == 0 and "stopped early" in out, err
-    steps = [row["step"] for row in read_lines(only_run(here) / "metrics.jsonl") if "validation/accuracy" in row]
+    steps = [
+        row["step"]
+        for row in read_metrics(only_run(here) / "metrics.jsonl")
+        if "validation/accuracy" in row
+    ]
     assert steps == [40, 80]
 
 
 def test_a_stop_at_a_validated_step_keeps_the_score(
     here: Path, cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard_step, steps = Guard.step, [0]
+    guard_step, steps = FiniteGuard.step, [0]
 
     def counted(*given: object) -> None:
         guard_step(*given)
@@ -243,9 +306,9 @@ def test_a_stop_at_a_validated_step_keeps_the_score(
         if steps[0] == 30:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Guard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", counted)
     assert cnnlab("train", *TINY, "validate_every=30", "log_every=10")[0] == 143
-    path = checkpoint.find(only_run(here) / "checkpoints", "last")
+    path = checkpoint.find_checkpoint(only_run(here) / "checkpoints", "last")
     record = checkpoint.read_record(path)
     assert record["step"] == 30 and record["validation"] is not None
     code, _, err = cnnlab("train", "resume=last", "log_every=7")
@@ -256,16 +319,18 @@ def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
     tiny_run: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     old = Path(shutil.copytree(tiny_run, here / "outputs" / "train" / "old"))
-    path = checkpoint.find(old / "checkpoints", "last")
-    groups, record = checkpoint.load(path)
+    path = checkpoint.find_checkpoint(old / "checkpoints", "last")
+    groups, record = checkpoint.load_checkpoint(path)
     config = record["config"]
     del config["validate_every"], config["augment"]["preview"]
     for key in ("pool", "batch_norm", "output"):
         del config["model"][key]
-    checkpoint.save(path, groups, record)
+    checkpoint.save_checkpoint(path, groups, record)
     code, out, err = cnnlab("eval", "old", "--json")
     assert (
-        code == 0 and json.loads(out)["accuracy"] == json.loads((old / "result.json").read_text())["test"]["accuracy"]
+        code == 0
+        and json.loads(out)["accuracy"]
+        == json.loads((old / "result.json").read_text())["test"]["accuracy"]
     )
     (old / "test.safetensors").unlink()
     code, out, err = cnnlab("train", "resume=old")

@@ -29,16 +29,16 @@ def ended_well(code: int, log: str, run: Path, reason: str) -> None:
     """One or two lines that say what and what is left; what is left can be read."""
     told = log[log.index("cnnlab: cannot write ") :]
     assert code == 1 and reason in told and len(told.splitlines()) == 1 and "Traceback" not in log
-    groups, record, _ = checkpoint.newest_whole(run / "checkpoints")
+    groups, record, _ = checkpoint.load_newest_valid(run / "checkpoints")
     assert groups["model"] and f"the last good checkpoint is of step {record['step']:,}" in told
     assert f"`cnnlab train resume={run.relative_to(run.parents[2])}` goes on from it" in told
 
 
 def resumes(forks: Forks, folder: Path, run: Path) -> None:
     """With room again, it goes on; a signal ends it, for it is long."""
-    step = checkpoint.steps(run / "checkpoints")[-1]
+    step = checkpoint.list_checkpoint_steps(run / "checkpoints")[-1]
     number = forks.start(folder, "train", "resume=last")
-    while checkpoint.steps(run / "checkpoints")[-1] <= step:
+    while checkpoint.list_checkpoint_steps(run / "checkpoints")[-1] <= step:
         time.sleep(0.02)
     os.kill(number, signal.SIGTERM)
     assert forks.wait(number) == 143 and not list(run.rglob("*.part"))
@@ -59,7 +59,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of a megabyte, in memory."""
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"no small disk can be made here: {done.stderr.strip()}")
     yield place
@@ -73,7 +75,9 @@ def test_a_disk_that_fills(forks: Forks, small_disk: Path, tmp_path: Path) -> No
     with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(1 << 12))
-    ended_well(forks.wait(number), (tmp_path / "log.txt").read_text(), run, "No space left on device")
+    ended_well(
+        forks.wait(number), (tmp_path / "log.txt").read_text(), run, "No space left on device"
+    )
     (small_disk / "ballast").unlink()
     resumes(forks, tmp_path, run)
 

@@ -13,7 +13,14 @@ import torch
 from cnnlab.core import checkpoint
 from tests.forks import Forks
 
-TRAIN = ["train", "epochs=6", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10", "augment=affine"]
+TRAIN = [
+    "train",
+    "epochs=6",
+    "model.filters=[4,4]",
+    "model.hidden=[8]",
+    "log_every=10",
+    "augment=affine",
+]
 TRAIN += ["ema_decay=0.9", "optim=adamw", "clip_norm=1.0", "save_every_minutes=1e-9", "result=best"]
 LIMIT_S = 120
 
@@ -34,10 +41,12 @@ def run_in(folder: Path) -> Path:
 
 
 def last(run: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0]
+    return checkpoint.load_checkpoint(checkpoint.find_checkpoint(run / "checkpoints", "last"))[0]
 
 
-def assert_same(run: Path, other: Path, groups: tuple[str, ...] = ("model", "average", "optimizer")) -> None:
+def assert_same(
+    run: Path, other: Path, groups: tuple[str, ...] = ("model", "average", "optimizer")
+) -> None:
     mine, theirs = last(run), last(other)
     for group in groups:
         assert mine[group].keys() == theirs[group].keys()
@@ -60,7 +69,9 @@ def killed_while_saving(forks: Forks, folder: Path, number: int) -> None:
     """SIGKILL as soon as a checkpoint's unfinished file is seen beside a whole one."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
-        if any(folder.glob("outputs/train/*/checkpoints/.*.part")) and any(folder.glob("outputs/train/*/*/step*")):
+        if any(folder.glob("outputs/train/*/checkpoints/.*.part")) and any(
+            folder.glob("outputs/train/*/*/step*")
+        ):
             break
     os.kill(number, signal.SIGKILL)
 
@@ -68,9 +79,11 @@ def killed_while_saving(forks: Forks, folder: Path, number: int) -> None:
 def resumed_is_whole(forks: Forks, folder: Path, whole: Path) -> None:
     """What is left of a killed run is told right, and goes on to the end."""
     run = next((folder / "outputs" / "train").glob("*"), None)
-    if run is None or not checkpoint.steps(run / "checkpoints"):
+    if run is None or not checkpoint.list_checkpoint_steps(run / "checkpoints"):
         code, log = forks.run(folder, "train", "resume=last")
-        assert code == 2 and "no run with a checkpoint" in log, "nothing was saved yet: nothing to go on with"
+        assert code == 2 and "no run with a checkpoint" in log, (
+            "nothing was saved yet: nothing to go on with"
+        )
         return
     listed = json.loads(forks.run(folder, "runs", "--json")[1])
     assert [row["state"] for row in listed] in (["interrupted"], ["finished"])
@@ -79,7 +92,9 @@ def resumed_is_whole(forks: Forks, folder: Path, whole: Path) -> None:
     assert_same(run, whole)
 
 
-def kill_somewhere(forks: Forks, folder: Path, whole: tuple[Path, float], share: float | None) -> None:
+def kill_somewhere(
+    forks: Forks, folder: Path, whole: tuple[Path, float], share: float | None
+) -> None:
     """SIGKILL after a share of a run's time, or (None) while it saves; then resume."""
     number = forks.start(folder, *TRAIN)
     if share is None:
@@ -91,7 +106,9 @@ def kill_somewhere(forks: Forks, folder: Path, whole: tuple[Path, float], share:
     resumed_is_whole(forks, folder, whole[0])
 
 
-def stop_somewhere(forks: Forks, folder: Path, whole: Path, kind: signal.Signals, share: float) -> int:
+def stop_somewhere(
+    forks: Forks, folder: Path, whole: Path, kind: signal.Signals, share: float
+) -> int:
     """SIGINT or SIGTERM after a share of the lines of metrics; then resume. Returns how the first process ended."""
     number = forks.start(folder, *TRAIN)
     lines = 1 + int(share * (len((whole / "metrics.jsonl").read_bytes().splitlines()) - 1))
@@ -105,23 +122,31 @@ def stop_somewhere(forks: Forks, folder: Path, whole: Path, kind: signal.Signals
         assert log.splitlines()[-1].startswith("cnnlab: stopped after step ") and "` goes on" in log
     else:
         assert code in (0, 128 + kind, -kind), log
-        assert (run_in(folder) / "result.json").exists(), "the signal came too late to stop anything"
+        assert (run_in(folder) / "result.json").exists(), (
+            "the signal came too late to stop anything"
+        )
     resumed_is_whole(forks, folder, whole)
     return code
 
 
 def written(folder: Path) -> int:
     """The lines of metrics of the run in a folder."""
-    return sum(len(path.read_bytes().splitlines()) for path in folder.glob("outputs/train/*/metrics.jsonl"))
+    return sum(
+        len(path.read_bytes().splitlines()) for path in folder.glob("outputs/train/*/metrics.jsonl")
+    )
 
 
 @pytest.mark.parametrize("share", [None, 0.4, 0.8])
-def test_a_killed_run_resumes(forks: Forks, tmp_path: Path, whole: tuple[Path, float], share: float | None) -> None:
+def test_a_killed_run_resumes(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, float], share: float | None
+) -> None:
     kill_somewhere(forks, tmp_path, whole, share)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_resumes(forks: Forks, tmp_path: Path, whole: tuple[Path, float], kind: signal.Signals) -> None:
+def test_a_stopped_run_resumes(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, float], kind: signal.Signals
+) -> None:
     assert stop_somewhere(forks, tmp_path, whole[0], kind, 0.2) == 128 + kind
 
 
@@ -133,7 +158,9 @@ def test_fifty_killed_runs_resume(forks: Forks, tmp_path: Path, whole: tuple[Pat
 
 
 @pytest.mark.slow
-def test_twenty_stopped_runs_resume(forks: Forks, tmp_path: Path, whole: tuple[Path, float]) -> None:
+def test_twenty_stopped_runs_resume(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, float]
+) -> None:
     rng, codes = random.Random(1), set()
     for i in range(20):
         kind = (signal.SIGINT, signal.SIGTERM)[i % 2]

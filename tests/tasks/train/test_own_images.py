@@ -14,14 +14,25 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cnnlab.core import checkpoint
-from cnnlab.core.run import read_lines
-from cnnlab.data.build import load_pictures
+from cnnlab.core.run import read_metrics
+from cnnlab.data.build import load_dataset
 from cnnlab.data.sources import digits
 from tests.conftest import Cnnlab
 from tests.forks import Forks
 from tests.tasks.train.test_interruptions import assert_same, nobody_left, run_in
 
-NAMES = ["<b>0", "[red]1", "two\nlines", "3..", "-4", "${now:}", "six\x1b[31m", "$7^{$", "8'\"", "9,=%s\udcff"]
+NAMES = [
+    "<b>0",
+    "[red]1",
+    "two\nlines",
+    "3..",
+    "-4",
+    "${now:}",
+    "six\x1b[31m",
+    "$7^{$",
+    "8'\"",
+    "9,=%s\udcff",
+]
 
 
 def lay_out(root: Path, names: list[str], count: int = 300) -> Path:
@@ -41,9 +52,27 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(root: Path, workers: int = 2, epochs: int = 3) -> list[str]:
-    own = [f"dataset.root={root}", f"dataset.workers={workers}", "dataset.size=8", "dataset.depth=1"]
-    own += ["dataset.mean=[0.3]", "dataset.std=[0.4]", "augment=shift", f"epochs={epochs}", "log_every=3"]
-    return ["train", "dataset=folder", *own, "model.filters=[4,4]", "model.hidden=[8]", "batch_size=10"]
+    own = [
+        f"dataset.root={root}",
+        f"dataset.workers={workers}",
+        "dataset.size=8",
+        "dataset.depth=1",
+    ]
+    own += [
+        "dataset.mean=[0.3]",
+        "dataset.std=[0.4]",
+        "augment=shift",
+        f"epochs={epochs}",
+        "log_every=3",
+    ]
+    return [
+        "train",
+        "dataset=folder",
+        *own,
+        "model.filters=[4,4]",
+        "model.hidden=[8]",
+        "batch_size=10",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +106,9 @@ def test_a_run_with_workers_ends_where_one_without_does(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-def test_a_worker_that_dies_ends_the_run_in_a_line(forks: Forks, tmp_path: Path, whole: tuple[Path, Path]) -> None:
+def test_a_worker_that_dies_ends_the_run_in_a_line(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, Path]
+) -> None:
     number = forks.start(tmp_path, *words(whole[0], epochs=500))
     while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
         time.sleep(0.005)
@@ -89,17 +120,27 @@ def test_a_worker_that_dies_ends_the_run_in_a_line(forks: Forks, tmp_path: Path,
     code, log = forks.wait(number), (tmp_path / "log.txt").read_text()
     assert code == 1 and nobody_left(number) and "Traceback" not in log, log
     last = log.splitlines()[-1]
-    assert last.startswith("cnnlab: DataLoader worker") and "the last good checkpoint is of step" in last
+    assert (
+        last.startswith("cnnlab: DataLoader worker")
+        and "the last good checkpoint is of step" in last
+    )
 
 
 def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
     root = lay_out(here / "strange", NAMES)
-    for command in (words(root, epochs=1), ["eval"], ["predict", str(next(root.glob("*/*.png"))), "top=10"], ["runs"]):
+    for command in (
+        words(root, epochs=1),
+        ["eval"],
+        ["predict", str(next(root.glob("*/*.png"))), "top=10"],
+        ["runs"],
+    ):
         code, out, err = cnnlab(*command)
         assert (code, err) == (0, ""), err
         assert "\x1b" not in out and "two\nlines" not in out and "Traceback" not in out
     (run,) = (here / "outputs" / "train").iterdir()
-    assert checkpoint.read_record(checkpoint.find(run / "checkpoints", "last"))["classes"] == sorted(NAMES)
+    assert checkpoint.read_record(checkpoint.find_checkpoint(run / "checkpoints", "last"))[
+        "classes"
+    ] == sorted(NAMES)
     scores = json.loads(next(run.glob("eval/*/scores.json")).read_text())
     assert set(scores["classes"]) == set(NAMES)
     assert {path.name for path in here.iterdir()} == {"cache", "mine", "outputs", "strange"}
@@ -122,7 +163,9 @@ def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) 
     (mine / "3" / "copy.png").write_bytes(path.read_bytes())
     for split in ("test", "validation", "train"):
         code, _, err = cnnlab("eval", f"split={split}")
-        assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+        assert (
+            code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+        )
     (mine / "3" / "copy.png").unlink()
     assert cnnlab("eval")[0] == 0
     lay_out(here / "apart" / "train", list("0123456789"))
@@ -150,21 +193,31 @@ def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 256, (80 + i, 120, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path, quality=95)
-    command = ["train", "dataset=folder", f"dataset.root={here / 'mine'}", "dataset.size=16", "batch_size=4"]
+    command = [
+        "train",
+        "dataset=folder",
+        f"dataset.root={here / 'mine'}",
+        "dataset.size=16",
+        "batch_size=4",
+    ]
     assert cnnlab(*command, "epochs=2", "dataset.workers=0", "schedule=constant")[0] == 0
     assert cnnlab("eval", "mistakes=0")[0] == 0
     (file,) = here.glob("outputs/train/*/eval/*/logits.safetensors")
     tensors = load_file(file)
     (run,) = (here / "outputs" / "train").iterdir()
     config = yaml.safe_load((run / "config.yaml").read_text())["dataset"]
-    pictures = load_pictures(config, "test")
-    rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])["pictures"]
+    pictures = load_dataset(config, "test")
+    rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])[
+        "pictures"
+    ]
     for row, logits in zip(rows, tensors["logits"], strict=True):
         found = {one["class"]: one["probability"] for one in row["top"]}
         assert [found["a"], found["b"]] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
 
 
-def test_pictures_that_changed_are_not_gone_on_with(cnnlab: Cnnlab, here: Path, mine: Path, forks: Forks) -> None:
+def test_pictures_that_changed_are_not_gone_on_with(
+    cnnlab: Cnnlab, here: Path, mine: Path, forks: Forks
+) -> None:
     number = forks.start(here, *words(mine, epochs=500))
     while not list(here.glob("outputs/train/*/checkpoints/step*")):
         time.sleep(0.005)
@@ -174,29 +227,40 @@ def test_pictures_that_changed_are_not_gone_on_with(cnnlab: Cnnlab, here: Path, 
     before = path.read_bytes()
     Image.new("L", (8, 8)).save(path)
     code, _, err = cnnlab("train", "resume=last")
-    assert code == 1 and "are not those that the run began with" in err, "another picture of the same name"
+    assert code == 1 and "are not those that the run began with" in err, (
+        "another picture of the same name"
+    )
     path.write_bytes(before)
     (mine / "3" / "new.png").write_bytes(before)
     code, _, err = cnnlab("train", "resume=last")
     assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
 
 
-def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(
+    cnnlab: Cnnlab, here: Path, mine: Path
+) -> None:
     (mine / "3" / "bad\n.png").write_bytes(b"nothing")
     (mine / "5" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     code, _, err = cnnlab(*words(mine, epochs=1))
     assert code == 1 and not (here / "outputs").exists()
-    assert len(err.splitlines()) == 3 and "bad\\n.png" in err and "cut.jpg" in err and "2 pictures are broken" in err
+    assert (
+        len(err.splitlines()) == 3
+        and "bad\\n.png" in err
+        and "cut.jpg" in err
+        and "2 pictures are broken" in err
+    )
     code, out, err = cnnlab(*words(mine, epochs=1), "dataset.skip_broken=true")
     assert (code, err) == (0, "") and "2 pictures are broken and left out, of 302" in out
 
 
-def test_what_is_logged_does_not_hang_on_the_workers(forks: Forks, tmp_path: Path, whole: tuple[Path, Path]) -> None:
+def test_what_is_logged_does_not_hang_on_the_workers(
+    forks: Forks, tmp_path: Path, whole: tuple[Path, Path]
+) -> None:
     assert forks.run(tmp_path, *words(whole[0], workers=1))[0] == 0
     rows = [
         {k: v for k, v in row.items() if k not in ("elapsed_s", "train/pictures_per_s")}
         for run in (run_in(tmp_path), whole[1])
-        for row in read_lines(run / "metrics.jsonl")
+        for row in read_metrics(run / "metrics.jsonl")
     ]
     half = len(rows) // 2
     assert half and rows[:half] == rows[half:]
@@ -204,13 +268,28 @@ def test_what_is_logged_does_not_hang_on_the_workers(forks: Forks, tmp_path: Pat
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_tiny_imagenet_is_gone_on_with_exactly(forks: Forks, tmp_path: Path, real_data: Path) -> None:
+def test_tiny_imagenet_is_gone_on_with_exactly(
+    forks: Forks, tmp_path: Path, real_data: Path
+) -> None:
     """200 classes and 55,000 pictures from disk, stopped within an epoch."""
     root = real_data / "tiny_imagenet"
     if not root.exists():
         pytest.skip(f"tiny_imagenet is not in {real_data}")
-    command = ["train", "dataset=folder", f"dataset.root={root}", "dataset.size=32", "augment=shift", "epochs=1"]
-    command += ["model.filters=[8,8]", "model.hidden=[32]", "batch_size=250", "log_every=20", "ema_decay=0.9"]
+    command = [
+        "train",
+        "dataset=folder",
+        f"dataset.root={root}",
+        "dataset.size=32",
+        "augment=shift",
+        "epochs=1",
+    ]
+    command += [
+        "model.filters=[8,8]",
+        "model.hidden=[32]",
+        "batch_size=250",
+        "log_every=20",
+        "ema_decay=0.9",
+    ]
     code, log = forks.run(tmp_path / "whole", *command)
     assert code == 0 and "45,000 pictures to train on, 5,000 to validate" in log, log
     number = forks.start(tmp_path / "cut", *command)

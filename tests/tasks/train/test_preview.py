@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnnlab.data.augment import OPS
+from cnnlab.data.augment import OPERATIONS
 from tests.conftest import Cnnlab
 
 
@@ -16,32 +16,52 @@ def test_a_preview_shows_the_pipeline_and_trains_nothing(here: Path, cnnlab: Cnn
     assert not (here / "outputs" / "train").exists()
     sheet = np.asarray(Image.open(folder / "augment.png"))
     assert sheet.ndim == 3 and sheet.std() > 10
-    assert json.loads((folder / "augment.json").read_text())["augment"]["train"]["shift"] == {"px": 2}
+    assert json.loads((folder / "augment.json").read_text())["augment"]["train"]["shift"] == {
+        "px": 2
+    }
 
 
 def test_the_sheet_of_every_operation_names_every_operation() -> None:
     from cnnlab.config import compose
 
     shown = compose("train", ["augment=every_operation"])["augment"]["train"]
-    assert set(shown) | {"center_crop", "views", "normalize"} == set(OPS), "the others stand in other pipelines"
+    assert set(shown) | {"center_crop", "views", "normalize"} == set(OPERATIONS), (
+        "the others stand in other pipelines"
+    )
 
 
-def test_every_operation_goes_through_a_preview_of_real_pictures(real_data: Path, here: Path, cnnlab: Cnnlab) -> None:
-    code, out, err = cnnlab("train", "model=cifar_bn", "augment=every_operation", "augment.preview=true")
+def test_every_operation_goes_through_a_preview_of_real_pictures(
+    real_data: Path, here: Path, cnnlab: Cnnlab
+) -> None:
+    code, out, err = cnnlab(
+        "train", "model=cifar_bn", "augment=every_operation", "augment.preview=true"
+    )
     assert code == 0 and out.strip().endswith("augment.png"), err
 
 
 def test_what_cannot_be_previewed_is_one_line(here: Path, cnnlab: Cnnlab) -> None:
     for words, message in (
-        (["augment=distorted_crop"], "augment.train: a crop of 24 pixels does not fit into pictures of 8x8"),
-        (["+augment.train.hue.turns=0.1"], "augment.train: hue takes colour pictures, of 3 channels, and these have 1"),
-        (["+augment.train.flip_left_right.probability=1.5"], "probability must be between 0 and 1, not 1.5"),
+        (
+            ["augment=distorted_crop"],
+            "augment.train: a crop of 24 pixels does not fit into pictures of 8x8",
+        ),
+        (
+            ["+augment.train.hue.turns=0.1"],
+            "augment.train: hue takes colour pictures, of 3 channels, and these have 1",
+        ),
+        (
+            ["+augment.train.flip_left_right.probability=1.5"],
+            "probability must be between 0 and 1, not 1.5",
+        ),
         (["+augment.train.brigthness.levels=9"], "did you mean brightness?"),
         (
             ["+augment.train.crop={size: 6, padding: 0, mode: zeros}"],
             "augment.train makes pictures of 1x6x6, augment.eval of 1x8x8",
         ),
-        (["+augment.eval.flip_left_right.probability=0.5"], "augment.eval.flip_left_right is random"),
+        (
+            ["+augment.eval.flip_left_right.probability=0.5"],
+            "augment.eval.flip_left_right is random",
+        ),
         (
             ["+augment.train.views={size: 8, padding: 0, mode: zeros, grid: 2, mirror: false}"],
             "augment.train.views would give a label several",

@@ -11,9 +11,9 @@ import yaml
 from safetensors.torch import save_file
 
 from cnnlab.core import checkpoint
-from cnnlab.core.run import read_lines
-from cnnlab.core.run_index import run_state
-from cnnlab.engine.optim import Guard
+from cnnlab.core.run import read_metrics
+from cnnlab.core.run_index import read_run_state
+from cnnlab.engine.optim import FiniteGuard
 from tests.conftest import TINY, Cnnlab
 
 LONGER = [word for word in TINY if not word.startswith("epochs")] + ["schedule=constant"]
@@ -25,7 +25,9 @@ def only_run(here: Path) -> Path:
 
 
 def weights(run: Path, group: str = "model") -> dict[str, torch.Tensor]:
-    return checkpoint.load(checkpoint.find(run / "checkpoints", "last"))[0][group]
+    return checkpoint.load_checkpoint(checkpoint.find_checkpoint(run / "checkpoints", "last"))[0][
+        group
+    ]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -36,13 +38,16 @@ def same(one: Path, other: Path) -> bool:
 def curves(run: Path) -> list[dict[str, Any]]:
     """What was logged, without what hangs on the clock."""
     timed = ("elapsed_s", "train/pictures_per_s")
-    return [{k: v for k, v in row.items() if k not in timed} for row in read_lines(run / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in timed}
+        for row in read_metrics(run / "metrics.jsonl")
+    ]
 
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     """signal_at(step): Ctrl-C arrives while that step, counted from here on, is taken."""
-    steps, wanted, take = [0], [0], Guard.step
+    steps, wanted, take = [0], [0], FiniteGuard.step
 
     def counted(*given: object) -> None:
         take(*given)
@@ -53,7 +58,7 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     def at(step: int) -> None:
         steps[0], wanted[0] = 0, step
 
-    monkeypatch.setattr(Guard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", counted)
     return at
 
 
@@ -67,8 +72,12 @@ def test_what_is_logged_is_what_an_uninterrupted_run_logs(
     assert cnnlab("train", "resume=last")[0] == 130
     assert cnnlab("train", "resume=last")[0] == 0
     assert curves(only_run(here)) == curves(tiny_run) and same(only_run(here), tiny_run)
-    resumed = [json.loads(line) for line in (only_run(here) / "resumed.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in resumed] == [13, 17] and all(row["packages"]["torch"] for row in resumed)
+    resumed = [
+        json.loads(line) for line in (only_run(here) / "resumed.jsonl").read_text().splitlines()
+    ]
+    assert [row["step"] for row in resumed] == [13, 17] and all(
+        row["packages"]["torch"] for row in resumed
+    )
 
 
 def test_a_finished_run_says_so(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
@@ -99,7 +108,9 @@ def test_more_epochs_are_refused_where_the_past_would_have_been_another(
     assert code == 2 and "epochs cannot change: one_cycle was laid out over 2 epochs" in err
     code, _, err = cnnlab("train", "resume=last", "epochs=1")
     assert code == 2 and "ends before step 30" in err
-    assert run_state(only_run(here)) == "interrupted" and cnnlab("train", "resume=last")[0] == 0
+    assert (
+        read_run_state(only_run(here)) == "interrupted" and cnnlab("train", "resume=last")[0] == 0
+    )
 
 
 @pytest.mark.parametrize("word", ["resume=", "resume='  '", "init=", "init=nowhere"])
@@ -129,13 +140,22 @@ def test_home_is_home(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatc
     assert cnnlab("train", "resume=last", "outputs=~/x")[0] == 0
 
 
-def test_checkpoints_come_within_a_long_epoch_too(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_come_within_a_long_epoch_too(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
-    save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (seen.append(int(path.stem[5:])), save(path, *rest)))
+    save = checkpoint.save_checkpoint
+    monkeypatch.setattr(
+        checkpoint,
+        "save_checkpoint",
+        lambda path, *rest: (seen.append(int(path.stem[5:])), save(path, *rest)),
+    )
     assert cnnlab("train", *TINY, "log_every=5", "save_every_minutes=1e-9")[0] == 0
     assert seen == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
-    assert cnnlab("train", *TINY, "save_every_minutes=0")[2] == "cnnlab: save_every_minutes must be above 0, not 0\n"
+    assert (
+        cnnlab("train", *TINY, "save_every_minutes=0")[2]
+        == "cnnlab: save_every_minutes must be above 0, not 0\n"
+    )
 
 
 def test_init_takes_a_runs_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
@@ -147,7 +167,9 @@ def test_init_takes_a_runs_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -
 def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     file = here / "some.safetensors"
     theirs = weights(tiny_run)
-    save_file({k: v for k, v in theirs.items() if k != "conv_2.conv.bias"} | {"x\ny": torch.ones(1)}, file)
+    save_file(
+        {k: v for k, v in theirs.items() if k != "conv_2.conv.bias"} | {"x\ny": torch.ones(1)}, file
+    )
     words = [*TINY, "epochs=1", "model.hidden=[9]", "optim.lr=1e-30", "ema_decay=0.9"]
     code, out, _ = cnnlab("train", *words, f"init={file}")
     assert code == 0 and "weights from" in out and ": 4 of 8 tensors" in out
@@ -155,7 +177,9 @@ def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_
     assert "  begins anew: fc_1.linear.weight (8x16 there, 9x16 here)\n" in out
     assert "  left out: x\\ny (not in this network)\n" in out
     for group in ("model", "average"):
-        assert torch.equal(weights(only_run(here), group)["conv_1.conv.weight"], theirs["conv_1.conv.weight"])
+        assert torch.equal(
+            weights(only_run(here), group)["conv_1.conv.weight"], theirs["conv_1.conv.weight"]
+        )
     save_file({"other": torch.ones(1)}, file)
     code, _, err = cnnlab("train", *words, f"init={file}")
     assert code == 2 and err == f"cnnlab: init: no layer of {file} fits; it has other, ...\n"
@@ -175,7 +199,9 @@ def test_a_resumed_run_does_not_ask_for_what_it_was_begun_from(
     assert cnnlab("train", "resume=last")[0] == 0
 
 
-def test_what_a_killed_process_had_begun_to_write_is_cleared(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+def test_what_a_killed_process_had_begun_to_write_is_cleared(
+    cnnlab: Cnnlab, here: Path, signal_at: Any
+) -> None:
     signal_at(30)
     assert cnnlab("train", *TINY)[0] == 130
     for place in ("", "checkpoints", "filters"):
@@ -195,21 +221,30 @@ def test_a_sweep_begins_at_the_run_that_was_last_before_it(cnnlab: Cnnlab, here:
     assert cnnlab("train", *TINY, "epochs=1", "init=nothing")[0] == 2
 
 
-def test_an_early_stopped_run_is_scored_again_and_not_trained_on(cnnlab: Cnnlab, here: Path) -> None:
+def test_an_early_stopped_run_is_scored_again_and_not_trained_on(
+    cnnlab: Cnnlab, here: Path
+) -> None:
     words = ["schedule=constant", "optim.lr=1e-9", "early_stop_epochs=1", "epochs=10"]
     assert cnnlab("train", *TINY, *words)[0] == 0
     run = only_run(here)
-    before, steps = (run / "result.json").read_text(), checkpoint.steps(run / "checkpoints")
+    before, steps = (
+        (run / "result.json").read_text(),
+        checkpoint.list_checkpoint_steps(run / "checkpoints"),
+    )
     (run / "test.safetensors").unlink()
     code, out, err = cnnlab("train", "resume=last")
     assert (code, err) == (0, "") and (run / "test.safetensors").exists() and "epoch 3" not in out
-    assert checkpoint.steps(run / "checkpoints") == steps
+    assert checkpoint.list_checkpoint_steps(run / "checkpoints") == steps
     assert json.loads((run / "result.json").read_text())["test"] == json.loads(before)["test"]
 
 
-def test_a_run_can_be_made_to_end_where_it_was_not_validated(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+def test_a_run_can_be_made_to_end_where_it_was_not_validated(
+    cnnlab: Cnnlab, here: Path, signal_at: Any
+) -> None:
     signal_at(50)
     assert cnnlab("train", *TINY, "schedule=constant", "validate_every=150", "epochs=6")[0] == 130
     code, _, err = cnnlab("train", "resume=last", "epochs=2")
     result = json.loads((only_run(here) / "result.json").read_text())
-    assert (code, err) == (0, "") and result["step"] == 50 and 0 < result["validation"]["accuracy"] < 1
+    assert (
+        (code, err) == (0, "") and result["step"] == 50 and 0 < result["validation"]["accuracy"] < 1
+    )

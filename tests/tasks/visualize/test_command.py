@@ -6,43 +6,71 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.cli.verbs import bare
-from cnnlab.config import compose, plain_defaults
-from cnnlab.core.schema import check
+from cnnlab.cli.arguments import qualify_override
+from cnnlab.config import compose, read_task_defaults
+from cnnlab.core.schema import check_keywords
 from cnnlab.tasks.visualize.registry import VISUALIZERS
 from tests.conftest import Cnnlab
 from tests.visualized import found, refused
 
 
-def test_without_further_words_there_is_everything_and_a_page_of_it(cnnlab: Cnnlab, run: Path) -> None:
+def test_without_further_words_there_is_everything_and_a_page_of_it(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     code, out, err = cnnlab("visualize", "dream.steps=10")
     assert (code, err) == (0, ""), err
     (folder,) = (run / "visualize").iterdir()
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {name.split("_")[0] for name in figures} >= {*VISUALIZERS, "confusion", "curves", "mistakes", "reliability"}
+    assert {name.split("_")[0] for name in figures} >= {
+        *VISUALIZERS,
+        "confusion",
+        "curves",
+        "mistakes",
+        "reliability",
+    }
     for name in figures:
         assert json.loads((folder / "figures" / f"{name}.json").read_text())
         image = np.asarray(Image.open(folder / "figures" / f"{name}.png"))
-        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, f"{name} shows nothing"
+        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, (
+            f"{name} shows nothing"
+        )
     page = (folder / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == len(figures) and "Not here" not in page
-    assert f"{folder.name}/report.html" in out and all(f"{one}.png" in out for one in ("invariance", "saliency_2"))
+    assert f"{folder.name}/report.html" in out and all(
+        f"{one}.png" in out for one in ("invariance", "saliency_2")
+    )
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     assert json.loads((folder / "environment.json").read_text())["seed"] == 0
     described = json.loads(cnnlab("describe", str(run), "--json")[1])["totals"]
-    assert f"{described['parameters']:,} parameters, {described['multiply_adds']:,} multiply-adds" in page
+    assert (
+        f"{described['parameters']:,} parameters, {described['multiply_adds']:,} multiply-adds"
+        in page
+    )
     recorded = json.loads((run / "result.json").read_text())["test"]["accuracy"]
     assert f"test accuracy {recorded:.2%}" in page
 
 
 def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path) -> None:
-    assert cnnlab("train", "model=mnist_mlp", "dataset=digits", "model.hidden=[6]", "epochs=1", "threads=1")[0] == 0
+    assert (
+        cnnlab(
+            "train",
+            "model=mnist_mlp",
+            "dataset=digits",
+            "model.hidden=[6]",
+            "epochs=1",
+            "threads=1",
+        )[0]
+        == 0
+    )
     assert "no layer of this network has maps" in refused(cnnlab, "exciting")
     code, out, _ = cnnlab("visualize", "invariance.count=5", "dream.steps=2", "saliency.count=1")
     assert code == 0 and "no exciting: no layer of this network has maps" in out
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
     text = page.read_text()
-    assert "Not here: no layer of this network has maps" in text and "the network has no convolution" in text
+    assert (
+        "Not here: no layer of this network has maps" in text
+        and "the network has no convolution" in text
+    )
 
 
 def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Path) -> None:
@@ -50,10 +78,14 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "features.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
         cnnlab, "features", "layers=nothing"
     )
-    assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in refused(cnnlab, "filters", "layer=fc_1")
+    assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in refused(
+        cnnlab, "filters", "layer=fc_1"
+    )
     assert "saliency.target 'cat' is not one of 0, 1" in refused(cnnlab, "saliency", "target=cat")
     assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "features", "indices=360")
-    assert "dream.units: conv_1 has 0 to 3, and no 4" in refused(cnnlab, "dream", "layer=conv_1", "units=4")
+    assert "dream.units: conv_1 has 0 to 3, and no 4" in refused(
+        cnnlab, "dream", "layer=conv_1", "units=4"
+    )
     assert "did you mean occlusion?" in refused(cnnlab, "saliency", "methods=oclusion")
     assert "did you mean saliency?" in refused(cnnlab, "what=[salience]")
     assert "no run salience" in refused(cnnlab, "salience")
@@ -63,7 +95,9 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "pictures are for features and saliency" in refused(cnnlab, "dream", "pictures=a.png")
     assert "leave out" in refused(cnnlab, "features", str(run), "filters=sobel")
     assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
-    assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(cnnlab, "saliency", "layer=fc_1")
+    assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
+        cnnlab, "saliency", "layer=fc_1"
+    )
     code, _, err = cnnlab("visualize", "features", "indices=0", "checkpoint=7")
     assert code != 0 and "7" in err and len(err.splitlines()) == 1
     Path("text.png").write_text("no picture")
@@ -72,15 +106,24 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
 
 
 def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
-    own = plain_defaults("visualize")
-    assert bare("layer=conv_2", "dream", own) == "dream.layer=conv_2"
-    assert bare("filters=sobel,vertical", "features", own) == "features.filters=[sobel,vertical]"
-    assert bare("units=3", "dream", own) == "dream.units=[3]" and bare("indices=3,5", "", own) == "indices=[3,5]"
-    assert bare("seed=3", "dream", own) == "seed=3" and bare("layer=a", "", own) == "layer=a"
-    assert bare("layers=null", "features", own) == "features.layers=null"
-    assert bare("pictures=a b.png", "saliency", own) == "pictures=['a b.png']"
+    own = read_task_defaults("visualize")
+    assert qualify_override("layer=conv_2", "dream", own) == "dream.layer=conv_2"
+    assert (
+        qualify_override("filters=sobel,vertical", "features", own)
+        == "features.filters=[sobel,vertical]"
+    )
+    assert (
+        qualify_override("units=3", "dream", own) == "dream.units=[3]"
+        and qualify_override("indices=3,5", "", own) == "indices=[3,5]"
+    )
+    assert (
+        qualify_override("seed=3", "dream", own) == "seed=3"
+        and qualify_override("layer=a", "", own) == "layer=a"
+    )
+    assert qualify_override("layers=null", "features", own) == "features.layers=null"
+    assert qualify_override("pictures=a b.png", "saliency", own) == "pictures=['a b.png']"
     for name, builder in VISUALIZERS.items():
-        check(builder, compose("visualize", [])[name], name)
+        check_keywords(builder, compose("visualize", [])[name], name)
 
 
 @pytest.mark.gpu
@@ -89,6 +132,8 @@ def test_a_gpu_finds_what_a_cpu_finds(cnnlab: Cnnlab, run: Path) -> None:
     quick = ("dream.steps=5", "invariance.count=10", "saliency.count=1")
     one, two = (found(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda"))
     assert one.keys() == two.keys() and one["saliency_0"]["picture"] == two["saliency_0"]["picture"]
-    for a, b in zip(one["exciting_conv_2"]["channels"], two["exciting_conv_2"]["channels"], strict=True):
+    for a, b in zip(
+        one["exciting_conv_2"]["channels"], two["exciting_conv_2"]["channels"], strict=True
+    ):
         for x, y in zip(a["pictures"], b["pictures"], strict=True):
             assert x["value"] == pytest.approx(y["value"], rel=1e-3, abs=1e-4)

@@ -5,30 +5,36 @@ from PIL import Image
 
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.feature_maps import of_maps
+from cnnlab.tasks.visualize.feature_maps import make_feature_map_cells
 from tests.conftest import Cnnlab
 from tests.visualized import found, refused
 
 
 def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
-    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"]["features_by_hand_0"]["filters"]
+    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"][
+        "features_by_hand_0"
+    ]["filters"]
     assert {name: one["found"] > 5 for name, one in numbers.items()} == {
         "vertical": True,
         "horizontal": True,
         "sobel": True,
     }
     Image.new("L", (300, 20), 255).save("flat.png")
-    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"]["features_by_hand_0"]["filters"]
+    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"][
+        "features_by_hand_0"
+    ]["filters"]
     assert all(one["found"] == 0 for one in flat.values()), "nor does the border count as an edge"
     assert "did you mean sobel" in refused(cnnlab, "features", "filters=sobl")
     assert "go with features" in refused(cnnlab, "dream", "features.filters=[sobel]")
 
 
-def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(cnnlab: Cnnlab, run: Path) -> None:
+def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     numbers = found(cnnlab, "features", "channels=2")["figures"]["features_0"]
     trained, pictures = load_run(str(run)), digits("test", root=None)
     probability, said = trained(pictures.images).max(1)
     wrong = torch.where(said != pictures.labels, probability, -1.0)
     assert numbers["picture"] == f"test #{int(wrong.argmax())}"
     maps = torch.stack([torch.full((2, 2), value) for value in (1.0, 3.0, 2.0)])
-    assert [one.caption for one in of_maps(maps, 2)] == ["#1", "#2"]
+    assert [one.caption for one in make_feature_map_cells(maps, 2)] == ["#1", "#2"]

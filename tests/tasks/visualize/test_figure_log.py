@@ -12,7 +12,9 @@ def test_what_is_refused_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
     assert not (run / "visualize").exists()
 
 
-def test_the_same_seed_finds_the_same_and_changes_nothing_of_the_run(cnnlab: Cnnlab, run: Path) -> None:
+def test_the_same_seed_finds_the_same_and_changes_nothing_of_the_run(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     one, two = (found(cnnlab, "saliency", "dream", "seed=3", "dream.steps=5") for _ in range(2))
     assert one["figures"] == two["figures"] and one["folder"] != two["folder"]

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.core.hooks import outputs
+from cnnlab.core.hooks import capture_outputs
 from cnnlab.data.sources import digits
-from cnnlab.interpret.invariance import apart, distance, shifted
+from cnnlab.interpret.invariance import mean_output_distance, relative_output_distance, shift_images
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.invariance import told
+from cnnlab.tasks.visualize.invariance import format_invariance_headline
 from tests.conftest import TINY, Cnnlab
 from tests.visualized import found
 
@@ -15,14 +15,24 @@ from tests.visualized import found
 def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("train", *TINY, "model.pool=strided", "name=strided", "epochs=1")[0] == 0
     other = next(path for path in run.parent.iterdir() if path.name.endswith("strided"))
-    words = ("invariance", str(run), f"against={other}", "shifts=0,1", "rotations=0", "darkening=0,0.5", "count=20")
+    words = (
+        "invariance",
+        str(run),
+        f"against={other}",
+        "shifts=0,1",
+        "rotations=0",
+        "darkening=0,0.5",
+        "count=20",
+    )
     numbers = found(cnnlab, *words)["figures"]["invariance"]
     assert list(numbers["runs"]) == ["digits_cnn", "strided"]
     ours, theirs = numbers["runs"].values()
-    assert found(cnnlab, *words[:2], f"against={run}", "count=4", "shifts=1")["figures"]["invariance"][
-        "runs"
-    ].keys() == {"digits_cnn", str(run)}, "of the same name, both are there"
-    assert {"conv_1 before pooling", "conv_1 after pooling"} <= set(ours["shift"]) and "conv_1" in theirs["shift"]
+    assert found(cnnlab, *words[:2], f"against={run}", "count=4", "shifts=1")["figures"][
+        "invariance"
+    ]["runs"].keys() == {"digits_cnn", str(run)}, "of the same name, both are there"
+    assert {"conv_1 before pooling", "conv_1 after pooling"} <= set(
+        ours["shift"]
+    ) and "conv_1" in theirs["shift"]
     for one in (ours, theirs):
         for layer, measures in one["shift"].items():
             if layer != "all":
@@ -30,20 +40,36 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
         assert one["rotation"]["all"]["same_prediction"] == [1.0]
     trained, pictures = load_run(str(run)), digits("test", root=None)
     index = torch.tensor(numbers["pictures"])
-    before = outputs(trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"])
+    before = capture_outputs(
+        trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"]
+    )
     moves, first = [], before["conv_1.conv"].relu()
-    for moved in shifted(pictures.images[index].float() / 255, 1):
+    for moved in shift_images(pictures.images[index].float() / 255, 1):
         again = (moved * 255).round().to(torch.uint8)
-        after = outputs(trained.model, trained.preprocess(again), ["conv_1.conv"])["conv_1.conv"].relu()
-        moves.append(distance(first, after, apart(first, first.roll(1, 0))))
-    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(sum(moves) / 4, rel=1e-4)
+        after = capture_outputs(trained.model, trained.preprocess(again), ["conv_1.conv"])[
+            "conv_1.conv"
+        ].relu()
+        moves.append(
+            relative_output_distance(first, after, mean_output_distance(first, first.roll(1, 0)))
+        )
+    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(
+        sum(moves) / 4, rel=1e-4
+    )
     for batch_size in (7, 1):  # 20 are not a multiple, and one has no other beside it
-        again = found(cnnlab, *words, f"batch_size={batch_size}")["figures"]["invariance"]["runs"]["digits_cnn"]
+        again = found(cnnlab, *words, f"batch_size={batch_size}")["figures"]["invariance"]["runs"][
+            "digits_cnn"
+        ]
         for change, layers in ours.items():
             for layer, measures in layers.items():
                 for name, values in measures.items():
                     assert again[change][layer][name] == pytest.approx(values, rel=1e-4, abs=1e-4)
-    one, two = (ours["shift"][f"conv_1 {side} pooling"]["distance"][1] for side in ("before", "after"))
-    assert one != two and f"before pooling by {one:.2f}, and after it by {two:.2f}" in told(ours, [0, 1])
+    one, two = (
+        ours["shift"][f"conv_1 {side} pooling"]["distance"][1] for side in ("before", "after")
+    )
+    assert (
+        one != two
+        and f"before pooling by {one:.2f}, and after it by {two:.2f}"
+        in format_invariance_headline(ours, [0, 1])
+    )
     right = (trained(pictures.images[index]).argmax(1) == pictures.labels[index]).double().mean()
     assert ours["shift"]["all"]["accuracy"][0] == pytest.approx(float(right))

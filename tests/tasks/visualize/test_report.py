@@ -6,13 +6,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cnnlab.config import compose
-from cnnlab.core.figure_log import Album
+from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.files import write_json
-from cnnlab.core.schema import call
+from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.context import Look, Settings
-from cnnlab.tasks.visualize.report import scored
+from cnnlab.tasks.visualize.context import RunContext, VisualizeSettings
+from cnnlab.tasks.visualize.report import build_scores_section
 from tests.conftest import TINY, Cnnlab
 
 
@@ -39,10 +39,12 @@ def shares(answers: torch.Tensor, labels: torch.Tensor) -> str:
 
 def section(run: Path) -> str:
     """What the page says of the scores."""
-    settings = call(Settings, compose("visualize", []), "")
-    look = Look(load_run(str(run)), settings, torch.device("cpu"), Album(run / "visualize", "all", 0))
-    text = scored(look).text
-    look.album.close()
+    settings = call_checked(VisualizeSettings, compose("visualize", []), "")
+    look = RunContext(
+        load_run(str(run)), settings, torch.device("cpu"), FigureLog(run / "visualize", "all", 0)
+    )
+    text = build_scores_section(look).text
+    look.figure_log.close()
     return text
 
 
@@ -53,17 +55,30 @@ def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
     for name in (bad, "b & c"):
         (here / "photos" / name).mkdir(parents=True)
         for i in range(30):
-            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(here / "photos" / name / f"{i}.png")
-    words = ["model=cifar_cnn", "dataset=folder", "dataset.root=photos", "dataset.size=16", "augment=none", *TINY]
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(
+                here / "photos" / name / f"{i}.png"
+            )
+    words = [
+        "model=cifar_cnn",
+        "dataset=folder",
+        "dataset.root=photos",
+        "dataset.size=16",
+        "augment=none",
+        *TINY,
+    ]
     assert cnnlab("train", *words, "threads=1", "batch_size=8", "dataset.workers=0")[0] == 0
-    code, _, err = cnnlab("visualize", "invariance.count=4", "invariance.shifts=[0,1]", "dream.steps=2")
+    code, _, err = cnnlab(
+        "visualize", "invariance.count=4", "invariance.shifts=[0,1]", "dream.steps=2"
+    )
     assert (code, err) == (0, "")
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
     text = page.read_text()
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
 
 
-def test_a_run_from_before_the_record_had_everything_is_still_looked_at(cnnlab: Cnnlab, run: Path) -> None:
+def test_a_run_from_before_the_record_had_everything_is_still_looked_at(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     (run / "test.safetensors").unlink()
     write_json(run / "result.json", {})
     code, out, err = cnnlab("visualize", "dream.steps=2", "invariance.count=4")

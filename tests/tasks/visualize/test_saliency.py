@@ -16,7 +16,9 @@ def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: P
     for maps in numbers["maps"].values():
         assert maps["integrated"]["completeness_error"] <= 0.01
         assert all(-1 <= (one["similarity_to_randomized"] or 0) <= 1 for one in maps.values())
-    asked = found(cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam")["figures"]
+    asked = found(cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam")[
+        "figures"
+    ]
     assert [list(one["maps"]) for one in asked.values()] == [["3"], ["3"]]
     assert asked["saliency_1"]["picture"] == "test #5"
 
@@ -30,9 +32,17 @@ def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_nam
     trained, pictures = load_run(str(run)), digits("test", root=None)
     index = int(numbers["picture"].removeprefix("test #"))
     given = trained.preprocess(pictures.images[index : index + 1])
-    nothing = trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)) if baseline == "black" else given * 0
+    nothing = (
+        trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+        if baseline == "black"
+        else given * 0
+    )
     change = (trained.model(given) - trained.model(nothing))[0]
     assert len(numbers["maps"]) == 2
     for name, maps in numbers["maps"].items():
-        assert maps["integrated"]["logit_difference"] == pytest.approx(float(change[int(name)]), rel=1e-3)
-        assert maps["gradient"]["similarity_to_randomized"] < 0.95, "beside a network that has learned nothing"
+        assert maps["integrated"]["logit_difference"] == pytest.approx(
+            float(change[int(name)]), rel=1e-3
+        )
+        assert maps["gradient"]["similarity_to_randomized"] < 0.95, (
+            "beside a network that has learned nothing"
+        )

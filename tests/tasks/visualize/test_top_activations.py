@@ -3,32 +3,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.core.hooks import outputs
+from cnnlab.core.hooks import capture_outputs
 from cnnlab.data.sources import digits
-from cnnlab.models.receptive_field import Field, fields
+from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fields
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.top_activations import cell
+from cnnlab.tasks.visualize.top_activations import make_top_image_cell
 from tests.conftest import Cnnlab
 from tests.visualized import found
 
 
-def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(cnnlab: Cnnlab, run: Path) -> None:
+def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(
+    cnnlab: Cnnlab, run: Path
+) -> None:
     numbers = found(cnnlab, "exciting", "layer=conv_2")["figures"]["exciting_conv_2"]
     trained, pictures = load_run(str(run)), digits("test", root=None)
-    maps = outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
+    maps = capture_outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
     for row in numbers["channels"]:
         every = maps[:, row["channel"]].amax((1, 2))
         for rank, one in enumerate(row["pictures"]):
-            assert one["value"] == pytest.approx(float(every.sort(descending=True).values[rank]), rel=1e-5)
-            assert float(maps[one["index"], row["channel"], one["row"], one["column"]]) == pytest.approx(one["value"])
+            assert one["value"] == pytest.approx(
+                float(every.sort(descending=True).values[rank]), rel=1e-5
+            )
+            assert float(
+                maps[one["index"], row["channel"], one["row"], one["column"]]
+            ) == pytest.approx(one["value"])
             assert one["class"] == str(int(pictures.labels[one["index"]]))
-    assert fields(trained.model, (1, 8, 8))["conv_2"].size == (10, 10)
+    assert compute_receptive_fields(trained.model, (1, 8, 8))["conv_2"].size == (10, 10)
 
 
 def test_all_but_what_the_unit_sees_is_dimmed() -> None:
     rows, columns = ((0, 2), (2, 5), (4, 6)), ((0, 3), (1, 4))
     picture = np.full((6, 4, 3), 200, np.uint8)
-    shown = cell(picture, {"value": 1.5, "class": "cat", "row": 1, "column": 0}, Field(rows, columns, rows, columns))
+    shown = make_top_image_cell(
+        picture,
+        {"value": 1.5, "class": "cat", "row": 1, "column": 0},
+        ReceptiveField(rows, columns, rows, columns),
+    )
     bright = (shown.image == 200).all(-1)
     assert bright[2:5, 0:3].all() and bright.sum() == 9 and shown.caption == "1.5\ncat"
     assert set(shown.image[~bright].ravel()) == {146}, "three quarters of the way from 200 to 128"

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from cnnlab.viz.embedding.layout import PALETTE, colour, densest, lines, placed, shade, tallness
+from cnnlab.viz.embedding.layout import (
+    CLASS_PALETTE,
+    find_class_density_peaks,
+    get_class_color,
+    get_class_text_color,
+    height_width_ratio,
+    map_to_pixels,
+    wrap_to_width,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -10,7 +18,7 @@ def test_a_class_of_two_islands_is_named_on_the_denser_one() -> None:
     small, large = RNG.normal((-50, 3), 2, (40, 2)), RNG.normal((60, -20), 2, (160, 2))
     y = np.concatenate([small, large, RNG.normal((0, 40), 2, (100, 2)), [[0, 0]]])
     labels = np.repeat([4, 4, 0, -1], [40, 160, 100, 1])
-    found = densest(y, labels)
+    found = find_class_density_peaks(y, labels)
     assert found.keys() == {0, 4}, "no place for what is not known"
     assert found[4] == pytest.approx((60, -20), abs=2) and found[0] == pytest.approx((0, 40), abs=2)
 
@@ -20,30 +28,39 @@ def test_a_place_does_not_depend_on_the_maps_unit_or_the_points_order() -> None:
     order = RNG.permutation(300)
     for scale in (1e-6, 1e6):
         for one, other in zip(
-            densest(y, labels).values(), densest(y[order] * scale, labels[order]).values(), strict=True
+            find_class_density_peaks(y, labels).values(),
+            find_class_density_peaks(y[order] * scale, labels[order]).values(),
+            strict=True,
         ):
             assert np.multiply(one, scale) == pytest.approx(other, rel=1e-6)
 
 
-@pytest.mark.parametrize("y", [np.zeros((5, 2)), np.full((5, 2), 3e4), np.array([[7.0, 1e-9 * i] for i in range(5)])])
+@pytest.mark.parametrize(
+    "y", [np.zeros((5, 2)), np.full((5, 2), 3e4), np.array([[7.0, 1e-9 * i] for i in range(5)])]
+)
 def test_points_in_one_place_have_a_place(y: np.ndarray) -> None:
-    (found,) = densest(y, np.zeros(5, int)).values()
+    (found,) = find_class_density_peaks(y, np.zeros(5, int)).values()
     assert found == pytest.approx(y.mean(0), abs=1e-6)
-    assert np.isfinite(placed(y, 100, 50, 5)).all() and tallness(y) >= 0
+    assert np.isfinite(map_to_pixels(y, 100, 50, 5)).all() and height_width_ratio(y) >= 0
 
 
 def test_a_map_keeps_its_proportions_and_its_up() -> None:
     y = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 2.0]])
-    assert placed(y, 100, 100, 10).tolist() == [[10, 70], [90, 70], [10, 30]]
-    assert placed(y, 100, 60, 20).tolist() == [[30, 40], [70, 40], [30, 20]]
-    assert tallness(y) == 0.5
+    assert map_to_pixels(y, 100, 100, 10).tolist() == [[10, 70], [90, 70], [10, 30]]
+    assert map_to_pixels(y, 100, 60, 20).tolist() == [[30, 40], [70, 40], [30, 20]]
+    assert height_width_ratio(y) == 0.5
 
 
 def test_ten_classes_have_colours_of_their_own_that_can_be_read() -> None:
-    assert len({colour(k) for k in range(10)}) == len(PALETTE) == 10 and colour(13) == colour(3)
-    assert colour(-1) not in PALETTE
-    assert all(shade(k) @ (0.3, 0.59, 0.11) < 0.34 for k in range(10))
+    assert len({get_class_color(k) for k in range(10)}) == len(
+        CLASS_PALETTE
+    ) == 10 and get_class_color(13) == get_class_color(3)
+    assert get_class_color(-1) not in CLASS_PALETTE
+    assert all(get_class_text_color(k) @ (0.3, 0.59, 0.11) < 0.34 for k in range(10))
 
 
 def test_a_text_is_folded_to_its_width() -> None:
-    assert lines("one two\nthree", 400, 16) == ["one two\\nthree"] and len(lines("word " * 40, 400, 16)) > 3
+    assert (
+        wrap_to_width("one two\nthree", 400, 16) == ["one two\\nthree"]
+        and len(wrap_to_width("word " * 40, 400, 16)) > 3
+    )

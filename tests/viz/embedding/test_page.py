@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from cnnlab.viz.embedding import page as drawn
-from cnnlab.viz.embedding.page import Points, map_page, placed
+from cnnlab.viz.embedding.page import PagePoints, build_map_data, render_map_page
 
 RNG = np.random.default_rng(0)
 BAD = "</script><script>alert(1)</script><!--\n\u202e%data%\"'&"
 SHOWN = r"</script><script>alert(1)</script><!--\n\u202e%data%" + "\"'&"
 
 
-def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> Points:
+def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> PagePoints:
     given: dict[str, Any] = {
         "pictures": RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8),
         "maps": {"t-SNE": RNG.normal(size=(n, 2)), BAD: RNG.normal(size=(n, 2))},
@@ -26,7 +26,7 @@ def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> Points
         "labels": np.array([-1, *(i % 2 for i in range(1, n))]),
         "classes": ["cat", BAD],
     }
-    return Points(**(given | other))
+    return PagePoints(**(given | other))
 
 
 FULL = points(
@@ -35,7 +35,7 @@ FULL = points(
     neighbours=RNG.integers(0, 7, (7, 3)),
     notes={3: BAD},
 )
-PAGE = map_page(BAD, [BAD, "a fact"], FULL)
+PAGE = render_map_page(BAD, [BAD, "a fact"], FULL)
 
 
 def data(page: str) -> dict[str, Any]:
@@ -59,7 +59,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action")
+        ]
         assert not any(name.startswith("on") for name, _ in attrs)
 
     def handle_data(self, text: str) -> None:
@@ -74,35 +78,38 @@ def test_every_number_and_name_is_in_the_page_as_it_was_given() -> None:
     assert (array(found["labels"], "<i4") == FULL.labels).all()
     assert (array(found["predictions"], "<i4") == FULL.predictions).all()
     assert (array(found["probabilities"], "<f4") == np.float32(FULL.probabilities)).all()
-    assert (array(found["neighbours"], "<i4").reshape(7, 3) == FULL.neighbours).all()
+    assert (array(found["neighbours"], "<i4").reshape(7, 3) == FULL.neighbors).all()
     assert found["names"][:2] == ["test #0", "test #1"] and found["classes"] == ["cat", SHOWN]
-    bare = data(map_page("t", [], points()))
-    assert bare["predictions"] is bare["probabilities"] is bare["neighbours"] is None and bare["notes"] == {}
+    bare = data(render_map_page("t", [], points()))
+    assert (
+        bare["predictions"] is bare["probabilities"] is bare["neighbours"] is None
+        and bare["notes"] == {}
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_pictures_are_on_its_sheets_pixel_for_pixel(channels: int) -> None:
     some = points(channels=channels)
-    found = data(map_page("t", [], some))
+    found = data(render_map_page("t", [], some))
     (file,) = found["sheets"]
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(file)))).reshape(5, 35, channels)
     assert found["cell"] == 5 and found["kind"] == "image/png"
-    assert (sheet.reshape(5, 7, 5, channels).swapaxes(0, 1) == some.pictures).all()
+    assert (sheet.reshape(5, 7, 5, channels).swapaxes(0, 1) == some.images).all()
 
 
 def test_only_colour_pictures_that_take_much_lose_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn, "MOST_PNG_BYTES", 10)
+    monkeypatch.setattr(drawn, "MAX_PNG_BYTES", 10)
     smooth = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (64, 64, 3))
-    assert drawn.coded([smooth[..., 0]])[0] == "image/png"
-    kind, (file,) = drawn.coded([smooth])
+    assert drawn.encode_sprite_sheets([smooth[..., 0]])[0] == "image/png"
+    kind, (file,) = drawn.encode_sprite_sheets([smooth])
     there = np.asarray(Image.open(io.BytesIO(file)), int)
     assert kind == "image/webp" and abs(there - smooth).max() < 12
 
 
 def test_pictures_are_shrunk_to_what_a_browser_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data(map_page("t", [], points(size=300)))["cell"] == drawn.TILE_PX
-    monkeypatch.setattr(drawn, "MOST_PIXELS", 7 * 16 * 16 + 1)
-    assert data(map_page("t", [], points(size=300)))["cell"] == 16
+    assert data(render_map_page("t", [], points(size=300)))["cell"] == drawn.PAGE_THUMBNAIL_PX
+    monkeypatch.setattr(drawn, "MAX_SPRITE_PIXELS", 7 * 16 * 16 + 1)
+    assert data(render_map_page("t", [], points(size=300)))["cell"] == 16
 
 
 def test_names_that_are_code_stay_text() -> None:
@@ -139,11 +146,13 @@ def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
     dense = RNG.normal((4, -3), 0.2, (300, 2))
     other = RNG.normal((-6, 6), 0.2, (50, 2))
     labels = np.repeat([1, 1, 0, -1], [100, 300, 50, 20])
-    found = placed("a", np.concatenate([spread, dense, other, spread[:20]]), labels)["hearts"]
+    found = build_map_data("a", np.concatenate([spread, dense, other, spread[:20]]), labels)[
+        "hearts"
+    ]
     (first, *where), (second, *there) = found
     assert (first, second) == (1, 0)
     assert np.allclose(where, (4, -3), atol=0.3) and np.allclose(there, (-6, 6), atol=0.3)
-    assert placed("a", np.zeros((2, 2)), np.array([0, -1]))["hearts"] == [(0, 0.0, 0.0)]
+    assert build_map_data("a", np.zeros((2, 2)), np.array([0, -1]))["hearts"] == [(0, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize(

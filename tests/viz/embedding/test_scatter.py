@@ -3,8 +3,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from cnnlab.viz.embedding import scatter
-from cnnlab.viz.embedding.layout import PALETTE, colour
-from cnnlab.viz.embedding.scatter import scatter_figure, shuffled
+from cnnlab.viz.embedding.layout import CLASS_PALETTE, get_class_color
+from cnnlab.viz.embedding.scatter import low_discrepancy_order, plot_embedding
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(4), 50)
@@ -20,21 +20,33 @@ def count(image: np.ndarray, code: str, tolerance: int = 30) -> int:
 
 
 def test_each_class_has_its_colour_where_it_lies() -> None:
-    image = scatter_figure({"map": Y}, LABELS, CLASSES, title="four apart")
+    image = plot_embedding({"map": Y}, LABELS, CLASSES, title="four apart")
     high, wide = image.shape[:2]
-    assert count(image[:, : wide // 3], colour(0), 90) > 100 > count(image[:, wide // 3 :], colour(0), 90)
-    assert count(image[: high // 3], colour(2), 90) > 100 > count(image[high // 3 :], colour(2), 90), "y is upwards"
+    assert (
+        count(image[:, : wide // 3], get_class_color(0), 90)
+        > 100
+        > count(image[:, wide // 3 :], get_class_color(0), 90)
+    )
+    assert (
+        count(image[: high // 3], get_class_color(2), 90)
+        > 100
+        > count(image[high // 3 :], get_class_color(2), 90)
+    ), "y is upwards"
 
 
-def test_marks_are_drawn_and_explained_only_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_are_drawn_and_explained_only_where_there_are_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     kept: list[Figure] = []
-    draw = scatter.rendered
+    draw = scatter.render_figure
     monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
-    plain = scatter_figure({"map": Y}, LABELS, CLASSES, title="t")
-    none = scatter_figure({"map": Y}, LABELS, CLASSES, mistaken=np.zeros(200, bool), title="t")
+    plain = plot_embedding({"map": Y}, LABELS, CLASSES, title="t")
+    none = plot_embedding(
+        {"map": Y}, LABELS, CLASSES, is_misclassified=np.zeros(200, bool), title="t"
+    )
     assert np.array_equal(plain, none)
     for mark, code in (("mistaken", "#000000"), ("ringed", "#FF7F00"), ("own", "#FFE100")):
-        marked = scatter_figure({"map": Y}, LABELS, CLASSES, title="t", **{mark: FEW})
+        marked = plot_embedding({"map": Y}, LABELS, CLASSES, title="t", **{mark: FEW})
         assert count(marked, code) > count(plain, code) + 100, mark
     texts = [[text.get_text() for text in figure.axes[0].texts] for figure in kept]
     assert [sum("(10)" in text for text in each) for each in texts] == [0, 0, 1, 1, 1]
@@ -44,14 +56,20 @@ def test_marks_are_drawn_and_explained_only_where_there_are_any(monkeypatch: pyt
 def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty classes on one heap, each with a name as no one should have it."""
     kept: list[Figure] = []
-    draw = scatter.rendered
+    draw = scatter.render_figure
     monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
     classes = [f"$x_{k}$\nשלום <b>{k}" for k in range(40)]
     labels = np.arange(400) % 40
-    scatter_figure({"map": RNG.normal(size=(400, 2))}, labels, classes, title="$a$" * 40, note="n $ " * 200)
+    plot_embedding(
+        {"map": RNG.normal(size=(400, 2))}, labels, classes, title="$a$" * 40, note="n $ " * 200
+    )
     (figure,) = kept
     renderer = figure.canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts if "<b>" in text.get_text()]
+    boxes = [
+        text.get_window_extent(renderer)
+        for text in figure.axes[0].texts
+        if "<b>" in text.get_text()
+    ]
     assert len(boxes) > 30
     for i, one in enumerate(boxes):
         assert one.x0 >= 0 and one.x1 <= figure.bbox.x1 and one.y0 >= 0 and one.y1 <= figure.bbox.y1
@@ -62,9 +80,9 @@ def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPat
 
 
 def test_two_maps_stand_side_by_side_in_the_same_colours() -> None:
-    image = scatter_figure({"one": Y, "$other": Y[:, ::-1]}, LABELS, CLASSES, title="two networks")
+    image = plot_embedding({"one": Y, "$other": Y[:, ::-1]}, LABELS, CLASSES, title="two networks")
     for half in np.array_split(image, 2, axis=1):
-        assert all(count(half, colour(k), 90) > 60 for k in range(4))
+        assert all(count(half, get_class_color(k), 90) > 60 for k in range(4))
 
 
 @pytest.mark.parametrize(("y", "labels"), [
@@ -74,23 +92,27 @@ def test_two_maps_stand_side_by_side_in_the_same_colours() -> None:
 ])  # fmt: skip
 def test_any_map_is_drawn_twice_alike(y: np.ndarray, labels: np.ndarray) -> None:
     classes = [f"c{k}" for k in range(100)]
-    one, other = (scatter_figure({"m": y}, labels, classes, title="t") for _ in range(2))
+    one, other = (plot_embedding({"m": y}, labels, classes, title="t") for _ in range(2))
     assert np.array_equal(one, other) and len(np.unique(one)) > 20
 
 
 def test_no_class_lies_on_all_others() -> None:
     """Of pictures sorted by class the last would be on top."""
-    order = shuffled(1000)
+    order = low_discrepancy_order(1000)
     assert sorted(order) == list(range(1000))
     assert all(abs((part < 500).mean() - 0.5) < 0.05 for part in np.array_split(order, 10))
-    assert len(PALETTE) == 10
+    assert len(CLASS_PALETTE) == 10
 
 
 def test_each_map_has_the_rings_of_its_own_network() -> None:
     none, all_of_them = np.zeros(200, bool), np.ones(200, bool)
     maps = {"one": Y, "two": Y}
-    plain = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, none]), title="t")
-    second = scatter_figure(maps, LABELS, CLASSES, mistaken=np.stack([none, all_of_them]), title="t")
+    plain = plot_embedding(
+        maps, LABELS, CLASSES, is_misclassified=np.stack([none, none]), title="t"
+    )
+    second = plot_embedding(
+        maps, LABELS, CLASSES, is_misclassified=np.stack([none, all_of_them]), title="t"
+    )
     middle, high = plain.shape[1] // 2, plain.shape[0]
     assert np.array_equal(plain[: high - 60, :middle], second[: high - 60, :middle])
     assert not np.array_equal(plain[: high - 60, middle:], second[: high - 60, middle:])

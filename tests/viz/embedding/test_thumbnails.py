@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from cnnlab.viz.embedding.thumbnails import fitting, grid_figure, snapped, thumbnail
+from cnnlab.viz.embedding.thumbnails import (
+    choose_thumbnail_side,
+    draw_embedding_grid,
+    make_thumbnail,
+    render_snapped_thumbnails,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -14,23 +19,29 @@ def found(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] | None:
     return slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
 
 
-@pytest.mark.parametrize(("side", "channels", "drawn"), [(8, 1, 472), (28, 3, 504), (300, 3, 600), (900, 3, 532)])
+@pytest.mark.parametrize(
+    ("side", "channels", "drawn"), [(8, 1, 472), (28, 3, 504), (300, 3, 600), (900, 3, 532)]
+)
 def test_each_picture_is_in_its_cell(side: int, channels: int, drawn: int) -> None:
     """Three columns, rows counted upwards, whole multiples of what is small."""
     cells = np.array([[0, 0], [2, 0], [1, 2], [0, 1]])
-    pictures = np.broadcast_to(np.array([30, 90, 180, 220], np.uint8)[:, None, None, None], (4, side, side, channels))
-    image = grid_figure(cells, pictures, "t")
+    pictures = np.broadcast_to(
+        np.array([30, 90, 180, 220], np.uint8)[:, None, None, None], (4, side, side, channels)
+    )
+    image = draw_embedding_grid(cells, pictures, "t")
     places = [found(image, picture[0, 0]) for picture in pictures]
     assert all(places) and {s.stop - s.start for place in places for s in place} == {drawn}
     left, top = zip(*((place[1].start, place[0].start) for place in places), strict=True)
     assert left[0] == left[3] < left[2] < left[1] and top[2] < top[3] < top[0] == top[1]
-    assert top[0] - top[3] == top[3] - top[2] == left[2] - left[0] <= drawn + drawn // min(side, drawn)
+    assert (
+        top[0] - top[3] == top[3] - top[2] == left[2] - left[0] <= drawn + drawn // min(side, drawn)
+    )
 
 
 def test_a_pictures_own_pixels_are_in_the_grid() -> None:
     pictures = RNG.integers(0, 255, (1600, 28, 28, 1), np.uint8)
     cells = RNG.permutation(np.stack(np.meshgrid(range(40), range(40)), -1).reshape(-1, 2))
-    image = grid_figure(cells, pictures, "t", "a note")
+    image = draw_embedding_grid(cells, pictures, "t", "a note")
     windows = np.lib.stride_tricks.sliding_window_view(image[..., 0], (28, 28))
     for i in (0, 777, 1599):
         y, x = np.nonzero(windows[..., 5, 5] == pictures[i, 5, 5, 0])
@@ -41,23 +52,42 @@ def test_a_pictures_own_pixels_are_in_the_grid() -> None:
 
 def test_two_pictures_in_one_cell_are_refused() -> None:
     with pytest.raises(ValueError, match="two pictures in one cell"):
-        grid_figure(np.zeros((2, 2), int), np.zeros((2, 8, 8, 1), np.uint8), "t")
+        draw_embedding_grid(np.zeros((2, 2), int), np.zeros((2, 8, 8, 1), np.uint8), "t")
 
 
 def test_a_thumbnail_grows_by_whole_factors_and_shrinks_smoothly() -> None:
     picture = RNG.integers(0, 255, (8, 6, 1), np.uint8)
-    grown = thumbnail(picture, 24)
+    grown = make_thumbnail(picture, 24)
     assert grown.shape == (24, 18, 3) and np.array_equal(grown[1::3, 1::3, :1], picture)
     stripes = np.tile(np.array([0, 255], np.uint8), (100, 50))[..., None]
-    assert thumbnail(stripes, 25).shape == (25, 25, 3) and np.ptp(thumbnail(stripes, 25)[5:-5, 5:-5].astype(int)) < 30
-    assert [fitting(longest, 40) for longest in (8, 28, 32, 49, 224)] == [40, 28, 32, 49, 40]
+    assert (
+        make_thumbnail(stripes, 25).shape == (25, 25, 3)
+        and np.ptp(make_thumbnail(stripes, 25)[5:-5, 5:-5].astype(int)) < 30
+    )
+    assert [choose_thumbnail_side(longest, 40) for longest in (8, 28, 32, 49, 224)] == [
+        40,
+        28,
+        32,
+        49,
+        40,
+    ]
 
 
 def test_of_pictures_in_one_place_the_nearest_is_drawn() -> None:
-    pictures = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8)
+    pictures = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None] * np.ones(
+        (4, 8, 8, 3), np.uint8
+    )
     places = np.array([[4.0, 4.0], [6.0, 6.0], [80.0, 13.0], [500.0, 13.0]])
-    image, count = snapped(places, pictures, 99, 27, 8)
+    image, count = render_snapped_thumbnails(places, pictures, 99, 27, 8)
     assert image.shape == (27, 99, 3) and count == 3
-    assert [found(image, np.full(3, value)) is None for value in (10, 20, 30, 40)] == [False, True, False, False]
+    assert [found(image, np.full(3, value)) is None for value in (10, 20, 30, 40)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
     down, across = found(image, np.full(3, 30))
-    assert abs((down.start + down.stop) / 2 - 13) <= 5 and abs((across.start + across.stop) / 2 - 80) <= 5
+    assert (
+        abs((down.start + down.stop) / 2 - 13) <= 5
+        and abs((across.start + across.stop) / 2 - 80) <= 5
+    )
