@@ -60,7 +60,7 @@ def run_task(config: Any) -> Any:
     try:
         words, task = (
             list(hydra.overrides.task),
-            import_module(f"cnnlab.tasks.{hydra.job.config_name}"),
+            import_module(f"cnnlab.tasks.{hydra.job.config_name}.command"),
         )
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         if hydra.mode is not RunMode.MULTIRUN:

@@ -21,11 +21,11 @@ from cnnlab.launch import TASKS, expand_sweep
 from cnnlab.models import build_model
 from cnnlab.style.losses import STYLE_LOSSES
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
-from cnnlab.style.pretrained import EncoderSettings
-from cnnlab.tasks import lr_find, predict
-from cnnlab.tasks.bench.measure import BenchSettings
+from cnnlab.style.settings import EncoderSettings
+from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.compare.runs import find_differing_keys
-from cnnlab.tasks.eval import command as eval_task
+from cnnlab.tasks.eval.settings import EvalSettings
+from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.stylize import setup
 from cnnlab.tasks.train.settings import TrainSettings
 from tests.conftest import Cnnlab
@@ -96,9 +96,9 @@ def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
 
 
 def test_the_other_verbs_compose() -> None:
-    call_checked(eval_task.EvalSettings, compose("eval", []), "")
-    call_checked(predict.PredictSettings, compose("predict", ["pictures=[a.png]"]), "")
-    for task, own in (("bench", BenchSettings), ("lr_find", lr_find.LRFindSettings)):
+    call_checked(EvalSettings, compose("eval", []), "")
+    call_checked(PredictSettings, compose("predict", ["pictures=[a.png]"]), "")
+    for task, own in (("bench", BenchSettings), ("lr_find", command.LRFindSettings)):
         config = compose(task, ["model=mnist_cnn", "optim=sgd"])
         assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
         call_checked(own, {key: config.pop(key) for key in own.__annotations__}, "")

@@ -9,8 +9,8 @@ import yaml
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
-from cnnlab.tasks import predict
-from cnnlab.tasks.eval import command as eval_task
+from cnnlab.tasks.eval.settings import EvalSettings
+from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from tests.conftest import Cnnlab
 
@@ -27,8 +27,8 @@ OURS = [words[1:] for words in COMMANDS if words[0] == "cnnlab"]
 TABLE = re.findall(r"`cnnlab (train [^`]+)`", README)
 SCHEMAS = {
     "train": TrainSettings,
-    "eval": eval_task.EvalSettings,
-    "predict": predict.PredictSettings,
+    "eval": EvalSettings,
+    "predict": PredictSettings,
 }
 
 

@@ -1,7 +1,6 @@
 """From `dataset` and `augment` configurations to data sets and pipelines."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -10,18 +9,8 @@ from cnnlab.core.schema import Config, build_registered, check_keywords
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.data.dataset import ImageSet, Split, hold_out
+from cnnlab.data.settings import AugmentSettings, DataSettings
 from cnnlab.data.sources import SOURCES
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """What every data set's configuration says beside its source's own keys."""
-
-    validation: float  # how many, or a share below 1
-    split_seed: int
-    mean: list[float]
-    std: list[float]
-    light_on_dark: bool
 
 
 def parse_data_settings(dataset: Config) -> DataSettings:
@@ -53,15 +42,6 @@ class Pipelines:
 
     train: Pipeline
     eval: Pipeline
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentSettings:
-    """What an `augment` configuration holds: operations by name, in order, and their keys."""
-
-    train: dict[str, Any]
-    eval: dict[str, Any]
-    preview: bool
 
 
 def build_pipelines(augment: Config) -> Pipelines:

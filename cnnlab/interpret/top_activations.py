@@ -25,11 +25,16 @@ class TopActivations:
         picture = (
             (torch.arange(n, device=maps.device) + self.num_seen).unsqueeze(1).expand(n, channels)
         )
-        fresh = {"value": value, "picture": picture, "row": place // width, "column": place % width}
+        fresh = {
+            "values": value,
+            "image_indices": picture,
+            "rows": place // width,
+            "columns": place % width,
+        }
         if self.num_seen:
             fresh = {name: torch.cat((getattr(self, name), new)) for name, new in fresh.items()}
         # Stable: of equal values the first picture's comes first, whatever the batches.
-        order = fresh["value"].argsort(dim=0, descending=True, stable=True)[: self.k]
+        order = fresh["values"].argsort(dim=0, descending=True, stable=True)[: self.k]
         for name, both in fresh.items():
             setattr(self, name, both.gather(0, order))
         self.num_seen += n

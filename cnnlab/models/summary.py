@@ -114,7 +114,7 @@ def summarize_layers(model: nn.Module, shape: ImageShape) -> list[LayerSummary]:
         kind = LAYER_KINDS.get(type(module), type(module).__name__)
         return LayerSummary(
             name, kind, found.input, found.output, *get_window_geometry(module), sum(own.values()) - biases, biases,
-            moments, found.flops // (2 * SMALL_BATCH), memory(name, "forward"), memory(name, "kept"), seen[name],
+            moments, found.flops // (2 * SMALL_BATCH), memory(name, "forward_bytes"), memory(name, "saved_bytes"), seen[name],
         )  # fmt: skip
 
     return [described(name) for name in few]

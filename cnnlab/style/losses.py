@@ -35,9 +35,9 @@ def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict
     since sum w_i |A_i - G|^2 differs from |sum w_i A_i - G|^2 by a constant, the weights adding up to 1."""
     total = sum(weights)
     return {
-        name: sum(one[name] * (w / total) for one, w in zip(grams, weights, strict=True))
+        name: sum(one[name] * (w / total) for one, w in zip(grams, weights, strict=True))  # type: ignore[misc]
         for name in grams[0]
-    }  # type: ignore[misc]
+    }
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from cnnlab.core.download import CorruptDownload, fetch, has_valid_checksum, torch_hub_folder
 from cnnlab.core.errors import CnnlabError, DataUnavailable
 from cnnlab.core.quoting import printable
+from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.vgg import (
     CONVS_PER_BLOCK,
     FILTERS_PER_BLOCK,
@@ -31,20 +31,17 @@ from cnnlab.style.vgg_weights import (
 )
 
 BUNDLED_WEIGHTS = Path(__file__).with_name("features_quarter.safetensors")
+
+
 DEEPEST_CONV = "conv5_1"  # the last that a style loss asks for
+
+
 # torchvision's files, which end in the beginning of their checksums, and their megabytes. torchvision itself, which
 # knows them too, takes a second to import.
 TORCHVISION_FILES = {"vgg16": ("vgg16-397923af.pth", 553), "vgg19": ("vgg19-dcbb9e9d.pth", 575)}
+
+
 QUARTER_FILTERS = tuple(width // 4 for width in FILTERS_PER_BLOCK)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderSettings:
-    """configs/stylize.yaml's features and their types."""
-
-    name: Literal["auto", "vgg19", "vgg16", "bundled", "random"]
-    weights: str | None
-    pool: Literal["max", "average"] | None
 
 
 @dataclass(frozen=True)

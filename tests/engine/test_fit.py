@@ -81,7 +81,15 @@ def run(
 ) -> list[StepReport]:
     optimizer = optimizer or adam(model.parameters(), **ADAM)
     return list(
-        fit(model, batches, optimizer, lambda step: 1.0, steps=steps, done=done, **PLAIN | changes)
+        fit(
+            model,
+            batches,
+            optimizer,
+            lambda step: 1.0,
+            steps=steps,
+            start_step=done,
+            **PLAIN | changes,
+        )
     )
 
 
@@ -130,7 +138,7 @@ def test_the_schedule_sets_the_rate_of_each_step() -> None:
         optimizer,
         lambda step: 1 / (1 + step),
         steps=5,
-        done=0,
+        start_step=0,
         **PLAIN | {"log_every": 1},
     )
     assert [r.lr for r in reports] == pytest.approx([0.1 / (1 + step) for step in range(5)])
@@ -140,7 +148,7 @@ def test_a_report_that_was_asked_for_leaves_the_window_open() -> None:
     through = [report for report in run(network(), Made(5), 10, log_every=4) if report.is_scheduled]
     questions = iter([False, True, True] + [False] * 20)
     torch.manual_seed(0)
-    asked = run(network(), Made(5), 10, log_every=4, asked=lambda: next(questions))
+    asked = run(network(), Made(5), 10, log_every=4, wants_report=lambda: next(questions))
     assert [(r.step, r.num_images) for r in asked if not r.is_scheduled] == [(2, 16), (3, 24)]
     assert [(r.step, r.loss, r.num_images) for r in asked if r.is_scheduled] == [
         (r.step, r.loss, r.num_images) for r in through
@@ -162,7 +170,7 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(stop: int) -> None
         optimizer,
         lambda _: 1.0,
         steps=11,
-        done=0,
+        start_step=0,
         **PLAIN | {"log_every": 1, "average": first},
     )
     assert [report.step for report in islice(loop, stop)][-1] == stop
@@ -179,7 +187,7 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(stop: int) -> None
     second.num_updates = first.num_updates
     restore_optimizer(again, moments)
     torch.set_rng_state(rng)
-    run(resumed, Made(), 11, done=stop, optimizer=again, average=second)
+    run(resumed, Made(), 11, start_step=stop, optimizer=again, average=second)
     for mine, other in ((resumed, through), (second.model, average.model)):
         for a, b in zip(mine.state_dict().values(), other.state_dict().values(), strict=True):
             assert torch.equal(a, b)
@@ -195,7 +203,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_step() -> None:
             optimizer,
             lambda _: 1.0,
             steps=50,
-            done=0,
+            start_step=0,
             **PLAIN | {"log_every": 4},
         )
         for report in loop:

@@ -35,7 +35,9 @@ def test_the_loop_tells_its_parts_in_order_and_computes_the_same() -> None:
         model = network()
         settings = PLAIN | lap
         optimizer = adam(model.parameters(), **ADAM)
-        for _ in fit(model, Made(2), optimizer, lambda step: 1.0, steps=2, done=0, **settings):
+        for _ in fit(
+            model, Made(2), optimizer, lambda step: 1.0, steps=2, start_step=0, **settings
+        ):
             pass
         models.append(model)
     step = ["data", "forward", "backward", "bookkeeping", "step", "bookkeeping"]

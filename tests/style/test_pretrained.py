@@ -18,10 +18,10 @@ from cnnlab.core.errors import CnnlabError, DataUnavailable
 from cnnlab.style.pretrained import (
     BUNDLED_WEIGHTS,
     TORCHVISION_FILES,
-    EncoderSettings,
     load_encoder,
     truncated_megabytes,
 )
+from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.vgg import CONVS_PER_BLOCK, TORCHVISION_CONVENTION, conv_channels, init_random_vgg
 from cnnlab.style.vgg_weights import read_vgg_weights, save_vgg_weights, truncate_vgg_weights
 

@@ -94,7 +94,8 @@ def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(
     real_style: tuple[Path, Path],
 ) -> None:
     from cnnlab.core.errors import UsageError
-    from cnnlab.style.pretrained import EncoderSettings, load_encoder
+    from cnnlab.style.pretrained import load_encoder
+    from cnnlab.style.settings import EncoderSettings
 
     path = real_style[0] / "vgg19_conv1_1_to_conv3_4.safetensors"
     network = load_encoder(

@@ -1,3 +1,0 @@
-from cnnlab.tasks.bench.command import run
-
-__all__ = ["run"]

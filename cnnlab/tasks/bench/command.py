@@ -13,7 +13,8 @@ from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_jso
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.engine.step_timer import STEP_PHASES
-from cnnlab.tasks.bench.measure import BenchSettings, measure_peaks, run_benchmark
+from cnnlab.tasks.bench.measure import measure_peaks, run_benchmark
+from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import build_trainer
 

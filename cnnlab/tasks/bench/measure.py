@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,6 +14,7 @@ from cnnlab.core.files import write_atomically
 from cnnlab.core.run import Run
 from cnnlab.engine import roofline
 from cnnlab.engine.step_timer import StepTimer
+from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.loop import log_step_report as log_step
 from cnnlab.tasks.train.settings import AUTOCAST_DTYPES, TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
@@ -22,22 +23,6 @@ MAX_TIME_FACTOR = 3  # times the seconds asked for that a window of the log may 
 
 
 TRACE_STEPS = 5  # steps of a trace, after as many that are not
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """The keys that configs/bench.yaml has beside train.yaml's."""
-
-    seconds: float
-    batch_sizes: list[int] | None
-    profile: bool
-    one_line: bool
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds < float("inf"):
-            raise ValueError(f"seconds must be above 0, not {self.seconds}")
-        if any(size < 1 for size in self.batch_sizes or []):
-            raise ValueError(f"batch_sizes must be at least 1 each, not {self.batch_sizes}")
 
 
 def run_benchmark(
@@ -77,7 +62,9 @@ def measure_training(training: Trainer, log: Run, seconds: float) -> dict[str, A
     what of them is done in some times the seconds asked for; and forward alone."""
     laps, steps, first = StepTimer(training.device), 0, 0
     for report in training.fit(
-        0, lap=laps, asked=lambda: sum(laps.host_seconds.values()) > MAX_TIME_FACTOR * seconds
+        0,
+        on_phase_end=laps,
+        wants_report=lambda: sum(laps.host_seconds.values()) > MAX_TIME_FACTOR * seconds,
     ):
         log_step(log, report)
         if not first:
@@ -138,7 +125,7 @@ def compute_utilization(
 
 def write_trace(training: Trainer, path: Path) -> None:
     """A few steps, operation by operation, as a file that ui.perfetto.dev shows."""
-    steps = training.fit(0, asked=lambda: True)
+    steps = training.fit(0, wants_report=lambda: True)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print words of its own
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if training.device.type == "cuda":

@@ -1,3 +1,0 @@
-from cnnlab.tasks.compare.command import run
-
-__all__ = ["run"]

@@ -2,14 +2,14 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import check_folder_name, make_run_folder, resolve_outputs_folder
+from cnnlab.core.files import make_run_folder, resolve_outputs_folder
 from cnnlab.core.progress import format_duration
 from cnnlab.core.quoting import printable
 from cnnlab.core.run import Run
@@ -33,6 +33,7 @@ from cnnlab.tasks.compare.runs import (
     read_run_curves,
     resolve_run_folders,
 )
+from cnnlab.tasks.compare.settings import CompareSettings
 from cnnlab.viz.curves import plot_learning_curves
 
 LABEL_WIDTH, MAX_LABEL_WIDTH = (
@@ -42,25 +43,6 @@ LABEL_WIDTH, MAX_LABEL_WIDTH = (
 
 
 THRESHOLDS_PER_TABLE = 4  # thresholds side by side
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareSettings:
-    """configs/compare.yaml's keys and their types."""
-
-    runs: list[str]
-    thresholds: list[float]
-    consecutive: int
-    name: str
-    json: bool
-    outputs: str
-
-    def __post_init__(self) -> None:
-        if not all(0 < threshold <= 1 for threshold in self.thresholds):
-            raise ValueError(f"thresholds must be above 0 and at most 1, not {self.thresholds}")
-        if self.consecutive < 1:
-            raise ValueError(f"consecutive must be at least 1, not {self.consecutive}")
-        check_folder_name(self.name)
 
 
 def run(config: Config, overrides: list[str]) -> None:

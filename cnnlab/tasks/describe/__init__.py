@@ -1,3 +1,0 @@
-from cnnlab.tasks.describe.command import run
-
-__all__ = ["run"]

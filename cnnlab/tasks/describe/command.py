@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Literal
+from typing import Any
 
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.files import resolve_outputs_folder, write_text
@@ -21,22 +20,9 @@ from cnnlab.tasks.describe.network import (
     build_described_network,
     load_described_network,
 )
+from cnnlab.tasks.describe.settings import DescribeSettings, GrowthSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.viz.network_diagram import draw_network_diagram, render_network_svg
-
-
-@dataclass(frozen=True, kw_only=True)
-class DescribeSettings:
-    """The keys that configs/describe.yaml has beside train.yaml's."""
-
-    what: Literal["network", "conv", "pool", "growth"]
-    run: str | None
-    layer: str | None
-    formulas: bool
-    figure: str | None
-    json: bool
-    shape: dict[str, Any]
-    growth: dict[str, Any]
 
 
 def run(config: Config, overrides: list[str]) -> None:
@@ -51,7 +37,7 @@ def run(config: Config, overrides: list[str]) -> None:
             json.dumps(answer.values, indent=1) if a.json else "\n".join(wrap_lines(answer.lines))
         )
     elif a.what == "growth":
-        g = call_checked(growth.GrowthSettings, a.growth, "growth")
+        g = call_checked(GrowthSettings, a.growth, "growth")
         growth.write_growth(
             g,
             resolve_outputs_folder(config["outputs"]),

@@ -1,48 +1,15 @@
 """`cnnlab describe growth`: how many parameters a layer has, by the picture's size, as figure 5-3 has it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnlab.core.files import make_run_folder, write_json
 from cnnlab.core.image import save_png
+from cnnlab.tasks.describe.settings import GrowthSettings
 from cnnlab.viz.curves import plot_parameter_growth
 
 CHAPTER_EXAMPLES = ((28, 1), (200, 3))  # pixels across and depth, of its two examples
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrowthSettings:
-    """The keys of `growth`."""
-
-    sizes: list[int]
-    depth: int
-    kernel_size: int
-    units: int
-
-    def __post_init__(self) -> None:
-        for key, least in (
-            ("depth", self.depth),
-            ("extent", self.kernel_size),
-            ("units", self.units),
-        ):
-            if least < 1:
-                raise ValueError(f"{key} must be at least 1, not {least}")
-        if not self.sizes or min(self.sizes) < self.kernel_size:
-            raise ValueError(
-                f"sizes must be some, each at least the filters' extent of {self.kernel_size}, not {self.sizes}"
-            )
-
-    @property
-    def fully_connected_parameters(self) -> list[int]:
-        """Parameters of a fully connected layer on the picture, for each size."""
-        return [self.units * (n * n * self.depth + 1) for n in self.sizes]
-
-    @property
-    def convolutional_parameters(self) -> list[int]:
-        """And of a convolutional one, whose filters are the same everywhere."""
-        return [self.units * (self.kernel_size**2 * self.depth + 1)] * len(self.sizes)
 
 
 def write_growth(g: GrowthSettings, outputs: Path, stem: Path | None, *, as_json: bool) -> None:

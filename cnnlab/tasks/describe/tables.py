@@ -108,7 +108,8 @@ def compute_totals(
     """The network's sums; memory in bytes. `copies`: numbers that the optimizer keeps for each parameter."""
     parameters = sum(layer.parameters for layer in layers)
     forward, kept = (
-        sum_memory([getattr(layer, what) for layer in layers]) for what in ("forward", "kept")
+        sum_memory([getattr(layer, what) for layer in layers])
+        for what in ("forward_memory", "saved_for_backward")
     )
     return {
         "parameters": parameters,

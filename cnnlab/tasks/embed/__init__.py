@@ -1,3 +1,0 @@
-from cnnlab.tasks.embed.command import run
-
-__all__ = ["run"]

@@ -1,3 +1,0 @@
-from cnnlab.tasks.eval.command import run
-
-__all__ = ["run"]

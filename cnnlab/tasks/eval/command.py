@@ -1,9 +1,8 @@
 """`cnnlab eval`: a run scored by its own configuration, in numbers and pictures."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,28 +20,8 @@ from cnnlab.data.dataset import ImageSet
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import NUM_BATCH_DRAWS, classification_report, sample_batch_accuracies
 from cnnlab.tasks.eval.figures import build_eval_figures
+from cnnlab.tasks.eval.settings import EvalSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run, load_split
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalSettings:
-    """configs/eval.yaml's keys and their types."""
-
-    run: str
-    checkpoint: str | int
-    split: Literal["test", "validation", "train"]
-    device: str
-    batch_size: int | None
-    mistakes: int
-    single_batch_size: int | None
-    json: bool
-    outputs: str
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.mistakes < 0:
-            raise ValueError(f"mistakes must be at least 0, not {self.mistakes}")
 
 
 def run(config: Config, overrides: list[str]) -> float:

@@ -1,3 +1,0 @@
-from cnnlab.tasks.stylize.command import run
-
-__all__ = ["run"]

@@ -14,7 +14,8 @@ from cnnlab.core.image_formats import read_image_metadata
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import call_checked, is_of_type
-from cnnlab.style.pretrained import EncoderSettings, find_weights_folder
+from cnnlab.style.pretrained import find_weights_folder
+from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import hash_image_file
 from cnnlab.tasks.stylize.settings import (
     RECORDED_KEYS,

@@ -28,8 +28,9 @@ from cnnlab.style.memory_plan import (
     plan_memory,
 )
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
-from cnnlab.style.pretrained import EncoderSettings, LoadedEncoder, load_encoder
+from cnnlab.style.pretrained import LoadedEncoder, load_encoder
 from cnnlab.style.scales import Size, fit_size, fit_style_size, pyramid_sizes
+from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import SourceImage, image_to_tensor, read_source_image
 from cnnlab.style.tiled_loss import UNTILED, StyleCache, TransferLoss
 from cnnlab.tasks.stylize.settings import StylizeSettings, hash_stylize_settings

@@ -1,3 +1,0 @@
-from cnnlab.tasks.train.command import run
-
-__all__ = ["run"]

@@ -39,7 +39,7 @@ def run_epochs(run: Run, training: Trainer, done: int, signals: SignalRecorder) 
     ):
         return  # it had been stopped early, before it was scored
     try:
-        for report in training.fit(done, asked=lambda: signals.received):
+        for report in training.fit(done, wants_report=lambda: signals.received):
             if report.is_scheduled:
                 run.elapsed_s += report.seconds
                 log_step_report(run, report)

@@ -1,3 +1,0 @@
-from cnnlab.tasks.visualize.command import run
-
-__all__ = ["run"]

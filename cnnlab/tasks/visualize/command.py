@@ -14,10 +14,11 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.context import NothingToShow, RunContext, VisualizeSettings
+from cnnlab.tasks.visualize.context import NothingToShow, RunContext
 from cnnlab.tasks.visualize.handmade_filters import visualize_handmade_filters
 from cnnlab.tasks.visualize.registry import VISUALIZERS
 from cnnlab.tasks.visualize.report import write_report
+from cnnlab.tasks.visualize.settings import VisualizeSettings
 
 FIGURE_NAME_WIDTH = 26  # columns of a figure's name
 

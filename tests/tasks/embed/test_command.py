@@ -17,6 +17,7 @@ from cnnlab.data.sources import digits
 from cnnlab.projection.knn import find_neighbors
 from cnnlab.projection.quality import knn_accuracy
 from cnnlab.tasks.embed import command
+from cnnlab.tasks.embed.settings import EmbedSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
 from tests.conftest import Cnnlab
 
@@ -210,7 +211,7 @@ def test_features_that_are_not_finite_or_all_the_same_are_told(
 
 
 def test_the_configuration_and_the_settings_agree() -> None:
-    call_checked(command.EmbedSettings, compose("embed", []), "")
+    call_checked(EmbedSettings, compose("embed", []), "")
 
 
 @pytest.mark.gpu

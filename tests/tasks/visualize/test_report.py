@@ -11,8 +11,9 @@ from cnnlab.core.files import write_json
 from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
-from cnnlab.tasks.visualize.context import RunContext, VisualizeSettings
+from cnnlab.tasks.visualize.context import RunContext
 from cnnlab.tasks.visualize.report import build_scores_section
+from cnnlab.tasks.visualize.settings import VisualizeSettings
 from tests.conftest import TINY, Cnnlab
 
 

@@ -1,8 +1,7 @@
 """`cnnlab lr-find`: the loss while the learning rate rises from step to step, and a rate that it suggests."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,38 +14,19 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.engine.meter import NonFiniteError
+from cnnlab.tasks.lr_find.settings import LRFindSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 from cnnlab.tasks.train.warm_start import load_initial_weights
 from cnnlab.viz.curves import plot_lr_range_test
 
 DIVERGENCE_FACTOR = 4.0  # times the best loss: the rate is too high by then
+
+
 SUGGESTION_DIVISOR = 10  # times smaller than the rate of the lowest loss is what is suggested
+
+
 MIN_CURVE_STEPS = 10  # steps that a curve can be judged by
-
-
-@dataclass(frozen=True, kw_only=True)
-class LRFindSettings:
-    """The keys that configs/lr_find.yaml has beside train.yaml's."""
-
-    min_lr: float
-    max_lr: float
-    steps: int
-    smoothing: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_lr < self.max_lr < math.inf:
-            raise ValueError(
-                f"lowest must be above 0 and below highest, not {self.min_lr} and {self.max_lr}"
-            )
-        if self.steps < 2 * MIN_CURVE_STEPS:
-            raise ValueError(f"steps must be at least {2 * MIN_CURVE_STEPS}, not {self.steps}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
-
-    def lr_multiplier(self, step: int) -> float:
-        """Of a step, from 0, as a multiple of the lowest."""
-        return (self.max_lr / self.min_lr) ** (step / (self.steps - 1))
 
 
 def run(config: Config, overrides: list[str]) -> float:

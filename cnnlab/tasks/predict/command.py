@@ -3,9 +3,8 @@
 import csv
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -16,24 +15,8 @@ from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.adapt import adapt_image
 from cnnlab.data.build import parse_data_settings
+from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictSettings:
-    """configs/predict.yaml's keys and their types."""
-
-    images: list[str]
-    run: str
-    checkpoint: str | int
-    device: str
-    top_k: int
-    format: Literal["table", "csv", "json"]
-    outputs: str
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise ValueError(f"top must be at least 1, not {self.top_k}")
 
 
 def run(config: Config, overrides: list[str]) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.tasks.lr_find import LRFindSettings, smooth_losses, suggest_lr
+from cnnlab.tasks.lr_find.command import smooth_losses, suggest_lr
+from cnnlab.tasks.lr_find.settings import LRFindSettings
 from tests.conftest import Cnnlab
 
 TINY = ["model.filters=[4,4]", "model.hidden=[8]"]
