@@ -6,7 +6,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cnnlab.core.errors import UsageError, format_unknown_choice, suggest_nearest
 from cnnlab.core.quoting import printable
@@ -26,8 +26,10 @@ TYPE_NAMES = {
 def is_of_type(value: Any, kind: Any) -> bool:
     """Whether a plain value (as YAML or JSON has them) is of an annotated type. A whole number is a number."""
     origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return is_of_type(value, args[0])
     if origin in (Union, UnionType):
-        return any(is_of_type(value, one) for one in args)
+        return any(is_of_type(value, choice) for choice in args)
     if origin is Literal:
         return value in args
     if origin is list:
@@ -44,10 +46,12 @@ def is_of_type(value: Any, kind: Any) -> bool:
 def describe_type(kind: Any) -> str:
     """An annotated type as a reader would say it: `list[int]` -> `a list of whole numbers`."""
     origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return describe_type(args[0])
     if origin in (Union, UnionType):
-        return " or ".join(describe_type(one) for one in args)
+        return " or ".join(describe_type(choice) for choice in args)
     if origin is Literal:
-        return "one of " + ", ".join(str(one) for one in args)
+        return "one of " + ", ".join(str(choice) for choice in args)
     if origin is list:
         return f"a list, each {describe_type(args[0])}"
     if origin is dict or kind is dict:

@@ -1,24 +1,33 @@
 """Settings that every data set and augmentation pipeline has."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from cnnlab.core.settings import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """What every data set's configuration says beside its source's own keys."""
+class DataSettings(Settings):
+    """The keys of every data set beside its source's own."""
 
-    validation: float  # how many, or a share below 1
-    split_seed: int
-    mean: list[float]
-    std: list[float]
-    light_on_dark: bool
+    validation: Annotated[
+        float, Key("images to validate with, or a share below 1 of the training set")
+    ]
+    split_seed: Annotated[int, Key("seed of the split")]
+    mean: Annotated[list[float], Key("mean of each channel over the training set, 0..1")]
+    std: Annotated[
+        list[float], Key("standard deviation of each channel over the training set, 0..1")
+    ]
+    light_on_dark: Annotated[bool, Key("whether what the images show is lighter than around it")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentSettings:
-    """What an `augment` configuration holds: operations by name, in order, and their keys."""
+class AugmentSettings(Settings):
+    """The keys of an `augment` configuration: operations by name, in order, and their keys."""
 
     train: dict[str, Any]
     eval: dict[str, Any]
-    preview: bool
+    preview: Annotated[
+        bool,
+        Key("show training images after each operation, and train nothing", compared=False),
+    ]

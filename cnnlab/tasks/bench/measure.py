@@ -16,8 +16,8 @@ from cnnlab.engine import roofline
 from cnnlab.engine.step_timer import StepTimer
 from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.loop import log_step_report as log_step
-from cnnlab.tasks.train.settings import AUTOCAST_DTYPES, TrainSettings
-from cnnlab.tasks.train.trainer import Trainer, build_trainer
+from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.trainer import AUTOCAST_DTYPES, Trainer, build_trainer
 
 MAX_TIME_FACTOR = 3  # times the seconds asked for that a window of the log may take
 

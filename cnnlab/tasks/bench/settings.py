@@ -1,19 +1,19 @@
 """The settings of `cnnlab bench`."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from cnnlab.core.settings import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchSettings:
+class BenchSettings(Settings):
     """The keys that configs/bench.yaml has beside train.yaml's."""
 
-    seconds: float
-    batch_sizes: list[int] | None
-    profile: bool
-    one_line: bool
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds < float("inf"):
-            raise ValueError(f"seconds must be above 0, not {self.seconds}")
-        if any(size < 1 for size in self.batch_sizes or []):
-            raise ValueError(f"batch_sizes must be at least 1 each, not {self.batch_sizes}")
+    seconds: Annotated[float, Key("of training that are measured, at least", unit="s", above=0)]
+    batch_sizes: Annotated[
+        list[int] | None,
+        Key("also measure each of these batch sizes, e.g. [32,64,128]; null: none", minimum=1),
+    ]
+    profile: Annotated[bool, Key("also write a trace of a few steps, for Perfetto")]
+    one_line: Annotated[bool, Key("print one line a model")]

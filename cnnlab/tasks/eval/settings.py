@@ -1,25 +1,28 @@
 """The settings of `cnnlab eval`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from cnnlab.core.settings import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalSettings:
-    """configs/eval.yaml's keys and their types."""
+class EvalSettings(Settings):
+    """The keys of configs/eval.yaml."""
 
-    run: str
-    checkpoint: str | int
-    split: Literal["test", "validation", "train"]
-    device: str
-    batch_size: int | None
-    mistakes: int
-    single_batch_size: int | None
-    json: bool
-    outputs: str
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.mistakes < 0:
-            raise ValueError(f"mistakes must be at least 0, not {self.mistakes}")
+    run: Annotated[str, Key("a run folder, a sweep folder and a number or best, or last")]
+    checkpoint: Annotated[
+        str | int, Key("result (the one that train evaluated), last, best or a step")
+    ]
+    split: Annotated[Literal["test", "validation", "train"], Key("the images to evaluate on")]
+    device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps")]
+    batch_size: Annotated[
+        int | None, Key("images at once; null: the run's eval_batch_size", minimum=1)
+    ]
+    mistakes: Annotated[int, Key("most confident mistakes shown", minimum=0)]
+    single_batch_size: Annotated[
+        int | None,
+        Key("also report what 1,000 single batches of this many images would have shown"),
+    ]
+    json: Annotated[bool, Key("print the numbers as JSON instead of text")]
+    outputs: Annotated[str, Key("where runs are")]

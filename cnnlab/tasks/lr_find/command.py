@@ -14,7 +14,7 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.engine.meter import NonFiniteError
-from cnnlab.tasks.lr_find.settings import LRFindSettings
+from cnnlab.tasks.lr_find.settings import MIN_CURVE_STEPS, LRFindSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 from cnnlab.tasks.train.warm_start import load_initial_weights
@@ -24,9 +24,6 @@ DIVERGENCE_FACTOR = 4.0  # times the best loss: the rate is too high by then
 
 
 SUGGESTION_DIVISOR = 10  # times smaller than the rate of the lowest loss is what is suggested
-
-
-MIN_CURVE_STEPS = 10  # steps that a curve can be judged by
 
 
 def run(config: Config, overrides: list[str]) -> float:

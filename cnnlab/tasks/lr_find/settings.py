@@ -1,30 +1,36 @@
 """The settings of `cnnlab lr-find`."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from cnnlab.tasks.lr_find.command import MIN_CURVE_STEPS
+from cnnlab.core.settings import Key, Settings
+
+MIN_CURVE_STEPS = 10  # steps that a curve can be judged by
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRFindSettings:
+class LRFindSettings(Settings):
     """The keys that configs/lr_find.yaml has beside train.yaml's."""
 
-    min_lr: float
-    max_lr: float
-    steps: int
-    smoothing: float
+    min_lr: Annotated[float, Key("learning rate of the first step", above=0)]
+    max_lr: Annotated[float, Key("learning rate of the last step", above=0)]
+    steps: Annotated[
+        int,
+        Key(
+            "at most; it stops when the loss is 4 times its best",
+            unit="steps",
+            minimum=2 * MIN_CURVE_STEPS,
+        ),
+    ]
+    smoothing: Annotated[
+        float, Key("weight of the past in the moving average of the loss", minimum=0, below=1)
+    ]
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_lr < self.max_lr < math.inf:
-            raise ValueError(
-                f"lowest must be above 0 and below highest, not {self.min_lr} and {self.max_lr}"
-            )
-        if self.steps < 2 * MIN_CURVE_STEPS:
-            raise ValueError(f"steps must be at least {2 * MIN_CURVE_STEPS}, not {self.steps}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
+        super().__post_init__()
+        if not self.min_lr < self.max_lr:
+            raise ValueError(f"min_lr must be below max_lr, not {self.min_lr} and {self.max_lr}")
 
     def lr_multiplier(self, step: int) -> float:
-        """Of a step, from 0, as a multiple of the lowest."""
+        """Return the learning rate of a step, counted from 0, as a multiple of min_lr."""
         return (self.max_lr / self.min_lr) ** (step / (self.steps - 1))

@@ -1,21 +1,21 @@
 """The settings of `cnnlab predict`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from cnnlab.core.settings import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings:
-    """configs/predict.yaml's keys and their types."""
+class PredictSettings(Settings):
+    """The keys of configs/predict.yaml."""
 
-    images: list[str]
-    run: str
-    checkpoint: str | int
-    device: str
-    top_k: int
-    format: Literal["table", "csv", "json"]
-    outputs: str
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise ValueError(f"top must be at least 1, not {self.top_k}")
+    images: Annotated[list[str], Key("image files")]
+    run: Annotated[str, Key("a run folder, a sweep folder and a number or best, or last")]
+    checkpoint: Annotated[
+        str | int, Key("result (the one that train evaluated), last, best or a step")
+    ]
+    device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps")]
+    top_k: Annotated[int, Key("most probable classes printed for each image", minimum=1)]
+    format: Annotated[Literal["table", "csv", "json"], Key("how to print: table, csv or json")]
+    outputs: Annotated[str, Key("where runs are")]

@@ -1,90 +1,140 @@
-"""`stylize`'s keys: their types, their limits, and which of them a picture records."""
+"""The settings of `cnnlab stylize`, and which of them an output image records."""
 
 import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from cnnlab.core.memory import parse_bytes
-
-POSITIVE_KEYS = (
-    "size",
-    "steps",
-    "first_steps",
-    "coarsest",
-    "max_pixels",
-    "piece",
-    "threads",
-    "log_every",
-    "preview_every",
-)
-# Keys that say where and with what, and not how: they are not recorded, and may be given with --again.
-UNRECORDED_KEYS = ("content", "styles", "out", "overwrite", "again", "score", "download", "json", "outputs", "device",
-        "max_pixels", "memory_limit", "log_every", "preview_every", "time")  # fmt: skip
+from cnnlab.core.settings import Key, Settings, iterate_keys
 
 
 @dataclass(frozen=True, kw_only=True)
-class StylizeSettings:
-    """configs/stylize.yaml's keys and their types; those of the style, the features and the methods are checked by
-    their builders."""
+class StylizeSettings(Settings):
+    """The keys of configs/stylize.yaml; those of the style, the features and the optimizers are
+    checked by their builders."""
 
-    content: str | None
-    styles: list[str]
-    style_weights: list[float] | None
-    out: str | None
-    overwrite: bool
-    size: int | None
-    time: str | float | None
-    steps: int
-    first_steps: int
-    coarsest: int
-    style_scale: float
-    color: Literal["style", "content", "matched"]
-    start: Literal["content", "noise", "style"]
-    total_variation: float
-    optimizer: Literal["lbfgs", "adam"]
-    precision: Literal["auto", "float32", "bfloat16"]
-    seed: int
-    device: str
-    threads: int | None
-    max_pixels: int
-    memory_limit: str | float | None
-    max_tile_pixels: int | None
-    log_every: int
-    preview_every: int
-    download: bool
-    reproduce: str | None
-    score: str | None
-    json: bool
-    outputs: str
+    content: Annotated[str | None, Key("the content image, or a folder of them", recorded=False)]
+    styles: Annotated[list[str], Key("the style image, or several", recorded=False)]
+    style_weights: Annotated[
+        list[float] | None, Key("the weight of each style image, e.g. [2,1]; null: equal")
+    ]
+    out: Annotated[
+        str | None,
+        Key(
+            ".png, .jpg, .tif or .webp to write; null: content_style.png beside the content image",
+            recorded=False,
+        ),
+    ]
+    overwrite: Annotated[
+        bool, Key("replace an existing file; otherwise _2, _3, ... is appended", recorded=False)
+    ]
+    size: Annotated[
+        int | None,
+        Key(
+            "of the longer side; null: the content image's own; nothing is enlarged",
+            unit="pixels",
+            minimum=1,
+        ),
+    ]
+    time: Annotated[
+        str | float | None,
+        Key("time limit: 30s, 2m, 1:30; null: as many steps as below", recorded=False),
+    ]
+    steps: Annotated[int, Key("optimization steps at each scale but the coarsest", minimum=1)]
+    first_steps: Annotated[int, Key("optimization steps at the coarsest scale", minimum=1)]
+    coarsest: Annotated[
+        int,
+        Key(
+            "least longer side of the coarsest scale; each next scale is 1.41 times as large",
+            unit="pixels",
+            minimum=1,
+        ),
+    ]
+    style_scale: Annotated[
+        float,
+        Key(
+            "size of a style image, as a share of that which gives it the output's area; it is "
+            "never enlarged",
+            above=0,
+        ),
+    ]
+    color: Annotated[
+        Literal["style", "content", "matched"],
+        Key(
+            "style; content: only luminance is stylized; matched: the style image's colors are "
+            "matched to the content image's first"
+        ),
+    ]
+    start: Annotated[
+        Literal["content", "noise", "style"],
+        Key("what the first scale starts from: content, noise or style"),
+    ]
+    total_variation: Annotated[
+        float, Key("weight of the mean squared difference of neighboring pixels", minimum=0)
+    ]
+    optimizer: Annotated[Literal["lbfgs", "adam"], Key("lbfgs or adam")]
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Key("of the convolutions: float32, bfloat16 or auto (bfloat16 on a GPU)"),
+    ]
+    seed: Annotated[int, Key("seed of noise and of random features", minimum=0, below=1 << 40)]
+    device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps", recorded=False)]
+    threads: Annotated[int | None, Key("CPU threads; null: all", minimum=1)]
+    max_pixels: Annotated[
+        int, Key("an image of more pixels is refused before decoding", recorded=False, minimum=1)
+    ]
+    memory_limit: Annotated[
+        str | float | None,
+        Key("4GB, 800MB: device memory to use; null: most of what is free", recorded=False),
+    ]
+    max_tile_pixels: Annotated[
+        int | None,
+        Key(
+            "most pixels that the network is given at once; null: as many as memory holds",
+            unit="pixels",
+            minimum=1,
+        ),
+    ]
+    log_every: Annotated[
+        int, Key("between lines in TensorBoard", unit="steps", recorded=False, minimum=1)
+    ]
+    preview_every: Annotated[
+        int, Key("between images in TensorBoard", unit="steps", recorded=False, minimum=1)
+    ]
+    download: Annotated[
+        bool, Key("download missing weights: vgg19's, or those of features=", recorded=False)
+    ]
+    reproduce: Annotated[
+        str | None, Key("an image that stylize made, to make once more", recorded=False)
+    ]
+    score: Annotated[
+        str | None,
+        Key("an image of any program, whose losses are computed instead", recorded=False),
+    ]
+    json: Annotated[bool, Key("print the numbers as JSON instead of text", recorded=False)]
+    outputs: Annotated[str, Key("where the logs go, below stylize/", recorded=False)]
     style: dict[str, Any]
     features: dict[str, Any]
     lbfgs: dict[str, Any]
     adam: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for key in POSITIVE_KEYS:
-            if (value := getattr(self, key)) is not None and value < 1:
-                raise ValueError(f"{key} must be at least 1, not {value}")
-        if not 0 < self.style_scale < float("inf"):
-            raise ValueError(f"style_scale must be above 0, not {self.style_scale}")
-        if not 0 <= self.total_variation < float("inf"):
-            raise ValueError(f"total_variation must be at least 0, not {self.total_variation}")
-        if not 0 <= self.seed < 1 << 40:
-            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
+        super().__post_init__()
         weights = self.style_weights
-        fit = weights is None or (
+        if weights is not None and not (
             len(weights) == len(self.styles) and min(weights, default=-1) >= 0 < sum(weights)
-        )
-        if not fit:
+        ):
             raise ValueError(
-                f"style_weights must be {len(self.styles)} numbers, one for each painting, not {weights}"
+                f"style_weights must be {len(self.styles)} numbers, one for each style image, "
+                f"not {weights}"
             )
         if self.time is not None:
             parse_duration(str(self.time))
         if self.memory_limit is not None:
+            from cnnlab.core.memory import parse_bytes  # imports torch
+
             parse_bytes(str(self.memory_limit))
 
     @property
@@ -94,11 +144,14 @@ class StylizeSettings:
 
 LOSS_MEANINGS = {
     "relative": (
-        "(0: the photograph, 1: nothing of it)",
-        "(1: the photograph untouched, 0: the painting)",
+        "(0: the content image, 1: nothing of it)",
+        "(1: the content image unchanged, 0: the style image)",
     ),
     "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
 }
+UNRECORDED_KEYS = tuple(
+    name for name, info in iterate_keys(StylizeSettings) if not info.is_recorded
+)
 RECORDED_KEYS = tuple(
     field.name for field in fields(StylizeSettings) if field.name not in UNRECORDED_KEYS
 )
@@ -106,10 +159,10 @@ RECORDED_KEYS = tuple(
 
 def parse_duration(text: str) -> float:
     """`90`, `90s`, `1m30s`, `1:30`, `1h` -> seconds. Raises ValueError."""
-    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
-        parts = [int(part or 0) for part in found.groups()]
-    elif found := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text):
-        parts = [float(part or 0) for part in found.groups()]  # type: ignore[misc]
+    if match := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
+        parts = [int(part or 0) for part in match.groups()]
+    elif match := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text):
+        parts = [float(part or 0) for part in match.groups()]  # type: ignore[misc]
     else:
         parts = [0]
     seconds = sum(part * 60**i for i, part in enumerate(reversed(parts)))
@@ -118,15 +171,15 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def hash_stylize_settings(s: StylizeSettings) -> str:
-    """SHA-256 of what pictures record of their settings, and of the time that was given."""
-    given = {key: value for key, value in asdict(s).items() if key in (*RECORDED_KEYS, "time")} | {
-        "features": features_without_folder(s)
-    }
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+def hash_stylize_settings(settings: StylizeSettings) -> str:
+    """Return the SHA-256 of the settings that an output image records, and of the time limit."""
+    keys = (*RECORDED_KEYS, "time")
+    values = {key: value for key, value in asdict(settings).items() if key in keys}
+    values["features"] = features_without_folder(settings)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def features_without_folder(s: StylizeSettings) -> dict[str, Any]:
-    """The features' settings without the weights' folder."""
-    weights = s.features["weights"]
-    return s.features | {"weights": weights and Path(weights).name}
+def features_without_folder(settings: StylizeSettings) -> dict[str, Any]:
+    """Return the features' settings without the folder of the weights."""
+    weights = settings.features["weights"]
+    return settings.features | {"weights": weights and Path(weights).name}

@@ -1,67 +1,109 @@
 """The settings of a training run."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
+from typing import Annotated, Literal
 
 from cnnlab.core.files import check_folder_name
 from cnnlab.core.schema import Config
-
-AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+from cnnlab.core.settings import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """configs/train.yaml's keys and their types."""
+class TrainSettings(Settings):
+    """The keys of configs/train.yaml beside its groups."""
 
-    name: str
+    name: Annotated[
+        str,
+        Key("the run folder is outputs/train/<date>_<time>_<name>", compared=False),
+    ]
     dataset: Config
     augment: Config
     model: Config
     optim: Config
     schedule: Config
-    seed: int
-    epochs: int
-    batch_size: int
-    eval_batch_size: int
-    label_smoothing: float
-    clip_norm: float | None
-    ema_decay: float | None
-    early_stop_epochs: int | None
-    result: Literal["last", "best"]
-    device: str
-    threads: int | None
-    precision: Literal["float32", "bfloat16"]
-    compile: bool
-    channels_last: bool
-    deterministic: bool
-    log_every: int
-    validate_every: int | None
-    save_every_minutes: float | None
-    outputs: str
-    resume: str | None
-    init: str | None
+    seed: Annotated[
+        int,
+        Key(
+            "seed of weights, dropout, order and augmentation",
+            compared=False,
+            minimum=0,
+            below=1 << 40,
+        ),
+    ]
+    epochs: Annotated[int, Key("passes over the training images", resume=True, minimum=1)]
+    batch_size: Annotated[int, Key("images a step", minimum=1)]
+    eval_batch_size: Annotated[
+        int,
+        Key("images at once in evaluation; changes speed, not scores", compared=False, minimum=1),
+    ]
+    label_smoothing: Annotated[
+        float, Key("share of the target spread over all classes", minimum=0, below=1)
+    ]
+    clip_norm: Annotated[
+        float | None, Key("largest norm of the whole gradient; null: no clipping", above=0)
+    ]
+    ema_decay: Annotated[
+        float | None,
+        Key(
+            "decay a step of the exponential moving average of the weights, which is then what is "
+            "evaluated; null: none",
+            above=0,
+            below=1,
+        ),
+    ]
+    early_stop_epochs: Annotated[
+        int | None,
+        Key("epochs without a better validation accuracy to stop after; null: never", minimum=1),
+    ]
+    result: Annotated[
+        Literal["last", "best"],
+        Key("the checkpoint that is evaluated: last, or best by validation accuracy"),
+    ]
+    device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps", resume=True, compared=False)]
+    threads: Annotated[int | None, Key("CPU threads; null: all", compared=False, minimum=1)]
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Key("dtype of convolutions and matmuls; weights and sums stay float32"),
+    ]
+    compile: Annotated[bool, Key("torch.compile the network")]
+    channels_last: Annotated[bool, Key("channels_last memory format")]
+    deterministic: Annotated[
+        bool, Key("on a GPU: deterministic algorithms only (a CPU always is deterministic)")
+    ]
+    log_every: Annotated[
+        int,
+        Key("between lines in TensorBoard", unit="steps", resume=True, compared=False, minimum=1),
+    ]
+    validate_every: Annotated[
+        int | None,
+        Key(
+            "between validations, a multiple of log_every; null: at each epoch's end",
+            unit="steps",
+            minimum=1,
+        ),
+    ]
+    save_every_minutes: Annotated[
+        float | None,
+        Key(
+            "between checkpoints within an epoch; null: at each epoch's end only",
+            unit="minutes",
+            resume=True,
+            compared=False,
+            above=0,
+        ),
+    ]
+    outputs: Annotated[str, Key("where runs go", resume=True, compared=False)]
+    resume: Annotated[
+        str | None,
+        Key("a run to continue in its own folder: a folder, or last", resume=True, compared=False),
+    ]
+    init: Annotated[
+        str | None,
+        Key("start from the weights of a run (a folder, or last) or of a .safetensors file"),
+    ]
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "eval_batch_size", "log_every"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("threads", "validate_every", "early_stop_epochs"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        super().__post_init__()
         if self.validate_every is not None and self.validate_every % self.log_every:
             raise ValueError(f"validate_every must be a multiple of log_every={self.log_every}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be between 0 and 1, not {self.ema_decay}")
-        if self.save_every_minutes is not None and not self.save_every_minutes > 0:
-            raise ValueError(f"save_every_minutes must be above 0, not {self.save_every_minutes}")
-        if not 0 <= self.seed < 1 << 40:
-            raise ValueError(f"seed must be at least 0 and below 2^40, not {self.seed}")
-        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
-            raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}"
-            )
         check_folder_name(self.name)

@@ -30,7 +30,9 @@ from cnnlab.engine.optim import OPTIMIZERS, Optimizer, flatten_optimizer_state, 
 from cnnlab.engine.schedule import SCHEDULES, Schedule
 from cnnlab.models import build_model, move_to_device
 from cnnlab.models.layers import initialize_weights
-from cnnlab.tasks.train.settings import AUTOCAST_DTYPES, TrainSettings
+from cnnlab.tasks.train.settings import TrainSettings
+
+AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass
