@@ -1,8 +1,9 @@
-"""Settings: a configuration key is declared once, with type, range, unit and meaning, as a dataclass field.
+"""A configuration key is declared once, as a dataclass field with type, range, unit and meaning.
 
-`epochs: Annotated[int, Key("passes over the training images", minimum=1)]` is what checks `epochs=0`, what
-`cnnlab VERB -h` and the comments in configs/ say of it, and what tells whether it may change when a run resumes,
-whether runs that differ in it are compared by it, and whether a stylized image records it.
+`epochs: Annotated[int, Key("passes over the training images", minimum=1)]` is the source of the
+range check, of what `cnnlab VERB -h` and the comments in configs/ say, and of three flags: whether
+the key may change when a run resumes, whether runs that differ in it are compared by it, and
+whether a stylized image records it.
 """
 
 import inspect
@@ -59,10 +60,9 @@ class KeyInfo:
 
     @property
     def help(self) -> str:
-        """The meaning, the unit and the range, as `cnnlab VERB -h` prints them."""
-        unit = f" ({self.unit})" if self.unit else ""
+        """The unit, the meaning and the range, as `cnnlab VERB -h` prints them."""
         allowed = f"; {self.range}" if str(self.range) else ""
-        return f"{self.meaning}{unit}{allowed}"
+        return f"{self.unit} {self.meaning}{allowed}".lstrip()
 
 
 def Key(
@@ -74,8 +74,12 @@ def Key(
     recorded: bool = True,
     **bounds: float,
 ) -> KeyInfo:
-    """Declare a key. `resume`: it may change when a run resumes, since it changes no number that the run has computed.
-    `compared`: runs that differ in it are different experiments. `recorded`: a stylized image holds it."""
+    """Declare a key.
+
+    `resume`: it may change when a run resumes, since no number that the run has computed depends on
+    it. `compared`: runs that differ in it are different experiments. `recorded`: a stylized image
+    holds it. `bounds`: those of `Range`.
+    """
     return KeyInfo(
         meaning=meaning,
         unit=unit,
@@ -87,7 +91,7 @@ def Key(
 
 
 class Settings:
-    """A dataclass of keys whose values are in range. Raises ValueError, naming the key, where one is not."""
+    """A dataclass of keys. Raises ValueError, naming the key, for a value out of range."""
 
     def __post_init__(self) -> None:
         for name, info in iterate_keys(type(self)):
@@ -95,19 +99,19 @@ class Settings:
 
 
 def iterate_keys(settings: Callable[..., Any]) -> Iterator[tuple[str, KeyInfo]]:
-    """The declared keys of a settings class, or of a builder's keyword-only parameters, in order."""
+    """Yield the declared keys of a settings class, or of a builder's parameters, in order."""
     for name, parameter in inspect.signature(settings).parameters.items():
         if get_origin(parameter.annotation) is Annotated:
             yield from ((name, info) for info in get_args(parameter.annotation)[1:])
 
 
 def select_keys(settings: Callable[..., Any], flag: str) -> tuple[str, ...]:
-    """The names of the keys for which a flag of KeyInfo is true: `select_keys(TrainSettings, "is_compared")`."""
+    """Return the keys with a flag: `select_keys(TrainSettings, "is_compared")`."""
     return tuple(name for name, info in iterate_keys(settings) if getattr(info, flag))
 
 
 def check_range(name: str, value: Any, allowed: Range) -> None:
-    """Raise ValueError where a number, or one in a list, is out of range; other values are not looked at."""
+    """Raise ValueError for a number, or one in a list, out of range; other values pass."""
     values, each = (value, " each") if isinstance(value, list) else ([value], "")
     for number in values:
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)

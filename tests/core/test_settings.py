@@ -14,7 +14,7 @@ from cnnlab.core.settings import Key, Range, Settings, iterate_keys, select_keys
 class Example(Settings):
     epochs: Annotated[int, Key("passes over the images", minimum=1, resume=True)]
     decay: Annotated[float | None, Key("a share", above=0, below=1, compared=False)]
-    sizes: Annotated[list[int], Key("sides", unit="pixels", minimum=2)]
+    sizes: Annotated[list[int], Key("of each side", unit="pixels", minimum=2)]
     name: str
 
 
@@ -52,7 +52,7 @@ def test_help_gives_meaning_unit_and_range() -> None:
     assert helps == {
         "epochs": "passes over the images; at least 1",
         "decay": "a share; between 0 and 1",
-        "sizes": "sides (pixels); at least 2",
+        "sizes": "pixels of each side; at least 2",
     }
 
 

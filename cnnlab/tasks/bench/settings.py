@@ -10,7 +10,9 @@ from cnnlab.core.settings import Key, Settings
 class BenchSettings(Settings):
     """The keys that configs/bench.yaml has beside train.yaml's."""
 
-    seconds: Annotated[float, Key("of training that are measured, at least", unit="s", above=0)]
+    seconds: Annotated[
+        float, Key("of training that are measured, at least", unit="seconds", above=0)
+    ]
     batch_sizes: Annotated[
         list[int] | None,
         Key("also measure each of these batch sizes, e.g. [32,64,128]; null: none", minimum=1),

@@ -29,9 +29,9 @@ class DescribeSettings(Settings):
 class GrowthSettings(Settings):
     """The keys of `growth`: figure 5-3, a fully connected against a convolutional layer."""
 
-    sizes: Annotated[list[int], Key("sides of the square images", unit="pixels", minimum=1)]
+    sizes: Annotated[list[int], Key("of each side of the square images", unit="pixels", minimum=1)]
     depth: Annotated[int, Key("channels of the images", minimum=1)]
-    kernel_size: Annotated[int, Key("side of the filters", unit="pixels", minimum=1)]
+    kernel_size: Annotated[int, Key("of each side of the filters", unit="pixels", minimum=1)]
     units: Annotated[int, Key("units of the one layer, filters of the other", minimum=1)]
 
     def __post_init__(self) -> None:

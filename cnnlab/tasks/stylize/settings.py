@@ -47,7 +47,8 @@ class StylizeSettings(Settings):
     coarsest: Annotated[
         int,
         Key(
-            "least longer side of the coarsest scale; each next scale is 1.41 times as large",
+            "of the longer side that the coarsest scale has at least; each next scale is 1.41 "
+            "times as large",
             unit="pixels",
             minimum=1,
         ),
@@ -92,7 +93,7 @@ class StylizeSettings(Settings):
     max_tile_pixels: Annotated[
         int | None,
         Key(
-            "most pixels that the network is given at once; null: as many as memory holds",
+            "that the network is given at once, at most; null: as many as memory holds",
             unit="pixels",
             minimum=1,
         ),
