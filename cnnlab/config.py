@@ -13,28 +13,21 @@ CONFIG_DIR = next(
 
 
 def compose(task: str, overrides: list[str]) -> dict[str, Any]:
-    """A task's configuration as plain values, interpolations resolved, without Hydra's own part; nothing runs."""
-    from omegaconf import OmegaConf, open_dict
+    """Return a task's configuration as plain values, interpolations resolved; nothing runs.
 
-    config = load_full_config(task, overrides, None)
-    with open_dict(config):
-        del config["hydra"]
+    Hydra's own part is left out. May be called within a running task.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            config = hydra.compose(task, overrides)
+    finally:
+        GlobalHydra.instance().hydra = running
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-
-
-def load_full_config(task: str, overrides: list[str], config_dir: str | None) -> Any:
-    """A whole configuration, Hydra's own part included; nothing in it is instantiated."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path
-    from hydra.types import RunMode
-
-    path = create_config_search_path(str(CONFIG_DIR))
-    if config_dir:
-        path.prepend(
-            provider="command-line", path=f"file://{Path(config_dir).resolve()}", anchor="schema"
-        )
-    loader = ConfigLoaderImpl(config_search_path=path)
-    return loader.load_configuration(task, overrides, RunMode.RUN)
 
 
 def read_task_defaults(task: str) -> dict[str, Any]:

@@ -5,11 +5,11 @@ import re
 import sys
 from contextlib import nullcontext
 from importlib import import_module
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import CONFIG_DIR, list_groups, list_keys, load_full_config
+from cnnlab.config import CONFIG_DIR, list_groups, list_keys
+from cnnlab.config_scan import check_config_dir
 from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
 from cnnlab.multirun import Sweep, run_job
 
@@ -34,14 +34,6 @@ HYDRA_QUIET_OVERRIDES = (
     "hydra/job_logging=disabled",
     "hydra/hydra_logging=disabled",
 )
-
-
-# What a folder of a user's own configs may say of Hydra; all else there could name code to run.
-SAFE_HYDRA_KEYS = {"mode", "overrides", "run", "runtime", "sweep", "verbose"}
-
-
-# And of its job: not what would become of the environment, by which programs are found.
-SAFE_HYDRA_JOB_KEYS = {"config_name", "id", "name", "num", "override_dirname"}
 
 
 class WrappedTaskError(BaseException):
@@ -93,7 +85,7 @@ def launch(
     sweep, before = None, sys.argv
     try:
         if config_dir:
-            check_config_dir(task, overrides, config_dir)
+            check_config_dir(Path(config_dir))
         if multirun:
             sweep = Sweep(task, overrides, config_dir)
             flags, overrides = [*flags, *sweep.hydra_flags], sweep.overrides
@@ -121,61 +113,6 @@ def launch(
         raise UsageError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
-
-
-def check_config_dir(task: str, overrides: list[str], config_dir: str) -> None:
-    """Hydra instantiates callbacks, launchers, sweepers and log handlers that a config names: none may come from a
-    user's folder, which may have come from anybody. Raises UsageError."""
-    if not Path(config_dir).is_dir():
-        raise UsageError(f"--config-dir {config_dir} is not a folder")
-    from omegaconf import OmegaConf
-
-    own = [word for word in overrides if not word.startswith("hydra")]
-    ours = select_unsafe_keys(OmegaConf.to_container(load_full_config(task, [], None).hydra))
-    for words in expand_sweep(own, [CONFIG_DIR, Path(config_dir)]):
-        theirs = select_unsafe_keys(
-            OmegaConf.to_container(load_full_config(task, words, config_dir).hydra)
-        )
-        for key in sorted(theirs.keys() | ours.keys()):
-            if theirs.get(key) != ours.get(key):
-                raise UsageError(
-                    f"{config_dir} sets hydra.{key}, which can run code; say it on the command line instead"
-                )
-
-
-def select_unsafe_keys(hydra: Any) -> dict[str, Any]:
-    """Of what Hydra is told of itself, all that is not harmless."""
-    job = {key: value for key, value in hydra["job"].items() if key not in SAFE_HYDRA_JOB_KEYS}
-    return {key: value for key, value in hydra.items() if key not in SAFE_HYDRA_KEYS} | {"job": job}
-
-
-def expand_sweep(overrides: list[str], places: list[Path]) -> list[list[str]]:
-    """A sweep's overrides -> as many lists without sweeps as it takes for every value to be in one, and every
-    combination of groups' options: what is read may hang on several (${model} in a list of defaults). `places`: the
-    folders that groups are in."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = list(zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True))
-    grouped = [any((place / one.key_or_group).is_dir() for place in places) for _, one in parsed]
-    values = [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override()
-        else [word]
-        for word, one in parsed
-    ]
-    combined = list(
-        product(*(choice for choice, group in zip(values, grouped, strict=True) if group))
-    )
-    lists = list[list[str]]()
-    for i in range(max(len(combined), *map(len, values), 1)):
-        options = iter(combined[i % len(combined)])
-        lists.append(
-            [
-                next(options) if g else choice[i % len(choice)]
-                for choice, g in zip(values, grouped, strict=True)
-            ]
-        )
-    return lists
 
 
 def format_hydra_error(task: str, error: BaseException | None) -> str:

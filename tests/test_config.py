@@ -1,6 +1,5 @@
 import runpy
 import sys
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from cnnlab.data.build import (
 )
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.launch import TASKS, expand_sweep
+from cnnlab.launch import TASKS
 from cnnlab.models import build_model
 from cnnlab.style.losses import STYLE_LOSSES
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
@@ -25,6 +24,7 @@ from cnnlab.style.settings import EncoderSettings
 from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.compare.runs import find_differing_keys
 from cnnlab.tasks.eval.settings import EvalSettings
+from cnnlab.tasks.lr_find.settings import LRFindSettings
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.stylize import setup
 from cnnlab.tasks.train.settings import TrainSettings
@@ -98,7 +98,7 @@ def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
 def test_the_other_verbs_compose() -> None:
     call_checked(EvalSettings, compose("eval", []), "")
     call_checked(PredictSettings, compose("predict", ["pictures=[a.png]"]), "")
-    for task, own in (("bench", BenchSettings), ("lr_find", command.LRFindSettings)):
+    for task, own in (("bench", BenchSettings), ("lr_find", LRFindSettings)):
         config = compose(task, ["model=mnist_cnn", "optim=sgd"])
         assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
         call_checked(own, {key: config.pop(key) for key in own.__annotations__}, "")
@@ -218,54 +218,6 @@ def test_a_folder_of_ones_own_configs(cnnlab: Cnnlab, here: Path) -> None:
     )
     code, out, err = cnnlab("train", "--config-dir", "mine", "experiment=tiny")
     assert (code, err) == (0, "") and "_mine" in out
-
-
-CODE = {
-    "callbacks": "hydra: {callbacks: {c: {_target_: builtins.exec}}}",
-    "launcher": "hydra: {launcher: {_target_: builtins.exec}}",
-    "sweeper": "hydra: {sweeper: {_target_: builtins.exec}}",
-    "job": "hydra: {job: {env_set: {PATH: /tmp}}}",
-    "job_logging": "hydra: {job_logging: {version: 1, handlers: {h: {(): builtins.exec}}}}",
-}
-
-
-def test_a_sweep_over_ones_own_configs_is_looked_through_to_the_last(
-    cnnlab: Cnnlab, here: Path
-) -> None:
-    own = here / "mine" / "experiment"
-    own.mkdir(parents=True)
-    (own / "good.yaml").write_text(
-        "# @package _global_\nepochs: 1\nmodel: {filters: [4], hidden: [4]}\n"
-    )
-    (own / "trap.yaml").write_text(f"# @package _global_\n{CODE['launcher']}\n")
-    code, _, err = cnnlab("train", "-m", "--config-dir", "mine", "experiment=good,trap")
-    assert (
-        code == 2 and "sets hydra.launcher" in err and not list((here / "outputs").rglob("*.yaml"))
-    )
-    assert cnnlab("train", "-m", "--config-dir", "mine", "experiment=good", "seed=1,2")[0] == 0
-
-
-def test_a_sweep_is_looked_through_in_every_combination(cnnlab: Cnnlab, here: Path) -> None:
-    """Of a data set and a model a third file can be read, which neither would bring in with another."""
-    trap = here / "mine" / "model" / "size" / "digits_mnist_mlp.yaml"
-    trap.parent.mkdir(parents=True)
-    trap.write_text(f"# @package _global_\n{CODE['job_logging']}\n")
-    words = ["dataset=mnist,digits", "model=mnist_mlp,digits_cnn"]
-    code, _, err = cnnlab("train", "-m", "--config-dir", "mine", *words)
-    assert code == 2 and "sets hydra.job_logging" in err and not (here / "outputs").exists()
-    lists = expand_sweep([*words, "seed=1,2,3,4,5"], [CONFIG_DIR])
-    assert len(lists) == 5 and {tuple(one[:2]) for one in lists} == set(
-        product(["dataset=mnist", "dataset=digits"], ["model=mnist_mlp", "model=digits_cnn"])
-    )
-
-
-@pytest.mark.parametrize("part", CODE)
-def test_a_folder_of_configs_cannot_bring_code(cnnlab: Cnnlab, here: Path, part: str) -> None:
-    own = here / "theirs" / "experiment" / "trap.yaml"
-    own.parent.mkdir(parents=True)
-    own.write_text(f"# @package _global_\n{CODE[part]}\n")
-    code, out, err = cnnlab("train", "--config-dir", "theirs", "experiment=trap")
-    assert (code, out, len(err.splitlines())) == (2, "", 1) and f"theirs sets hydra.{part}" in err
 
 
 @pytest.mark.parametrize("text", ["a: [", "defaults: [nothing]", "epochs: ${nothing}", "a: 1"])

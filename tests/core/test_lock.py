@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnlab.core.lock import FolderLock, is_locked
 
 HOLD = "import sys, time; from pathlib import Path; from cnnlab.core.lock import FolderLock\n"
-HOLD += "Lock(Path(sys.argv[1])).take(wait=False); print('held', flush=True); time.sleep(60)"
+HOLD += "FolderLock(Path(sys.argv[1])).acquire(blocking=False); print('held', flush=True); time.sleep(60)"
 
 
 def test_a_folder_is_held_once_and_let_go(tmp_path: Path) -> None:

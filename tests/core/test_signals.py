@@ -17,8 +17,8 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back() -> None:
 
 
 def test_a_second_one_ends_the_process_at_once() -> None:
-    twice = "with Signals():\n for _ in range(2): os.kill(os.getpid(), 2)\nprint('still here')"
-    code = f"import os; from cnnlab.core.signals import Signals\n{twice}"
+    twice = "with SignalRecorder():\n for _ in range(2): os.kill(os.getpid(), 2)\nprint('still here')"
+    code = f"import os; from cnnlab.core.signals import SignalRecorder\n{twice}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT and done.stdout == ""
 
