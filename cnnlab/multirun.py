@@ -1,4 +1,8 @@
-"""`-m`: one run for each combination, one after the other or side by side; what fails does not stop the rest."""
+"""Run a sweep (`-m`): one run per combination, sequentially or in parallel processes.
+
+A failed run does not stop the others. A sweep that is stopped just ends its worker processes:
+`resume=SWEEP` completes the missing runs exactly.
+"""
 
 import json
 import multiprocessing
@@ -14,6 +18,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+import psutil
+
 from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
 from cnnlab.core.files import make_run_folder
@@ -26,44 +32,42 @@ from cnnlab.core.quoting import (
     printable,
 )
 from cnnlab.core.run_index import find_run
-from cnnlab.core.signals import STOP_SIGNALS, set_parent_death_signal
+from cnnlab.core.signals import STOP_SIGNALS
 
-PARENT_PID_VARIABLE = (
-    "CNNLAB_SWEEP"  # names the process that the sweep was begun by to those that it begins
-)
-RECEIVED_SIGNALS: list[int] = []  # the signal that asked this process, one of several, to stop
-ACTIVE_RUNS: list[str] = []  # the run that it is making
+PARENT_PID_VARIABLE = "CNNLAB_SWEEP"  # tells workers the process id of the one that launched them
+PARENT_POLL_S = 0.2
 
 
 class Sweep:
-    """A sweep's folder, new or gone on with, while its runs are made. Only one process may."""
+    """A sweep's folder, new or resumed, locked while its runs are made."""
 
-    def __init__(self, task: str, words: list[str], config_dir: str) -> None:
-        """`words`: the overrides, with `resume=SWEEP` for one to go on with. Raises UsageError for one that is not."""
-        named = [unquote_value(word) for word in words if word.startswith("resume=")]
-        outputs = [unquote_value(word) for word in words if word.startswith("outputs=")]
-        place = Path(outputs[-1] if outputs else "outputs")
+    def __init__(self, task: str, overrides: list[str], config_dir: str) -> None:
+        """`overrides` may contain `resume=SWEEP`. Raises UsageError where there is no such sweep."""
+        resumed = [unquote_value(word) for word in overrides if word.startswith("resume=")]
+        outputs = [unquote_value(word) for word in overrides if word.startswith("outputs=")]
+        root = Path(outputs[-1] if outputs else "outputs")
         self.overrides = [
-            pin_init_run(word, place) for word in words if not word.startswith("resume=")
+            pin_init_run(word, root) for word in overrides if not word.startswith("resume=")
         ]
-        self.is_resumed = bool(named)
+        self.is_resumed = bool(resumed)
         self.folder = (
-            sweeps.find_sweep(named[-1], place) if named else make_run_folder(place / task, "sweep")
+            sweeps.find_sweep(resumed[-1], root)
+            if resumed
+            else make_run_folder(root / task, "sweep")
         )
         folder_flag = ["--config-dir", config_dir] if config_dir else []
-        again = shlex.join(["cnnlab", task, "-m", *folder_flag, *self.overrides])
-        self.resume_command = f"`{again} {as_override('resume', str(self.folder))}`"
+        command = shlex.join(["cnnlab", task, "-m", *folder_flag, *self.overrides])
+        self.resume_command = f"`{command} {as_override('resume', str(self.folder))}`"
         self.is_parallel = any(
-            word.startswith("hydra/launcher=") and word[15:] != "basic" for word in words
+            word.startswith("hydra/launcher=") and word[15:] != "basic" for word in overrides
         )
         self.stop_signal: int | None = None
-        self.is_finished = False
         self.previous_handlers: dict[int, Any] = {}
         self.lock = FolderLock(self.folder)
 
     @property
     def hydra_flags(self) -> list[str]:
-        """What tells Hydra of it."""
+        """Return the Hydra options that make it a sweep in this folder."""
         return ["--multirun", f"hydra.sweep.dir={hydra_literal(str(self.folder))}"]
 
     def __enter__(self) -> "Sweep":
@@ -78,31 +82,25 @@ class Sweep:
         }
         if self.is_parallel:
             self.previous_handlers = {
-                number: signal.signal(number, self.forward_signal) for number in STOP_SIGNALS
+                number: signal.signal(number, self.stop) for number in STOP_SIGNALS
             }
         return self
 
-    def forward_signal(self, number: int, frame: FrameType | None) -> None:
-        """Ask every run to stop, and wait for them; a second signal ends this process at once, and they follow."""
-        self.stop_signal = number
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Leave the sweep at once; a second signal ends this process without a word."""
         signal.signal(number, signal.SIG_DFL)
-        threading.Thread(target=self.signal_workers, daemon=True).start()
-
-    def signal_workers(self) -> None:
-        """Again and again, to every process of the sweep: one that only just begins could miss a single signal."""
-        while not self.is_finished:
-            for child in multiprocessing.active_children():
-                with suppress(ProcessLookupError):
-                    os.kill(child.pid or 0, signal.SIGUSR2)
-            time.sleep(0.2)
+        self.stop_signal = number
+        kill_workers()  # the exception is lost where Python ignores it; dead workers are not
+        raise self.stopped_error(number)
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
-        self.is_finished = True
+        if self.is_parallel and error is not None:
+            kill_workers()
         for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
         for name in (PARENT_PID_VARIABLE, COMMAND_VARIABLE):
@@ -110,13 +108,11 @@ class Sweep:
         if not self.is_resumed and not self.has_runs:
             self.remove_empty_folder()
         self.lock.release()
-        if self.stop_signal and isinstance(
-            error, Exception
-        ):  # a process that was asked too soon to know what to do
+        if self.stop_signal and isinstance(error, Exception):
             raise self.stopped_error(self.stop_signal) from None
 
     def remove_empty_folder(self) -> None:
-        """Nothing came of it: leave nothing."""
+        """Remove the folder of a sweep without runs."""
         for file in (
             *self.folder.glob("*/log.txt"),
             self.folder / "multirun.yaml",
@@ -128,14 +124,12 @@ class Sweep:
                 folder.rmdir()
 
     def report_result(self) -> None:
-        """Print how it went. Raises Stopped where it was asked to stop, CnnlabError where runs failed."""
+        """Print a table of the runs. Raises CnnlabError where runs failed."""
         if self.has_runs:
             print(
                 "\n".join(["", *sweeps.format_sweep_table(self.folder), str(self.folder)]),
                 flush=True,
             )
-        if self.stop_signal:
-            raise self.stopped_error(self.stop_signal)
         if failed := sweeps.read_failures(self.folder):
             runs = (
                 f"run {failed[0]['run']}"
@@ -154,97 +148,82 @@ class Sweep:
 
     @property
     def has_runs(self) -> bool:
-        """Whether any run of it did."""
+        """Return whether any run has begun."""
         return any(self.folder.glob("*/config.yaml"))
 
     def stopped_error(self, number: int) -> Stopped:
-        return Stopped(
-            "the sweep was stopped" + (f"; {self.resume_command} goes on" if self.has_runs else ""),
-            number,
-        )
+        """Return the error that says how to resume."""
+        resume = f"; {self.resume_command} resumes it" if self.has_runs else ""
+        return Stopped(f"the sweep was stopped{resume}", number)
 
 
-def unquote_value(word: str) -> str:
-    """The value of `key=value`, without quotes around it."""
-    return word.partition("=")[2].strip("'\"")
+def unquote_value(override: str) -> str:
+    """Return the value of `key=value`, without quotes around it."""
+    return override.partition("=")[2].strip("'\"")
 
 
-def pin_init_run(word: str, outputs: Path) -> str:
-    """`init=last` or `best` as the run that it means as the sweep begins: later that would be one of its own."""
-    if not word.startswith("init=") or (name := unquote_value(word)) not in ("last", "best"):
-        return word
+def pin_init_run(override: str, outputs: Path) -> str:
+    """Return `init=last` or `init=best` with the run that it means now; others as they are.
+
+    Later it would mean a run of the sweep itself.
+    """
+    if not override.startswith("init=") or (name := unquote_value(override)) not in (
+        "last",
+        "best",
+    ):
+        return override
     return f"init={hydra_literal(str(find_run(name, outputs).absolute()))}"
 
 
-def run_job(folder: Path, words: list[str], run: Callable[[], float]) -> float:
-    """Make one run of a sweep; its validation accuracy, or not a number where it failed, which is said at once. One of
-    several processes writes what its run says to the run's own log.txt. Raises Stopped where the sweep must end."""
-    aside = os.environ.get(PARENT_PID_VARIABLE) != str(os.getpid())
-    name = printable(f"run {folder.name} ({' '.join(words) or 'as configured'})")
-    if aside and is_stop_requested():
-        return float("nan")
+def run_job(folder: Path, overrides: list[str], run: Callable[[], float]) -> float:
+    """Make one run of a sweep and return its validation accuracy; NaN where it failed.
+
+    A failure is reported immediately. A worker process writes its run's output to the run's own
+    log.txt. Raises Stopped where a signal stopped a sequential sweep.
+    """
+    is_worker = os.environ.get(PARENT_PID_VARIABLE) != str(os.getpid())
+    name = printable(f"run {folder.name} ({' '.join(overrides) or 'as configured'})")
     try:
-        if not aside:
-            print(f"\n{name}", flush=True)
-            return run()
-        ACTIVE_RUNS.append(name)
-        with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-            accuracy = run()
-        print(f"{name}: validation {accuracy:.2%}", flush=True)
-        return accuracy
-    except Stopped:
-        if not aside:
-            raise
-        RECEIVED_SIGNALS.append(signal.SIGTERM)
+        if is_worker:
+            return run_in_worker(folder, name, run)
+        print(f"\n{name}", flush=True)
+        return run()
     except Exception as error:
+        if isinstance(error, Stopped) and not is_worker:
+            raise
         code = error.exit_code if isinstance(error, CnnlabError) else 1
-        sweeps.append_failure(
-            folder, {"overrides": words, "reason": format_error(error), "exit_code": code}
-        )
+        failure = {"overrides": overrides, "reason": format_error(error), "exit_code": code}
+        sweeps.append_failure(folder, failure)
         print(f"cnnlab: {name} failed: {format_error(error)}", file=sys.stderr, flush=True)
-    finally:
-        ACTIVE_RUNS.clear()
-    if aside and is_orphaned():
-        os._exit(1)
-    return float("nan")
+        return float("nan")
 
 
-def is_stop_requested() -> bool:
-    """In a process beside others: whether the first of them was told to stop, which it passes on as SIGUSR2. Ctrl-C in
-    a terminal reaches all of them, and is left to the first."""
+def run_in_worker(folder: Path, name: str, run: Callable[[], float]) -> float:
+    """Make one run in a worker process, which ends when the launching process does."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, handle_stop)
-        signal.signal(signal.SIGUSR1, handle_parent_death)
-        signal.signal(signal.SIGUSR2, handle_forwarded_stop)
-        set_parent_death_signal(signal.SIGUSR1)
-    return bool(RECEIVED_SIGNALS)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's to handle
+        threading.Thread(target=exit_when_orphaned, daemon=True).start()
+    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
+        accuracy = run()
+    print(f"{name}: validation {accuracy:.2%}", flush=True)
+    return accuracy
 
 
-def handle_stop(number: int, frame: FrameType | None) -> None:
-    """Make no further run, and leave one whose training has not begun: from then on the run itself heeds the signal.
-    Where the first process is gone, end."""
-    RECEIVED_SIGNALS.append(number)
-    if is_orphaned():
-        os._exit(1)
-    if ACTIVE_RUNS:
-        raise Stopped("stopped before it began", number)
+def exit_when_orphaned() -> None:
+    """End this process as soon as the process that launched the sweep is gone."""
+    while str(os.getppid()) == os.environ.get(PARENT_PID_VARIABLE):
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
 
 
-def handle_forwarded_stop(number: int, frame: FrameType | None) -> None:
-    """The first process says so, more than once; a run of this one is asked once."""
-    signal.signal(number, signal.SIG_IGN)
-    os.kill(os.getpid(), signal.SIGTERM)
+def kill_workers() -> None:
+    """Kill the worker processes, and terminate those that have only just been started.
 
-
-def handle_parent_death(number: int, frame: FrameType | None) -> None:
-    """Stop, once, because the first process is gone: the system says so as often as that had threads, and also when
-    one of them ends alone; a second SIGTERM would end this process before its run is saved."""
-    if is_orphaned():
-        signal.signal(number, signal.SIG_IGN)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def is_orphaned() -> bool:
-    """Whether the process that began the sweep is gone."""
-    return str(os.getppid()) != os.environ.get(PARENT_PID_VARIABLE)
+    The latter are not listed as workers yet. Loky's resource tracker, listed with them, ignores
+    SIGTERM; it cleans up shared memory and ends with this process.
+    """
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
