@@ -1,4 +1,4 @@
-"""Read YAML configurations: compose a task's, and list its groups and keys."""
+"""Compose a task's YAML configuration, and list its groups and keys."""
 
 from pathlib import Path
 from typing import Any
@@ -31,26 +31,30 @@ def compose(task: str, overrides: list[str]) -> dict[str, Any]:
 
 
 def read_task_defaults(task: str) -> dict[str, Any]:
-    """configs/`task`.yaml as it stands, its groups not composed; without Hydra."""
+    """Return configs/`task`.yaml without its groups; Hydra is not imported."""
     from yaml import safe_load
 
-    found: dict[str, Any] = safe_load((CONFIG_DIR / f"{task}.yaml").read_text(encoding="utf-8"))
-    return found
+    config: dict[str, Any] = safe_load((CONFIG_DIR / f"{task}.yaml").read_text(encoding="utf-8"))
+    return config
 
 
 def list_groups(task: str = "") -> dict[str, list[str]]:
-    """{"model": ["mnist_cnn", ...], ...}: the configuration groups and their options; those of one task, or all."""
+    """Return {"model": ["mnist_cnn", ...], ...}: the groups of a task, or all, with their options."""
     folders = sorted(
         path
         for path in CONFIG_DIR.iterdir()
         if path.is_dir() and not path.name.startswith((".", "_"))
     )
-    found = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
-    return {name: found[name] for name in found if not task or name in list_default_groups(task)}
+    chosen = list_default_groups(task) if task else {folder.name for folder in folders}
+    return {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in folders
+        if folder.name in chosen
+    }
 
 
 def list_default_groups(task: str) -> set[str]:
-    """The groups that configs/`task`.yaml's defaults choose from."""
+    """Return the groups that the defaults of configs/`task`.yaml choose from."""
     defaults = read_task_defaults(task).get("defaults", [])
     others = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
     chosen = {key for entry in defaults if isinstance(entry, dict) for key in entry}
@@ -58,12 +62,14 @@ def list_default_groups(task: str) -> set[str]:
 
 
 def list_keys(task: str) -> list[str]:
-    """Every key of a task's default configuration, as `group.key`, and the groups."""
+    """Return every key of a task's default configuration, as `group.key`, and the groups."""
 
     def walk(value: Any, path: str) -> list[str]:
-        below = value.items() if isinstance(value, dict) else ()
+        children = value.items() if isinstance(value, dict) else ()
         return [
-            word for key, inner in below for word in (f"{path}{key}", *walk(inner, f"{path}{key}."))
+            name
+            for key, child in children
+            for name in (f"{path}{key}", *walk(child, f"{path}{key}."))
         ]
 
     return [*list_groups(task), *walk(compose(task, []), "")]

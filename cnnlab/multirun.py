@@ -42,7 +42,7 @@ class Sweep:
     """A sweep's folder, new or resumed, locked while its runs are made."""
 
     def __init__(self, task: str, overrides: list[str], config_dir: str) -> None:
-        """`overrides` may contain `resume=SWEEP`. Raises UsageError where there is no such sweep."""
+        """`overrides` may contain `resume=SWEEP`. Raises UsageError where there is none such."""
         resumed = [unquote_value(word) for word in overrides if word.startswith("resume=")]
         outputs = [unquote_value(word) for word in overrides if word.startswith("outputs=")]
         root = Path(outputs[-1] if outputs else "outputs")
@@ -99,7 +99,7 @@ class Sweep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.is_parallel and error is not None:
+        if self.stop_signal:
             kill_workers()
         for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
@@ -223,7 +223,9 @@ def kill_workers() -> None:
     SIGTERM; it cleans up shared memory and ends with this process.
     """
     for worker in multiprocessing.active_children():
-        worker.kill()
+        if worker.pid:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.terminate()

@@ -1,4 +1,4 @@
-"""`cnnlab train -m`, one after the other and side by side, and what is left when it does not go well."""
+"""`cnnlab train -m`, sequentially and in parallel processes; failures, signals and resuming."""
 
 import json
 import os
@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from cnnlab.core import checkpoint
 from cnnlab.core.run_index import read_run_state
 from cnnlab.tasks.train import command
+from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.trainer import Trainer
 from tests.conftest import TINY, Cnnlab
 from tests.forks import Forks
 from tests.tasks.train.test_interruptions import nobody_left
 
 SHORT = ["train", "-m", *TINY, "epochs=1"]
-BESIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+PARALLEL = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
 def sweep_in(here: Path) -> Path:
@@ -36,36 +37,36 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     ]
 
 
-def test_what_fails_is_said_at_once_and_made_again_without_what_is_done(
+def test_failed_runs_are_reported_and_resumed_without_the_finished_ones(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run fails for want of something that is there the next time."""
-    true, seen = command.build_trainer, list[int]()
+    """The second run lacks something that exists the next time."""
+    build_trainer, seeds = command.build_trainer, list[int]()
 
-    def failing(settings: command.Settings) -> command.Training:
-        seen.append(settings.seed)
-        if len(seen) == 2:
+    def fail_second(settings: TrainSettings) -> Trainer:
+        seeds.append(settings.seed)
+        if len(seeds) == 2:
             raise OSError("not\nthere")
-        return true(settings)
+        return build_trainer(settings)
 
-    monkeypatch.setattr(command, "assemble", failing)
+    monkeypatch.setattr(command, "build_trainer", fail_second)
     code, out, err = cnnlab(*SHORT, "seed=1,2,3")
-    sweep, said = sweep_in(here), err.splitlines()
-    assert code == 1 and len(said) == 2 and seen == [1, 2, 3]
-    assert said[0].startswith("cnnlab: run 1 (") and said[0].endswith(
+    sweep, lines = sweep_in(here), err.splitlines()
+    assert code == 1 and len(lines) == 2 and seeds == [1, 2, 3]
+    assert lines[0].startswith("cnnlab: run 1 (") and lines[0].endswith(
         "failed: OSError: not there (--debug shows where)"
     )
     assert (
-        said[1].startswith("cnnlab: run 1 failed; `cnnlab train -m ")
+        lines[1].startswith("cnnlab: run 1 failed; `cnnlab train -m ")
         and out.count("test accuracy's") == 2
     )
     assert states(sweep) == ["finished", "interrupted", "finished"]
     before = {path: path.stat().st_mtime_ns for n in "02" for path in (sweep / n).rglob("*")}
-    again = said[1].split("`")[1].split()
-    assert again[-1] == f"resume={sweep.relative_to(here)}"
-    code, out, err = cnnlab(*SHORT, "seed=1,2,3", again[-1])
+    resume = lines[1].split("`")[1].split()[-1]
+    assert resume == f"resume={sweep.relative_to(here)}"
+    code, out, err = cnnlab(*SHORT, "seed=1,2,3", resume)
     assert (
-        (code, err) == (0, "") and out.count("is finished: 1 epochs") == 2 and seen == [1, 2, 3, 2]
+        (code, err) == (0, "") and out.count("is finished: 1 epochs") == 2 and seeds == [1, 2, 3, 2]
     )
     assert states(sweep) == ["finished"] * 3 and "seed=1,2,3    3" in out
     assert before == {
@@ -75,7 +76,7 @@ def test_what_fails_is_said_at_once_and_made_again_without_what_is_done(
     assert not (sweep / "failed.jsonl").exists()
 
 
-def test_another_sweeps_words_are_refused(cnnlab: Cnnlab, here: Path) -> None:
+def test_overrides_of_another_sweep_are_refused(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab(*SHORT, "seed=1,2")[0] == 0
     code, _, err = cnnlab(*SHORT, "seed=1,3", "resume=last")
     assert (
@@ -91,7 +92,7 @@ def test_another_sweeps_words_are_refused(cnnlab: Cnnlab, here: Path) -> None:
     )
 
 
-def test_a_stopped_sweep_says_how_to_go_on(forks: Forks, here: Path) -> None:
+def test_a_stopped_sweep_says_how_to_resume(forks: Forks, here: Path) -> None:
     words = ["train", "-m", *TINY, "epochs=40", "seed=1,2"]
     number = forks.start(here, *words)
     while not list(here.glob("outputs/train/*/0/checkpoints/step*")):
@@ -108,22 +109,24 @@ def test_a_stopped_sweep_says_how_to_go_on(forks: Forks, here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
+def test_parallel_runs_equal_sequential_ones(forks: Forks, here: Path) -> None:
     pytest.importorskip(
         "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
     )
     words = [*SHORT, "threads=1", "seed=1,2"]
     assert forks.run(here, *words)[0] == 0
-    alone = sweep_in(here)
-    code, log = forks.run(here, *words, "outputs=beside", *BESIDE)
+    sequential = sweep_in(here)
+    code, log = forks.run(here, *words, "outputs=parallel", *PARALLEL)
     assert code == 0 and "run 0 (" in log and "run 1 (" in log and "epoch 1/1" not in log, log
-    (beside,) = (here / "beside" / "train").iterdir()
+    (parallel,) = (here / "parallel" / "train").iterdir()
     for n in "01":
-        assert all(torch.equal(weights(beside / n)[k], v) for k, v in weights(alone / n).items())
-        assert "epoch 1/1" in (beside / n / "log.txt").read_text()
-    environment = json.loads((beside / "0" / "environment.json").read_text())
+        assert all(
+            torch.equal(weights(parallel / n)[k], v) for k, v in weights(sequential / n).items()
+        )
+        assert "epoch 1/1" in (parallel / n / "log.txt").read_text()
+    environment = json.loads((parallel / "0" / "environment.json").read_text())
     assert "joblib.externals" not in " ".join(environment["command"])
-    code, log = forks.run(here, *words, "optim.lr=0.01,-1", "outputs=beside", *BESIDE)
+    code, log = forks.run(here, *words, "optim.lr=0.01,-1", "outputs=parallel", *PARALLEL)
     assert (
         code == 2
         and log.count("failed: optim: lr must be above 0") == 2
@@ -132,15 +135,15 @@ def test_side_by_side_comes_to_the_same(forks: Forks, here: Path) -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.3, 1.2, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(
+def test_a_parallel_sweep_stops_soon_at_any_moment(
     forks: Forks, here: Path, after_s: float
 ) -> None:
-    """Before its processes are there, while they start, while they get ready."""
+    """Before its processes exist, while they start, while they get ready."""
     pytest.importorskip(
         "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
     )
     number = forks.start(
-        here, "train", "-m", *TINY, "epochs=4000", "seed=1,2,3", "threads=1", *BESIDE
+        here, "train", "-m", *TINY, "epochs=4000", "seed=1,2,3", "threads=1", *PARALLEL
     )
     while not list(here.glob("outputs/train/*_sweep")):
         time.sleep(0.005)
@@ -154,12 +157,12 @@ def test_a_sweep_side_by_side_is_stopped_soon_whenever_it_is(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
-    """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: each run is saved, and no process is left."""
+def test_parallel_runs_end_together(forks: Forks, here: Path, kind: signal.Signals) -> None:
+    """Ctrl-C reaches every process, SIGTERM and SIGKILL the first alone: no process is left."""
     pytest.importorskip(
         "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
     )
-    words = ["train", "-m", *TINY, "epochs=400", "seed=1,2,3", "threads=1", *BESIDE]
+    words = ["train", "-m", *TINY, "epochs=400", "seed=1,2,3", "threads=1", *PARALLEL]
     number, deadline = forks.start(here, *words), time.monotonic() + 60
     while len({path.parent for path in here.glob("outputs/train/*/*/checkpoints/step*")}) < 2:
         assert time.monotonic() < deadline, (here / "log.txt").read_text()
@@ -169,9 +172,26 @@ def test_runs_side_by_side_stop_together(forks: Forks, here: Path, kind: signal.
     assert nobody_left(number) and "Traceback" not in log, log
     sweep = sweep_in(here)
     assert states(sweep)[:2] == ["interrupted"] * 2 and len(states(sweep)) <= 3
-    reasons = [
-        yaml.safe_load((sweep / n / "state.json").read_text()).get("reason", "") for n in "01"
-    ]
-    assert all(reason.startswith("stopped after step ") for reason in reasons)
     if kind != signal.SIGKILL:
         assert code == 128 + kind and "cnnlab: the sweep was stopped; `cnnlab train -m" in log
+
+
+@pytest.mark.slow
+def test_a_stopped_parallel_sweep_resumes_to_the_same_weights(forks: Forks, here: Path) -> None:
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
+    words = ["train", "-m", *TINY, "epochs=25", "seed=1,2,3", "threads=1", *PARALLEL]
+    assert forks.run(here / "whole", *words)[0] == 0
+    number = forks.start(here / "stopped", *words)
+    while not list(here.glob("stopped/outputs/train/*/*/checkpoints/step*")):
+        time.sleep(0.005)
+    os.kill(number, signal.SIGTERM)
+    assert forks.wait(number) == 143
+    code, log = forks.run(here / "stopped", *words, "resume=last")
+    assert code == 0, log
+    whole, stopped = sweep_in(here / "whole"), sweep_in(here / "stopped")
+    assert states(stopped) == ["finished"] * 3
+    for n in "012":
+        resumed = weights(stopped / n)
+        assert all(torch.equal(resumed[name], value) for name, value in weights(whole / n).items())

@@ -1,4 +1,8 @@
-"""One process at a time: a lock on a folder, which the system lets go of when its holder dies, however it dies."""
+"""Lock a folder for one process; the system releases the lock when that process dies.
+
+The folder itself is locked by flock: nothing is written, so the lock of a run in a read-only folder
+can be asked for. The filelock library needs a file of its own that it can write.
+"""
 
 import fcntl
 import os
@@ -10,7 +14,7 @@ HELD_HANDLES: set[int] = set()
 
 
 def close_inherited_locks() -> None:
-    """A forked child shares its parent's locks, and would keep them past the parent's death."""
+    """Close the locks that a forked child shares: it would hold them beyond its parent's death."""
     for handle in HELD_HANDLES:
         os.close(handle)
     HELD_HANDLES.clear()
@@ -20,14 +24,14 @@ os.register_at_fork(after_in_child=close_inherited_locks)
 
 
 class FolderLock:
-    """On `folder`, which must be there; nothing is written. Where a file system knows no such locks (some networked
-    ones), it is always free."""
+    """A lock on an existing folder. On file systems without flock (some networked ones) it is
+    always free."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.handle = folder, -1
 
     def acquire(self, *, blocking: bool) -> bool:
-        """Whether it was free; `wait`: until it is."""
+        """Return whether the lock was free; `blocking`: wait until it is."""
         self.handle = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self.handle, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
@@ -40,7 +44,7 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock, if it is held."""
         if self.handle in HELD_HANDLES:
             HELD_HANDLES.discard(self.handle)
             os.close(self.handle)
@@ -54,13 +58,13 @@ class FolderLock:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.release()
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process, this one included, holds the lock on a folder."""
+    """Return whether some process, this one included, holds the lock on a folder."""
     lock = FolderLock(folder)
     with suppress(OSError):
         if not lock.acquire(blocking=False):

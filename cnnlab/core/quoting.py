@@ -1,4 +1,4 @@
-"""Names that come from outside, made fit to be printed on one line, or to be typed."""
+"""Quote names from outside for printing on one line, for Hydra and for a shell."""
 
 import json
 import os
@@ -7,35 +7,36 @@ import shlex
 import sys
 from pathlib import Path
 
-COMMAND_VARIABLE = "CNNLAB_COMMAND"  # what was typed, told to the processes of a sweep
+COMMAND_VARIABLE = "CNNLAB_COMMAND"  # the command line, for a sweep's workers
 
 
 def printable(text: str) -> str:
-    """A file's or class's name on one line: newlines, terminal codes and the like are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """Return a name on one line: newlines, terminal codes and the like are escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def hydra_literal(text: str) -> str:
-    """A text, such as a file's name, as a Hydra value that means just that, whatever is in it."""
-    text = re.sub(
-        r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text
-    )  # no interpolation either
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    """Return a text, such as a file's name, as a Hydra value that is taken literally."""
+    text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)  # not interpolated
+    quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{quoted}'"
 
 
 def as_override(key: str, value: str) -> str:
-    """`key=value` as a shell and then Hydra read it, quoted only where they need it."""
+    """Return `key=value` for a shell and Hydra, quoted only where they need it."""
     safe = re.fullmatch(r"[\w./-]+", value, re.ASCII)
     return f"{key}={value}" if safe else shlex.quote(f"{key}={hydra_literal(value)}")
 
 
 def get_command_line() -> list[str]:
-    """What was typed: sys.orig_argv from the word cnnlab on, since Hydra needs sys.argv for itself."""
-    if given := os.environ.get(COMMAND_VARIABLE):
-        return [str(word) for word in json.loads(given)]
+    """Return the command line from the word cnnlab on.
+
+    It is read from sys.orig_argv, since sys.argv holds Hydra's arguments meanwhile.
+    """
+    if launched_as := os.environ.get(COMMAND_VARIABLE):
+        return [str(word) for word in json.loads(launched_as)]
     words = sys.orig_argv
-    for at, word in enumerate(words):
+    for index, word in enumerate(words):
         if Path(word).name == "cnnlab":
-            return ["cnnlab", *words[at + 1 :]]
+            return ["cnnlab", *words[index + 1 :]]
     return list(words)

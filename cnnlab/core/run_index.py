@@ -1,4 +1,4 @@
-"""The runs there are, and which one is meant."""
+"""List runs, find the one that a name means, and read its summary and state."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ RUN_STATES = ("running", "finished", "interrupted", "failed")
 
 
 def list_runs(outputs: Path) -> list[Path]:
-    """Every run below `outputs`/train, a sweep's among them, oldest first by name; a sweep's by number."""
-    found = (
+    """Return every run below `outputs`/train, in sweeps too: by name, in a sweep by number."""
+    runs = (
         path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json")
     )
-    return sorted(found, key=lambda folder: (folder.parent / folder.name.zfill(6), folder))
+    return sorted(runs, key=lambda folder: (folder.parent / folder.name.zfill(6), folder))
 
 
 def is_run(folder: Path) -> bool:
@@ -28,10 +28,10 @@ def is_run(folder: Path) -> bool:
 
 
 def find_run(name: str, outputs: Path) -> Path:
-    """A run folder, a sweep's folder followed by a number or `best`, `last` or `best` -> the run's folder.
+    """Return the run's folder for a folder, a sweep's folder and a number or `best`, or an alias.
 
-    `last`: the newest run that has a checkpoint. `best`: the highest validation score in a sweep's folder, the newest
-    sweep's where none is named. Raises UsageError where there is no such run.
+    `last`: the newest run that has a checkpoint. `best`: the run with the highest validation
+    accuracy of the named sweep, or the newest. Raises UsageError where there is no such run.
     """
     path = Path(name)
     if name == "last":
@@ -65,7 +65,7 @@ def find_run(name: str, outputs: Path) -> Path:
 
 
 def suggest_runs_inside(path: Path) -> str:
-    """What a folder that is no run might be meant for."""
+    """Return a hint for a folder that is no run but contains some; else an empty string."""
     runs = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and is_run(folder))
     return f" but holds runs {', '.join(runs[:8])}: name one, or {path}/best" if runs else ""
 
@@ -78,7 +78,7 @@ def find_newest_sweep(outputs: Path) -> Path:
 
 
 def find_best_run(sweep: Path) -> Path:
-    """The run of a sweep with the highest validation accuracy, by its last checkpoint."""
+    """Return the run with the highest validation accuracy, by its last checkpoint."""
     scored = [
         (info.validation, info.folder)
         for info in map(read_run_summary, list_runs_in(sweep))
@@ -95,7 +95,7 @@ def list_runs_in(sweep: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a listing says of a run; accuracies between 0 and 1, None where there is none yet."""
+    """A run as listed; accuracies in 0..1, None where there is none yet."""
 
     folder: Path
     model: str
@@ -106,22 +106,21 @@ class RunSummary:
 
 
 def read_run_summary(folder: Path) -> RunSummary:
-    """Read a run's few words; what is missing or unreadable is left out rather than an error."""
+    """Read a run's summary; what is missing or unreadable is left out, not an error."""
     try:
         config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         config = {}
     config = config if isinstance(config, dict) else {}
     step, validation = 0, None
-    for saved in reversed(checkpoint.list_checkpoint_steps(folder / "checkpoints")):
+    for saved_step in reversed(checkpoint.list_checkpoint_steps(folder / "checkpoints")):
         with suppress(CnnlabError, KeyError, TypeError, ValueError):
             record = checkpoint.read_record(
-                checkpoint.checkpoint_path(folder / "checkpoints", saved)
+                checkpoint.checkpoint_path(folder / "checkpoints", saved_step)
             )
             step = max(step, int(record["step"]))
-            validation = float(
-                record["validation"]["accuracy"]
-            )  # none where a signal stopped it within an epoch
+            # There is none where a signal stopped the run within an epoch.
+            validation = float(record["validation"]["accuracy"])
             break
     test = None
     with suppress(KeyError, TypeError, ValueError):
@@ -142,7 +141,7 @@ def get_component_name(config: dict[str, Any], group: str) -> str:
 
 
 def read_run_state(folder: Path) -> str:
-    """running, finished, interrupted or failed; a run whose process is gone without a word was interrupted."""
+    """Return running, finished, interrupted or failed; interrupted if its process was killed."""
     state = read_json(folder / "state.json")
     if not isinstance(state, dict) or state.get("state") not in RUN_STATES:
         return "interrupted"

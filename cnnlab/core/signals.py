@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that is answered between two steps, not as an exception in the middle of one."""
+"""Record Ctrl-C and SIGTERM, so that a run stops between two steps, not within one."""
 
 import ctypes
 import signal
@@ -12,18 +12,17 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def set_parent_death_signal(kind: signal.Signals) -> None:
-    """Let the system send this process a signal when its parent ends, however it ends, or the thread of it that began
-    this process does; where the system can."""
+    """Have Linux send this process a signal when the thread that started it ends."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, kind)  # PR_SET_PDEATHSIG
 
 
 class SignalRecorder:
-    """Within it, the first SIGINT or SIGTERM is noted in `asked`; a second of its kind ends the process at once.
+    """A context that records the first SIGINT or SIGTERM in `received`; a second ends the process.
 
-    A signal that is ignored, as under nohup, stays so. Outside the main thread, where Python has no signals, nothing is
-    ever asked.
+    An ignored signal, as under nohup, stays ignored. Outside the main thread, where Python handles
+    no signals, nothing is recorded.
     """
 
     def __init__(self) -> None:
@@ -32,16 +31,15 @@ class SignalRecorder:
 
     def __enter__(self) -> "SignalRecorder":
         if threading.current_thread() is threading.main_thread():
-            heard = [
-                number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
-            ]
             self.previous_handlers = {
-                number: signal.signal(number, self.record_signal) for number in heard
+                number: signal.signal(number, self.record_signal)
+                for number in STOP_SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN
             }
         return self
 
     def record_signal(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal, and let the next one through."""
+        """Record the signal; the next one has its default effect."""
         self.received = number
         signal.signal(number, signal.SIG_DFL)
 
@@ -49,7 +47,7 @@ class SignalRecorder:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
