@@ -1,4 +1,4 @@
-from cnnlab.cli.verbs import main
+from cnnlab.cli import main
 
 if __name__ == "__main__":
     main()

@@ -39,7 +39,7 @@ def read_task_defaults(task: str) -> dict[str, Any]:
 
 
 def list_groups(task: str = "") -> dict[str, list[str]]:
-    """Return {"model": ["mnist_cnn", ...], ...}: the groups of a task, or all, with their options."""
+    """Return {"model": ["mnist_cnn", ...], ...}: a task's groups, or all, with their options."""
     folders = sorted(
         path
         for path in CONFIG_DIR.iterdir()

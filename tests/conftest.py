@@ -1,4 +1,4 @@
-"""What several tests share: a place to run in, one tiny trained run, and the real data where they are."""
+"""Shared fixtures: a working folder, the command line, a tiny trained run, and the real data."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.cli import verbs
+from cnnlab.cli import main
 from cnnlab.data.sources import get_data_root
 from cnnlab.launch import launch
 from tests.forks import Forks
@@ -19,7 +19,7 @@ TINY = ["epochs=2", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]
 
 @pytest.fixture(autouse=True)
 def quiet_torch() -> Iterator[None]:
-    """What a test may have switched on is switched off again."""
+    """Switch off deterministic algorithms, which a test may have switched on."""
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -36,14 +36,14 @@ Cnnlab = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cnnlab:
-    """The command line in this process: words -> (exit code, stdout, stderr)."""
+    """The command line in this process: arguments -> (exit code, stdout, stderr)."""
 
     def command(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
         capsys.readouterr()
         code = 0
         try:
-            verbs.main()
+            main()
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsys.readouterr()
@@ -54,7 +54,7 @@ def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a very small network on digits: its folder. Not to be written to."""
+    """The folder of a finished run of a very small network on digits. Read-only."""
 
     root = tmp_path_factory.mktemp("tiny")
     before = Path.cwd()
@@ -69,32 +69,27 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """The command line as real processes."""
-    made = Forks()
-    yield made
-    made.server.kill()
-    made.server.wait()
+    server = Forks()
+    yield server
+    server.process.kill()
+    server.process.wait()
 
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder with MNIST and CIFAR-10, or a skip that says what is missing."""
+    """The folder with MNIST and CIFAR-10; skips where they are missing."""
     root = get_data_root(None)
     if not (root / "MNIST" / "raw").exists() or not (root / "cifar-10-batches-py").exists():
-        pytest.skip(f"the real MNIST and CIFAR-10 are not in {root}: set CNNLAB_DATA")
+        pytest.skip(f"MNIST and CIFAR-10 are not in {root}: set CNNLAB_DATA")
     return root
 
 
 @pytest.fixture
 def real_style() -> tuple[Path, Path]:
-    """The folders with trained convolutions and with pictures, or a skip that says what is missing."""
-    places = [
-        Path(os.environ.get(key) or "/nonexistent") for key in ("CNNLAB_WEIGHTS", "CNNLAB_PICTURES")
-    ]
-    if (
-        not (places[0] / "vgg19_quarter.safetensors").exists()
-        or not (places[1] / "tubingen.jpg").exists()
-    ):
-        pytest.skip(
-            "trained convolutions and pictures are not here: set CNNLAB_WEIGHTS and CNNLAB_PICTURES"
-        )
-    return places[0], places[1]
+    """The folders with trained convolutions and with images; skips where they are missing."""
+    weights = Path(os.environ.get("CNNLAB_WEIGHTS") or "/nonexistent")
+    images = Path(os.environ.get("CNNLAB_PICTURES") or "/nonexistent")
+    files = (weights / "vgg19_quarter.safetensors", images / "tubingen.jpg")
+    if not all(file.exists() for file in files):
+        pytest.skip("no trained convolutions or images: set CNNLAB_WEIGHTS and CNNLAB_PICTURES")
+    return weights, images

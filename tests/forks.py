@@ -1,6 +1,7 @@
-"""A process that has imported everything and then forks one `cnnlab` for each line that it is sent: real processes,
-real signals, without two seconds of imports each. A line is JSON: `{"words": [...], "folder": ..., "log": ...}` or
-`{"wait": process number}`.
+"""Run `cnnlab` in real processes, without two seconds of imports for each.
+
+A server process imports everything and then forks once per line that it is sent. A line is JSON:
+`{"arguments": [...], "folder": ..., "log": ...}` or `{"wait": process id}`.
 """
 
 import json
@@ -14,29 +15,29 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def preload() -> None:
-    """Import what a run imports, and nothing that starts a thread: forks do not take threads along."""
+    """Import what a run imports, but start no thread: a fork has only the main thread."""
     import hydra.main  # noqa: F401
     import torch
-    import torch._dynamo  # which the first optimizer imports
+    import torch._dynamo  # imported by the first optimizer
 
     import cnnlab.tasks.train.command  # noqa: F401
 
     torch.set_num_threads(1)
 
 
-def child(order: dict[str, object]) -> None:
-    """Become `cnnlab WORDS` in a folder, both outputs into a file."""
-    from cnnlab.cli import verbs
+def run_child(order: dict[str, object]) -> None:
+    """Run `cnnlab ARGUMENTS` in a folder, with stdout and stderr in a file, and exit."""
+    from cnnlab.cli import main
 
     os.setsid()
     os.chdir(str(order["folder"]))
     handle = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    sys.argv = ["cnnlab", *order["words"]]  # type: ignore[misc]
+    sys.argv = ["cnnlab", *order["arguments"]]  # type: ignore[misc]
     code = 1
     try:
-        verbs.main()
+        main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
@@ -46,7 +47,7 @@ def child(order: dict[str, object]) -> None:
 
 
 def serve() -> None:
-    """Read orders; answer each with the child's number at once, and with how it ended after `wait`."""
+    """Answer each order with the child's process id, and `wait` with its exit code."""
     preload()
     print("ready", flush=True)
     for line in sys.stdin:
@@ -57,38 +58,43 @@ def serve() -> None:
             continue
         number = os.fork()
         if number == 0:
-            child(order)
+            run_child(order)
         print(number, flush=True)
 
 
 class Forks:
-    """`cnnlab` as forks of a process that has imported everything, by orders and answers through its pipes."""
+    """Starts and awaits the children of a server process."""
 
     def __init__(self) -> None:
-        words = [sys.executable, __file__]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.server = subprocess.Popen(
-            words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True, **pipes
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            text=True,
+            **pipes,
         )
-        assert self.server.stdout and self.server.stdout.readline() == "ready\n"
+        assert self.process.stdout and self.process.stdout.readline() == "ready\n"
 
     def ask(self, order: dict[str, Any]) -> int:
-        assert self.server.stdin and self.server.stdout
-        self.server.stdin.write(json.dumps(order) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
-    def start(self, folder: Path, *words: str) -> int:
-        """Begin `cnnlab WORDS` in a folder; its process number, which is its group's too."""
+    def start(self, folder: Path, *arguments: str) -> int:
+        """Start `cnnlab ARGUMENTS` in a folder; return its process id, also its group's."""
         folder.mkdir(exist_ok=True)
-        return self.ask({"words": words, "folder": str(folder), "log": str(folder / "log.txt")})
+        return self.ask(
+            {"arguments": arguments, "folder": str(folder), "log": str(folder / "log.txt")}
+        )
 
     def wait(self, number: int) -> int:
-        """How it ended, once it has; a signal's number is negative."""
+        """Wait for a child; return its exit code, or minus the signal that ended it."""
         return self.ask({"wait": number})
 
-    def run(self, folder: Path, *words: str) -> tuple[int, str]:
-        code = self.wait(self.start(folder, *words))
+    def run(self, folder: Path, *arguments: str) -> tuple[int, str]:
+        code = self.wait(self.start(folder, *arguments))
         return code, (folder / "log.txt").read_text()
 
 

@@ -1,3 +1,3 @@
-from cnnlab.cli.verbs import main
+from cnnlab.cli.entry_point import main
 
 __all__ = ["main"]

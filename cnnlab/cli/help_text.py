@@ -1,4 +1,8 @@
-"""What `cnnlab VERB -h` says."""
+"""The help texts of the commands."""
+
+from textwrap import wrap
+
+from cnnlab import config
 
 TRAIN_HELP = """Train a network to a scored run.
 
@@ -182,3 +186,18 @@ Examples:
 Keys: those of `cnnlab train`, and
   lowest=LR   highest=LR   steps=N   smoothing=0..1
 """
+
+
+def format_group_help() -> str:
+    """Return every configuration group with its options, a line each."""
+    rows = [
+        row
+        for group, options in config.list_groups("train").items()
+        for row in wrap(
+            " | ".join(options),
+            76,
+            initial_indent=f"  {group + '=':<12}",
+            subsequent_indent=" " * 14,
+        )
+    ]
+    return "\b\nGroups, and what each can be:\n" + "\n".join(rows)

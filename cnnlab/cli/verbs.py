@@ -1,28 +1,52 @@
-"""The verbs. Typer has flags and help; everything `key=value` goes to Hydra. torch is imported inside the task."""
+"""The commands: flags and names of files become overrides, and Hydra runs the task.
+
+torch is imported by the tasks, not here.
+"""
 
 import os
 import re
-import sys
 from pathlib import Path
-from textwrap import wrap
-from time import monotonic
 from typing import Annotated
 
 import typer
 
 from cnnlab import config
-from cnnlab.cli import completion, help_text
-from cnnlab.cli.arguments import qualify_override, qualify_style_override, split_arguments
-from cnnlab.core.errors import CnnlabError, UsageError, format_error, format_unknown_choice
+from cnnlab.cli import help_text
+from cnnlab.cli.arguments import (
+    qualify_override,
+    qualify_style_override,
+    split_arguments,
+    split_overrides,
+)
+from cnnlab.cli.options import (
+    CfgOption,
+    CompareOption,
+    ConfigDirOption,
+    DebugOption,
+    EmbedArgs,
+    FormatOption,
+    ImageArgs,
+    JsonOption,
+    MultirunOption,
+    OutputsOption,
+    OverrideArgs,
+    PcaOption,
+    ProfileOption,
+    RunArgs,
+    RunsArgs,
+    StylizeArgs,
+    TsneOption,
+    VisualizeArgs,
+)
+from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.files import path_exists
-from cnnlab.core.progress import COMMAND_START
 from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.launch import launch
 
 app = typer.Typer(
     name="cnnlab",
-    help="A bench for convolutional networks: train them, score them, look inside them.",
-    epilog="Start with `cnnlab train`: it needs no download and takes seconds. Then `cnnlab VERB -h`.",
+    help="Train convolutional networks, evaluate them, look inside them.",
+    epilog="Start with `cnnlab train`: no download, seconds. Then `cnnlab VERB -h`.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -30,69 +54,7 @@ app = typer.Typer(
 )
 
 
-def format_group_help() -> str:
-    """Every configuration group with its options, a line each."""
-    rows = [
-        row
-        for group, options in config.list_groups("train").items()
-        for row in wrap(
-            " | ".join(options),
-            76,
-            initial_indent=f"  {group + '=':<12}",
-            subsequent_indent=" " * 14,
-        )
-    ]
-    return "\b\nGroups, and what each can be:\n" + "\n".join(rows)
-
-
-def override_argument(value: str | None = None) -> typer.models.ArgumentInfo:
-    """The positional words of a verb, completed by group, option and key."""
-    return typer.Argument(
-        metavar=value or "[KEY=VALUE]...",
-        show_default=False,
-        autocompletion=completion.complete_argument,
-    )
-
-
-OverrideArgs = Annotated[list[str] | None, override_argument()]
-RunArgs = Annotated[list[str] | None, override_argument("[RUN] [KEY=VALUE]...")]
-EmbedArgs = Annotated[list[str] | None, override_argument("[RUN [RUN]] [KEY=VALUE]...")]
-VisualizeArgs = Annotated[
-    list[str] | None, override_argument("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")
-]
-RunsArgs = Annotated[list[str] | None, override_argument("RUN... [KEY=VALUE]...")]
-StylizeArgs = Annotated[list[str] | None, override_argument("CONTENT STYLE... [KEY=VALUE]...")]
-ImageArgs = Annotated[list[str] | None, override_argument("PICTURE... [KEY=VALUE]...")]
-MultirunOption = Annotated[
-    bool,
-    typer.Option(
-        "-m", "--multirun", help="One run for every combination of comma-separated values."
-    ),
-]
-CompareOption = Annotated[
-    bool, typer.Option("--compare", help="After a sweep: its runs side by side, as `compare` does.")
-]
-CfgOption = Annotated[
-    str,
-    typer.Option("--cfg", metavar="job|hydra|all", help="Print the configuration; run nothing."),
-]
-ConfigDirOption = Annotated[
-    str, typer.Option("--config-dir", metavar="DIR", help="A folder with configs of your own.")
-]
-TsneOption = Annotated[bool, typer.Option("--tsne", help="By t-SNE, the default.")]
-PcaOption = Annotated[bool, typer.Option("--pca", help="By the first two principal components.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print numbers as JSON, for programs.")]
-FormatOption = Annotated[
-    str, typer.Option("--format", metavar="table|csv|json", help="How to print.")
-]
-ProfileOption = Annotated[
-    bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")
-]
-OutputsOption = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]
-
-
-@app.command(help=help_text.TRAIN_HELP, epilog=format_group_help())
+@app.command(help=help_text.TRAIN_HELP, epilog=help_text.format_group_help())
 def train(
     overrides: OverrideArgs = None,
     multirun: MultirunOption = False,
@@ -101,13 +63,9 @@ def train(
     config_dir: ConfigDirOption = "",
     debug: DebugOption = False,
 ) -> None:
-    names, rest = split_arguments(overrides)
-    if names:
-        raise UsageError(
-            f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}, see `cnnlab train -h`"
-        )
+    rest = split_overrides(overrides, see="; see `cnnlab train -h`")
     if compare and not multirun:
-        raise UsageError("--compare puts the runs of a sweep side by side: it goes with -m")
+        raise UsageError("--compare compares the runs of a sweep: add -m")
     sweep = launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
     if compare and sweep and sweep.exists():
         outputs = [word for word in rest if word.startswith("outputs=")]
@@ -159,9 +117,8 @@ def visualize(
         strangers = [name for name in runs if not path_exists(Path(name))]
         if strangers:
             kinds = [key for key, value in own.items() if isinstance(value, dict)]
-            raise UsageError(
-                f"{format_unknown_choice('visualizer', printable(strangers[0]), kinds)}; nor is it a file, or a run's folder"
-            )
+            unknown = format_unknown_choice("visualizer", printable(strangers[0]), kinds)
+            raise UsageError(f"{unknown}; nor is it a file, or a run's folder")
         raise UsageError(f"visualize looks at one run, not {', '.join(map(printable, runs))}")
     words = [
         *([f"what=[{','.join(what)}]"] if what else []),
@@ -184,12 +141,11 @@ def embed(
 ) -> None:
     names, rest = split_arguments(arguments)
     if len(names) > 2:
-        raise UsageError(
-            f"embed takes one run, or two to lay side by side, not {', '.join(map(printable, names))}"
-        )
+        listed = ", ".join(map(printable, names))
+        raise UsageError(f"embed takes one run, or two to align, not {listed}")
     if tsne and pca:
         raise UsageError("--tsne and --pca are two maps: one at a time")
-    # Threads that wait their turn asleep cost nothing here; awake, on busy cores, they make t-SNE many times slower.
+    # Waiting threads that spin make t-SNE many times slower on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     own = config.read_task_defaults("embed")
     chosen = [word.partition("=")[2] for word in rest if word.startswith("projection=")]
@@ -232,11 +188,10 @@ def stylize(
     debug: DebugOption = False,
 ) -> None:
     names, rest = split_arguments(arguments)
-    if not cfg and (
-        missing := [name for name in names if not path_exists(Path(name))]
-    ):  # said at once, without torch
+    missing = [name for name in names if not path_exists(Path(name))]
+    if missing and not cfg:  # reported immediately, before torch is imported
         raise CnnlabError(f"no picture {printable(missing[0])}")
-    # Threads that wait awake make it many times slower on busy cores; awake for so short a while they cost nothing.
+    # Threads that spin for long make it many times slower on busy cores; briefly is free.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "again": again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
@@ -269,17 +224,13 @@ def bench(
     cfg: CfgOption = "",
     debug: DebugOption = False,
 ) -> None:
-    names, rest = split_arguments(overrides)
-    if names:
-        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    rest = split_overrides(overrides)
     if profile and not any(word.startswith(("model=", "experiment=")) for word in rest):
         raise UsageError("--profile traces one model: name it, model=...")
     if cfg or any(word.startswith(("model=", "experiment=", "batch_sizes=")) for word in rest):
         launch("bench", [*rest, *(["profile=true"] if profile else [])], cfg=cfg)
         return
-    os.environ.setdefault(
-        "CNNLAB_OFFLINE", "1"
-    )  # nobody asked for a model: nothing is fetched for one
+    os.environ.setdefault("CNNLAB_OFFLINE", "1")  # no model was asked for: download none
     for name in config.list_groups()["model"]:
         launch("bench", [*rest, f"model={name}", "brief=true"])
 
@@ -288,9 +239,7 @@ def bench(
 def lr_find(
     overrides: OverrideArgs = None, cfg: CfgOption = "", debug: DebugOption = False
 ) -> None:
-    names, rest = split_arguments(overrides)
-    if names:
-        raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network say model={names[0]}")
+    rest = split_overrides(overrides)
     launch("lr_find", rest, cfg=cfg)
 
 
@@ -303,9 +252,8 @@ def describe(
 ) -> None:
     names, rest = split_arguments(arguments)
     if len(names) > 1:
-        raise UsageError(
-            f"describe takes one of conv, pool, growth or a run, not {', '.join(map(printable, names))}"
-        )
+        listed = ", ".join(map(printable, names))
+        raise UsageError(f"describe takes one of conv, pool, growth or a run, not {listed}")
     if names and names[0] in config.list_groups()["model"] and not path_exists(Path(names[0])):
         raise UsageError(f"{names[0]!r} is not a run; for a network say model={names[0]}")
     what = next((name for name in names if name in ("conv", "pool", "growth")), None)
@@ -324,7 +272,7 @@ def describe(
 def runs(
     outputs: OutputsOption = "outputs", json: JsonOption = False, debug: DebugOption = False
 ) -> None:
-    """List the runs there are, with their state and score."""
+    """List the runs with their state and accuracy."""
     from cnnlab.tasks import runs as task
 
     task.run(Path(outputs), as_json=json)
@@ -336,28 +284,3 @@ def version() -> None:
     from cnnlab import __version__
 
     print(__version__)
-
-
-def main() -> None:
-    """Run the command line; every error that a user can cause is a line or two on stderr."""
-    if completion.complete_bash_value():
-        return
-    COMMAND_START.set(monotonic())
-    try:
-        app()
-    except CnnlabError as error:
-        if "--debug" in sys.argv:
-            raise
-        print(f"cnnlab: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("cnnlab: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if "--debug" in sys.argv:
-            raise
-        print(f"cnnlab: {format_error(error)}", file=sys.stderr)
-        sys.exit(1)

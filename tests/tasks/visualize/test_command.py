@@ -94,7 +94,7 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "nor is it a file" in refused(cnnlab, "features", str(run), "nothere.png")
     assert "pictures are for features and saliency" in refused(cnnlab, "dream", "pictures=a.png")
     assert "leave out" in refused(cnnlab, "features", str(run), "filters=sobel")
-    assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
+    assert "list items are addressed by number" in refused(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
         cnnlab, "saliency", "layer=fc_1"
     )
