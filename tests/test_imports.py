@@ -1,4 +1,4 @@
-"""Imports point down, and heavy ones wait until they are needed."""
+"""Imports point downward, and heavy packages are imported only when needed."""
 
 import ast
 import subprocess
@@ -25,12 +25,12 @@ LAYER = {
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def part_of(path: Path) -> str:
+def get_part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> list[str]:
-    """The parts of cnnlab that a file imports, wherever in it."""
+def list_imported_parts(path: Path) -> list[str]:
+    """Return the parts of cnnlab that a file imports anywhere in it."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if (
@@ -38,47 +38,54 @@ def imported(path: Path) -> list[str]:
             and node.module
             and node.module.split(".")[0] == "cnnlab"
         ):
-            whole = node.module.split(".")
-            names += [whole[1]] if len(whole) > 1 else [alias.name for alias in node.names]
+            parts = node.module.split(".")
+            names += [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [a.name.split(".")[1] for a in node.names if a.name.startswith("cnnlab.")]
     return names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    mine = part_of(path)
-    for theirs in imported(path):
-        assert theirs == mine or LAYER[theirs] < LAYER[mine], (
-            f"{path} imports cnnlab.{theirs}: up or across"
-        )
+def test_imports_point_downward(path: Path) -> None:
+    own = get_part(path)
+    for part in list_imported_parts(path):
+        assert part == own or LAYER[part] < LAYER[own], f"{path} imports cnnlab.{part}"
 
 
-def test_the_checker_sees_an_import_that_points_up(tmp_path: Path) -> None:
+def test_an_upward_import_is_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from cnnlab.tasks import runs\n")
-    assert imported(bad) == ["tasks"]
+    assert list_imported_parts(bad) == ["tasks"]
+
+
+def test_only_the_public_part_of_hydra_is_imported() -> None:
+    assert not [path for path in FILES if "hydra._internal" in path.read_text()]
 
 
 @pytest.mark.parametrize("module", ["cnnlab.cli.verbs", "cnnlab.tasks.runs", "cnnlab"])
 def test_the_command_line_imports_neither_torch_nor_hydra(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('torch', 'hydra', 'matplotlib', 'sklearn') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    heavy = ("torch", "hydra", "matplotlib", "sklearn")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"
 
 
-def test_a_missing_picture_is_said_without_torch(here: Path) -> None:
-    code = "import sys; from cnnlab import cli; sys.argv = ['cnnlab', 'stylize', 'absent.png', 'x.png']; cli.main()"
-    words = [sys.executable, "-X", "importtime", "-c", code]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "\ncnnlab: no picture absent.png\n" in done.stderr
+def test_a_missing_image_is_reported_without_importing_torch(here: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "cnnlab"]
+    command += ["stylize", "absent.png", "x.png"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 1 and "\ncnnlab: no picture absent.png\n" in process.stderr
     assert (
-        "| typer" in done.stderr and "| torch" not in done.stderr and "| hydra" not in done.stderr
+        "| typer" in process.stderr
+        and "| torch" not in process.stderr
+        and "| hydra" not in process.stderr
     )
 
 
-def test_painting_takes_no_more_of_torch_than_it_uses(here: Path) -> None:
-    """torch's compiler, which setting what is deterministic imports, and torchvision take a second and a half."""
+def test_stylize_imports_no_more_of_torch_than_it_uses(here: Path) -> None:
+    """torch's compiler and torchvision take a second and a half to import."""
     for name in ("photo.png", "painting.png"):
         Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
     words = [
@@ -92,8 +99,9 @@ def test_painting_takes_no_more_of_torch_than_it_uses(here: Path) -> None:
     ]
     code = f"import sys, atexit; from cnnlab import cli; sys.argv = {words}\n"
     code += "atexit.register(lambda: print(*sys.modules)); cli.main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = done.stdout.splitlines()[-1].split()
-    assert "torch" in loaded and not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & set(
-        loaded
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
+    loaded = set(process.stdout.splitlines()[-1].split())
+    assert "torch" in loaded
+    assert not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & loaded

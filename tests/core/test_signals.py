@@ -7,7 +7,7 @@ import threading
 from cnnlab.core.signals import SignalRecorder
 
 
-def test_the_first_signal_is_noted_and_the_handlers_come_back() -> None:
+def test_the_first_signal_is_recorded_and_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with SignalRecorder() as signals:
         assert signals.received is None
@@ -16,21 +16,27 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_one_ends_the_process_at_once() -> None:
-    twice = "with SignalRecorder():\n for _ in range(2): os.kill(os.getpid(), 2)\nprint('still here')"
-    code = f"import os; from cnnlab.core.signals import SignalRecorder\n{twice}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGINT and done.stdout == ""
+def test_a_second_signal_ends_the_process() -> None:
+    code = """
+import os
+from cnnlab.core.signals import SignalRecorder
+with SignalRecorder():
+    for _ in range(2):
+        os.kill(os.getpid(), 2)
+print("still here")
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGINT and process.stdout == ""
 
 
-def test_in_another_thread_nothing_is_asked() -> None:
-    seen: list[int | None] = [0]
+def test_nothing_is_recorded_in_another_thread() -> None:
+    received: list[int | None] = [0]
 
-    def inside() -> None:
+    def record() -> None:
         with SignalRecorder() as signals:
-            seen[0] = signals.received
+            received[0] = signals.received
 
-    thread = threading.Thread(target=inside)
+    thread = threading.Thread(target=record)
     thread.start()
     thread.join()
-    assert seen == [None]
+    assert received == [None]
