@@ -32,21 +32,21 @@ from tests.conftest import Cnnlab
 
 OPTIONS = [(group, option) for group, options in list_groups("train").items() for option in options]
 STYLES = list_groups("stylize")["style"]
-PUBLISHED = ("alexnet", "vgg16", "vgg19")  # for pictures of 224 pixels
+PUBLISHED = ("alexnet", "vgg16", "vgg19")  # for images of 224 pixels
 SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
-    colour = ["dataset=cifar10"] if group == "augment" else []
-    config = compose("train", [f"{group}={option}", *colour])
+    color = ["dataset=cifar10"] if group == "augment" else []
+    config = compose("train", [f"{group}={option}", *color])
     settings = call_checked(TrainSettings, config, "")
-    made, shape = build_pipelines(settings.augment), SHAPES[settings.dataset["name"]]
-    check_pipeline_shapes(made, shape)
-    seen = compute_input_shape(made.eval, shape)
+    pipelines, shape = build_pipelines(settings.augment), SHAPES[settings.dataset["name"]]
+    check_pipeline_shapes(pipelines, shape)
+    input_shape = compute_input_shape(pipelines.eval, shape)
     with torch.device("meta"):  # some have half a gigabyte of weights
-        model = build_model(settings.model, seen, 10)
-        assert model(torch.zeros(2, *seen)).shape == (2, 10)
+        model = build_model(settings.model, input_shape, 10)
+        assert model(torch.zeros(2, *input_shape)).shape == (2, 10)
     spec = dict(settings.optim)
     call_checked(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
     spec = dict(settings.schedule)
@@ -57,14 +57,14 @@ def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
 @pytest.mark.parametrize("option", STYLES)
 def test_every_style_composes_and_builds(option: str) -> None:
     settings = call_checked(setup.StylizeSettings, compose("stylize", [f"style={option}"]), "")
-    aim = build_registered(STYLE_LOSSES, settings.style, "style")
-    assert (aim.deepest_layer, aim.content_layer, len(aim.layers)) == ("relu5_1", "relu4_2", 5)
+    loss = build_registered(STYLE_LOSSES, settings.style, "style")
+    assert (loss.deepest_layer, loss.content_layer, len(loss.layers)) == ("relu5_1", "relu4_2", 5)
     call_checked(EncoderSettings, settings.features, "features")
-    for name, descent in IMAGE_OPTIMIZERS.items():
-        check_keywords(descent, getattr(settings, name), name)
+    for name, optimizer in IMAGE_OPTIMIZERS.items():
+        check_keywords(optimizer, getattr(settings, name), name)
 
 
-def test_every_yaml_file_was_among_them() -> None:
+def test_every_yaml_file_is_tested() -> None:
     known = {f"{group}/{option}.yaml" for group, option in OPTIONS} | {
         f"{task}.yaml" for task in TASKS
     }
@@ -75,14 +75,14 @@ def test_every_yaml_file_was_among_them() -> None:
     } == known
 
 
-def test_every_part_has_a_yaml_file() -> None:
+def test_every_component_has_a_yaml_file() -> None:
     from cnnlab.data.sources import SOURCES
     from cnnlab.models import MODELS
 
-    found = list_groups()
-    assert set(MODELS) == set(found["model"]) and set(SOURCES) == set(found["dataset"])
-    assert set(STYLE_LOSSES) == set(found["style"])
-    assert set(OPTIMIZERS) == set(found["optim"]) and set(SCHEDULES) == set(found["schedule"])
+    groups = list_groups()
+    assert set(MODELS) == set(groups["model"]) and set(SOURCES) == set(groups["dataset"])
+    assert set(STYLE_LOSSES) == set(groups["style"])
+    assert set(OPTIMIZERS) == set(groups["optim"]) and set(SCHEDULES) == set(groups["schedule"])
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: path.name)
@@ -95,17 +95,17 @@ def test_every_key_has_a_comment_or_a_heading(path: Path) -> None:
                 assert "#" in line, f"{path.name}: {line}"
 
 
-def test_the_other_verbs_compose() -> None:
+def test_the_other_commands_compose() -> None:
     call_checked(EvalSettings, compose("eval", []), "")
     call_checked(PredictSettings, compose("predict", ["pictures=[a.png]"]), "")
-    for task, own in (("bench", BenchSettings), ("lr_find", LRFindSettings)):
+    for task, settings in (("bench", BenchSettings), ("lr_find", LRFindSettings)):
         config = compose(task, ["model=mnist_cnn", "optim=sgd"])
         assert (config["dataset"]["name"], config["optim"]["name"]) == ("mnist", "sgd")
-        call_checked(own, {key: config.pop(key) for key in own.__annotations__}, "")
+        call_checked(settings, {key: config.pop(key) for key in settings.__annotations__}, "")
         call_checked(TrainSettings, config, "")
 
 
-def test_a_model_picks_its_data_and_the_command_line_still_wins() -> None:
+def test_a_model_picks_its_data_unless_overridden() -> None:
     assert compose("train", ["model=mnist_cnn"])["dataset"]["name"] == "mnist"
     assert compose("train", ["model=mnist_cnn", "dataset=digits"])["dataset"]["name"] == "digits"
     assert compose("train", ["model=mnist_cnn", "epochs=3", "optim.lr=5"])["optim"]["lr"] == 5
@@ -150,7 +150,7 @@ def test_keys_are_those_of_the_composed_configuration() -> None:
         "a${",
     ],
 )
-def test_a_file_name_means_itself_to_hydra(text: str) -> None:
+def test_file_names_are_literal_to_hydra(text: str) -> None:
     assert compose("predict", [f"pictures=[{hydra_literal(text)}]"])["pictures"] == [text]
     assert compose("eval", [f"run={hydra_literal(text)}"])["run"] == text
 
@@ -168,17 +168,17 @@ def test_a_file_name_means_itself_to_hydra(text: str) -> None:
         ),
         (
             ["model=mnist_cn"],
-            "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, "
-            "mnist_mlp, vgg16, vgg19; did you mean mnist_cnn?",
+            "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, "
+            "mnist_cnn, mnist_mlp, vgg16, vgg19; did you mean mnist_cnn?",
         ),
         (
             ["experiment=x"],
-            "experiment 'x' is not one of cifar10_bn_best, features_quarter, mnist_cnn_best, mnist_cnn_chapter, "
-            "mnist_mlp",
+            "experiment 'x' is not one of cifar10_bn_best, features_quarter, mnist_cnn_best, "
+            "mnist_cnn_chapter, mnist_mlp",
         ),
         (
             ["mnist_cnn"],
-            "'mnist_cnn' is not KEY=VALUE; for a network say model=mnist_cnn, see `cnnlab train -h`",
+            "'mnist_cnn' is not KEY=VALUE; for a network type model=mnist_cnn; see `cnnlab train -h`",
         ),
         (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
         (["~optim.lr"], "optim.lr is missing; it must be a number"),
@@ -210,7 +210,7 @@ def test_a_broken_override_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
     assert (code, out, len(err.splitlines())) == (2, "", 1) and "http" not in err
 
 
-def test_a_folder_of_ones_own_configs(cnnlab: Cnnlab, here: Path) -> None:
+def test_a_config_dir_adds_options(cnnlab: Cnnlab, here: Path) -> None:
     own = here / "mine" / "experiment" / "tiny.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(
@@ -222,7 +222,7 @@ def test_a_folder_of_ones_own_configs(cnnlab: Cnnlab, here: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a: [", "defaults: [nothing]", "epochs: ${nothing}", "a: 1"])
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
-def test_a_broken_configuration_of_ones_own_is_one_line(
+def test_a_broken_configuration_file_is_one_line(
     cnnlab: Cnnlab, here: Path, text: str, sweep: list[str]
 ) -> None:
     own = here / "mine" / "experiment" / "broken.yaml"
@@ -239,7 +239,7 @@ def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> 
     code, out, _ = cnnlab("train", "model=mnist_cnn", "--cfg", "job")
     assert code == 0 and "filters:" in out and not list(here.iterdir())
     assert sys.argv == ["cnnlab", "train", "model=mnist_cnn", "--cfg", "job"], (
-        "Hydra's own words are taken back"
+        "sys.argv is restored"
     )
 
 
@@ -248,23 +248,21 @@ def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
         cnnlab("train", "optim.lrr=1", "--debug")
 
 
-def test_every_arm_of_the_cifar10_study_composes_and_differs_from_the_chapters_in_one_thing() -> (
-    None
-):
-    """What scripts/reproduce_cifar gives to `cnnlab train`."""
+def test_cifar10_study_configurations_differ_from_the_chapters_in_one_key() -> None:
+    """The configurations that scripts/reproduce_cifar trains."""
     script = runpy.run_path(
         str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce_cifar")
     )
-    arms = {
-        arm: compose("train", words.split())
-        for arm, words in (script["ARMS"] | script["OTHERS"]).items()
+    configs = {
+        name: compose("train", overrides.split())
+        for name, overrides in (script["ARMS"] | script["OTHERS"]).items()
     }
-    for arm, config in arms.items():
+    for name, config in configs.items():
         call_checked(TrainSettings, config, "")
-        if arm in script["ARMS"]:
-            chapters = arms[arm.split("_")[0]]
+        if name in script["ARMS"]:
+            chapters = configs[name.split("_")[0]]
             different = {
                 key.partition(".")[0]
                 for key in find_differing_keys([flatten_config(chapters), flatten_config(config)])
             }
-            assert len(different) == (arm not in ("cnn", "bn")), f"{arm} differs in {different}"
+            assert len(different) == (name not in ("cnn", "bn")), f"{name} differs in {different}"

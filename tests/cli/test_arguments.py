@@ -6,7 +6,7 @@ from cnnlab.cli.arguments import qualify_style_override, split_arguments
 from cnnlab.config import compose
 
 
-def test_files_and_overrides_are_told_apart(here: Path) -> None:
+def test_names_and_overrides_are_separated(here: Path) -> None:
     Path("x=1.png").write_text("")
     words = ["x=1.png", "top=3", "a.png", "+a.b=1", "++a=1", "~a.b", "./y=2.png", "~/home.png"]
     assert split_arguments(words) == (
@@ -16,7 +16,7 @@ def test_files_and_overrides_are_told_apart(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", "d & (c)", "x=1", "7", "a'b\\"])
-def test_paths_mean_themselves(here: Path, name: str) -> None:
+def test_paths_are_taken_literally(here: Path, name: str) -> None:
     for key in ("outputs", "dataset.root"):
         _, (word,) = split_arguments([f"{key}={name}"])
         config = compose("train", ["dataset=folder", word])
@@ -25,13 +25,13 @@ def test_paths_mean_themselves(here: Path, name: str) -> None:
         assert split_arguments([word])[1] == [word]
 
 
-def test_a_comma_in_one_files_name_is_a_comma() -> None:
+def test_commas_in_single_paths_are_literal() -> None:
     for key in ("out", "again", "score", "features.weights"):
         assert split_arguments([f"{key}=a,b.png"])[1] == [f"{key}='a,b.png'"]
 
 
-def test_a_styles_keys_go_bare() -> None:
-    for word, meant in (
+def test_style_keys_need_no_prefix() -> None:
+    for word, expected in (
         ("strength=0.9", "style.strength=0.9"),
         ("layers=[relu1_1]", "style.layers=[relu1_1]"),
         ("layers=relu1_1,relu2_1", "style.layers=[relu1_1,relu2_1]"),
@@ -43,4 +43,4 @@ def test_a_styles_keys_go_bare() -> None:
         ("time=null", "time=null"),
         ("size=64", "size=64"),
     ):
-        assert qualify_style_override(word) == meant
+        assert qualify_style_override(word) == expected

@@ -8,7 +8,7 @@ import pytest
 from cnnlab.cli.completion import complete_bash_value, list_completions
 
 
-def test_groups_options_and_keys_are_offered() -> None:
+def test_groups_options_and_keys_are_completed() -> None:
     assert {"model=", "model.filters="} <= set(list_completions("train", "mod"))
     assert list_completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
     assert {"epochs=", "experiment=", "optim.lr="} <= set(list_completions("train", ""))
@@ -23,15 +23,15 @@ def test_groups_options_and_keys_are_offered() -> None:
     assert list_completions("train", "nothing") == [] == list_completions("runs", "x")
 
 
-def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
+def test_a_single_key_is_completed_with_its_values() -> None:
     assert list_completions("train", "optim.l") == ["optim.lr=", "optim.lr=0.001"]
     assert list_completions("train", "exper")[:2] == ["experiment=", "experiment=cifar10_bn_best"]
     assert list_completions("eval", "sp") == ["split=", "split=test"]
 
 
-@pytest.mark.parametrize("between", [" ", "\n"])
+@pytest.mark.parametrize("separator", [" ", "\n"])
 @pytest.mark.parametrize(
-    ("words", "at", "answer"),
+    ("line", "position", "answer"),
     [
         ("cnnlab train model = mn", 4, "mnist_cnn mnist_mlp"),
         (
@@ -45,23 +45,23 @@ def test_a_single_key_goes_on_to_its_values_so_that_no_space_follows() -> None:
         ("cnnlab train model = mnist_cnn opt", 5, None),
     ],
 )
-def test_bash_is_given_values_alone(
+def test_bash_gets_only_values(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: str,
-    at: int,
+    line: str,
+    position: int,
     answer: str | None,
-    between: str,
+    separator: str,
 ) -> None:
     monkeypatch.setenv("_CNNLAB_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words.replace(" ", between))
-    monkeypatch.setenv("COMP_CWORD", str(at))
+    monkeypatch.setenv("COMP_WORDS", line.replace(" ", separator))
+    monkeypatch.setenv("COMP_CWORD", str(position))
     assert complete_bash_value() is (answer is not None)
     assert capsys.readouterr().out.split() == (answer or "").split()
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
-def test_bash_itself_gets_what_follows_the_equals_sign() -> None:
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_the_installed_bash_function_completes_values() -> None:
     """The installed completion function, in a real bash, on `cnnlab train model=mn<TAB>`."""
     script = """
     eval "$(_CNNLAB_COMPLETE=source_bash cnnlab)"
@@ -70,7 +70,7 @@ def test_bash_itself_gets_what_follows_the_equals_sign() -> None:
     printf '%s\\n' "${COMPREPLY[@]}"
     """
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path}
     )
-    assert done.stdout.split() == ["mnist_cnn", "mnist_mlp"], done.stderr
+    assert process.stdout.split() == ["mnist_cnn", "mnist_mlp"], process.stderr

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Cnnlab
 
 
-def test_help_has_examples_and_every_groups_options(
+def test_help_has_examples_and_group_options(
     cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -26,26 +26,24 @@ def test_help_has_examples_and_every_groups_options(
     assert all(verb in listing for verb in ("train", "eval", "predict", "runs"))
 
 
-def test_a_misspelt_verb_or_flag_offers_the_right_one(cnnlab: Cnnlab) -> None:
+def test_misspelled_commands_and_flags_get_a_suggestion(cnnlab: Cnnlab) -> None:
     code, _, err = cnnlab("trian")
     assert code == 2 and "Did you mean 'train'?" in err
     code, _, err = cnnlab("train", "--config")
     assert code == 2 and "--config-dir" in err
 
 
-def test_what_nobody_foresaw_is_one_line_too(
-    cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object, **__: object) -> None:
+def test_unexpected_errors_are_one_line(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("cnnlab.cli.verbs.launch", broken)
+    monkeypatch.setattr("cnnlab.cli.verbs.launch", fail)
     assert cnnlab("train") == (1, "", "cnnlab: ZeroDivisionError: by zero (--debug shows where)\n")
     with pytest.raises(ZeroDivisionError):
         cnnlab("train", "--debug")
 
 
-def test_the_version_is_the_packages(cnnlab: Cnnlab) -> None:
+def test_version_is_the_packages(cnnlab: Cnnlab) -> None:
     from importlib.metadata import version
 
     assert cnnlab("version")[1].strip() == version("cnnlab")

@@ -7,12 +7,12 @@ from cnnlab.core.errors import (
 )
 
 
-def test_the_nearest_choice_is_offered_only_when_near() -> None:
+def test_only_similar_choices_are_suggested() -> None:
     assert suggest_nearest("mnist_cn", ["mnist_cnn", "mnist_mlp"]) == "; did you mean mnist_cnn?"
     assert suggest_nearest("zzz", ["mnist_cnn"]) == ""
 
 
-def test_all_choices_are_named() -> None:
+def test_all_choices_are_listed() -> None:
     assert (
         format_unknown_choice("optim", "sdg", ["sgd", "adam"])
         == "optim 'sdg' is not one of adam, sgd; did you mean sgd?"

@@ -11,11 +11,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_clock() -> None:
-    assert [format_duration(s) for s in (0, 65, 3729)] == ["0:00", "1:05", "1:02:09"]
+def test_format_duration() -> None:
+    assert [format_duration(seconds) for seconds in (0, 65, 3729)] == ["0:00", "1:05", "1:02:09"]
 
 
-def test_a_pipe_gets_whole_lines_and_only_those_to_keep(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_only_kept_lines(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     progress.show("passing", keep=False)
     progress.show("epoch 1", keep=True)

@@ -5,12 +5,12 @@ import pytest
 from cnnlab.core.quoting import as_override, printable
 
 
-def test_what_cannot_be_printed_is_escaped() -> None:
+def test_unprintable_characters_are_escaped() -> None:
     assert printable("a\nb\x1b[31m\udc80é") == "a\\nb\\x1b[31m\\udc80é"
 
 
 @pytest.mark.parametrize("path", ["outputs/train/a_1", "with space", "a'b", "a,b=c", "${x}"])
-def test_a_suggested_word_survives_the_shell_and_hydra(path: str) -> None:
+def test_a_quoted_override_survives_the_shell_and_hydra(path: str) -> None:
     from cnnlab.config import compose
 
     (word,) = shlex.split(as_override("run", path))

@@ -19,7 +19,7 @@ from cnnlab.core.sweep_index import (
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """Two learning rates by three seeds; one still runs, one failed."""
+    """Two learning rates by three seeds; one run failed."""
     folder = tmp_path / "train" / "2026-01-01_00-00-00_sweep"
     scores = {"0.1": [0.9, 0.92, 0.97], "0.2": [0.5, 0.6, None]}
     for number, (lr, seed) in enumerate((lr, seed) for lr in scores for seed in (1, 2, 3)):
@@ -36,7 +36,7 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
-def test_runs_that_differ_in_their_seed_alone_are_one_group(sweep: Path) -> None:
+def test_runs_that_differ_only_in_seed_form_a_group(sweep: Path) -> None:
     first, second = group_by_settings(sweep)
     assert (first.overrides, first.seeds, first.test) == (
         ("optim.lr=0.1",),
@@ -63,20 +63,11 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(sweep: Path) -> None
     assert rows[3] == f"failed: 5; {sweep.name}/failed.jsonl says why" and max(map(len, rows)) <= 76
 
 
-def test_runs_come_by_number(sweep: Path) -> None:
+def test_runs_are_ordered_by_number(sweep: Path) -> None:
     for number in (10, 9):
         (sweep / str(number)).mkdir()
         write_json(sweep / str(number) / "state.json", {"state": "running"})
-    assert [run.name for run in list_numbered_runs(sweep)] == [
-        "0",
-        "1",
-        "2",
-        "3",
-        "4",
-        "5",
-        "9",
-        "10",
-    ]
+    assert [run.name for run in list_numbered_runs(sweep)] == ["0", "1", "2", "3", "4", "5", "9", "10"]
 
 
 def test_a_sweep_is_found_by_folder_name_or_last(sweep: Path, tmp_path: Path) -> None:
@@ -88,7 +79,7 @@ def test_a_sweep_is_found_by_folder_name_or_last(sweep: Path, tmp_path: Path) ->
         find_sweep("nowhere", tmp_path)
 
 
-def test_whatever_lies_there_is_no_error(sweep: Path) -> None:
+def test_unreadable_files_are_ignored(sweep: Path) -> None:
     (sweep / "failed.jsonl").write_bytes(
         b'\x80\x04\n[1]\n{"run": 3}\n{"run": "3", "exit_code": 1}\n{"cut'
     )

@@ -26,14 +26,14 @@ def test_runs_are_listed_with_state_and_score(cnnlab: Cnnlab, here: Path, tiny_r
     assert f"v{row['validation']:.2%}" in cnnlab("runs")[1]
 
 
-def test_no_runs_and_other_places(cnnlab: Cnnlab, here: Path) -> None:
+def test_empty_and_missing_output_folders(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab("runs") == (0, "no runs below outputs/train; `cnnlab train` makes one\n", "")
     assert cnnlab("runs", "--outputs", "elsewhere", "--json") == (0, "[]\n", "")
     assert not list(here.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (200_000, "2d")]
+    ("seconds", "text"), [(0, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (200_000, "2d")]
 )
-def test_ages(seconds: float, words: str) -> None:
-    assert format_age(seconds) == words
+def test_format_age(seconds: float, text: str) -> None:
+    assert format_age(seconds) == text
