@@ -236,7 +236,7 @@ def test_a_pickle_in_place_of_any_file_is_not_run(
 
 
 def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Path) -> None:
-    """On the command line, in a folder of configurations, in a checkpoint, in a run's config.yaml."""
+    """On the command line, in a --config-dir, in a checkpoint, in a run's config.yaml."""
     call = {"_target_": "builtins.open", "_args_": [CANARY_FILE, "w"]}
     code, err = run_quietly(
         cnnlab, "train", "+optim._target_=builtins.open", f"+optim._args_=[{CANARY_FILE},w]"

@@ -79,8 +79,9 @@ def test_unreadable_files_do_not_break_the_list(outputs: Path) -> None:
     (broken / "result.json").write_text("[1]")
     summaries = [read_run_summary(folder) for folder in list_runs(outputs)]
     assert [(run.model, run.validation) for run in summaries] == [
-        ("net", 0.7), ("net", 0.8), ("net", 0.9), ("net", None), ("?", None),
-    ]  # fmt: skip
+        *(("net", accuracy) for accuracy in (0.7, 0.8, 0.9, None)),
+        ("?", None),
+    ]
 
 
 def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:

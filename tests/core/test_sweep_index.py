@@ -67,7 +67,8 @@ def test_runs_are_ordered_by_number(sweep: Path) -> None:
     for number in (10, 9):
         (sweep / str(number)).mkdir()
         write_json(sweep / str(number) / "state.json", {"state": "running"})
-    assert [run.name for run in list_numbered_runs(sweep)] == ["0", "1", "2", "3", "4", "5", "9", "10"]
+    numbers = [int(run.name) for run in list_numbered_runs(sweep)]
+    assert numbers == [0, 1, 2, 3, 4, 5, 9, 10]
 
 
 def test_a_sweep_is_found_by_folder_name_or_last(sweep: Path, tmp_path: Path) -> None:
