@@ -70,7 +70,7 @@ def print_summary(
     """Print a row for each candidate; `form`: format of the values."""
     without_ratio = [name for name, row in summary.items() if "ratio" not in row]
     has_ratios = len(without_ratio) < len(summary)
-    ratio_header = [f"times as fast: {without_ratio[0]}"] if has_ratios else []
+    ratio_header = [f"{without_ratio[0]}, times as fast"] if has_ratios else []
     table = Table("", f"{unit}, median", "range", *ratio_header)
     for name, row in summary.items():
         median, low, high = (format(row[key], form) for key in ("median", "min", "max"))
