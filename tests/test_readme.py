@@ -1,140 +1,161 @@
-"""What the README tells a reader to type, works."""
+"""The commands and examples in the README and the docs work."""
 
+import math
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
+from cnnlab.data.augment import OPERATIONS, Pipeline
+from cnnlab.data.counter_rng import CounterRNG
+from cnnlab.data.operation import Op
+from cnnlab.models import MODELS, build_model
+from cnnlab.models.layers import named_sequential
 from cnnlab.tasks.eval.settings import EvalSettings
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from tests.conftest import Cnnlab
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for block in BLOCKS
+COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
+EXTENDING_PAGE = (ROOT / "docs" / "extending.md").read_text()
+
+
+def find_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+SHELL_LINES = [
+    line
+    for block in find_blocks(README + COMMANDS_PAGE, "sh")
     for line in block.splitlines()
     if line.strip()
 ]
-OURS = [words[1:] for words in COMMANDS if words[0] == "cnnlab"]
-TABLE = re.findall(r"`cnnlab (train [^`]+)`", README)
-SCHEMAS = {
-    "train": TrainSettings,
-    "eval": EvalSettings,
-    "predict": PredictSettings,
-}
+COMMANDS = [shlex.split(line, comments=True) for line in SHELL_LINES]
+DISTINCT = dict.fromkeys(tuple(words[1:]) for words in COMMANDS if words[0] == "cnnlab")
+CNNLAB_COMMANDS = [list(words) for words in DISTINCT]
+TABLE_COMMANDS = [line.split() for line in re.findall(r"`cnnlab (train [^`]+)`", README)]
+SETTINGS = {"train": TrainSettings, "eval": EvalSettings, "predict": PredictSettings}
 
 
-def overrides(words: list[str]) -> list[str]:
+def first_overrides(words: list[str]) -> list[str]:
+    """Return the overrides of a command; of a sweep, the first value of each."""
     return [word.partition(",")[0] for word in words if "=" in word]
 
 
-def test_there_is_something_to_test() -> None:
-    assert len(OURS) >= 10 and len(TABLE) >= 3
+def test_pages_contain_commands() -> None:
+    assert len(CNNLAB_COMMANDS) >= 10 and len(TABLE_COMMANDS) >= 3
 
 
-@pytest.mark.parametrize("words", OURS + [line.split() for line in TABLE], ids=" ".join)
-def test_every_command_composes(words: list[str], cnnlab: Cnnlab) -> None:
-    verb = words[0]
-    if verb in SCHEMAS:
-        call_checked(SCHEMAS[verb], compose(verb, overrides(words[1:])), "")
-    assert cnnlab(verb, "-h")[0] == 0
+@pytest.mark.parametrize("words", [*CNNLAB_COMMANDS, *TABLE_COMMANDS], ids=" ".join)
+def test_command_composes_and_its_flags_are_in_the_help(words: list[str], cnnlab: Cnnlab) -> None:
+    command = words[0]
+    if command in SETTINGS:
+        config = compose(command, first_overrides(words[1:]))
+        call_checked(SETTINGS[command], config, "")
+    code, out, _ = cnnlab(command, "-h")
+    assert code == 0
     for flag in (word for word in words if word.startswith("-")):
-        assert flag in cnnlab(verb, "-h")[1]
+        assert flag in out
 
 
-def test_every_script_is_there_and_can_be_run() -> None:
+def test_scripts_of_the_readme_are_executable() -> None:
     scripts = {words[0] for words in COMMANDS if words[0].startswith("./")}
     assert scripts == {"./scripts/quickstart", "./scripts/test"}
     for name in scripts:
         assert (ROOT / name).stat().st_mode & 0o111
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
-@pytest.mark.slow
-def test_the_quick_commands_run(
-    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of the tour that need no data beyond the digits, on the default network made to learn for less long."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_scripts_and_tests_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"\bscripts/(\w+)", text):
+        assert (ROOT / "scripts" / name).exists(), name
+    for name in re.findall(r"scripts/bench (\w+)", text):
+        assert (ROOT / "scripts" / "benchmarks" / f"{name}.py").exists() or name == "NAME", name
+    for name in re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", text):
+        assert any(path.match(name) for path in (ROOT / "tests").rglob("test_*.py")), name
+
+
+@pytest.fixture
+def example_images(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image files that the commands name, in the working folder; no data sets but the bundled one."""
     from PIL import Image
 
     from cnnlab.data.sources import digits
 
-    monkeypatch.setenv("CNNLAB_DATA", str(here))  # `bench` passes over what is not there
-    monkeypatch.setenv(
-        "CNNLAB_OFFLINE", "1"
-    )  # `bench` sets it; so that later tests are without it again
+    monkeypatch.setenv("CNNLAB_DATA", str(here))  # `bench` skips missing data sets
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")  # which `bench` sets too, so that it is reset here
     for label in "01":
+        (here / "photos" / label).mkdir(parents=True)
         for i in range(80):
-            path = here / "photos" / label / f"{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (80, 70), 3 * i).save(path)
+            Image.new("L", (80, 70), 3 * i).save(here / "photos" / label / f"{i}.png")
     for name in ("digit.png", "scan.jpg"):
         Image.fromarray(digits("test", root=None).images[0, 0].numpy()).save(name)
     (here / "holiday").mkdir()
     for name in ("photo.jpg", "painting.jpg", "any.png", "holiday/beach.jpg"):
         Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("example_images")
+def test_quick_commands_run(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that need no data beyond the digits, with shorter trainings and transfers."""
     # Other data, or in tests of their own.
-    elsewhere = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--again")
-    quick = [
-        words for words in OURS if not any(part in word for word in words for part in elsewhere)
+    excluded = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--reproduce")
+    commands = [
+        words
+        for words in CNNLAB_COMMANDS
+        if not any(part in word for word in words for part in excluded)
     ]
-    assert len(quick) >= 8
-    paint = ["features.name=random", "size=48", "coarsest=40", "steps=2", "first_steps=2"]
-    shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"], "stylize": paint}
+    assert len(commands) >= 8
+    quick_transfer = ["features.name=random", "size=48", "coarsest=40", "steps=2", "first_steps=2"]
+    shorter = {"train": ["epochs=2"], "bench": ["seconds=0.05"], "stylize": quick_transfer}
     monkeypatch.setattr("cnnlab.engine.roofline.MEASURE_SECONDS", 0.02)
-    for words in quick:
+    for words in commands:
         code, out, err = cnnlab(*words, *shorter.get(words[0], []))
         assert code == 0 and out, f"{' '.join(words)}: {err}"
 
 
-def test_the_examples_of_extending_are_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's model and operation, as they stand there, registered and built."""
-    import math
-
-    import torch
-    from torch import nn
-
-    from cnnlab.data.augment import OPERATIONS, Pipeline
-    from cnnlab.data.counter_rng import CounterRNG
-    from cnnlab.data.operation import Op
-    from cnnlab.models import MODELS, build_model
-    from cnnlab.models.layers import named_sequential
-
-    scope = {
-        "nn": nn,
-        "math": math,
-        "stack": named_sequential,
-        "torch": torch,
-        "Op": Op,
-        "Shape": tuple,
-    }
-    for code in re.findall(r"```python\n(def .*?)```", README, re.DOTALL):
+@pytest.fixture
+def examples() -> dict[str, object]:
+    """The functions that docs/extending.md defines, by name."""
+    scope: dict[str, object] = {"nn": nn, "math": math, "named_sequential": named_sequential}
+    scope |= {"torch": torch, "Op": Op, "Shape": tuple}
+    for code in find_blocks(EXTENDING_PAGE, "python"):
         exec(code, scope)
-    monkeypatch.setitem(MODELS, "linear", scope["linear"])
-    (text,) = [
-        block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "linear" in block
-    ]
+    return scope
+
+
+def test_example_model_builds(examples: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "linear", examples["linear"])
+    (text,) = find_blocks(EXTENDING_PAGE, "yaml")
     model = build_model(yaml.safe_load(text)["model"], (1, 28, 28), 10)
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
-    monkeypatch.setitem(OPERATIONS, "gamma", scope["gamma"])
-    pictures, draws = (
-        torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4),
-        CounterRNG(0, 0, torch.arange(2)),
-    )
-    power = 1.5 ** (2 * draws.uniform("gamma", 1) - 1)
-    always = Pipeline({"gamma": {"most": 1.5}}, "augment.train")(pictures, draws)
-    torch.testing.assert_close(always, (pictures / 255) ** power.view(2, 1, 1, 1))
-    never = Pipeline({"gamma": {"most": 1.5, "probability": 0.0}}, "augment.train")(pictures, draws)
-    assert torch.equal(never, pictures / 255)
+
+
+def test_example_operation_changes_gamma(
+    examples: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPERATIONS, "gamma", examples["gamma"])
+    images = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
+    rng = CounterRNG(0, 0, torch.arange(2))
+    power = 1.5 ** (2 * rng.uniform("gamma", 1) - 1)
+    always = Pipeline({"gamma": {"most": 1.5}}, "augment.train")(images, rng)
+    torch.testing.assert_close(always, (images / 255) ** power.view(2, 1, 1, 1))
+    never = Pipeline({"gamma": {"most": 1.5, "probability": 0.0}}, "augment.train")(images, rng)
+    assert torch.equal(never, images / 255)
