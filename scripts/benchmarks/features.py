@@ -78,7 +78,7 @@ def stylize(overrides: list[str], content: Path, style: Path) -> tuple[Any, Any,
 
     start = monotonic()
     settings, job = prepare_transfer(content, style, overrides)
-    budget = make_budget(job, job.steps_per_scale(settings))
+    budget = make_budget(settings, job)
     (state,) = deque(run_lbfgs(settings, job, budget), maxlen=1)  # the last one
     size, loss = job.sizes[-1], job.transfer_loss
     style_image = loss.styles[0](loss.compute_style_sizes(size)[0])

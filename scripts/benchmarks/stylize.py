@@ -59,7 +59,7 @@ def run_cnnlab(case: dict[str, Any], save: Save, started_at: float) -> None:
 
     settings, job = prepare(case)
     limits = {"time_limit_s": case["seconds"], "started_at": started_at}
-    budget = make_budget(job, job.steps_per_scale(settings), **limits)
+    budget = make_budget(settings, job, **limits)
     for state in run_lbfgs(settings, job, budget):
         if save(upsample_bicubic(state.image, job.sizes[-1])):
             return
@@ -138,11 +138,12 @@ def evaluate_saved(case: dict[str, Any], folder: Path) -> list[dict[str, float]]
     size, results = job.sizes[-1], []
     for mark in MARKS:
         image = read_source_image(str(folder / f"{mark * case['seconds']:g}.png"), 10**9)
-        x = image.as_image_at_size(job.device)(size)
+        x = image.as_image_at_size(torch.device(case["device"]))(size)
         with torch.no_grad(), disable_tf32():
             objective = job.transfer_loss.make_objective(size)
-            losses = job.losses_by_name(job.transfer_loss.evaluate_terms(objective, x))
-        results.append({key: losses[key] for key in ("loss", "content", "style")})
+            terms = job.transfer_loss.evaluate_terms(objective, x).tolist()
+        loss, content, *styles, _ = terms
+        results.append({"loss": loss, "content": content, "style": sum(styles)})
     return results
 
 

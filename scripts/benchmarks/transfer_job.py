@@ -27,8 +27,9 @@ def prepare_transfer(
     return settings, prepare_job(setup, read_source_image(str(content), settings.max_pixels))
 
 
-def make_budget(job: TransferJob, steps: Sequence[int], **limits: float) -> TransferBudget:
-    """Return the budget of so many steps per scale; `limits`: `time_limit_s` and `started_at`."""
+def make_budget(settings: StylizeSettings, job: TransferJob, **limits: float) -> TransferBudget:
+    """Return the budget of the settings' steps; `limits`: `time_limit_s` and `started_at`."""
+    steps = [settings.first_steps, *[settings.steps] * (len(job.sizes) - 1)]
     ratios = [job.transfer_loss.style_pixel_ratio(size) for size in job.sizes]
     return TransferBudget(job.sizes, steps, ratios, **limits)
 
@@ -37,5 +38,5 @@ def run_lbfgs(
     settings: StylizeSettings, job: TransferJob, budget: TransferBudget
 ) -> Iterator[TransferState]:
     """Optimize by the L-BFGS of `stylize`; yield after each step."""
-    optimizer = partial(LBFGS, **job.optimizer_settings(settings))
+    optimizer = partial(LBFGS, **settings.lbfgs)
     return transfer_style(job.transfer_loss, job.make_initial_image, optimizer, budget)
