@@ -256,11 +256,11 @@ def test_cifar10_study_configurations_differ_from_the_chapters_in_one_key() -> N
     )
     configs = {
         name: compose("train", overrides.split())
-        for name, overrides in (script["ARMS"] | script["OTHERS"]).items()
+        for name, overrides in script["CONFIGURATIONS"].items()
     }
     for name, config in configs.items():
         call_checked(TrainSettings, config, "")
-        if name in script["ARMS"]:
+        if name in script["STUDY"]:
             chapters = configs[name.split("_")[0]]
             different = {
                 key.partition(".")[0]

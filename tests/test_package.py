@@ -1,4 +1,4 @@
-"""The wheel that users install: configs included, and the command line works away from the checkout."""
+"""The wheel that users install contains the configuration and runs outside the checkout."""
 
 import json
 import os
@@ -12,83 +12,77 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+RunCnnlab = Callable[..., str]
 
 
-Run = Callable[..., str]
+def install_wheel(folder: Path) -> Path:
+    """Build the wheel and install it into a new environment of the folder; return its bin folder.
+
+    cnnlab's requirements are taken from the environment of the tests."""
+    build = [sys.executable, "-m", "build", "--wheel", "-o", str(folder), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    programs = folder / "venv" / "bin"
+    pip = [programs / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True)
+    # After the new environment's own packages on the path.
+    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    (site / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return programs
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """A folder in which the wheel was built and installed, and its `cnnlab`, there -> stdout."""
-    here = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "-o", str(here), str(ROOT)], check=True
-    )
-    (wheel,) = here.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", str(here / "venv")], check=True)
-    python = here / "venv" / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True
-    )
-    # What cnnlab needs is lent from the environment of the tests, after the new one's own packages on the path.
-    (site,) = (here / "venv" / "lib").glob("python*/site-packages")
-    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunCnnlab]:
+    """A folder with the installed wheel, and its `cnnlab`, run there: words -> stdout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    programs = install_wheel(folder)
+    missing = str(folder / "none")
+    own = {"OMP_NUM_THREADS": "1", "CNNLAB_WEIGHTS": missing, "TORCH_HOME": missing}
 
-    def run(*words: str, **more: str) -> str:
-        own = {
-            "OMP_NUM_THREADS": "1",
-            "CNNLAB_WEIGHTS": str(here / "none"),
-            "TORCH_HOME": str(here / "none"),
-        }
-        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | own | more
-        command = [here / "venv" / "bin" / "cnnlab", *words]
-        return subprocess.run(
-            command, cwd=here, env=env, check=True, capture_output=True, text=True
-        ).stdout
+    def run(*words: str, **variables: str) -> str:
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        process = subprocess.run(
+            [programs / "cnnlab", *words],
+            cwd=folder,
+            env=inherited | own | variables,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return process.stdout
 
-    return here, run
+    return folder, run
 
 
 @pytest.mark.slow
-def test_the_built_wheel_trains(installed: tuple[Path, Run]) -> None:
-    here, run = installed
-    python = here / "venv" / "bin" / "python"
-    where = subprocess.run(
-        [python, "-c", "import cnnlab; print(cnnlab.__file__)"],
-        cwd=here,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert Path(where.stdout.strip()).is_relative_to(here / "venv")
+def test_installed_wheel_trains(installed: tuple[Path, RunCnnlab]) -> None:
+    folder, run = installed
+    command = [folder / "venv" / "bin" / "python", "-c", "import cnnlab; print(cnnlab.__file__)"]
+    process = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    assert Path(process.stdout.strip()).is_relative_to(folder / "venv")
     assert "mnist_cnn" in run("train", "-h")
     assert "outputs/train" in run("train", "epochs=2")
     assert "accuracy" in run("eval")
     assert "finished" in run("runs")
     run("train", "-m", "seed=1,2", "epochs=1")
-    assert len(list((here / "outputs" / "train").glob("*_sweep/*/result.json"))) == 2
+    assert len(list((folder / "outputs" / "train").glob("*_sweep/*/result.json"))) == 2
 
 
 @pytest.mark.slow
-def test_the_built_wheel_paints_without_any_weights_on_the_disk(
-    installed: tuple[Path, Run],
+def test_installed_wheel_stylizes_without_weights_and_network(
+    installed: tuple[Path, RunCnnlab],
 ) -> None:
-    """Photographs that scikit-learn ships; every connection is refused."""
+    """Photographs that scikit-learn includes; every connection is refused."""
     from sklearn import datasets
 
-    here, run = installed
+    folder, run = installed
     for name in ("china.jpg", "flower.jpg"):
-        shutil.copy(Path(datasets.__file__).parent / "images" / name, here)
-    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    out = run("stylize", "china.jpg", "flower.jpg", "size=192", "first_steps=150", **nowhere)
-    assert "features=bundled: VGG-19's weights are not here" in out and "china_flower.png" in out
-    found = json.loads(
-        run(
-            "stylize", "--score", "china_flower.png", "china.jpg", "flower.jpg", "--json", **nowhere
-        )
-    )
-    assert (
-        found["features"] == "bundled"
-        and found["style"]["share"] < 0.15
-        and found["content"]["share"] < 0.8
-    )
+        shutil.copy(Path(datasets.__file__).parent / "images" / name, folder)
+    refused = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    out = run("stylize", "china.jpg", "flower.jpg", "size=192", "first_steps=150", **refused)
+    assert "features=bundled" in out and "china_flower.png" in out
+    images = ("china_flower.png", "china.jpg", "flower.jpg")
+    scores = json.loads(run("stylize", "--score", *images, "--json", **refused))
+    assert scores["features"] == "bundled"
+    assert scores["style"]["relative"] < 0.15 and scores["content"]["relative"] < 0.8

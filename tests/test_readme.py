@@ -93,7 +93,7 @@ def test_named_scripts_and_tests_exist(page: Path) -> None:
 
 @pytest.fixture
 def example_images(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image files that the commands name, in the working folder; no data sets but the bundled one."""
+    """The image files that the commands name, in the working folder; only the bundled data set."""
     from PIL import Image
 
     from cnnlab.data.sources import digits
@@ -116,7 +116,7 @@ def example_images(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quick_commands_run(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that need no data beyond the digits, with shorter trainings and transfers."""
     # Other data, or in tests of their own.
-    excluded = ("mnist", "cifar", "fixed_filters", "resume", "single_batches", "--reproduce")
+    excluded = ("mnist", "cifar", "fixed_filters", "resume", "single_batch", "--reproduce")
     commands = [
         words
         for words in CNNLAB_COMMANDS
