@@ -107,7 +107,7 @@ def measure_in_child(program: str, folder: str, case: dict[str, Any]) -> None:
     """Save SECONDS.png in the folder for each mark; print the steps taken until each."""
     import torch
 
-    import benchmarks.transfer_job  # noqa: F401  so that everything is imported before the clock starts
+    import benchmarks.transfer_job  # noqa: F401  imported before the clock starts
     from cnnlab.config import compose
     from cnnlab.style.source_image import tensor_to_image
 
