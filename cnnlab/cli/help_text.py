@@ -122,7 +122,7 @@ Examples:
 Keys:
   run=RUN  checkpoint=result|last|best|STEP  n=N|null  seed=N  seeds=N
   split=test|validation|train|trainval|DIR  layer=NAME|pixels  features=NAME
-  neighbours=N  twins=0..1|null  grid=N  device=...  outputs=DIR
+  neighbors=N  near_duplicates=0..1|null  grid=N  device=...  outputs=DIR
   of t-SNE: perplexity=P  steps=N  early_steps=N  early_exaggeration=X  lr=X
 """
 

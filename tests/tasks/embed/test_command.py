@@ -147,7 +147,7 @@ def test_another_network_over_ones_own_pictures_needs_no_run(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.ReLU(), nn.Linear(6, 3))
     monkeypatch.setattr(
-        command, "pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4))
+        command, "load_pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4))
     )
     rng = np.random.default_rng(0)
     for i in range(8):
@@ -182,7 +182,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(cnnlab: Cnnlab, run: Path
     assert "no run nothere" in refused(cnnlab, "nothere")
     assert "did you mean" in refused(cnnlab, "tsne.perplexty=3")
     assert "grid must be at most 64" in refused(cnnlab, "grid=65")
-    assert "twins must be between" in refused(cnnlab, "twins=2")
+    assert "must be between 0 and 1" in refused(cnnlab, "near_duplicates=2")
     assert not (run / "embed").exists()
 
 

@@ -33,7 +33,7 @@ def test_the_seed_says_where_it_begins() -> None:
     one, again, other = (
         project(PointSet(X))[0],
         project(PointSet(X))[0],
-        project(PointSet(X), further=1)[0],
+        project(PointSet(X), seed_offset=1)[0],
     )
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert torch.equal(other, Projection("tsne", KEYS, 4, is_quiet=True)(PointSet(X))[0])

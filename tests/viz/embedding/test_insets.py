@@ -22,7 +22,7 @@ def orange(image: np.ndarray) -> int:
 def test_what_is_said_of_a_place_is_so(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Figure] = []
     draw = insets.render_figure
-    monkeypatch.setattr(insets, "rendered", lambda figure: kept.append(figure) or draw(figure))
+    monkeypatch.setattr(insets, "render_figure", lambda figure: kept.append(figure) or draw(figure))
     predictions = LABELS.copy()
     predictions[[0, 60, 61]] = 2, 0, 2
     right = draw_image_map(Y, PICTURES, LABELS, CLASSES, LABELS, title="t")

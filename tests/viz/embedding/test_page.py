@@ -20,7 +20,7 @@ SHOWN = r"</script><script>alert(1)</script><!--\n\u202e%data%" + "\"'&"
 
 def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> PagePoints:
     given: dict[str, Any] = {
-        "pictures": RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8),
+        "images": RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8),
         "maps": {"t-SNE": RNG.normal(size=(n, 2)), BAD: RNG.normal(size=(n, 2))},
         "names": [f"test #{i}" for i in range(n - 1)] + [BAD],
         "labels": np.array([-1, *(i % 2 for i in range(1, n))]),
@@ -32,7 +32,7 @@ def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> PagePo
 FULL = points(
     predictions=np.array([0, 1, 1, 1, 0, 1, 0]),
     probabilities=RNG.random(7),
-    neighbours=RNG.integers(0, 7, (7, 3)),
+    neighbors=RNG.integers(0, 7, (7, 3)),
     notes={3: BAD},
 )
 PAGE = render_map_page(BAD, [BAD, "a fact"], FULL)
@@ -163,7 +163,7 @@ def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
         ({"maps": {"PCA": np.full((7, 2), np.nan)}}, "a place for each"),
         ({"labels": np.full(7, 2)}, "not there"),
         ({"predictions": np.full(7, -1)}, "not there"),
-        ({"neighbours": np.full((7, 1), 7)}, "not there"),
+        ({"neighbors": np.full((7, 1), 7)}, "not there"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(bad: dict[str, Any], why: str) -> None:

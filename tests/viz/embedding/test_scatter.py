@@ -39,7 +39,7 @@ def test_marks_are_drawn_and_explained_only_where_there_are_any(
 ) -> None:
     kept: list[Figure] = []
     draw = scatter.render_figure
-    monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
+    monkeypatch.setattr(scatter, "render_figure", lambda figure: kept.append(figure) or draw(figure))
     plain = plot_embedding({"map": Y}, LABELS, CLASSES, title="t")
     none = plot_embedding(
         {"map": Y}, LABELS, CLASSES, is_misclassified=np.zeros(200, bool), title="t"
@@ -57,7 +57,7 @@ def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPat
     """Forty classes on one heap, each with a name as no one should have it."""
     kept: list[Figure] = []
     draw = scatter.render_figure
-    monkeypatch.setattr(scatter, "rendered", lambda figure: kept.append(figure) or draw(figure))
+    monkeypatch.setattr(scatter, "render_figure", lambda figure: kept.append(figure) or draw(figure))
     classes = [f"$x_{k}$\nשלום <b>{k}" for k in range(40)]
     labels = np.arange(400) % 40
     plot_embedding(
