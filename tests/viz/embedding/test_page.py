@@ -74,15 +74,15 @@ class Reader(HTMLParser):
 def test_every_number_and_name_is_in_the_page_as_it_was_given() -> None:
     found = data(PAGE)
     for one, places in zip(found["maps"], FULL.maps.values(), strict=True):
-        assert (array(one["places"], "<f4").reshape(7, 2) == places.astype(np.float32)).all()
+        assert (array(one["coordinates"], "<f4").reshape(7, 2) == places.astype(np.float32)).all()
     assert (array(found["labels"], "<i4") == FULL.labels).all()
     assert (array(found["predictions"], "<i4") == FULL.predictions).all()
     assert (array(found["probabilities"], "<f4") == np.float32(FULL.probabilities)).all()
-    assert (array(found["neighbours"], "<i4").reshape(7, 3) == FULL.neighbors).all()
+    assert (array(found["neighbors"], "<i4").reshape(7, 3) == FULL.neighbors).all()
     assert found["names"][:2] == ["test #0", "test #1"] and found["classes"] == ["cat", SHOWN]
     bare = data(render_map_page("t", [], points()))
     assert (
-        bare["predictions"] is bare["probabilities"] is bare["neighbours"] is None
+        bare["predictions"] is bare["probabilities"] is bare["neighbors"] is None
         and bare["notes"] == {}
     )
 
@@ -93,7 +93,7 @@ def test_the_pictures_are_on_its_sheets_pixel_for_pixel(channels: int) -> None:
     found = data(render_map_page("t", [], some))
     (file,) = found["sheets"]
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(file)))).reshape(5, 35, channels)
-    assert found["cell"] == 5 and found["kind"] == "image/png"
+    assert found["thumbnail_side"] == 5 and found["media_type"] == "image/png"
     assert (sheet.reshape(5, 7, 5, channels).swapaxes(0, 1) == some.images).all()
 
 
@@ -107,9 +107,9 @@ def test_only_colour_pictures_that_take_much_lose_a_little(monkeypatch: pytest.M
 
 
 def test_pictures_are_shrunk_to_what_a_browser_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data(render_map_page("t", [], points(size=300)))["cell"] == drawn.PAGE_THUMBNAIL_PX
+    assert data(render_map_page("t", [], points(size=300)))["thumbnail_side"] == drawn.PAGE_THUMBNAIL_PX
     monkeypatch.setattr(drawn, "MAX_SPRITE_PIXELS", 7 * 16 * 16 + 1)
-    assert data(render_map_page("t", [], points(size=300)))["cell"] == 16
+    assert data(render_map_page("t", [], points(size=300)))["thumbnail_side"] == 16
 
 
 def test_names_that_are_code_stay_text() -> None:
@@ -147,23 +147,23 @@ def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
     other = RNG.normal((-6, 6), 0.2, (50, 2))
     labels = np.repeat([1, 1, 0, -1], [100, 300, 50, 20])
     found = build_map_data("a", np.concatenate([spread, dense, other, spread[:20]]), labels)[
-        "hearts"
+        "label_positions"
     ]
     (first, *where), (second, *there) = found
     assert (first, second) == (1, 0)
     assert np.allclose(where, (4, -3), atol=0.3) and np.allclose(there, (-6, 6), atol=0.3)
-    assert build_map_data("a", np.zeros((2, 2)), np.array([0, -1]))["hearts"] == [(0, 0.0, 0.0)]
+    assert build_map_data("a", np.zeros((2, 2)), np.array([0, -1]))["label_positions"] == [(0, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ({"names": ["one"]}, "there are 7 pictures"),
-        ({"maps": {}}, "a place for each"),
-        ({"maps": {"PCA": np.full((7, 2), np.nan)}}, "a place for each"),
-        ({"labels": np.full(7, 2)}, "not there"),
-        ({"predictions": np.full(7, -1)}, "not there"),
-        ({"neighbors": np.full((7, 1), 7)}, "not there"),
+        ({"names": ["one"]}, "7 images need as many"),
+        ({"maps": {}}, "finite coordinates for each"),
+        ({"maps": {"PCA": np.full((7, 2), np.nan)}}, "finite coordinates for each"),
+        ({"labels": np.full(7, 2)}, "out of range"),
+        ({"predictions": np.full(7, -1)}, "out of range"),
+        ({"neighbors": np.full((7, 1), 7)}, "out of range"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(bad: dict[str, Any], why: str) -> None:

@@ -17,7 +17,7 @@ DECODE = """((canvas, left, top, side) => { let number = 0; const pen = canvas.g
     const light = pen.getImageData(Math.round(x), Math.round(y), 3, 3).data.filter((v, k) => k % 4 === 0 && v > 127);
     number += (light.length > 4) << bit; }
   return number; })"""
-CARD = f'{DECODE}(document.getElementById("picture"), 0, 0, {4 * BLOCK})'
+CARD = f'{DECODE}(document.getElementById("image"), 0, 0, {4 * BLOCK})'
 
 
 def text(name: str) -> str:
@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         np.where(rng.random(N) < 0.02, (labels + 1) % 3, labels),
         rng.random(N),
         rng.integers(0, N, (N, 5)),
-        {12: "nearly the same as train #4711"},
+        {12: "near-duplicate of train #4711"},
     )
     page = folder / "map.html"
     page.write_text(render_map_page("Ten thousand", ["random"], points), encoding="utf-8")
@@ -62,7 +62,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture
 def page(browser: Chromium) -> Chromium:
     """The same, with nothing chosen and everything in view."""
-    browser.value("""for (const id of ["mistakes", "noted"]) if (document.getElementById(id).checked)
+    browser.value("""for (const id of ["misclassified", "annotated"]) if (document.getElementById(id).checked)
         document.getElementById(id).click();
     document.querySelector("#classes [aria-pressed=true]")?.click();
     document.getElementById("close").click();
@@ -121,11 +121,11 @@ def test_a_click_keeps_the_card_and_a_neighbour_leads_on(page: Chromium) -> None
     page.click(*place(page, 12))
     assert (
         page.value("location.hash") == "#12"
-        and page.value(text("note")) == "nearly the same as train #4711"
+        and page.value(text("note")) == "near-duplicate of train #4711"
     )
     page.mouse("mouseMoved", *place(page, 4000))
     assert page.value(text("name")) == "test #12"
-    page.value('document.querySelector("#near button:nth-child(2)").click()')
+    page.value('document.querySelector("#neighbors button:nth-child(2)").click()')
     there = page.value("+location.hash.slice(1)")
     assert (
         there != 12 and page.value(text("name")) == f"test #{there}" and page.value(CARD) == there
@@ -152,17 +152,17 @@ def test_a_link_opens_at_its_picture(page: Chromium) -> None:
 
 @pytest.mark.slow
 def test_what_is_searched_and_chosen_is_counted_and_stepped_through(page: Chromium) -> None:
-    assert page.value(text("count")) == "10,000 pictures"
-    assert sought(page, "test #12") == "1 of 10,000 pictures match"
-    assert sought(page, "#123") == "11 of 10,000 pictures match"
+    assert page.value(text("count")) == "10,000 images"
+    assert sought(page, "test #12") == "1 of 10,000 images match"
+    assert sought(page, "#123") == "11 of 10,000 images match"
     dogs = int(sought(page, "DOG").split(" ")[0].replace(",", ""))
     sought(page, "")
     page.value('document.querySelector("#classes button:nth-child(2)").click()')
-    assert page.value(text("count")) == f"{dogs:,} of 10,000 pictures match" and 3000 < dogs < 3700
-    page.value('document.getElementById("mistakes").click()')
+    assert page.value(text("count")) == f"{dogs:,} of 10,000 images match" and 3000 < dogs < 3700
+    page.value('document.getElementById("misclassified").click()')
     assert 0 < int(page.value(text("count")).split(" ")[0]) < 120
     pressed(page, "n")
-    assert page.value(text("truth")) == "class: dog" and "a mistake" in page.value(text("guess"))
+    assert page.value(text("label")) == "label: dog" and "misclassified" in page.value(text("prediction"))
 
 
 @pytest.mark.slow
