@@ -1,4 +1,4 @@
-"""What TensorBoard's projector shows: points, a line of words and a small picture for each."""
+"""Write the files of TensorBoard's projector: points, with metadata and a thumbnail for each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,30 +15,45 @@ def write_projector(
     points: Mapping[str, np.ndarray],
     columns: Mapping[str, Sequence[str]],
     sheet: np.ndarray,
-    tile: int,
+    thumbnail_side: int,
 ) -> None:
-    """Named sets of (N, D) points of the same N pictures, the first shown first; columns of N words; a sheet of their
-    pictures, each `tile` pixels wide and high, row by row. Below `folder`, which TensorBoard is given."""
+    """Write sets of points of the same N images to `folder`, the log directory of TensorBoard.
+
+    `points`: {name: (N, D)}, the first is shown first; `columns`: {name: N texts} of metadata;
+    `sheet`: the thumbnails, row by row, each `thumbnail_side` pixels wide and high.
+    """
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-    place = folder / "projector"
-    place.mkdir(exist_ok=True)
-    rows = zip(*columns.values(), strict=True)
-    lines = ["\t".join(columns), *("\t".join(map(printable, row)) for row in rows)]
-    write_text(place / "pictures.tsv", "\n".join(lines) + "\n")
-    save_png(place / "sprite.png", sheet)
+    subfolder = folder / "projector"
+    subfolder.mkdir(exist_ok=True)
+    write_text(subfolder / "metadata.tsv", format_metadata(columns))
+    save_png(subfolder / "sprite.png", sheet)
     config = ProjectorConfig()
     for number, (name, array) in enumerate(points.items()):
         file = f"projector/{number}.bytes"
-        array = np.pad(
-            array, ((0, 0), (0, max(0, 3 - array.shape[1])))
-        )  # of fewer axes it draws nothing
-        blob = np.ascontiguousarray(array, dtype="<f4").tobytes()
-        write_atomically(folder / file, lambda part, blob=blob: part.write_bytes(blob))  # type: ignore[misc]
-        one = config.embeddings.add(tensor_name=name, tensor_path=file)
-        one.tensor_shape.extend(array.shape)
-        one.metadata_path = "projector/pictures.tsv"
-        one.sprite.image_path = "projector/sprite.png"
-        one.sprite.single_image_dim.extend((tile, tile))
+        shape = write_tensor(folder / file, array)
+        embedding = config.embeddings.add(tensor_name=name, tensor_path=file)
+        embedding.tensor_shape.extend(shape)
+        embedding.metadata_path = "projector/metadata.tsv"
+        embedding.sprite.image_path = "projector/sprite.png"
+        embedding.sprite.single_image_dim.extend((thumbnail_side, thumbnail_side))
     write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
+
+
+def format_metadata(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return columns of texts as tab-separated values with a header."""
+    rows = zip(*columns.values(), strict=True)
+    lines = ["\t".join(columns), *("\t".join(map(printable, row)) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def write_tensor(path: Path, array: np.ndarray) -> tuple[int, ...]:
+    """Write an (N, D) array as float32 and return its shape.
+
+    It is padded with zeros to three axes, because the projector draws nothing with fewer.
+    """
+    padded = np.pad(array, ((0, 0), (0, max(0, 3 - array.shape[1]))))
+    content = np.ascontiguousarray(padded, dtype="<f4").tobytes()
+    write_atomically(path, lambda part: part.write_bytes(content))
+    return padded.shape
