@@ -15,7 +15,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe")
 
 
-def found() -> str | None:
+def find_browser() -> str | None:
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
@@ -26,7 +26,7 @@ class Chromium:
     def __init__(self, profile: Path, size: tuple[int, int]) -> None:
         reads, self.writes = pair()
         self.reads, writes = pair()
-        program, window = found() or PROGRAMS[0], f"--window-size={size[0]},{size[1]}"
+        program, window = find_browser() or PROGRAMS[0], f"--window-size={size[0]},{size[1]}"
         into = [(os.POSIX_SPAWN_DUP2, reads, 3), (os.POSIX_SPAWN_DUP2, writes, 4)]
         quiet = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
         words = [program, *FLAGS, window, f"--user-data-dir={profile}", "about:blank"]

@@ -1,9 +1,1 @@
-"""Points of many dimensions -> maps of two, and what to believe of them."""
-
-from collections.abc import Callable
-from typing import Any
-
-from cnnlab.projection.pca import pca
-from cnnlab.projection.tsne import tsne
-
-PROJECTIONS: dict[str, Callable[..., tuple[Any, dict[str, float]]]] = {"pca": pca, "tsne": tsne}
+"""Projections of high-dimensional points to two-dimensional maps, and measures of their quality."""

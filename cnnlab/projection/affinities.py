@@ -1,18 +1,20 @@
-"""How much points belong together: t-SNE's P (van der Maaten & Hinton 2008, section 2; sparse as in van der Maaten
-2014, section 4.1)."""
+"""t-SNE's affinities P (van der Maaten & Hinton 2008, section 2; sparse as in van der Maaten 2014,
+section 4.1)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-BISECTION_STEPS = 100  # of the interval that a point's precision lies in
+BISECTION_STEPS = 100  # to find a point's precision
 
 
 @dataclass(frozen=True)
 class Affinities:
-    """A sparse symmetric (N, N) P that sums to one, by rows (CSR): where each row begins, (N + 1,); the row and the
-    column of each entry; its value."""
+    """A sparse symmetric (N, N) P that sums to one, in CSR with the row of each entry as well.
+
+    `crow_indices`: (N + 1,) where each row begins.
+    """
 
     crow_indices: Tensor
     row_indices: Tensor
@@ -23,21 +25,24 @@ class Affinities:
         return len(self.crow_indices) - 1
 
     def to(self, dtype: torch.dtype) -> "Affinities":
+        """Return the same with values of another type."""
         return Affinities(
             self.crow_indices, self.row_indices, self.col_indices, self.values.to(dtype)
         )
 
 
 def conditional_probabilities(sq_distances: Tensor, perplexity: float) -> Tensor:
-    """(N, k) squared distances to neighbours -> (N, k) float64 p(j|i), each row a Gaussian's of the precision that
-    gives it the perplexity 2^H = `perplexity`, by bisection. Raises ValueError for a perplexity that k neighbours
-    cannot have."""
+    """Return (N, k) float64 p(j|i) for (N, k) squared distances to neighbors.
+
+    Each row is a Gaussian whose precision, found by bisection, gives the perplexity 2^H. Raises
+    ValueError for a perplexity that k neighbors cannot have.
+    """
     if not 1 <= perplexity < sq_distances.shape[1]:
-        raise ValueError(f"a perplexity of {perplexity:g} from {sq_distances.shape[1]} neighbours")
+        raise ValueError(
+            f"perplexity {perplexity:g} is not possible with {sq_distances.shape[1]} neighbors"
+        )
     d = sq_distances.double()
-    d = d - d.amin(
-        1, keepdim=True
-    )  # the nearest at 0: the same shares, and none of them underflows
+    d = d - d.amin(1, keepdim=True)  # the nearest at 0: the same p, and no row underflows
     scale = d.mean(1, keepdim=True)
     d = d / torch.where(scale > 0, scale, 1)
     low, high = torch.zeros_like(scale), torch.full_like(scale, torch.inf)
@@ -47,26 +52,23 @@ def conditional_probabilities(sq_distances: Tensor, perplexity: float) -> Tensor
         total = w.sum(1, keepdim=True)
         H = total.log() + beta * (w * d).sum(1, keepdim=True) / total
         low, high = torch.where(target < H, beta, low), torch.where(target < H, high, beta)
-        # Without end where more neighbours are at the least distance than the perplexity asks for: they share evenly.
+        # Grows without bound where more neighbors than the perplexity are at the least distance:
+        # they then share the probability evenly.
         beta = torch.where(high.isinf(), 2 * beta, (low + high) / 2)
     w = torch.exp(-beta * d)
     return w / w.sum(1, keepdim=True)
 
 
 def joint_probabilities(index: Tensor, p: Tensor) -> Affinities:
-    """(N, k) neighbours and p(j|i) -> P = (p(j|i) + p(i|j)) / 2N."""
+    """Return P = (p(j|i) + p(i|j)) / 2N for (N, k) neighbors and their p(j|i)."""
     n, k = index.shape
-    i, j, values = (
-        torch.arange(n, device=index.device).repeat_interleave(k),
-        index.flatten(),
-        p.flatten() / (2 * n),
-    )
-    places, inverse = torch.cat([i * n + j, j * n + i]).unique(return_inverse=True)
-    # Two terms at most fall on one place, and the sum of two does not depend on their order.
-    summed = torch.zeros(len(places), dtype=p.dtype, device=p.device).index_add_(
-        0, inverse, values.repeat(2)
-    )
-    rows, columns = places // n, places % n
+    i, j = torch.arange(n, device=index.device).repeat_interleave(k), index.flatten()
+    values = p.flatten() / (2 * n)
+    entries, inverse = torch.cat([i * n + j, j * n + i]).unique(return_inverse=True)
+    # At most two terms fall on one entry, and the sum of two does not depend on their order.
+    summed = torch.zeros(len(entries), dtype=p.dtype, device=p.device)
+    summed.index_add_(0, inverse, values.repeat(2))
+    rows, columns = entries // n, entries % n
     starts = torch.zeros(n + 1, dtype=torch.int64, device=p.device)
     starts[1:] = torch.bincount(rows, minlength=n).cumsum(0)
     return Affinities(starts.int(), rows.int(), columns.int(), summed)

@@ -26,7 +26,7 @@ def dense(P: Affinities) -> Tensor:
 
 
 @pytest.mark.parametrize("perplexity", [1.5, 5, 15, 30.3, 44])
-def test_each_row_has_the_perplexity_that_was_asked_for(perplexity: float) -> None:
+def test_rows_have_the_requested_perplexity(perplexity: float) -> None:
     p = conditional_probabilities(SQUARES, perplexity)
     assert p.dtype == torch.float64 and torch.allclose(
         p.sum(1), torch.ones(200, dtype=torch.float64)
@@ -34,7 +34,7 @@ def test_each_row_has_the_perplexity_that_was_asked_for(perplexity: float) -> No
     assert (perplexities(p) - perplexity).abs().max() < 1e-6 * perplexity
 
 
-def test_each_row_is_a_gaussians_of_the_precision_that_scipy_finds() -> None:
+def test_rows_match_gaussians_with_scipys_precision() -> None:
     p = conditional_probabilities(SQUARES, 15)
     for row in range(0, 200, 20):
         d = SQUARES[row].numpy()
@@ -47,24 +47,24 @@ def test_each_row_is_a_gaussians_of_the_precision_that_scipy_finds() -> None:
         assert np.allclose(p[row].numpy(), expected, rtol=1e-9)
 
 
-def test_p_is_scikit_learns() -> None:
+def test_joint_probabilities_match_scikit_learn() -> None:
     """To a few millionths: its own search stops where the entropy is right to 1e-5."""
     rows = (SQUARES.numpy().ravel(), INDEX.numpy().ravel(), np.arange(0, 9201, 46))
     theirs = csr_matrix(rows, (200, 200), copy=True)  # it sorts them in place
     expected = _t_sne._joint_probabilities_nn(theirs, 15.0, 0).toarray()
-    found = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))).numpy()
-    assert ((found > 0) == (expected > 0)).all()
-    assert np.allclose(200 * found, 200 * expected, rtol=1e-4, atol=0)
-    assert np.abs(200 * found - 200 * expected).max() < 5e-6
+    actual = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))).numpy()
+    assert ((actual > 0) == (expected > 0)).all()
+    assert np.allclose(200 * actual, 200 * expected, rtol=1e-4, atol=0)
+    assert np.abs(200 * actual - 200 * expected).max() < 5e-6
 
 
-def test_p_is_symmetric_and_sums_to_one() -> None:
+def test_joint_probabilities_are_symmetric_and_sum_to_one() -> None:
     P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
     assert P.values.sum() == pytest.approx(1, abs=1e-12) and len(P) == 200
     assert torch.equal(dense(P), dense(P).T) and (dense(P).diagonal() == 0).all()
 
 
-def test_p_is_the_mean_of_what_each_is_to_the_other() -> None:
+def test_joint_probabilities_are_symmetrized_conditionals() -> None:
     p = conditional_probabilities(SQUARES, 15)
     single = torch.zeros(200, 200, dtype=torch.float64).scatter_(1, INDEX, p)
     assert torch.allclose(
@@ -72,7 +72,7 @@ def test_p_is_the_mean_of_what_each_is_to_the_other() -> None:
     )
 
 
-def test_its_rows_are_where_they_are_said_to_begin() -> None:
+def test_crow_indices_match_row_indices() -> None:
     P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
     assert P.crow_indices.tolist() == [int((P.row_indices < row).sum()) for row in range(201)]
     made = torch.sparse_csr_tensor(
@@ -82,22 +82,22 @@ def test_its_rows_are_where_they_are_said_to_begin() -> None:
     assert P.to(torch.float32).values.dtype == torch.float32
 
 
-def test_a_point_that_is_nobodys_neighbour_has_neighbours() -> None:
+def test_point_that_is_no_ones_neighbor_has_affinities() -> None:
     index, p = torch.tensor([[1], [0], [0], [0]]), torch.ones(4, 1, dtype=torch.float64)
     P = joint_probabilities(index, p)
     assert P.crow_indices.tolist() == [0, 3, 4, 5, 6]
     assert dense(P)[0].tolist() == [0, 0.25, 0.125, 0.125]
 
 
-def test_another_order_of_the_points_gives_the_same_in_that_order() -> None:
+def test_joint_probabilities_are_permutation_equivariant() -> None:
     order = torch.randperm(200, generator=RNG)
     squares, index = find_neighbors(X[order], 46)
     expected = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15)))
-    found = dense(joint_probabilities(index, conditional_probabilities(squares, 15)))
-    assert (200 * (found - expected[order][:, order])).abs().max() < 1e-10
+    actual = dense(joint_probabilities(index, conditional_probabilities(squares, 15)))
+    assert (200 * (actual - expected[order][:, order])).abs().max() < 1e-10
 
 
-def test_neighbours_in_another_order_have_the_same_shares() -> None:
+def test_neighbor_order_does_not_matter() -> None:
     order = torch.randperm(46, generator=RNG)
     assert torch.allclose(
         conditional_probabilities(SQUARES[:, order], 15),
@@ -107,7 +107,7 @@ def test_neighbours_in_another_order_have_the_same_shares() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
-def test_the_unit_of_distance_does_not_matter(scale: float) -> None:
+def test_affinities_are_scale_invariant(scale: float) -> None:
     assert torch.allclose(
         conditional_probabilities(SQUARES * scale, 15),
         conditional_probabilities(SQUARES, 15),
@@ -120,7 +120,7 @@ def test_the_unit_of_distance_does_not_matter(scale: float) -> None:
     )
 
 
-def test_equal_distances_are_shared_evenly() -> None:
+def test_equal_distances_give_uniform_probabilities() -> None:
     assert torch.allclose(
         conditional_probabilities(torch.zeros(3, 10), 4),
         torch.full((3, 10), 0.1, dtype=torch.float64),
@@ -135,7 +135,7 @@ def test_equal_distances_are_shared_evenly() -> None:
     assert torch.allclose(tied, torch.tensor([[1 / 6] * 6 + [0.0] * 4], dtype=torch.float64))
 
 
-def test_equal_points_and_far_ones_have_finite_affinities() -> None:
+def test_affinities_are_finite_for_equal_and_distant_points() -> None:
     far = torch.tensor([[0.0, 1e-20, 1e-10, 1.0, 1e10, 1e20]])
     for perplexity in (1, 1.01, 3, 5.9):
         assert conditional_probabilities(far, perplexity).isfinite().all()
@@ -146,6 +146,8 @@ def test_equal_points_and_far_ones_have_finite_affinities() -> None:
 
 
 @pytest.mark.parametrize("perplexity", [0.9, 46, 100, float("nan")])
-def test_a_perplexity_that_so_many_neighbours_cannot_have_is_an_error(perplexity: float) -> None:
-    with pytest.raises(ValueError, match=f"a perplexity of {perplexity:g} from 46 neighbours"):
+def test_perplexity_out_of_range_raises_value_error(perplexity: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"perplexity {perplexity:g} is not possible with 46 neighbors"
+    ):
         conditional_probabilities(SQUARES, perplexity)

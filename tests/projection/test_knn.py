@@ -20,7 +20,7 @@ def brute(x: torch.Tensor, among: torch.Tensor) -> np.ndarray:
     return ((x.numpy()[:, None] - among.numpy()[None]) ** 2).sum(2)
 
 
-def test_the_nearest_others_are_those_of_all_distances() -> None:
+def test_neighbors_match_brute_force() -> None:
     expected = brute(X, X)
     np.fill_diagonal(expected, np.inf)
     d, index = find_neighbors(X, 12)
@@ -29,7 +29,7 @@ def test_the_nearest_others_are_those_of_all_distances() -> None:
     assert (index != torch.arange(150).unsqueeze(1)).all()
 
 
-def test_the_nearest_among_others_are_those_of_all_distances() -> None:
+def test_neighbors_among_candidates_match_brute_force() -> None:
     expected = brute(X, OTHERS)
     d, index = find_neighbors(X, 90, OTHERS)
     assert np.array_equal(index.numpy(), expected.argsort(1))
@@ -39,27 +39,27 @@ def test_the_nearest_among_others_are_those_of_all_distances() -> None:
     ).all()  # among itself each is its own
 
 
-def test_small_differences_far_from_the_origin_are_told_apart() -> None:
+def test_small_distances_far_from_origin_are_resolved() -> None:
     x = X.float() + 300
     expected = brute(x.double(), x.double())
     np.fill_diagonal(expected, np.inf)
     assert np.array_equal(find_neighbors(x, 3)[1].numpy(), expected.argsort(1)[:, :3])
 
 
-def test_a_point_that_is_there_twice_is_near_itself() -> None:
+def test_duplicate_point_is_its_nearest_neighbor() -> None:
     d, index = find_neighbors(torch.cat([X, X]), 1)
     assert (index.squeeze(1) == (torch.arange(300) + 150) % 300).all() and d.max() < 1e-10
 
 
 @pytest.mark.parametrize("block", [1, 149, 1000, 150 * 150])
-def test_blocks_of_any_size_give_the_same(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_size_does_not_matter(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = find_neighbors(X, 9)
     monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", block)
     d, index = find_neighbors(X, 9)
     assert torch.equal(index, expected[1]) and torch.allclose(d, expected[0], rtol=1e-12)
 
 
-def test_a_block_holds_as_many_distances_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_as_large_as_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 1000)
     parts = split_rows(torch.arange(150), 150)
     assert [len(part) for part in parts] == [6] * 25 and torch.equal(
@@ -67,32 +67,32 @@ def test_a_block_holds_as_many_distances_as_may_be(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_no_distance_is_negative() -> None:
+def test_distances_are_not_negative() -> None:
     x = X.float() * 1000
     d = squared_distances(x, x)
     assert d.min() == 0 and d.diagonal().max() < 1e-3 * d.max()
 
 
 @pytest.mark.parametrize("k", [0, -1, 150])
-def test_neighbours_that_are_not_there_are_an_error(k: int) -> None:
-    with pytest.raises(ValueError, match=f"{k} neighbours of 149 points"):
+def test_too_large_k_raises_value_error(k: int) -> None:
+    with pytest.raises(ValueError, match=f"{k} neighbors of 149 points"):
         find_neighbors(X, k)
-    with pytest.raises(ValueError, match="91 neighbours of 90 points"):
+    with pytest.raises(ValueError, match="91 neighbors of 90 points"):
         find_neighbors(X, 91, OTHERS)
 
 
-def test_neighbours_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     find = knn.find_neighbors
     monkeypatch.setattr(knn, "find_neighbors", lambda x, k: asked.append(k) or find(x, k))
     points = PointSet(X)
     for k in (5, 3, 5, 8, 2):
-        for found, expected in zip(points.kneighbors(k), find(X, k), strict=True):
-            assert torch.equal(found, expected)
+        for actual, expected in zip(points.kneighbors(k), find(X, k), strict=True):
+            assert torch.equal(actual, expected)
     assert asked == [5, 8] and len(points) == 150
 
 
-def test_points_that_are_there_again_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_duplicates_counts_repeated_points(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(50, 7)
     assert count_duplicates(x) == 0
     x[[3, 40, 41]] = x[[7, 7, 8]]

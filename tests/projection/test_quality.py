@@ -22,7 +22,7 @@ SOME = torch.tensor([3, 150, 17, 42, 8])
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10])
-def test_accuracy_is_scikit_learns_leaving_one_out(k: int) -> None:
+def test_knn_accuracy_matches_scikit_learn_leave_one_out(k: int) -> None:
     expected = cross_val_predict(
         KNeighborsClassifier(k, algorithm="brute"), X.numpy(), LABELS.numpy(), cv=LeaveOneOut()
     )
@@ -31,13 +31,13 @@ def test_accuracy_is_scikit_learns_leaving_one_out(k: int) -> None:
     )
 
 
-def test_of_classes_with_as_many_votes_the_first_is_named() -> None:
+def test_knn_accuracy_breaks_ties_by_the_first_class() -> None:
     index, labels = torch.tensor([[1, 2], [0, 2], [0, 1]]), torch.tensor([0, 3, 1])
     assert knn_accuracy(index, labels) == 0
     assert knn_accuracy(index, torch.tensor([1, 3, 1])) == pytest.approx(2 / 3)
 
 
-def test_overlap_is_the_share_that_both_have() -> None:
+def test_neighbor_overlap_is_the_share_of_common_neighbors() -> None:
     one = torch.tensor([[1, 2, 3], [0, 2, 3]])
     assert neighbor_overlap(one, one.flip(1)) == 1
     assert neighbor_overlap(one, torch.tensor([[3, 4, 5], [0, 3, 4]])) == pytest.approx(
@@ -47,7 +47,7 @@ def test_overlap_is_the_share_that_both_have() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 79])
-def test_trustworthiness_is_scikit_learns(k: int) -> None:
+def test_trustworthiness_matches_scikit_learn(k: int) -> None:
     expected = manifold.trustworthiness(X.numpy(), Y.numpy(), n_neighbors=k)
     assert 0.5 < expected < 1
     assert trustworthiness(X, find_neighbors(Y, k)[1]) == pytest.approx(expected, abs=1e-9)
@@ -56,11 +56,11 @@ def test_trustworthiness_is_scikit_learns(k: int) -> None:
     )
 
 
-def test_a_map_that_is_the_points_themselves_is_to_be_trusted() -> None:
+def test_identity_map_has_trustworthiness_one() -> None:
     assert trustworthiness(X, find_neighbors(X, 9)[1]) == 1
 
 
-def test_silhouette_is_scikit_learns() -> None:
+def test_silhouette_matches_scikit_learn() -> None:
     for x in (X, Y):
         assert silhouette(x, LABELS) == pytest.approx(
             metrics.silhouette_score(x.numpy(), LABELS.numpy()), abs=1e-9
@@ -68,7 +68,7 @@ def test_silhouette_is_scikit_learns() -> None:
     assert silhouette(X.float() + 50, LABELS) == pytest.approx(silhouette(X, LABELS), abs=1e-4)
 
 
-def test_one_alone_in_its_class_counts_as_nothing() -> None:
+def test_singleton_class_has_silhouette_zero() -> None:
     labels = LABELS.clone()
     labels[7], labels[9] = 1, 3
     assert silhouette(X, labels) == pytest.approx(
@@ -77,14 +77,14 @@ def test_one_alone_in_its_class_counts_as_nothing() -> None:
     assert silhouette(X, torch.arange(160)) == 0
 
 
-def test_points_that_are_all_one_have_a_silhouette() -> None:
+def test_silhouette_of_equal_points_is_finite() -> None:
     assert silhouette(torch.ones(4, 2), torch.tensor([0, 0, 1, 1])) == 0
     apart = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
     assert silhouette(apart, torch.tensor([0, 0, 1, 1])) == 1
     assert silhouette(apart, torch.tensor([0, 1, 0, 1])) == -0.5
 
 
-def test_some_points_have_the_mean_of_their_own() -> None:
+def test_rows_select_the_evaluated_points() -> None:
     index = find_neighbors(Y, 9)[1]
     each = [trustworthiness(X, index, row.view(1)) for row in SOME]
     assert len(set(each)) > 1 and trustworthiness(X, index, SOME) == pytest.approx(np.mean(each))
@@ -94,15 +94,15 @@ def test_some_points_have_the_mean_of_their_own() -> None:
     assert silhouette(X, LABELS, SOME) == pytest.approx(theirs[SOME.numpy()].mean())
 
 
-def test_blocks_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_size_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     index = find_neighbors(Y, 9)[1]
     expected = trustworthiness(X, index), silhouette(X, LABELS)
     monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 1000)
     assert (trustworthiness(X, index), silhouette(X, LABELS)) == pytest.approx(expected)
 
 
-def test_what_cannot_be_measured_is_an_error() -> None:
-    with pytest.raises(ValueError, match="80 neighbours wants more than 160 points, not 160"):
+def test_undefined_scores_raise_value_error() -> None:
+    with pytest.raises(ValueError, match="80 neighbors needs more than 160 points, not 160"):
         trustworthiness(X, find_neighbors(Y, 80)[1])
     with pytest.raises(ValueError, match="two classes"):
         silhouette(X, torch.full((160,), 3))

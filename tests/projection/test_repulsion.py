@@ -32,9 +32,9 @@ def clustered(n: int) -> Tensor:
     return 40 * normal(10)[torch.randint(10, (n,), generator=RNG)] + 4 * normal(n)
 
 
-def errors(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> tuple[float, float]:
+def errors(actual: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> tuple[float, float]:
     """Of F and of Z, as shares."""
-    (f, z), (F, Z) = found, expected
+    (f, z), (F, Z) = actual, expected
     return float((f - F).norm() / F.norm()), float((z - Z).abs() / Z)
 
 
@@ -46,7 +46,7 @@ MAPS = {
 }
 
 
-def test_all_pairs_are_the_sum_over_all_pairs() -> None:
+def test_exact_repulsion_is_the_sum_over_all_pairs() -> None:
     y = 3 * normal(40)
     F, Z = np.zeros((40, 2)), 0.0
     for i, one in enumerate(y.numpy()):
@@ -54,12 +54,12 @@ def test_all_pairs_are_the_sum_over_all_pairs() -> None:
             q = 1 / (1 + ((one - other) ** 2).sum())
             F[i] += q**2 * (one - other)
             Z += q * (i != j)
-    found = exact_repulsion(y)
-    assert np.allclose(found[0].numpy(), F, rtol=1e-12, atol=1e-12)
-    assert float(found[1]) == pytest.approx(Z, rel=1e-12)
+    actual = exact_repulsion(y)
+    assert np.allclose(actual[0].numpy(), F, rtol=1e-12, atol=1e-12)
+    assert float(actual[1]) == pytest.approx(Z, rel=1e-12)
 
 
-def test_the_push_is_a_quarter_of_minus_zs_slope() -> None:
+def test_forces_are_minus_a_quarter_of_the_gradient_of_z() -> None:
     y = normal(30).requires_grad_()
     F, Z = exact_repulsion(y.detach())
     d = (y.unsqueeze(1) - y).square().sum(2)
@@ -68,21 +68,21 @@ def test_the_push_is_a_quarter_of_minus_zs_slope() -> None:
     assert total.item() - 30 == pytest.approx(float(Z)) and torch.allclose(F, y.grad / -4)
 
 
-def test_all_pairs_by_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_repulsion_does_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 5 * normal(101)
     expected = exact_repulsion(y)
     monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 500)
     assert max(errors(exact_repulsion(y), expected)) < 1e-14
 
 
-def test_all_pairs_in_float32_are_as_exact_as_float32() -> None:
+def test_exact_repulsion_in_float32_has_float32_precision() -> None:
     y = (25 * normal(500)).float()
     assert max(errors(exact_repulsion(y), exact_repulsion(y.double()))) < 1e-6
     assert exact_repulsion(y)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", ["clusters", "one cloud", "a line"])
-def test_the_mesh_is_as_exact_as_it_should_be_and_finer_ones_more(name: str) -> None:
+def test_mesh_error_is_bounded_and_decreases_with_spacing(name: str) -> None:
     y = MAPS[name]
     expected = exact_repulsion(y)
     coarse, middle, fine = (
@@ -93,12 +93,12 @@ def test_the_mesh_is_as_exact_as_it_should_be_and_finer_ones_more(name: str) -> 
     assert middle[1] < coarse[1] / 4 and fine[1] < middle[1] / 4
 
 
-def test_the_mesh_is_good_where_pushes_nearly_cancel() -> None:
+def test_mesh_is_accurate_where_forces_nearly_cancel() -> None:
     """A map spread out evenly: what is left of each point's push is small beside its parts."""
     assert errors(mesh_repulsion(MAPS["spread out"]), exact_repulsion(MAPS["spread out"]))[0] < 0.02
 
 
-def test_a_point_alone_is_not_pushed_by_itself() -> None:
+def test_mesh_has_no_self_interaction() -> None:
     y = torch.tensor([[0.0, 0.0], [50.1, 0.0], [13.3, 40.7], [20.05, 33.1]], dtype=torch.float64)
     (F, Z), (all_pairs, expected) = mesh_repulsion(y), exact_repulsion(y)
     assert (F - all_pairs).abs().max() < 1e-7 and float(Z) == pytest.approx(
@@ -109,7 +109,7 @@ def test_a_point_alone_is_not_pushed_by_itself() -> None:
 @pytest.mark.parametrize(
     ("deviation", "most"), [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)]
 )
-def test_the_mesh_is_exact_for_small_maps(deviation: float, most: float) -> None:
+def test_mesh_is_accurate_for_small_maps(deviation: float, most: float) -> None:
     y = deviation * normal(2000)
     expected = exact_repulsion(y)
     of_f, of_z = errors(mesh_repulsion(y), expected)
@@ -119,7 +119,7 @@ def test_the_mesh_is_exact_for_small_maps(deviation: float, most: float) -> None
         assert of_f < 0.02 and of_z < 1e-4
 
 
-def test_the_mesh_in_float32_is_the_mesh() -> None:
+def test_mesh_in_float32_matches_float64() -> None:
     y = MAPS["clusters"]
     F, Z = mesh_repulsion(y.float())
     assert F.dtype == torch.float32 and Z.dtype == torch.float64
@@ -129,7 +129,7 @@ def test_the_mesh_in_float32_is_the_mesh() -> None:
 
 
 @pytest.mark.parametrize("f", [exact_repulsion, mesh_repulsion])
-def test_another_order_of_the_points_gives_the_same_in_that_order(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
+def test_repulsion_is_permutation_equivariant(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
     y = MAPS["clusters"][:2000]
     order = torch.randperm(2000, generator=RNG)
     (F, Z), (again, Z_again) = f(y), f(y[order])
@@ -138,12 +138,12 @@ def test_another_order_of_the_points_gives_the_same_in_that_order(f: type[exact_
 
 
 @pytest.mark.parametrize("shift", [(1000.0, -3.3), (0.1, 0.2), (-1e-3, 77.77)])
-def test_where_a_map_lies_does_not_matter(shift: tuple[float, float]) -> None:
+def test_mesh_is_translation_invariant(shift: tuple[float, float]) -> None:
     y = MAPS["clusters"]
     assert max(errors(mesh_repulsion(y + torch.tensor(shift)), mesh_repulsion(y))) < 1e-9
 
 
-def test_turned_and_mirrored_maps_are_pushed_likewise() -> None:
+def test_mesh_is_rotation_and_reflection_equivariant() -> None:
     y = MAPS["clusters"]
     F, _ = mesh_repulsion(y)
     mirrored, swapped = (
@@ -155,24 +155,24 @@ def test_turned_and_mirrored_maps_are_pushed_likewise() -> None:
 
 
 @pytest.mark.parametrize("f", [exact_repulsion, mesh_repulsion])
-def test_pushes_cancel_each_other(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
+def test_forces_sum_to_zero(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
     F, _ = f(MAPS["one cloud"])
     assert F.sum(0).norm() < 1e-10 * F.norm(dim=1).sum()
 
 
-def test_points_in_one_place_do_not_push_each_other() -> None:
+def test_coincident_points_do_not_repel() -> None:
     for f in (exact_repulsion, mesh_repulsion):
         F, Z = f(torch.full((1600, 2), 3.0, dtype=torch.float64))
         assert F.abs().max() < 1e-8 and float(Z) == pytest.approx(1600 * 1599)
 
 
-def test_few_points_go_by_pairs_and_many_by_the_mesh() -> None:
+def test_method_depends_on_the_number_of_points() -> None:
     few, many = normal(MAX_EXACT_POINTS), normal(MAX_EXACT_POINTS + 1)
     assert torch.equal(repulsive_forces(few)[0], exact_repulsion(few)[0])
     assert torch.equal(repulsive_forces(many)[0], mesh_repulsion(many)[0])
 
 
-def test_a_wide_map_has_wider_spacing_and_one_too_wide_is_an_error(
+def test_wide_map_has_wider_spacing_and_too_wide_map_raises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_MESH_LINES", 512)
@@ -186,12 +186,12 @@ def test_a_wide_map_has_wider_spacing_and_one_too_wide_is_an_error(
     ((side, spacing),) = set(sides)
     assert side <= 512 and MESH_SPACING < spacing <= MAX_MESH_SPACING and F < 0.15 and Z < 0.01
     for bad in (widest * 1.001, y * math.nan, y * math.inf):
-        with pytest.raises(ValueError, match="a lower lr keeps it together"):
+        with pytest.raises(ValueError, match="use a lower lr"):
             mesh_repulsion(bad)
 
 
-def test_the_kernels_potential_is_right_on_the_lines() -> None:
-    """One charge on a line, read on the lines: 1 / (1 + d^2), as splines' samples and their inverse cancel."""
+def test_kernel_potential_is_exact_on_mesh_lines() -> None:
+    """The potential of one charge is 1 / (1 + d^2): the splines and their inverse cancel."""
     spread = torch.zeros(24, 24, dtype=torch.float64)
     weights = torch.tensor([1.0, 4.0, 1.0], dtype=torch.float64) / 6
     spread[3:6, 3:6] = weights.outer(weights)
@@ -207,14 +207,14 @@ def test_the_kernels_potential_is_right_on_the_lines() -> None:
         )
 
 
-def test_the_kernel_is_of_the_maps_precision() -> None:
+def test_kernel_has_the_maps_precision() -> None:
     cpu = torch.device("cpu")
     assert kernel_transform(12, 0.4, torch.float32, cpu).dtype == torch.complex64
     assert kernel_transform(12, 0.4, torch.float64, cpu).dtype == torch.complex128
     assert kernel_transform(12, 0.4, torch.float64, cpu).shape == (12, 7)
 
 
-def test_splines_are_scipys_and_add_up_to_one() -> None:
+def test_splines_match_scipy_and_sum_to_one() -> None:
     t = torch.linspace(0, 1, 50, dtype=torch.float64)[:-1]
     values, slopes = cubic_b_splines(t)
     assert torch.allclose(values.sum(1), torch.ones_like(t)) and slopes.sum(1).abs().max() < 1e-15
@@ -231,13 +231,13 @@ def test_splines_are_scipys_and_add_up_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("least", "found"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)]
+    ("least", "actual"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)]
 )
-def test_ffts_are_of_sizes_that_they_like(least: int, found: int) -> None:
-    assert next_fast_length(least) == found
+def test_next_fast_length_has_no_large_prime_factors(least: int, actual: int) -> None:
+    assert next_fast_length(least) == actual
 
 
-def test_no_smaller_size_would_do() -> None:
+def test_next_fast_length_is_minimal() -> None:
     products = sorted(2**a * 3**b * 5**c for a in range(1, 14) for b in range(9) for c in range(7))
     for least in range(2, 5000, 37):
         assert next_fast_length(least) == next(n for n in products if n >= least)

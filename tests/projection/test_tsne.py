@@ -9,11 +9,11 @@ from sklearn.manifold import TSNE, _t_sne
 from torch import Tensor
 
 from cnnlab.data.sources import digits, mnist
-from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.affinities import Affinities
 from cnnlab.projection.knn import PointSet, find_neighbors
 from cnnlab.projection.pca import principal_components
 from cnnlab.projection.quality import knn_accuracy, trustworthiness
+from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.projection.repulsion import MAX_EXACT_POINTS
 from cnnlab.projection.tsne import (
     MAX_MOVE,
@@ -50,26 +50,26 @@ def dense(P: Affinities) -> Tensor:
     return made
 
 
-def mapped(x: Tensor, **settings: object) -> tuple[Tensor, dict[str, float]]:
+def compute_map(x: Tensor, **settings: object) -> tuple[Tensor, dict[str, float]]:
     noise = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(0))
     return tsne(PointSet(x), principal_components(x, 2)[0], noise, None, **(SETTINGS | settings))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def digits_map() -> tuple[Tensor, dict[str, float]]:
-    return mapped(PIXELS)
+    return compute_map(PIXELS)
 
 
-def test_a_map_begins_where_scikit_learns_does() -> None:
+def test_initial_map_matches_scikit_learn() -> None:
     theirs = PCA(2, svd_solver="full").fit_transform(X.numpy())
     expected = torch.from_numpy(theirs / theirs[:, 0].std() * 1e-4)
-    found = scale_initial_map(principal_components(X, 2)[0], torch.zeros(120, 2))
-    signs = (found * expected).sum(0).sign()
-    assert (found * signs - expected).abs().max() < 1e-6 * 1e-4
-    assert found[:, 0].std(correction=0) == pytest.approx(1e-4)
+    actual = scale_initial_map(principal_components(X, 2)[0], torch.zeros(120, 2))
+    signs = (actual * expected).sum(0).sign()
+    assert (actual * signs - expected).abs().max() < 1e-6 * 1e-4
+    assert actual[:, 0].std(correction=0) == pytest.approx(1e-4)
 
 
-def test_noise_is_a_hundredth_of_a_maps_beginning() -> None:
+def test_initial_noise_is_a_hundredth_of_the_initial_std() -> None:
     y = principal_components(X, 2)[0]
     assert torch.allclose(
         scale_initial_map(y, NOISE) - scale_initial_map(y, 0 * NOISE), NOISE * 1e-6
@@ -77,7 +77,7 @@ def test_noise_is_a_hundredth_of_a_maps_beginning() -> None:
     assert scale_initial_map(y.float(), NOISE).dtype == torch.float32
 
 
-def test_a_beginning_of_any_size_place_and_layout_will_do() -> None:
+def test_initial_map_may_have_any_scale_and_layout() -> None:
     y = principal_components(X, 2)[0]
     assert torch.allclose(scale_initial_map(1000 * y, NOISE), scale_initial_map(y, NOISE))
     by_columns = scale_initial_map(y.T.contiguous().T, 0 * NOISE)
@@ -87,7 +87,7 @@ def test_a_beginning_of_any_size_place_and_layout_will_do() -> None:
     )
 
 
-def test_another_order_of_the_points_begins_in_that_order() -> None:
+def test_initial_map_is_permutation_equivariant() -> None:
     order = torch.randperm(120, generator=RNG)
     begun = scale_initial_map(principal_components(X, 2)[0], NOISE)
     assert (
@@ -96,18 +96,18 @@ def test_another_order_of_the_points_begins_in_that_order() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 1e-4, 30])
-def test_gradient_and_divergence_are_scikit_learns(scale: float) -> None:
+def test_gradient_and_divergence_match_scikit_learn(scale: float) -> None:
     y = Y * scale
     upper = (
         dense(P).numpy()[np.triu_indices(120, 1)] * 2
     )  # its P sums to one over the pairs i < j, twice
     kl, slope = _t_sne._kl_divergence(y.numpy().ravel(), upper / 2, 1.0, 120, 2)
-    found = 4 * kl_gradient(P, y, 1).numpy()
-    assert np.linalg.norm(found - slope.reshape(-1, 2)) < 1e-6 * np.linalg.norm(slope)
+    actual = 4 * kl_gradient(P, y, 1).numpy()
+    assert np.linalg.norm(actual - slope.reshape(-1, 2)) < 1e-6 * np.linalg.norm(slope)
     assert kl_divergence(P, y) == pytest.approx(kl, rel=1e-6)
 
 
-def test_the_gradient_is_the_divergences_slope() -> None:
+def test_gradient_matches_autograd_of_the_divergence() -> None:
     slope, h = kl_gradient(P, Y, 1), 1e-5
     for point, axis in ((0, 0), (17, 1), (119, 0)):
         nudge = torch.zeros_like(Y)
@@ -126,7 +126,7 @@ def test_divergence_is_the_sum_over_all_pairs() -> None:
     assert kl_divergence(P.to(torch.float32), Y.float()) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_attraction_is_the_sum_over_neighbours_and_exaggeration_multiplies_it() -> None:
+def test_attraction_is_the_sum_over_neighbors_times_exaggeration() -> None:
     d = Y.unsqueeze(1) - Y
     expected = ((dense(P) / (1 + d.square().sum(2))).unsqueeze(2) * d).sum(1)
     assert torch.allclose(attractive_forces(P, Y), expected, rtol=1e-10, atol=1e-15)
@@ -137,16 +137,16 @@ def test_attraction_is_the_sum_over_neighbours_and_exaggeration_multiplies_it() 
 
 
 @pytest.mark.parametrize("n", [120, MAX_EXACT_POINTS + 100])
-def test_another_order_of_the_points_has_its_gradient_in_that_order(n: int) -> None:
+def test_gradient_is_permutation_equivariant(n: int) -> None:
     x, y = torch.randn(2, n, 2, generator=RNG, dtype=torch.float64)
     order = torch.randperm(n, generator=RNG)
     expected = kl_gradient(compute_affinities(PointSet(x), 10), y, 4)[order]
-    found = kl_gradient(compute_affinities(PointSet(x[order]), 10), y[order], 4)
-    assert (found - expected).abs().max() < 1e-10 * expected.abs().max()
+    actual = kl_gradient(compute_affinities(PointSet(x[order]), 10), y[order], 4)
+    assert (actual - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
-def test_a_step_goes_downhill_and_is_momentum_and_gains() -> None:
-    """Worked by hand: a coordinate whose slope keeps its sign gains 0.2 a step, one whose sign turns loses a fifth."""
+def test_step_applies_momentum_and_gains() -> None:
+    """By hand: a gain grows by 0.2 while the slope keeps its sign, and else shrinks by a fifth."""
     y = torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     slope = torch.tensor([[0.1, 0.2], [-0.1, -0.2]], dtype=torch.float64)
     turned = slope * torch.tensor([1, -1])
@@ -161,14 +161,14 @@ def test_a_step_goes_downhill_and_is_momentum_and_gains() -> None:
     assert torch.allclose(descent.y, y - 0.5 * 1.2 * slope + expected)
 
 
-def test_a_gain_is_a_hundredth_at_the_least() -> None:
+def test_gains_have_a_minimum() -> None:
     descent = DeltaBarDelta(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     for step in range(60):
         descent.step(descent.velocity.clone() if step else torch.ones(2, 2), 1e-9)
     assert descent.gains.min() == pytest.approx(0.01)
 
 
-def test_no_point_goes_further_than_it_may_and_the_map_stays_in_the_middle() -> None:
+def test_moves_are_limited_and_the_map_stays_centered() -> None:
     descent = DeltaBarDelta(Y)
     slope = torch.zeros_like(Y)
     slope[0], slope[1] = torch.tensor([3e6, -4e6]), torch.tensor([0.01, 0])
@@ -181,21 +181,21 @@ def test_no_point_goes_further_than_it_may_and_the_map_stays_in_the_middle() -> 
     assert torch.allclose(moved[0] - moved[2], descent.velocity[0])
 
 
-def test_neighbours_on_the_map_agree_with_labels_as_those_of_the_pixels_do(
+def test_knn_accuracy_on_the_map_is_near_that_of_the_pixels(
     digits_map: tuple[Tensor, dict],
 ) -> None:
     y, _ = digits_map
     before = knn_accuracy(find_neighbors(principal_components(PIXELS, 2)[0], 5)[1], DIGITS.labels)
-    found = knn_accuracy(find_neighbors(y, 5)[1], DIGITS.labels)
+    actual = knn_accuracy(find_neighbors(y, 5)[1], DIGITS.labels)
     assert (
         before < 0.65
-        and found > 0.93
-        and found > knn_accuracy(find_neighbors(PIXELS, 5)[1], DIGITS.labels) - 0.02
+        and actual > 0.93
+        and actual > knn_accuracy(find_neighbors(PIXELS, 5)[1], DIGITS.labels) - 0.02
     )
     assert y.dtype == torch.float32 and y.mean(0).abs().max() < 1e-3
 
 
-def test_the_divergence_is_about_scikit_learns(digits_map: tuple[Tensor, dict]) -> None:
+def test_divergence_is_close_to_scikit_learns(digits_map: tuple[Tensor, dict]) -> None:
     y, scores = digits_map
     P = compute_affinities(PointSet(PIXELS), 20)
     theirs = TSNE(perplexity=20, max_iter=500, method="exact", random_state=0).fit_transform(
@@ -205,19 +205,19 @@ def test_the_divergence_is_about_scikit_learns(digits_map: tuple[Tensor, dict]) 
     assert scores["kl"] < 1.02 * kl_divergence(P, torch.from_numpy(theirs).double())
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+def test_map_is_reproducible_by_seed(
     digits_map: tuple[Tensor, dict],
 ) -> None:
     few = {"early_steps": 20, "steps": 30}
-    assert torch.equal(mapped(PIXELS, **few)[0], mapped(PIXELS, **few)[0])
+    assert torch.equal(compute_map(PIXELS, **few)[0], compute_map(PIXELS, **few)[0])
     noise = torch.randn(360, 2, generator=torch.Generator().manual_seed(1))
     other, _ = tsne(
         PointSet(PIXELS), principal_components(PIXELS, 2)[0], noise, None, **(SETTINGS | few)
     )
-    assert not torch.equal(other, mapped(PIXELS, **few)[0])
+    assert not torch.equal(other, compute_map(PIXELS, **few)[0])
 
 
-def test_another_order_of_the_points_descends_to_the_same_map() -> None:
+def test_optimization_is_permutation_equivariant() -> None:
     """For as many steps as rounding does not outgrow."""
     order = torch.randperm(120, generator=RNG)
     settings = {**SETTINGS, "perplexity": 12, "early_steps": 20, "steps": 20}
@@ -228,7 +228,7 @@ def test_another_order_of_the_points_descends_to_the_same_map() -> None:
     assert (again - y[order]).abs().max() < 1e-6 * y.abs().max() and y.dtype == torch.float64
 
 
-def test_steps_are_reported_with_what_is_left_to_gain() -> None:
+def test_callback_receives_steps_and_divergence() -> None:
     told: list[tuple[int, int, float]] = []
     settings = {**SETTINGS, "perplexity": 12, "early_steps": 60, "steps": 75}
     _, scores = tsne(
@@ -248,7 +248,7 @@ def test_steps_are_reported_with_what_is_left_to_gain() -> None:
     )
 
 
-def test_phases_have_the_learning_rates_that_were_asked_for(
+def test_phases_use_their_learning_rates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rates: list[float] = []
@@ -262,7 +262,7 @@ def test_phases_have_the_learning_rates_that_were_asked_for(
     assert rates == [10, 10, 120, 7, 7, 7]
 
 
-def test_no_steps_leave_the_map_as_it_begins() -> None:
+def test_zero_steps_return_the_initial_map() -> None:
     begun = scale_initial_map(principal_components(X, 2)[0], NOISE)
     y, scores = tsne(
         PointSet(X),
@@ -275,7 +275,7 @@ def test_no_steps_leave_the_map_as_it_begins() -> None:
     assert torch.equal(optimize_map(P, begun, []), begun)
 
 
-def test_equal_points_are_near_each_other_but_not_one() -> None:
+def test_equal_points_are_close_but_distinct() -> None:
     x = torch.cat([X[:40], X[:40]]).float()
     y, scores = tsne(
         PointSet(x),
@@ -298,7 +298,7 @@ def test_equal_points_are_near_each_other_but_not_one() -> None:
     assert y.isfinite().all() and math.isfinite(scores["kl"]) and len(y.unique(dim=0)) == 30
 
 
-def test_the_perplexity_has_three_times_as_many_neighbours() -> None:
+def test_affinities_use_three_times_the_perplexity_neighbors() -> None:
     made = compute_affinities(PointSet(X), 12)
     mutual = torch.zeros(120, 120, dtype=torch.bool)
     mutual.scatter_(1, find_neighbors(X, 37)[1], True)
@@ -307,18 +307,18 @@ def test_the_perplexity_has_three_times_as_many_neighbours() -> None:
 
 
 @pytest.mark.parametrize(("n", "most"), [(5, 1), (10, 2), (11, 3), (120, 39)])
-def test_the_most_that_is_named_is_possible_and_more_is_not(n: int, most: int) -> None:
+def test_maximum_perplexity_is_accepted_and_more_raises(n: int, most: int) -> None:
     assert compute_affinities(PointSet(X[:n]), most).values.isfinite().all()
     for wrong in (most + 0.5, 0.5, math.nan):
         with pytest.raises(
             ValueError,
-            match=f"below a third of the {n} pictures, not {wrong:g}; {most} is the most",
+            match=f"below a third of the {n} images, not {wrong:g}; the maximum is {most}",
         ):
             compute_affinities(PointSet(X[:n]), wrong)
 
 
-def test_many_pictures_are_named_in_digits() -> None:
-    with pytest.raises(ValueError, match="70,000 pictures, not 30,000; 23,332 is the most"):
+def test_large_counts_are_formatted_with_separators() -> None:
+    with pytest.raises(ValueError, match="70,000 images, not 30,000; the maximum is 23,332"):
         compute_affinities(PointSet(torch.zeros(1, 1).expand(70_000, 1)), 30_000)
 
 
@@ -326,17 +326,17 @@ def test_many_pictures_are_named_in_digits() -> None:
     "wrong",
     [{"early_steps": -1}, {"steps": -1}, {"early_exaggeration": 0.5}, {"lr": 0.0}, {"lr": -1.0}],
 )
-def test_settings_that_cannot_be_are_errors(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must not be below"):
-        mapped(PIXELS, **wrong)
+def test_settings_out_of_range_raise_value_error(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be at least"):
+        compute_map(PIXELS, **wrong)
 
 
-def test_a_map_that_is_not_finite_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not finite: a lower lr"):
-        mapped(PIXELS, lr=1e39, steps=3)
+def test_map_that_is_not_finite_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="not finite: use a lower lr"):
+        compute_map(PIXELS, lr=1e39, steps=3)
 
 
-def test_all_projections_are_called_alike() -> None:
+def test_all_projections_have_one_signature() -> None:
     for project in PROJECTIONS.values():
         settings = SETTINGS | {"perplexity": 12, "steps": 1} if project is tsne else {}
         y, scores = project(PointSet(X), principal_components(X, 2)[0], NOISE, None, **settings)
@@ -345,16 +345,16 @@ def test_all_projections_are_called_alike() -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_the_order_of_the_points_does_not_change_what_a_map_is_worth(real_data: Path) -> None:
-    """Five orders of MNIST's 10,000 test pictures, through the mesh."""
-    pictures = mnist("test", root=str(real_data))
-    x = pictures.images.flatten(1).float() / 255
+def test_scores_do_not_depend_on_the_order_of_points(real_data: Path) -> None:
+    """Five orders of MNIST's 10,000 test images, through the mesh."""
+    dataset = mnist("test", root=str(real_data))
+    x = dataset.images.flatten(1).float() / 255
     accuracies, divergences, trusts = [], [], []
     for seed in range(5):
         order = torch.randperm(10_000, generator=torch.Generator().manual_seed(seed))
-        y, scores = mapped(x[order], perplexity=30, early_steps=250, steps=500)
+        y, scores = compute_map(x[order], perplexity=30, early_steps=250, steps=500)
         near = find_neighbors(y, 10)[1]
-        accuracies.append(knn_accuracy(near, pictures.labels[order]))
+        accuracies.append(knn_accuracy(near, dataset.labels[order]))
         trusts.append(trustworthiness(x[order], near))
         divergences.append(scores["kl"])
     assert max(accuracies) - min(accuracies) < 0.005 and min(accuracies) > 0.94

@@ -1,4 +1,4 @@
-"""`cnnlab embed`: a map of what a network has learned, drawn with the pictures themselves."""
+"""`cnnlab embed`: map the features that a network has learned, drawn with the images."""
 
 import torch
 
@@ -10,7 +10,7 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
 from cnnlab.models.pretrained import load_pretrained
-from cnnlab.projection import PROJECTIONS
+from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.tasks.embed.features import (
     FeatureSet,
     check_features,
@@ -19,95 +19,128 @@ from cnnlab.tasks.embed.features import (
     pixel_extractor,
 )
 from cnnlab.tasks.embed.images import DATASET_SPLITS, ImageSelection, select_images
-from cnnlab.tasks.embed.near_duplicates import find_near_duplicates
+from cnnlab.tasks.embed.near_duplicates import NearDuplicate, find_near_duplicates
 from cnnlab.tasks.embed.outputs import write_map_outputs
-from cnnlab.tasks.embed.project import Projection, project_all
+from cnnlab.tasks.embed.project import EmbeddingMap, Projection, project_all
 from cnnlab.tasks.embed.settings import EmbedSettings
 from cnnlab.tasks.embed.summary import print_map_summary
 from cnnlab.tasks.trained_run import TrainedRun, load_comparison_run, load_run
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Make the map, its figures, its page and its numbers in RUN/embed/<date>_<time>_<what>/, and print what they say.
-    Nothing is left of a command that is refused."""
-    s = call_checked(EmbedSettings, config, "")
+    """Write the map, its figures, page and scores to RUN/embed/<date>_<time>_<name>/; print scores.
+
+    A command that is refused writes nothing.
+    """
+    settings = call_checked(EmbedSettings, config, "")
     for name, builder in PROJECTIONS.items():
-        check_keywords(builder, getattr(s, name), name)
-    device = pick_device(s.device)
-    trained = load_embed_run(s, device)
-    shown = select_images(s.split, s.n, s.seed, trained, s.batch_size, device)
-    if not s.json:
-        about = (
-            f"{trained.folder}, step {trained.step:,}" if trained else printable(str(s.features))
-        )
-        print(f"cnnlab embed: {about}, device {describe_device(device)}", flush=True)
-    seen = extract_networks(s, trained, shown, device)
-    if not s.json:
-        for one, where in seen.values():
-            print(
-                f"{len(one):,} pictures, {one.features.shape[1]:,} numbers of each: {where}",
-                flush=True,
-            )
-    maps = project_all(
-        seen,
-        Projection(s.projection, getattr(s, s.projection), s.seed, is_quiet=s.json),
-        s.neighbors,
-        s.seeds,
+        check_keywords(builder, getattr(settings, name), name)
+    device = pick_device(settings.device)
+    trained = load_embed_run(settings, device)
+    selection = select_images(
+        settings.split, settings.n, settings.seed, trained, settings.batch_size, device
     )
-    same = find_near_duplicates(shown, trained, s.near_duplicates)
-    place = trained.folder if trained else resolve_outputs_folder(s.outputs)
-    name = "_".join([s.projection, *(part for part in (s.features, s.layer) if part)])
-    album = FigureLog(place / "embed", name, trained.step if trained else 0)
+    if not settings.json:
+        network = f"{trained.folder}, step {trained.step:,}" if trained else str(settings.features)
+        print(f"cnnlab embed: {printable(network)}, device {describe_device(device)}", flush=True)
+    networks = extract_networks(settings, trained, selection, device)
+    if not settings.json:
+        print_features(networks)
+    options = getattr(settings, settings.projection)
+    projection = Projection(settings.projection, options, settings.seed, is_quiet=settings.json)
+    maps = project_all(networks, projection, settings.neighbors, settings.seeds)
+    near_duplicates = find_near_duplicates(selection, trained, settings.near_duplicates)
+    figure_log = write_results(settings, trained, selection, maps, near_duplicates, device)
+    print_map_summary(figure_log, maps, near_duplicates, as_json=settings.json)
+
+
+def print_features(networks: dict[str, tuple[FeatureSet, str]]) -> None:
+    """Print the number of images and the features of each network."""
+    for features, source in networks.values():
+        dimensions = features.features.shape[1]
+        print(f"{len(features):,} images, {dimensions:,}-dimensional {source}", flush=True)
+
+
+def write_results(
+    settings: EmbedSettings,
+    trained: TrainedRun | None,
+    selection: ImageSelection,
+    maps: list[EmbeddingMap],
+    near_duplicates: list[NearDuplicate],
+    device: torch.device,
+) -> FigureLog:
+    """Write all outputs and return the log with their folder."""
+    parent = trained.folder if trained else resolve_outputs_folder(settings.outputs)
+    parts = [settings.projection, settings.features, settings.layer]
+    name = "_".join(part for part in parts if part)
+    figure_log = FigureLog(parent / "embed", name, trained.step if trained else 0)
     try:
-        write_map_outputs(album, shown, maps, same, s.grid)
-        write_json(
-            album.folder / "environment.json",
-            collect_environment(device) | {"seed": s.seed, "step": album.step},
-        )
+        write_map_outputs(figure_log, maps, selection.classes, near_duplicates, settings.grid)
+        environment = collect_environment(device)
+        environment |= {"seed": settings.seed, "step": figure_log.step}
+        write_json(figure_log.folder / "environment.json", environment)
     finally:
-        album.close()
-    print_map_summary(album, maps, same, as_json=s.json)
+        figure_log.close()
+    return figure_log
 
 
-def load_embed_run(s: EmbedSettings, device: torch.device) -> TrainedRun | None:
-    """The run that is looked at; none where another network looks at the user's pictures alone."""
-    if s.run is None and s.features and s.split not in DATASET_SPLITS:
+def load_embed_run(settings: EmbedSettings, device: torch.device) -> TrainedRun | None:
+    """Return the run; None where another network is applied to the user's images only."""
+    if settings.run is None and settings.features and settings.split not in DATASET_SPLITS:
         return None
-    trained = load_run(s.run or "last", checkpoint=s.checkpoint, device=device, outputs=s.outputs)
+    trained = load_run(
+        settings.run or "last",
+        checkpoint=settings.checkpoint,
+        device=device,
+        outputs=settings.outputs,
+    )
     disable_inplace(trained.model)
     return trained
 
 
 def extract_networks(
-    s: EmbedSettings, trained: TrainedRun | None, shown: ImageSelection, device: torch.device
+    settings: EmbedSettings,
+    trained: TrainedRun | None,
+    selection: ImageSelection,
+    device: torch.device,
 ) -> dict[str, tuple[FeatureSet, str]]:
-    """By name, what each network that is asked for makes of the pictures, and where in it, in words."""
-    if trained is None or s.features:
-        model, prepare = load_pretrained(str(s.features))
-        extract, where = layer_extractor(
-            disable_inplace(model).to(device), prepare, s.layer, has_class_logits=False
+    """Return the features of each network by name, and which features they are, in words."""
+    if trained is None or settings.features:
+        name = str(settings.features)
+        return {name: extract_pretrained(name, settings.layer, selection, device)}
+    runs = [trained]
+    if settings.against is not None:
+        runs.append(
+            load_comparison_run(trained, settings.against, "against", device, settings.outputs)
         )
-        return {
-            str(s.features): (
-                check_features(extract_features(shown.iterate_batches(), extract, device), where),
-                where,
-            )
-        }
-    several = [trained]
-    if s.against is not None:
-        several.append(load_comparison_run(trained, s.against, "against", device, s.outputs))
-    found: dict[str, tuple[FeatureSet, str]] = {}
-    for one in several:
-        pixels = s.layer == "pixels"
-        extract, where = (
-            pixel_extractor(one)
-            if pixels
-            else layer_extractor(one.model, one.prepare_input, s.layer, has_class_logits=True)
+    networks: dict[str, tuple[FeatureSet, str]] = {}
+    for each in runs:
+        name = each.name if each.name not in networks else printable(str(each.folder))
+        networks[name] = extract_run(each, settings.layer, selection, device)
+    return networks
+
+
+def extract_pretrained(
+    name: str, layer: str | None, selection: ImageSelection, device: torch.device
+) -> tuple[FeatureSet, str]:
+    """Return the features of a torchvision network."""
+    model, prepare = load_pretrained(name)
+    model = disable_inplace(model).to(device)
+    extract, source = layer_extractor(model, prepare, layer, has_class_logits=False)
+    features = extract_features(selection.iterate_batches(), extract, device)
+    return check_features(features, source), source
+
+
+def extract_run(
+    trained: TrainedRun, layer: str | None, selection: ImageSelection, device: torch.device
+) -> tuple[FeatureSet, str]:
+    """Return the features of a run's network, or its pixels."""
+    if layer == "pixels":
+        extract, source = pixel_extractor(trained)
+    else:
+        extract, source = layer_extractor(
+            trained.model, trained.prepare_input, layer, has_class_logits=True
         )
-        name = one.name if one.name not in found else printable(str(one.folder))
-        with use_threads(one.config.get("threads")):
-            found[name] = (
-                check_features(extract_features(shown.iterate_batches(), extract, device), where),
-                where,
-            )
-    return found
+    with use_threads(trained.config.get("threads")):
+        features = extract_features(selection.iterate_batches(), extract, device)
+        return check_features(features, source), source

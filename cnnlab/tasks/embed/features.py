@@ -1,4 +1,4 @@
-"""What a network makes of the pictures on a map, and what it takes each for."""
+"""Extract the features of the images on a map, and the network's predictions."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,17 +14,20 @@ from cnnlab.data.operation import as_uint8
 from cnnlab.tasks.embed.images import ImageBatch
 from cnnlab.tasks.trained_run import TrainedRun
 
-MAX_THUMBNAIL_SIDE = 64  # pixels at most of a picture's side, as the map keeps it
-MAX_FEATURE_BYTES = 2**33  # bytes of features that are held
-FeatureExtractor = Callable[
-    [Tensor], tuple[Tensor, Tensor | None]
-]  # (N, C, H, W) uint8 -> (N, D) features, (N, K) logits
+MAX_THUMBNAIL_SIDE = 64  # pixels
+MAX_FEATURE_BYTES = 2**33  # of all features together
+FeatureExtractor = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""(N, C, H, W) uint8 -> (N, D) features and (N, K) logits, or None."""
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """(N, D) float32 features, on the device, of the pictures of a scene: (N, H, W, C) uint8, at most SHOWN pixels a
-    side, and labels, names and numbers as a batch has them; (N,) predictions and probabilities, where there are."""
+    """The features and predictions of the images on a map.
+
+    `features`: (N, D) float32, on the device; `thumbnails`: (N, H, W, C) uint8, at most
+    MAX_THUMBNAIL_SIDE pixels a side; `labels`, `names`, `indices` as in ImageBatch;
+    `predictions`, `probabilities`: (N,), or None where the network does not know the classes.
+    """
 
     features: Tensor
     thumbnails: np.ndarray
@@ -39,28 +42,26 @@ class FeatureSet:
 
     @property
     def is_user_image(self) -> Tensor:
-        """(N,) which are the user's."""
+        """(N,) bool: the images of the user's folder."""
         return self.indices < 0
 
     @property
     def is_misclassified(self) -> Tensor | None:
-        """(N,) which are taken for what they are not."""
-        return (
-            None
-            if self.predictions is None
-            else (self.predictions != self.labels) & (self.labels >= 0)
-        )
+        """(N,) bool: labeled images with a wrong prediction; None without predictions."""
+        if self.predictions is None:
+            return None
+        return (self.predictions != self.labels) & (self.labels >= 0)
 
 
 def pixel_extractor(trained: TrainedRun) -> tuple[FeatureExtractor, str]:
-    """The pictures themselves, in 0..1 as the run's pipeline cuts them; the run's answers go with them."""
+    """Return an extractor of the preprocessed pixels in 0..1 and the run's logits, and its name."""
     pipeline = trained.preprocess
 
     def extract(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        shown = pipeline.apply_before_normalize(pixels)
-        return shown.flatten(1), trained.model(pipeline.normalize(shown))
+        images = pipeline.apply_before_normalize(pixels)
+        return images.flatten(1), trained.model(pipeline.normalize(images))
 
-    return extract, "the pixels"
+    return extract, "pixel values"
 
 
 def layer_extractor(
@@ -70,58 +71,72 @@ def layer_extractor(
     *,
     has_class_logits: bool,
 ) -> tuple[FeatureExtractor, str]:
-    """What comes out of a layer, flattened, or for None what goes into the last one; `answers`: whether the network
-    knows the pictures' classes; and the layer, in words. Raises UsageError for a layer that there is not."""
+    """Return an extractor of a layer's flattened output, and its name.
+
+    For None: the penultimate features, which are the input of the last linear layer.
+    `has_class_logits`: whether the network's outputs are the classes of the images. Raises
+    UsageError for an unknown layer.
+    """
     last = find_last_linear(model)
     if name is None and last is None:
-        raise UsageError("the network ends in no fully connected layer: say which layer= is meant")
+        raise UsageError("the network does not end in a linear layer: choose one with layer=NAME")
     if name is not None:
         get_layer(model, name)
-    inside, outside = ([str(last)], []) if name is None else ([], [name])
+    inputs, outputs = ([str(last)], []) if name is None else ([], [name])
 
     def extract(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        entering, leaving, logits = capture(model, prepare(pixels), inside, outside)
+        entering, leaving, logits = capture(model, prepare(pixels), inputs, outputs)
         (features,) = (entering | leaving).values()
         return features.flatten(1), logits if has_class_logits else None
 
-    return extract, f"what {name} gives" if name else f"what goes into {last}"
+    return extract, f"{name} features" if name else "penultimate features"
 
 
 def extract_features(
     batches: Iterable[ImageBatch], extract: FeatureExtractor, device: torch.device
 ) -> FeatureSet:
-    """Batches of pictures through a network, one view each. Raises CnnlabError where the features are more than can be
-    held."""
-    x, pixels, labels, names, index, best, held = [], [], [], list[str](), [], [], 0
+    """Return the features of batches of images, one view of each image.
+
+    Raises CnnlabError where the features exceed MAX_FEATURE_BYTES.
+    """
+    features, thumbnails, labels, indices = [], [], [], []
+    names, predictions, used_bytes = list[str](), [], 0
     with torch.inference_mode():
         for batch in batches:
-            features, logits = extract(batch.pixels.to(device))
-            held += features.numel() * 4
-            if held > MAX_FEATURE_BYTES:
-                raise CnnlabError(
-                    f"{features.shape[1]:,} numbers of each picture are more than {MAX_FEATURE_BYTES >> 30} GB: fewer pictures "
-                    f"(n=), or a later layer="
-                )
-            x.append(features.float().clone())
-            pixels.append(shrink_to_thumbnails(batch.pixels).permute(0, 2, 3, 1).cpu())
+            batch_features, logits = extract(batch.pixels.to(device))
+            used_bytes += batch_features.numel() * 4
+            check_feature_bytes(used_bytes, batch_features.shape[1])
+            features.append(batch_features.float().clone())
+            thumbnails.append(shrink_to_thumbnails(batch.pixels).permute(0, 2, 3, 1).cpu())
             labels.append(batch.labels)
             names += batch.names
-            index.append(batch.indices)
+            indices.append(batch.indices)
             if logits is not None:
-                best.append(logits.float().softmax(1).max(1))
+                predictions.append(logits.float().softmax(1).max(1))
+    classes = [best.indices for best in predictions]
+    probabilities = [best.values for best in predictions]
     return FeatureSet(
-        torch.cat(x),
-        torch.cat(pixels).numpy(),
+        torch.cat(features),
+        torch.cat(thumbnails).numpy(),
         torch.cat(labels),
         names,
-        torch.cat(index),
-        torch.cat([one.indices for one in best]).cpu() if best else None,
-        torch.cat([one.values for one in best]).cpu() if best else None,
+        torch.cat(indices),
+        torch.cat(classes).cpu() if predictions else None,
+        torch.cat(probabilities).cpu() if predictions else None,
     )
 
 
+def check_feature_bytes(used_bytes: int, dimensions: int) -> None:
+    """Raise CnnlabError where the features exceed MAX_FEATURE_BYTES."""
+    if used_bytes > MAX_FEATURE_BYTES:
+        raise CnnlabError(
+            f"{dimensions:,}-dimensional features exceed {MAX_FEATURE_BYTES >> 30} GB: choose "
+            "fewer images (n=) or a later layer="
+        )
+
+
 def shrink_to_thumbnails(pixels: Tensor) -> Tensor:
-    """(N, C, H, W) uint8, shrunk where a side is longer than SHOWN."""
+    """Shrink (N, C, H, W) uint8 where a side is longer than MAX_THUMBNAIL_SIDE."""
     longest = max(pixels.shape[2:])
     if longest <= MAX_THUMBNAIL_SIDE:
         return pixels
@@ -129,18 +144,20 @@ def shrink_to_thumbnails(pixels: Tensor) -> Tensor:
     return as_uint8(F.interpolate(pixels.float() / 255, size=size, mode="bilinear", antialias=True))
 
 
-def check_features(one: FeatureSet, where: str) -> FeatureSet:
-    """The same, if a map can be made of it. Raises UsageError or CnnlabError with what is wrong and what to do."""
-    if len(one) < 5:
-        raise UsageError(f"a map wants five pictures or more, and there are {len(one)}")
-    bad = (~one.features.isfinite().all(1)).nonzero().flatten()
+def check_features(feature_set: FeatureSet, source: str) -> FeatureSet:
+    """Return the features if a map can be computed; else raise UsageError or CnnlabError."""
+    n, features = len(feature_set), feature_set.features
+    if n < 5:
+        raise UsageError(f"a map needs at least 5 images, not {n}")
+    bad = (~features.isfinite().all(1)).nonzero().flatten()
     if len(bad):
         raise CnnlabError(
-            f"{where} is not finite for {len(bad):,} of {len(one):,} pictures, first {one.names[int(bad[0])]}: "
-            f"did the training diverge? Another run, or checkpoint=best"
+            f"the {source} are not finite for {len(bad):,} of {n:,} images, first "
+            f"{feature_set.names[int(bad[0])]}: did training diverge? Try another run, or "
+            f"checkpoint=best"
         )
-    if bool((one.features == one.features[0]).all()):
+    if bool((features == features[0]).all()):
         raise CnnlabError(
-            f"{where} is the same for all {len(one):,} pictures: another layer=, or another run"
+            f"the {source} are the same for all {n:,} images: try another layer= or another run"
         )
-    return one
+    return feature_set

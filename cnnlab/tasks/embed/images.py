@@ -1,4 +1,4 @@
-"""Which pictures are on a map: those of a run's data set, and a user's own among them or alone."""
+"""Select the images of a map: a split of a run's data set, and a user's folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,17 +13,20 @@ from cnnlab.core.quoting import printable
 from cnnlab.data.adapt import adapt_image
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
-from cnnlab.data.folder_index import iterate_image_files as files_below
+from cnnlab.data.folder_index import iterate_image_files
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 
 DATASET_SPLITS = ("test", "validation", "train", "trainval")
-STANDALONE_SHAPE = (3, 256, 256)  # pictures that no run has a size for
+STANDALONE_SHAPE = (3, 256, 256)  # depth, height, width of images without a run
 
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """(N, C, H, W) uint8 pictures; (N,) their classes' numbers, -1 where nobody knows; their names; (N,) the numbers
-    that they have in their split, -1 for a user's own."""
+    """A batch of images.
+
+    `pixels`: (N, C, H, W) uint8; `labels`: (N,), -1 where unknown; `indices`: (N,) within their
+    split, -1 for a user's images.
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -33,7 +36,7 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """Pictures of a split, those at `index`, and those below a folder; of `shape` (depth, height, width) all."""
+    """The images of a split at `indices`, and those of a folder, all of one (C, H, W) shape."""
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
@@ -45,7 +48,7 @@ class ImageSelection:
     light_on_dark: bool
 
     def iterate_batches(self) -> Iterator[ImageBatch]:
-        """All of them, the user's own last. Raises CnnlabError naming all files that cannot be read."""
+        """Yield all images, the folder's last; raise CnnlabError naming all unreadable files."""
         if self.images is not None:
             yield from iterate_split(self.images, self.indices, self.split, self.batch_size)
         if self.folder is not None:
@@ -60,79 +63,88 @@ def select_images(
     batch_size: int | None,
     device: torch.device,
 ) -> ImageSelection:
-    """What `split` means: a split's pictures, at most so many, drawn by the seed; or a folder's, with the test set's;
-    without a run the folder's alone. Raises UsageError for what is neither."""
+    """Return the images of a split, or those of a folder among the test set's.
+
+    At most `max_images` of the split are selected at random. Without a run the folder's images are
+    alone. Raises UsageError where `split` is neither a split nor a folder.
+    """
     folder = None if split in DATASET_SPLITS else Path(split).expanduser()
     if folder is not None and not folder.is_dir():
-        raise UsageError(
-            f"no folder {printable(split)}, and {format_unknown_choice('split', printable(split), DATASET_SPLITS)}"
-        )
+        choices = format_unknown_choice("split", printable(split), DATASET_SPLITS)
+        raise UsageError(f"no folder {printable(split)}, and {choices}")
     if trained is None:
+        classes, indices = find_class_names(folder), torch.empty(0)
         return ImageSelection(
-            STANDALONE_SHAPE,
-            find_class_names(folder),
-            batch_size or 64,
-            "",
-            None,
-            torch.empty(0),
-            folder,
-            False,
+            STANDALONE_SHAPE, classes, batch_size or 64, "", None, indices, folder, False
         )
-    pictures = load_split(trained, split := split if folder is None else "test").to(device)
-    index = torch.arange(len(pictures))
-    if max_images is not None and len(pictures) > max_images:
-        index = (
-            torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[
-                :max_images
-            ]
-            .sort()
-            .values
-        )
-    dark = parse_data_settings(trained.config["dataset"]).light_on_dark
-    batch_size = batch_size or int(trained.config["eval_batch_size"])
+    split = split if folder is None else "test"
+    images = load_split(trained, split).to(device)
     return ImageSelection(
-        trained.shape, trained.classes, batch_size, split, pictures, index, folder, dark
+        trained.shape,
+        trained.classes,
+        batch_size or int(trained.config["eval_batch_size"]),
+        split,
+        images,
+        sample_indices(len(images), max_images, seed),
+        folder,
+        parse_data_settings(trained.config["dataset"]).light_on_dark,
     )
 
 
+def sample_indices(n: int, max_images: int | None, seed: int) -> Tensor:
+    """Return a sorted random sample of 0..n - 1; all where there are at most `max_images`."""
+    if max_images is None or n <= max_images:
+        return torch.arange(n)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=rng)[:max_images].sort().values
+
+
 def find_class_names(folder: Path | None) -> tuple[str, ...]:
-    """The names of the folders that pictures below a folder are in, where there are several."""
-    names = sorted({Path(file).parent.name for file in files_below(folder)} if folder else ())
+    """Return the names of the folders that contain images, where there are several."""
+    files = iterate_image_files(folder) if folder else ()
+    names = sorted({Path(file).parent.name for file in files})
     return tuple(names) if len(names) > 1 else ()
 
 
 def iterate_split(
-    pictures: ImageSet, index: Tensor, split: str, at_once: int
+    images: ImageSet, indices: Tensor, split: str, batch_size: int
 ) -> Iterator[ImageBatch]:
-    """The pictures at `index` of a data set's split."""
-    batches = index.to(pictures.labels.device).split(at_once)
-    for rows, (pixels, labels) in zip(batches, pictures.iterate_batches(batches), strict=True):
+    """Yield the images at (N,) `indices` of a split."""
+    batches = indices.to(images.labels.device).split(batch_size)
+    for rows, (pixels, labels) in zip(batches, images.iterate_batches(batches), strict=True):
         yield ImageBatch(pixels, labels.cpu(), [f"{split} #{i}" for i in rows.tolist()], rows.cpu())
 
 
-def iterate_folder(scene: ImageSelection, folder: Path) -> Iterator[ImageBatch]:
-    """Every picture below a folder, made to fit as `predict` does; what is in a folder that is named as a class is of
-    that class."""
-    files, wrong = list(files_below(folder)), list[str]()
+def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBatch]:
+    """Yield the images below a folder, adapted as for `predict`.
+
+    An image in a folder with the name of a class has that label. Raises UsageError for a folder
+    without images, and CnnlabError naming all unreadable files.
+    """
+    files, errors = list(iterate_image_files(folder)), list[str]()
     if not files:
-        raise UsageError(f"split={printable(str(folder))} holds no pictures")
-    for start in range(0, len(files), scene.batch_size):
+        raise UsageError(f"split={printable(str(folder))} contains no images")
+    for start in range(0, len(files), selection.batch_size):
         pixels, labels, names = [], [], []
-        for file in map(Path, files[start : start + scene.batch_size]):
+        for file in map(Path, files[start : start + selection.batch_size]):
             try:
-                pixels.append(
-                    adapt_image(read_image(file), scene.shape, light_on_dark=scene.light_on_dark)[0]
-                )
+                image = read_image(file)
+                adapted = adapt_image(
+                    image, selection.shape, light_on_dark=selection.light_on_dark
+                )[0]
             except CnnlabError as error:
-                wrong.append(str(error))
+                errors.append(str(error))
                 continue
-            labels.append(
-                scene.classes.index(file.parent.name) if file.parent.name in scene.classes else -1
-            )
+            pixels.append(adapted)
+            labels.append(find_label(selection.classes, file.parent.name))
             names.append(printable(str(file.relative_to(folder))))
-        if not wrong:
-            yield ImageBatch(
-                torch.stack(pixels), torch.tensor(labels), names, torch.full((len(names),), -1)
-            )
-    if wrong:
-        raise CnnlabError("\ncnnlab: ".join(wrong))
+        if not errors:
+            indices = torch.full((len(names),), -1)
+            yield ImageBatch(torch.stack(pixels), torch.tensor(labels), names, indices)
+    if errors:
+        raise CnnlabError("\ncnnlab: ".join(errors))
+
+
+def find_label(classes: tuple[str, ...], name: str) -> int:
+    """Return the index of a class; -1 for other names."""
+    return classes.index(name) if name in classes else -1

@@ -1,4 +1,4 @@
-"""Pictures of one set that are nearly in another too (Barz & Denzler 2020 found 3 % such in CIFAR-10's test set)."""
+"""Find near-duplicates across splits (Barz & Denzler 2020 found 3 % in CIFAR-10's test set)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +13,18 @@ from cnnlab.projection.knn import find_neighbors
 from cnnlab.tasks.embed.images import ImageSelection
 from cnnlab.tasks.trained_run import TrainedRun
 
-COMPARISON_SIDE = 16  # pixels at most of what is compared
+COMPARISON_SIDE = 16  # pixels: larger images are shrunk before the comparison
 REFERENCE_NEIGHBOR = 10
-MAX_COMPARED_IMAGES = 100_000  # pictures of the other set: of more, nobody waits for the answer
+MAX_COMPARED_IMAGES = 100_000  # of the other split; larger ones take too long and are skipped
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A picture's place on the map, its twin's name, their distance and its share of that to the tenth nearest."""
+    """An image and its near-duplicate in the other split.
+
+    `map_index`: the image's index on the map; `match`: the near-duplicate's name;
+    `distance_ratio`: their distance relative to that of the tenth nearest image.
+    """
 
     map_index: int
     match: str
@@ -29,57 +33,64 @@ class NearDuplicate:
 
 
 def find_near_duplicates(
-    shown: ImageSelection, trained: TrainedRun | None, max_ratio: float | None
+    selection: ImageSelection, trained: TrainedRun | None, max_ratio: float | None
 ) -> list[NearDuplicate]:
-    """The pictures of a scene that are nearly in the set on the other side as well: training pictures among test
-    pictures' nearest, test pictures among others'. None is looked for where `ratio` is None, or without a run."""
-    if trained is None or shown.images is None or not max_ratio:
+    """Return the images that have near-duplicates in the other split.
+
+    The other split is train for test images, and test for all others. The list is empty where
+    `max_ratio` is None, and without a run.
+    """
+    if trained is None or selection.images is None or not max_ratio:
         return []
-    side: Split = "train" if shown.split == "test" else "test"
-    other = load_dataset(trained.config["dataset"], side).to(shown.images.labels.device)
-    name = (
-        "trainval" if side == "train" else side
-    )  # what is held out to validate with is among them
-    return (
-        match_near_duplicates(shown.images, shown.indices, other, name, max_ratio, shown.batch_size)
-        if len(other) <= MAX_COMPARED_IMAGES
-        else []
+    side: Split = "train" if selection.split == "test" else "test"
+    other = load_dataset(trained.config["dataset"], side).to(selection.images.labels.device)
+    if len(other) > MAX_COMPARED_IMAGES:
+        return []
+    name = "trainval" if side == "train" else side  # the validation images are among them
+    return match_near_duplicates(
+        selection.images, selection.indices, other, name, max_ratio, selection.batch_size
     )
 
 
 def match_near_duplicates(
-    one: ImageSet, index: Tensor, other: ImageSet, side: str, max_ratio: float, batch_size: int
+    images: ImageSet,
+    index: Tensor,
+    other: ImageSet,
+    other_name: str,
+    max_ratio: float,
+    batch_size: int,
 ) -> list[NearDuplicate]:
-    """The pictures of `one` at (N,) `index` that have a twin in `other`.
+    """Return the images at (N,) `index` that have a near-duplicate in `other`.
 
-    Pictures are shrunk, their mean taken away and their contrast made equal. Near by itself says little: all ones look
-    alike, and all blue skies. A twin is so much nearer than the tenth nearest that its share is below `ratio`.
+    Images are shrunk, centered and normalized. A small distance alone means little: all digits 1
+    look alike, and all blue skies. The nearest image is a near-duplicate where its distance is
+    below `max_ratio` times that of the tenth nearest.
     """
     if len(other) <= REFERENCE_NEIGHBOR:
         return []
-    d, found = find_neighbors(
-        compute_descriptors(one, index, batch_size),
+    d, neighbors = find_neighbors(
+        compute_descriptors(images, index, batch_size),
         REFERENCE_NEIGHBOR,
         compute_descriptors(other, torch.arange(len(other)), batch_size),
     )
     d = d.sqrt()
-    share = d[:, 0] / d[:, -1].clamp_min(1e-12)
+    ratio = d[:, 0] / d[:, -1].clamp_min(1e-12)
     return [
-        NearDuplicate(i, f"{side} #{int(found[i, 0])}", float(d[i, 0]), float(share[i]))
-        for i in (share < max_ratio).nonzero().flatten().tolist()
+        NearDuplicate(i, f"{other_name} #{int(neighbors[i, 0])}", float(d[i, 0]), float(ratio[i]))
+        for i in (ratio < max_ratio).nonzero().flatten().tolist()
     ]
 
 
 def compute_descriptors(images: ImageSet, index: Tensor, batch_size: int) -> Tensor:
-    """(N, D) of unit length."""
+    """Return (N, D) descriptors of unit length."""
     return torch.cat(list(iterate_descriptors(images, index, batch_size)))
 
 
 def iterate_descriptors(images: ImageSet, index: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield the descriptors a batch at a time."""
     batches = index.to(images.labels.device).split(batch_size)
     _, height, width = images.shape
+    size = min(height, COMPARISON_SIDE), min(width, COMPARISON_SIDE)
     for pixels, _ in images.iterate_batches(batches):
-        x = F.adaptive_avg_pool2d(
-            pixels.float(), (min(height, COMPARISON_SIDE), min(width, COMPARISON_SIDE))
-        ).flatten(1)
+        x = F.adaptive_avg_pool2d(pixels.float(), size).flatten(1)
         yield F.normalize(x - x.mean(1, keepdim=True))

@@ -1,4 +1,4 @@
-"""What `embed` leaves behind: arrays, figures, a page, and TensorBoard's projector."""
+"""Write the outputs of `embed`: arrays, figures, a page, and TensorBoard's projector."""
 
 import math
 from pathlib import Path
@@ -9,156 +9,194 @@ import numpy as np
 from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.files import write_atomically, write_json, write_text
 from cnnlab.core.tensorboard_projector import write_projector
-from cnnlab.projection.grid_assignment import assign_to_grid
+from cnnlab.projection.grid_assignment import assign_to_cells, assign_to_grid
 from cnnlab.projection.pca import principal_components
-from cnnlab.tasks.embed.images import ImageSelection
 from cnnlab.tasks.embed.near_duplicates import NearDuplicate
 from cnnlab.tasks.embed.project import EmbeddingMap
 from cnnlab.tasks.embed.summary import format_map_caption, format_map_headline, list_map_facts
 from cnnlab.viz.embedding.insets import draw_image_map
-from cnnlab.viz.embedding.page import PagePoints as Pins
-from cnnlab.viz.embedding.page import render_map_page
+from cnnlab.viz.embedding.page import PagePoints, render_map_page
 from cnnlab.viz.embedding.scatter import plot_embedding
 from cnnlab.viz.embedding.sprites import make_projector_sprite
 from cnnlab.viz.embedding.thumbnails import draw_embedding_grid
 
-PROJECTOR_AXES = 50  # principal components that the projector is given of the features
+PROJECTOR_AXES = 50  # principal components of the features in the projector
 
 
 def write_map_outputs(
-    album: FigureLog,
-    shown: ImageSelection,
+    figure_log: FigureLog,
     maps: list[EmbeddingMap],
-    same: list[NearDuplicate],
+    classes: tuple[str, ...],
+    near_duplicates: list[NearDuplicate],
     grid: int,
 ) -> None:
-    """Everything, below the album's folder: embedding.npz, scores.json, map.html, the projector, and figures."""
-    first = maps[0]
-    seen, flat = first.feature_set, first.coordinates.cpu().numpy()
-    labels, classes = seen.labels.numpy(), shown.classes
-    predictions = None if seen.predictions is None else seen.predictions.numpy()
-    title, note = format_map_headline(maps), format_map_caption(first)
-    numbers = {"pictures": len(seen), "maps": {one.name: one.scores for one in maps},
-               "twins": [{"picture": seen.names[twin.map_index]} | vars(twin) for twin in same]}  # fmt: skip
+    """Write figures, embedding.npz, scores.json, map.html and the projector in the log's folder."""
+    names = maps[0].feature_set.names
+    numbers = {
+        "images": len(names),
+        "maps": {embedding_map.name: embedding_map.scores for embedding_map in maps},
+        "near_duplicates": [
+            {"image": names[duplicate.map_index]} | vars(duplicate) for duplicate in near_duplicates
+        ],
+    }
+    log_scatter(figure_log, maps, classes, near_duplicates, numbers)
+    log_image_map(figure_log, maps, classes, numbers)
+    log_grid(figure_log, maps[0], grid)
+    folder = figure_log.folder
+    write_arrays(folder / "embedding.npz", maps, classes)
+    write_json(folder / "scores.json", numbers)
+    points = build_page_points(maps, classes, near_duplicates)
+    page = render_map_page(format_map_headline(maps), list_map_facts(*maps), points)
+    write_text(folder / "map.html", page)
+    write_map_projector(folder, maps, classes)
+
+
+def log_scatter(
+    figure_log: FigureLog,
+    maps: list[EmbeddingMap],
+    classes: tuple[str, ...],
+    near_duplicates: list[NearDuplicate],
+    numbers: dict[str, Any],
+) -> None:
+    """Log the scatter plot of all maps."""
+    features = maps[0].feature_set
+    title, caption = format_map_headline(maps), format_map_caption(*maps)
+    has_predictions = features.is_misclassified is not None
     figure = plot_embedding(
-        {one.name if len(maps) > 1 else "": one.coordinates.cpu().numpy() for one in maps},
-        labels,
+        {
+            embedding_map.name if len(maps) > 1 else "": embedding_map.coordinates.cpu().numpy()
+            for embedding_map in maps
+        },
+        features.labels.numpy(),
         classes,
-        is_misclassified=None
-        if seen.is_misclassified is None
-        else np.stack([misclassified_mask(one) for one in maps]),
-        is_near_duplicate=near_duplicate_mask(len(seen), same),
-        is_user_image=seen.is_user_image.numpy() if bool(seen.is_user_image.any()) else None,
+        is_misclassified=np.stack([*map(misclassified_mask, maps)]) if has_predictions else None,
+        is_near_duplicate=near_duplicate_mask(len(features), near_duplicates),
+        is_user_image=features.is_user_image.numpy(),
         title=title,
-        note=format_map_caption(*maps),
+        note=caption,
     )
-    album.log_figure("scatter", figure, numbers, title, format_map_caption(*maps))
-    album.log_figure("pictures", draw_image_map(flat, seen.thumbnails, labels, classes, predictions, title=title, note=note),
-               numbers, title, note)  # fmt: skip
-    log_grid(album, first, grid)
-    write_arrays(album.folder / "embedding.npz", maps, classes)
-    write_json(album.folder / "scores.json", numbers)
-    write_text(
-        album.folder / "map.html",
-        render_map_page(title, list_map_facts(*maps), build_page_points(maps, classes, same)),
+    figure_log.log_figure("scatter", figure, numbers, title, caption)
+
+
+def log_image_map(
+    figure_log: FigureLog,
+    maps: list[EmbeddingMap],
+    classes: tuple[str, ...],
+    numbers: dict[str, Any],
+) -> None:
+    """Log the first map drawn with its images, with enlarged insets."""
+    features = maps[0].feature_set
+    title, caption = format_map_headline(maps), format_map_caption(maps[0])
+    figure = draw_image_map(
+        maps[0].coordinates.cpu().numpy(),
+        features.thumbnails,
+        features.labels.numpy(),
+        classes,
+        to_numpy(features.predictions),
+        assign=assign_to_cells,
+        title=title,
+        note=caption,
     )
-    write_map_projector(album.folder, maps, classes)
+    figure_log.log_figure("images", figure, numbers, title, caption)
 
 
-def misclassified_mask(one: EmbeddingMap) -> np.ndarray:
-    """(N,) which pictures this map's network takes for what they are not."""
-    return (
-        np.zeros(len(one.feature_set), bool)
-        if one.feature_set.is_misclassified is None
-        else one.feature_set.is_misclassified.numpy()
-    )
-
-
-def near_duplicate_mask(n: int, same: list[NearDuplicate]) -> np.ndarray | None:
-    """(N,) which have a twin."""
-    ringed = np.zeros(n, bool)
-    ringed[[twin.map_index for twin in same]] = True
-    return ringed if same else None
-
-
-def log_grid(album: FigureLog, one: EmbeddingMap, side: int) -> None:
-    """The pictures on a square of cells, drawn evenly from all where there are more."""
-    n = len(one.feature_set)
+def log_grid(figure_log: FigureLog, embedding_map: EmbeddingMap, side: int) -> None:
+    """Log the images on a square grid, an evenly spaced sample where there are more than cells."""
+    features, n = embedding_map.feature_set, len(embedding_map.feature_set)
     side = min(side, math.isqrt(n))
     index = np.linspace(0, n - 1, side * side).round().astype(int)
-    cells, moved = assign_to_grid(one.coordinates.cpu().numpy()[index], side, side)
-    few = f"{len(index):,} of {n:,} pictures" if len(index) < n else f"All {n:,} pictures"
-    title = f"{few} on a grid, {moved:.2f} cells from their places on average"
-    places = [
-        {"picture": one.feature_set.names[i], "column": int(x), "row": int(y)}
-        for i, (x, y) in zip(index, cells, strict=True)
-    ]
-    numbers = {"mean_displacement_cells": moved, "places": places}
-    album.log_figure(
-        "grid",
-        draw_embedding_grid(cells, one.feature_set.thumbnails[index], title=title),
-        numbers,
-        title,
-    )
+    cells, displacement = assign_to_grid(embedding_map.coordinates.cpu().numpy()[index], side, side)
+    images = f"{len(index):,} of {n:,} images" if len(index) < n else f"All {n:,} images"
+    title = f"{images} on a grid, mean displacement {displacement:.2f} cells"
+    numbers = {
+        "mean_displacement_cells": displacement,
+        "cells": [
+            {"image": features.names[i], "column": int(x), "row": int(y)}
+            for i, (x, y) in zip(index, cells, strict=True)
+        ],
+    }
+    figure = draw_embedding_grid(cells, features.thumbnails[index], title=title)
+    figure_log.log_figure("grid", figure, numbers, title)
+
+
+def misclassified_mask(embedding_map: EmbeddingMap) -> np.ndarray:
+    """Return (N,) bool: the images that the map's network misclassifies."""
+    features = embedding_map.feature_set
+    if features.is_misclassified is None:
+        return np.zeros(len(features), bool)
+    return features.is_misclassified.numpy()
+
+
+def near_duplicate_mask(n: int, near_duplicates: list[NearDuplicate]) -> np.ndarray:
+    """Return (n,) bool: the images that have a near-duplicate."""
+    mask = np.zeros(n, bool)
+    mask[[duplicate.map_index for duplicate in near_duplicates]] = True
+    return mask
+
+
+def to_numpy(values: Any) -> np.ndarray | None:
+    """Return a tensor as an array; None for None."""
+    return None if values is None else values.numpy()
 
 
 def write_arrays(path: Path, maps: list[EmbeddingMap], classes: tuple[str, ...]) -> None:
-    """features, coordinates, labels, predictions and indices, and names, for numpy; of a second map beside them."""
-    seen = maps[0].feature_set
-    kept = {"labels": seen.labels.numpy(), "indices": seen.indices.numpy(), "names": np.array(seen.names),
-            "classes": np.array(classes)}  # fmt: skip
-    for one, ending in zip(maps, ("", "_against"), strict=False):
-        kept |= {
-            f"features{ending}": one.feature_set.features.cpu().numpy(),
-            f"coordinates{ending}": one.coordinates.cpu().numpy(),
-        }
-        if one.feature_set.predictions is not None:
-            kept[f"predictions{ending}"] = one.feature_set.predictions.numpy()
+    """Write features, coordinates, labels, predictions, indices and names, of both maps, as npz."""
+    features = maps[0].feature_set
+    arrays = {
+        "labels": features.labels.numpy(),
+        "indices": features.indices.numpy(),
+        "names": np.array(features.names),
+        "classes": np.array(classes),
+    }
+    for embedding_map, suffix in zip(maps, ("", "_against"), strict=False):
+        feature_set = embedding_map.feature_set
+        arrays[f"features{suffix}"] = feature_set.features.cpu().numpy()
+        arrays[f"coordinates{suffix}"] = embedding_map.coordinates.cpu().numpy()
+        if feature_set.predictions is not None:
+            arrays[f"predictions{suffix}"] = feature_set.predictions.numpy()
 
     def write(part: Path) -> None:
         with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **kept)
+            np.savez(file, allow_pickle=False, **arrays)
 
     write_atomically(path, write)
 
 
 def build_page_points(
-    maps: list[EmbeddingMap], classes: tuple[str, ...], same: list[NearDuplicate]
-) -> Pins:
-    """The first map's pictures as the page takes them, on every map."""
-    one = maps[0]
-    predictions, probabilities = (part if part is None else part.numpy() for part in
-                                  (one.feature_set.predictions, one.feature_set.probabilities))  # fmt: skip
-    return Pins(
-        one.feature_set.thumbnails,
-        {each.name: each.coordinates.cpu().numpy() for each in maps},
-        one.feature_set.names,
-        one.feature_set.labels.numpy(),
+    maps: list[EmbeddingMap], classes: tuple[str, ...], near_duplicates: list[NearDuplicate]
+) -> PagePoints:
+    """Return the images of the first map as the page takes them, on every map."""
+    features = maps[0].feature_set
+    return PagePoints(
+        features.thumbnails,
+        {embedding_map.name: embedding_map.coordinates.cpu().numpy() for embedding_map in maps},
+        features.names,
+        features.labels.numpy(),
         classes,
-        predictions,
-        probabilities,
-        one.neighbors.cpu().numpy(),
-        {twin.map_index: f"nearly the same as {twin.match}" for twin in same},
+        to_numpy(features.predictions),
+        to_numpy(features.probabilities),
+        maps[0].neighbors.cpu().numpy(),
+        {each.map_index: f"near-duplicate of {each.match}" for each in near_duplicates},
     )
 
 
 def write_map_projector(folder: Path, maps: list[EmbeddingMap], classes: tuple[str, ...]) -> None:
-    """For TensorBoard: the maps, and the first features on their principal axes."""
-    seen = maps[0].feature_set
-    sheet, tile = make_projector_sprite(seen.thumbnails)
-    axes = (
-        principal_components(seen.features, min(PROJECTOR_AXES, seen.features.shape[1]))[0]
-        .cpu()
-        .numpy()
-    )
-    points = {f"map of {one.name}": one.coordinates.cpu().numpy() for one in maps} | {
-        f"features, {axes.shape[1]} axes": axes
+    """Write the maps, and the first one's features on their principal axes, for TensorBoard."""
+    features = maps[0].feature_set
+    sheet, thumbnail_side = make_projector_sprite(features.thumbnails)
+    count = min(PROJECTOR_AXES, features.features.shape[1])
+    axes = principal_components(features.features, count)[0].cpu().numpy()
+    points = {
+        f"map of {embedding_map.name}": embedding_map.coordinates.cpu().numpy()
+        for embedding_map in maps
     }
-    columns = {"picture": seen.names, "class": lookup_class_names(seen.labels, classes)}
-    if seen.predictions is not None:
-        columns |= {"predicted": lookup_class_names(seen.predictions, classes)}
-    write_projector(folder, points, columns, sheet, tile)
+    points[f"features, {count} axes"] = axes
+    columns = {"image": features.names, "class": lookup_class_names(features.labels, classes)}
+    if features.predictions is not None:
+        columns["predicted"] = lookup_class_names(features.predictions, classes)
+    write_projector(folder, points, columns, sheet, thumbnail_side)
 
 
 def lookup_class_names(index: Any, classes: tuple[str, ...]) -> list[str]:
+    """Return the name of each class; empty for -1."""
     return [classes[i] if i >= 0 else "" for i in index.tolist()]

@@ -1,4 +1,4 @@
-"""Features to a map, and the numbers that say whether to believe it."""
+"""Project features to maps, and measure the maps' quality."""
 
 import sys
 from dataclasses import dataclass
@@ -11,25 +11,26 @@ from torch import Tensor
 from cnnlab.core.device import use_deterministic_algorithms, use_threads
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.schema import call_checked
-from cnnlab.projection import PROJECTIONS
 from cnnlab.projection.knn import PointSet, count_duplicates, find_neighbors
 from cnnlab.projection.pca import principal_components
 from cnnlab.projection.procrustes import procrustes
 from cnnlab.projection.quality import knn_accuracy, neighbor_overlap, silhouette, trustworthiness
+from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.projection.repulsion import MAX_EXACT_POINTS
 from cnnlab.tasks.embed.features import FeatureSet
 
-MAX_RANKED_IMAGES = (
-    10_000  # pictures at most that trustworthiness and silhouette are measured of, among all
-)
-MAX_PAGE_NEIGHBORS = 10  # neighbours of each picture that a page may show
+MAX_RANKED_IMAGES = 10_000  # for which trustworthiness and silhouette are measured, among all
+MAX_PAGE_NEIGHBORS = 10  # of each image, on the page
 Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """What one network makes of the pictures, `where` in it, and (N, 2) their map; (N, k) which pictures are nearest to
-    each in its features; and the numbers that say whether to believe the map."""
+    """A network's features and their map.
+
+    `feature_source`: which features, in words; `coordinates`: (N, 2); `neighbors`: (N, k) the
+    nearest images in feature space.
+    """
 
     name: str
     feature_set: FeatureSet
@@ -41,7 +42,7 @@ class EmbeddingMap:
 
 @dataclass(frozen=True)
 class Projection:
-    """How features become a map: a projection by its name and keys, and the seed of the noise that it begins with."""
+    """A projection by name with its options, and the seed of its initial noise."""
 
     name: str
     options: dict[str, Any]
@@ -51,28 +52,27 @@ class Projection:
     def __call__(
         self, points: PointSet, initial: Tensor | None = None, *, seed_offset: int = 0
     ) -> tuple[Tensor, Scores]:
-        """(N, 2) a map, and what the projection says of it. `begin`: where the points are at first; their principal
-        components. `further`: with the noise of a later seed. Raises UsageError for keys that do not fit the points."""
+        """Return an (N, 2) map and the projection's own scores.
+
+        `initial`: initial map; None: the principal components. `seed_offset` selects other noise.
+        Raises UsageError for options that do not suit the points.
+        """
         rng = torch.Generator().manual_seed(self.seed + seed_offset)
         noise = torch.randn(len(points), 2, generator=rng)
         initial = principal_components(points.x, 2)[0] if initial is None else initial
-        report = (
-            None
-            if self.is_quiet or not self.is_stochastic
-            else TsneProgress(f"t-SNE, seed {self.seed + seed_offset}")
-        )
+        has_progress = self.is_stochastic and not self.is_quiet
+        callback = TsneProgress(f"t-SNE, seed {self.seed + seed_offset}") if has_progress else None
+        # For few points more threads would only wait for each other.
+        threads = use_threads(1 if len(points) <= MAX_EXACT_POINTS else None)
+        builder = PROJECTIONS[self.name]
         try:
-            # Of few points further threads would only wait for each other.
-            with (
-                use_deterministic_algorithms(points.x.device),
-                use_threads(1 if len(points) <= MAX_EXACT_POINTS else None),
-            ):
+            with use_deterministic_algorithms(points.x.device), threads:
                 return call_checked(
-                    PROJECTIONS[self.name], self.options, self.name, points, initial, noise, report
+                    builder, self.options, self.name, points, initial, noise, callback
                 )
         finally:
-            if report:
-                report.progress.end()
+            if callback:
+                callback.progress.end()
 
     @property
     def is_stochastic(self) -> bool:
@@ -81,109 +81,114 @@ class Projection:
 
 
 def project_all(
-    networks: dict[str, tuple[FeatureSet, str]], projector: Projection, k: int, seeds: int
+    networks: dict[str, tuple[FeatureSet, str]], projection: Projection, k: int, seeds: int
 ) -> list[EmbeddingMap]:
-    """A map for each network, the second begun where the first one's ended and then laid over it; scores of each, and
-    how steady the first one is over further seeds."""
+    """Return a map of each network's features, with scores.
+
+    The second map starts from the first one's result and is aligned with it. The seed stability
+    of the first one is measured with `seeds` further maps.
+    """
     maps: list[EmbeddingMap] = []
-    for name, (seen, where) in networks.items():
-        points = PointSet(seen.features)
-        begin = maps[0].coordinates if maps else principal_components(points.x, 2)[0]
-        y, numbers = projector(points, begin)
+    for name, (features, source) in networks.items():
+        points = PointSet(features.features)
         k = min(k, (len(points) - 1) // 2)
-        on_map = find_neighbors(y, k)[1]
-        numbers = {
-            "of": where,
-            "dimensions": seen.features.shape[1],
-            "repeated": count_duplicates(seen.features),
-        } | numbers
-        numbers |= score_map(points, y, on_map, seen.labels, projector.seed)
+        initial = maps[0].coordinates if maps else principal_components(points.x, 2)[0]
+        y, own_scores = projection(points, initial)
+        map_neighbors = find_neighbors(y, k)[1]
+        scores = {
+            "feature_source": source,
+            "dimensions": points.x.shape[1],
+            "duplicate_features": count_duplicates(points.x),
+            **own_scores,
+            **score_map(points, y, map_neighbors, features.labels, projection.seed),
+        }
         if maps:
-            y, numbers["residual"] = procrustes(maps[0].coordinates, y)
-            numbers["features_shared"] = neighbor_overlap(
-                maps[0].neighbors[:, :k], points.kneighbors(k)[1]
+            y, comparison = align_maps(maps[0], points, y, map_neighbors)
+            scores |= comparison
+        elif projection.is_stochastic:
+            scores["seed_stability"] = measure_seed_stability(
+                points, initial, map_neighbors, projection, seeds
             )
-            numbers["map_shared"] = neighbor_overlap(
-                find_neighbors(maps[0].coordinates, k)[1], on_map
-            )
-        elif projector.is_stochastic:
-            numbers["steadiness"] = measure_seed_stability(points, begin, on_map, projector, seeds)
-        maps.append(
-            EmbeddingMap(
-                name,
-                seen,
-                where,
-                y,
-                points.kneighbors(min(MAX_PAGE_NEIGHBORS, len(points) - 1))[1],
-                numbers,
-            )
-        )
+        neighbors = points.kneighbors(min(MAX_PAGE_NEIGHBORS, len(points) - 1))[1]
+        maps.append(EmbeddingMap(name, features, source, y, neighbors, scores))
     return maps
 
 
-class TsneProgress:
-    """A live line on how far t-SNE has come."""
-
-    def __init__(self, what: str) -> None:
-        self.label, self.start_time, self.progress = what, monotonic(), Progress(sys.stdout)
-        self.progress.show(f"{what}: nearest neighbours", keep=False)
-
-    def __call__(self, done: int, total: int, kl: float) -> None:
-        spent = monotonic() - self.start_time
-        left = (
-            f"{format_duration(spent / done * (total - done))} left"
-            if done < total
-            else f"{spent:.1f} s"
-        )
-        self.progress.show(
-            f"{self.label}: step {done} of {total}  KL {kl:.3f}  {left}", keep=done == total
-        )
-
-
-def score_map(points: PointSet, y: Tensor, on_map: Tensor, labels: Tensor, seed: int) -> Scores:
-    """What of the points' nearest neighbours, and of their classes, is kept on their map, where (N, k) `on_map` are
-    nearest. Class scores are of the pictures whose class is known, and None where they say nothing: no class, or but
-    one."""
-    n, k = on_map.shape
-    rows = (
-        torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:MAX_RANKED_IMAGES]
-        .sort()
-        .values.to(y.device)
-    )
-    near = points.kneighbors(k)[1]
-    return {
-        "neighbours": k,
-        "features": score_classes(points.x, near, labels),
-        "map": score_classes(y, on_map, labels),
-        "trustworthiness": trustworthiness(points.x, on_map, rows) if 2 * k < n else None,
-        "neighbours_kept": neighbor_overlap(near, on_map),
-        "ranked": len(rows),
+def align_maps(
+    first: EmbeddingMap, points: PointSet, y: Tensor, map_neighbors: Tensor
+) -> tuple[Tensor, Scores]:
+    """Return an (N, 2) map aligned with the first one, and how much both have in common."""
+    k = map_neighbors.shape[1]
+    first_neighbors = find_neighbors(first.coordinates, k)[1]
+    aligned, residual = procrustes(first.coordinates, y)
+    return aligned, {
+        "residual": residual,
+        "feature_neighbor_overlap": neighbor_overlap(
+            first.neighbors[:, :k], points.kneighbors(k)[1]
+        ),
+        "map_neighbor_overlap": neighbor_overlap(first_neighbors, map_neighbors),
     }
 
 
-def score_classes(x: Tensor, near: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """kNN accuracy and silhouette of the pictures whose class is known."""
-    labels = labels.to(x.device)
-    named = labels >= 0
-    if not bool(named.all()):
-        x, labels, k = x[named], labels[named], near.shape[1]
-        near = find_neighbors(x, k)[1] if len(x) > k else near[:0]
-    if not len(near):
-        return {"knn_accuracy": None, "silhouette": None}
-    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[
-        :MAX_RANKED_IMAGES
-    ].to(x.device)
-    several = len(labels.unique()) > 1
+class TsneProgress:
+    """A live line with t-SNE's step, KL divergence and remaining time."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.start_time, self.progress = label, monotonic(), Progress(sys.stdout)
+        self.progress.show(f"{label}: nearest neighbors", keep=False)
+
+    def __call__(self, step: int, total: int, kl: float) -> None:
+        elapsed, is_last = monotonic() - self.start_time, step == total
+        remaining = f"{format_duration(elapsed / step * (total - step))} left"
+        time = f"{elapsed:.1f} s" if is_last else remaining
+        self.progress.show(
+            f"{self.label}: step {step} of {total}  KL {kl:.3f}  {time}", keep=is_last
+        )
+
+
+def score_map(
+    points: PointSet, y: Tensor, map_neighbors: Tensor, labels: Tensor, seed: int
+) -> Scores:
+    """Return the scores of an (N, 2) map with (N, k) nearest neighbors.
+
+    Class scores are those of the labeled images; None where there are none, or only one class.
+    """
+    n, k = map_neighbors.shape
+    rng = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(n, generator=rng)[:MAX_RANKED_IMAGES].sort().values.to(y.device)
+    neighbors = points.kneighbors(k)[1]
     return {
-        "knn_accuracy": knn_accuracy(near, labels),
-        "silhouette": silhouette(x, labels, rows) if several else None,
+        "neighbors": k,
+        "features": score_classes(points.x, neighbors, labels),
+        "map": score_classes(y, map_neighbors, labels),
+        "trustworthiness": trustworthiness(points.x, map_neighbors, rows) if 2 * k < n else None,
+        "neighborhood_preservation": neighbor_overlap(neighbors, map_neighbors),
+        "ranked_images": len(rows),
+    }
+
+
+def score_classes(x: Tensor, neighbors: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Return the kNN accuracy and silhouette of the labeled images."""
+    labels, k = labels.to(x.device), neighbors.shape[1]
+    is_labeled = labels >= 0
+    if not bool(is_labeled.all()):
+        x, labels = x[is_labeled], labels[is_labeled]
+        neighbors = find_neighbors(x, k)[1] if len(x) > k else neighbors[:0]
+    if not len(neighbors):
+        return {"knn_accuracy": None, "silhouette": None}
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.randperm(len(x), generator=rng)[:MAX_RANKED_IMAGES].to(x.device)
+    has_classes = len(labels.unique()) > 1
+    return {
+        "knn_accuracy": knn_accuracy(neighbors, labels),
+        "silhouette": silhouette(x, labels, rows) if has_classes else None,
     }
 
 
 def measure_seed_stability(
-    points: PointSet, begin: Tensor, on_map: Tensor, projector: Projection, seeds: int
+    points: PointSet, initial: Tensor, map_neighbors: Tensor, projection: Projection, seeds: int
 ) -> list[float]:
-    """For each of further seeds the mean share of a picture's (N, k) neighbours on the map that are its neighbours on
-    that seed's map, begun at the same places, as well."""
-    others = (projector(points, begin, seed_offset=further)[0] for further in range(1, seeds + 1))
-    return [neighbor_overlap(on_map, find_neighbors(other, on_map.shape[1])[1]) for other in others]
+    """Return, for each further seed, the mean overlap of its map's neighbors with (N, k) ones."""
+    k = map_neighbors.shape[1]
+    others = (projection(points, initial, seed_offset=i)[0] for i in range(1, seeds + 1))
+    return [neighbor_overlap(map_neighbors, find_neighbors(y, k)[1]) for y in others]

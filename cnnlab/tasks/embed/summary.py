@@ -1,4 +1,4 @@
-"""Whether to believe a map, in words."""
+"""Summarize maps and their quality in words."""
 
 import json
 from typing import Any
@@ -10,113 +10,147 @@ from cnnlab.tasks.embed.project import EmbeddingMap
 
 
 def format_map_headline(maps: list[EmbeddingMap]) -> str:
-    """What the maps show, in a line."""
-    seen, k = maps[0].feature_set, maps[0].scores["neighbours"]
-    n = int((seen.labels >= 0).sum())
-    of = f"{n:,} pictures" if n == len(seen) else f"{n:,} pictures whose class is known"
-    right = [one.scores["map"]["knn_accuracy"] for one in maps]
-    if None in right:
-        return f"{len(seen):,} pictures: {maps[0].scores['neighbours_kept']:.0%} of their {k} nearest are so on the map"
+    """Return the main result in one line."""
+    features, scores = maps[0].feature_set, maps[0].scores
+    k, labeled = scores["neighbors"], int((features.labels >= 0).sum())
+    accuracies = [embedding_map.scores["map"]["knn_accuracy"] for embedding_map in maps]
+    if None in accuracies:
+        preservation = scores["neighborhood_preservation"]
+        return f"Neighborhood preservation@{k} of {len(features):,} images: {preservation:.0%}"
+    images = f"{labeled:,} images" if labeled == len(features) else f"{labeled:,} labeled images"
+    values = [f"{accuracy:.2%}" for accuracy in accuracies]
     if len(maps) > 1:
-        each = ", ".join(f"{one.name} {share:.2%}" for one, share in zip(maps, right, strict=True))
-        return f"Among their own class on the map, of {of}: {each}"
-    return f"{right[0]:.2%} of {of} lie among their own class on the map"
+        names = [embedding_map.name for embedding_map in maps]
+        values = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+    return f"{k}-NN accuracy on the map of {images}: {', '.join(values)}"
 
 
-def format_map_caption(one: EmbeddingMap, other: EmbeddingMap | None = None) -> str:
-    """What stands at a figure's foot."""
-    if other is not None:
-        n = other.scores
-        began = f" began where {one.name}'s ended and" if "kl" in n else ""
-        over = "it" if began else f"{one.name}'s"
-        return (
-            f"{other.name}'s map{began} is laid over {over}; of {n['neighbours']} nearest "
-            f"{n['features_shared']:.1%} are the same for both among the features, {n['map_shared']:.1%} on the map."
-        )
-    n, how = one.scores, "t-SNE" if "kl" in one.scores else "The first two principal components"
-    right = n["features"]["knn_accuracy"]
-    among = (
-        ""
-        if right is None
-        else f" There {right:.2%} are of the class of most of their {n['neighbours']} nearest."
-    )
+def describe_features(embedding_map: EmbeddingMap) -> str:
+    """Return the features of a map in words: '128-dimensional penultimate features'."""
+    dimensions = embedding_map.feature_set.features.shape[1]
+    return f"{dimensions:,}-dimensional {embedding_map.feature_source}"
+
+
+def format_map_caption(first: EmbeddingMap, second: EmbeddingMap | None = None) -> str:
+    """Return the caption of a figure of one map, or of two that are aligned."""
+    if second is not None:
+        return format_comparison_caption(first, second)
+    scores, k = first.scores, first.scores["neighbors"]
+    method = "t-SNE" if "kl" in scores else "First two principal components"
+    accuracy = scores["features"]["knn_accuracy"]
     return (
-        f"{how} of {one.feature_set.features.shape[1]:,} numbers of each picture, {one.feature_source}.{among} "
-        f"{n['neighbours_kept']:.0%} of a picture's {n['neighbours']} nearest are so on the map."
+        f"{method} of {describe_features(first)}. "
+        + ("" if accuracy is None else f"{k}-NN accuracy in feature space: {accuracy:.2%}. ")
+        + f"Neighborhood preservation@{k}: {scores['neighborhood_preservation']:.0%}."
     )
 
 
-def list_map_facts(one: EmbeddingMap, *others: EmbeddingMap) -> list[str]:
-    """What is said of a map beside it: what it is of, whose answers it shows where there are `others`, and the
-    numbers."""
-    rows = [f"{one.feature_set.features.shape[1]:,} numbers of each picture: {one.feature_source}"]
-    rows += [f"Predictions, neighbours and numbers are {one.name}'s, on every map"] * bool(others)
-    both = "{}: {} among the features, {} on the map"
-    return rows + [
-        both.format(what, a, b) if a and b else f"{what}: {a or b}"
-        for what, a, b in build_score_rows(one)
-    ]
+def format_comparison_caption(first: EmbeddingMap, second: EmbeddingMap) -> str:
+    """Return the caption of a figure of two aligned maps."""
+    scores = second.scores
+    start = f"starts from {first.name}'s and is" if "kl" in scores else "is"
+    return (
+        f"{second.name}'s map {start} aligned with {first.name}'s (Procrustes). "
+        f"Common {scores['neighbors']} nearest neighbors: "
+        f"{scores['feature_neighbor_overlap']:.1%} in feature space, "
+        f"{scores['map_neighbor_overlap']:.1%} on the map."
+    )
 
 
-def build_score_rows(one: EmbeddingMap) -> list[tuple[str, str, str]]:
-    """What is said, of the features and of the map, in words; empty where it is said of the other alone."""
-    n, k = one.scores, one.scores["neighbours"]
+def list_map_facts(first: EmbeddingMap, *others: EmbeddingMap) -> list[str]:
+    """Return the lines of the page's header: the features, and the scores of the first map."""
+    facts = [describe_features(first)]
+    if others:
+        facts.append(f"Predictions, neighbors and scores on every map: {first.name}'s")
+    for label, features, on_map in build_score_rows(first):
+        both = f"{features} in feature space, {on_map} on the map"
+        facts.append(f"{label}: {both if features and on_map else features or on_map}")
+    return facts
+
+
+def build_score_rows(embedding_map: EmbeddingMap) -> list[tuple[str, str, str]]:
+    """Return (label, value of the features, value of the map); empty where there is none."""
+    scores, k = embedding_map.scores, embedding_map.scores["neighbors"]
+    stability = ", ".join(f"{overlap:.1%}" for overlap in scores.get("seed_stability", []))
+    ratio = scores.get("explained_variance_ratio")
     rows = [
-        (f"same class as most of {k} nearest", *format_score_pair(n, "knn_accuracy", "{:.2%}")),
-        ("silhouette of the classes", *format_score_pair(n, "silhouette", "{:.3f}")),
-        ("trustworthiness", "", n["trustworthiness"] and f"{n['trustworthiness']:.4f}"),
-        (f"of {k} nearest, nearest on the map too", "", f"{n['neighbours_kept']:.1%}"),
+        (f"{k}-NN accuracy", *format_score_pair(scores, "knn_accuracy", "{:.2%}")),
+        ("silhouette coefficient", *format_score_pair(scores, "silhouette", "{:.3f}")),
+        ("trustworthiness", "", format_optional(scores["trustworthiness"], "{:.4f}")),
         (
-            f"of {k} nearest on the map, so by another seed",
+            f"neighborhood preservation@{k}",
             "",
-            ", ".join(f"{share:.1%}" for share in n.get("steadiness", [])),
+            f"{scores['neighborhood_preservation']:.1%}",
         ),
-        ("KL divergence", "", f"{n['kl']:.4f}" if "kl" in n else ""),
-        ("variance on the two axes", "", f"{n['variance']:.1%}" if "variance" in n else ""),
+        (f"seed stability@{k}", "", stability),
+        ("KL divergence (nats)", "", format_optional(scores.get("kl"), "{:.4f}")),
+        ("explained variance of the two axes", "", format_optional(ratio, "{:.1%}")),
     ]
-    return [(what, a or "", b or "") for what, a, b in rows if a or b]
+    return [row for row in rows if row[1] or row[2]]
 
 
-def format_score_pair(numbers: dict[str, Any], name: str, form: str) -> list[str]:
-    return [
-        "" if (value := numbers[side][name]) is None else form.format(value)
-        for side in ("features", "map")
-    ]
+def format_optional(value: float | None, form: str) -> str:
+    """Return a formatted number; empty for None."""
+    return "" if value is None else form.format(value)
+
+
+def format_score_pair(scores: dict[str, Any], name: str, form: str) -> tuple[str, str]:
+    """Return a score of the features and of the map."""
+    features, on_map = scores["features"][name], scores["map"][name]
+    return format_optional(features, form), format_optional(on_map, form)
 
 
 def print_map_summary(
-    album: FigureLog, maps: list[EmbeddingMap], same: list[NearDuplicate], *, as_json: bool
+    figure_log: FigureLog,
+    maps: list[EmbeddingMap],
+    near_duplicates: list[NearDuplicate],
+    *,
+    as_json: bool,
 ) -> None:
-    """The numbers for a terminal of 80 columns and where all is; or as JSON."""
-    place = album.folder
+    """Print the scores in 80 columns and where the files are; or as JSON."""
+    folder = figure_log.folder
     if as_json:
-        print(json.dumps(album.figures[0].numbers | {"folder": str(place)}))
+        print(json.dumps(figure_log.figures[0].numbers | {"folder": str(folder)}))
         return
-    for one in maps:
-        print(
-            f"\n{printable(one.name)[:40] if len(maps) > 1 else '':<44}{'features':>12}{'map':>12}"
-        )
-        print("\n".join(f"{what:<44}{a:>12}{b:>12}" for what, a, b in build_score_rows(one)))
-    if len(maps) > 1:
-        n = maps[1].scores
-        print(
-            f"\nof {n['neighbours']} nearest, the same for both{n['features_shared']:>17.1%}{n['map_shared']:>12.1%}"
-        )
-        print(f"left between the maps once laid on each other{n['residual']:>23.1%}")
-    for one in maps:
-        if again := one.scores["repeated"]:
-            parted = (
-                "noise alone parts them on the map"
-                if "kl" in one.scores
-                else "they lie on one place"
-            )
-            print(f"\n{again:,} have exactly another's features: {parted}")
-    if same:
-        pair = f"{maps[0].feature_set.names[same[0].map_index]} as {same[0].match}"
-        print(f"\n{len(same):,} are nearly in the other set, {pair}: listed in scores.json")
-    print(f"\n{place}")
-    print("  map.html          to pan, zoom and search, in any browser")
-    for figure in album.figures:
+    print_scores(maps)
+    print_warnings(maps, near_duplicates)
+    print(f"\n{folder}")
+    print("  map.html          interactive map: pan, zoom and search in a browser")
+    for figure in figure_log.figures:
         print(f"  figures/{figure.name}.png")
     print("  embedding.npz     features, coordinates, labels, predictions")
-    print(f"look at it  tensorboard --logdir {place}   (PROJECTOR)")
+    print("  scores.json       all scores and near-duplicates")
+    print(f"TensorBoard (Projector):\n  tensorboard --logdir {folder}")
+
+
+def print_scores(maps: list[EmbeddingMap]) -> None:
+    """Print a table of scores for each map, and how much two maps have in common."""
+    for embedding_map in maps:
+        heading = printable(embedding_map.name)[:40] if len(maps) > 1 else ""
+        print(f"\n{heading:<44}{'features':>12}{'map':>12}")
+        for label, features, on_map in build_score_rows(embedding_map):
+            print(f"{label:<44}{features:>12}{on_map:>12}")
+    if len(maps) > 1:
+        scores = maps[1].scores
+        overlaps = scores["feature_neighbor_overlap"], scores["map_neighbor_overlap"]
+        label = f"common {scores['neighbors']} nearest neighbors"
+        print(f"\n{label:<44}{overlaps[0]:>12.1%}{overlaps[1]:>12.1%}")
+        print(f"{'residual variance after alignment':<56}{scores['residual']:>12.1%}")
+
+
+def print_warnings(maps: list[EmbeddingMap], near_duplicates: list[NearDuplicate]) -> None:
+    """Print how many images have equal features, and how many are near-duplicates."""
+    for embedding_map in maps:
+        if count := embedding_map.scores["duplicate_features"]:
+            features = f"image{'s have' if count > 1 else ' has'} the features of another image"
+            effect = (
+                "separated on the map by noise only"
+                if "kl" in embedding_map.scores
+                else "at one position on the map"
+            )
+            print(f"\n{count:,} {features}: {effect}")
+    if near_duplicates:
+        count, first = len(near_duplicates), near_duplicates[0]
+        noun = "near-duplicates" if count > 1 else "near-duplicate"
+        example = f"{maps[0].feature_set.names[first.map_index]} and {first.match}"
+        print(f"\n{count:,} {noun} across splits, such as {example}:\n  listed in scores.json")

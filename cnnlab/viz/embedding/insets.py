@@ -1,12 +1,12 @@
-"""A map of pictures drawn with the pictures themselves, and around it pieces of it enlarged: the chapter's figure
-5-19."""
+"""Draw a map with its images, surrounded by enlarged insets of it: the chapter's figure 5-19."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -38,149 +38,164 @@ from cnnlab.viz.embedding.thumbnails import (
 )
 from cnnlab.viz.image_grid import write_text_lines
 
-MAP_THUMBNAIL_SIDES = (28, 64)  # pixels of a picture on the map, for many and for few
-INSET_THUMBNAIL_SIDES = (60, 120)  # and in an inset
-REPEATED_CLASS_COLOR = "#000000"  # of a second place of the same class
+MAP_THUMBNAIL_SIDES = (28, 64)  # pixels on the map, for many images and for few
+INSET_THUMBNAIL_SIDES = (60, 120)  # in an inset
+REPEATED_CLASS_COLOR = "#000000"  # of a second inset of the same class
+CellAssignment = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(N, 2) points and (M, 2) cells -> the indices of the assigned points and of their cells."""
 
 
 def render_inset(
-    window: MapWindow, places: np.ndarray, pictures: np.ndarray, wrong: np.ndarray
+    window: MapWindow,
+    points: np.ndarray,
+    images: np.ndarray,
+    is_error: np.ndarray,
+    assign: CellAssignment,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window's pictures on a lattice, moved as little as can be, as many as it has cells, a frame around what is
-    mistaken -> (SIDE, SIDE, 3), and which they are."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
+    """Return (INSET_SIDE, INSET_SIDE, 3) with a window's images on a grid, and their indices.
 
-    longest = max(pictures.shape[1:3])
-    each = choose_thumbnail_side(
-        longest + 1,
-        float(
-            np.clip(INSET_SIDE / np.ceil(len(window.members) ** 0.5) - 5, *INSET_THUMBNAIL_SIDES)
-        ),
-    )
-    side = each - max(1, each // (longest + 1))
-    cells = INSET_SIDE // (side + max(4, each - side))
-    lattice = (np.stack(np.meshgrid(range(cells), range(cells)), -1).reshape(-1, 2) + 0.5) * (
-        INSET_SIDE / cells
-    )
-    at = (places[window.members] - window.corner) * (INSET_SIDE / window.width)
-    rows, cell = linear_sum_assignment(cdist(at, lattice, "sqeuclidean"))
+    There are as many as the grid has cells; misclassified images are framed.
+    """
+    longest = max(images.shape[1:3])
+    wanted = INSET_SIDE / np.ceil(len(window.members) ** 0.5) - 5
+    pitch = choose_thumbnail_side(longest + 1, float(np.clip(wanted, *INSET_THUMBNAIL_SIDES)))
+    side = pitch - max(1, pitch // (longest + 1))
+    cells = make_inset_grid(INSET_SIDE // (side + max(4, pitch - side)))
+    positions = (points[window.members] - window.corner) * (INSET_SIDE / window.width)
+    rows, assigned = assign(positions, cells)
     shown = window.members[rows]
     canvas = np.full((INSET_SIDE, INSET_SIDE, 3), 255, np.uint8)
-    for i, middle in zip(shown.tolist(), lattice[cell], strict=True):
-        picture = make_thumbnail(pictures[i], side)
-        picture = add_error_frame(picture) if wrong[i] else picture
-        left, top = (middle - np.array(picture.shape[1::-1]) / 2).astype(int).tolist()
-        paste_image(canvas, picture, left, top)
+    for i, center in zip(shown.tolist(), cells[assigned], strict=True):
+        image = make_thumbnail(images[i], side)
+        image = add_error_frame(image) if is_error[i] else image
+        left, top = (center - np.array(image.shape[1::-1]) / 2).astype(int).tolist()
+        paste_image(canvas, image, left, top)
     return canvas, shown
 
 
-def add_error_frame(picture: np.ndarray) -> np.ndarray:
-    """An orange frame of four pixels, half of them around the picture."""
+def make_inset_grid(count: int) -> np.ndarray:
+    """Return (count * count, 2) centers of an inset's cells, in pixels."""
+    cells = np.stack(np.meshgrid(range(count), range(count)), -1).reshape(-1, 2)
+    return (cells + 0.5) * (INSET_SIDE / count)
+
+
+def add_error_frame(image: np.ndarray) -> np.ndarray:
+    """Return an image with an orange frame of four pixels, two of them outside the image."""
     color = [int(channel * 255 + 0.5) for channel in to_rgb(ORANGE)]
-    high, wide = picture.shape[:2]
-    found = np.full((high + 4, wide + 4, 3), color, np.uint8)
-    paste_image(found, picture[2:-2, 2:-2], 4, 4)
-    return found
+    height, width = image.shape[:2]
+    framed = np.full((height + 4, width + 4, 3), color, np.uint8)
+    paste_image(framed, image[2:-2, 2:-2], 4, 4)
+    return framed
 
 
 def describe_members(
-    own: np.ndarray, classes: Sequence[str], mistaken: int | None
+    labels: np.ndarray, classes: Sequence[str], errors: int | None
 ) -> tuple[int, str]:
-    """The labels of a place's pictures and how many are mistaken -> the class that most are of, -1 where none is
-    known, and what to say of them."""
-    if own.max() < 0:
-        return -1, f"{len(own):,} picture{'s' * (len(own) > 1)}"
-    k = int(np.bincount(own[own >= 0]).argmax())
-    text = f"{format_label(classes[k])}: {(own == k).sum():,} of {len(own):,}"
-    return k, text if mistaken is None else f"{text}, {mistaken:,} mistaken"
+    """Return the most frequent class of a window's images, -1 if unknown, and a heading."""
+    if labels.max() < 0:
+        return -1, f"{len(labels):,} image{'s' * (len(labels) > 1)}"
+    k = int(np.bincount(labels[labels >= 0]).argmax())
+    text = f"{format_label(classes[k])}: {(labels == k).sum():,} of {len(labels):,}"
+    return k, text if errors is None else f"{text}, {errors:,} misclassified"
 
 
 def draw_image_map(
     y: np.ndarray,
-    pictures: np.ndarray,
+    images: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str],
     predictions: np.ndarray | None = None,
     *,
+    assign: CellAssignment,
     title: str,
     note: str = "",
     max_insets: int = 12,
 ) -> np.ndarray:
-    """(N, 2) map, (N, H, W, C) uint8, (N,) labels and (N,) predictions -> (H', W', 3): the map, of as many pictures as
-    do not cover each other, and around it at most `most` (12) dense places of it, enlarged. Label -1: unknown."""
+    """Return (H', W', 3) uint8: a map of as many images as fit without overlap, and insets.
+
+    `y`: (N, 2) map; `images`: (N, H, W, C) uint8; `labels`: (N,), -1 unknown; `predictions`: (N,).
+    Insets enlarge dense windows of the map, at most `max_insets`.
+    """
     width, height = MAP_SIZE.tolist()
-    places = map_to_pixels(y, width, height, MAP_THUMBNAIL_SIDES[1] / 2)
-    wrong = (
-        np.zeros(len(y), bool) if predictions is None else (predictions != labels) & (labels >= 0)
+    points = map_to_pixels(y, width, height, MAP_THUMBNAIL_SIDES[1] / 2)
+    is_error = np.zeros(len(y), bool)
+    if predictions is not None:
+        is_error = (predictions != labels) & (labels >= 0)
+    windows = find_windows(points, labels, is_error, max_insets)
+    insets = [render_inset(window, points, images, is_error, assign) for window in windows]
+    wanted = float(np.clip(width / len(y) ** 0.5, *MAP_THUMBNAIL_SIDES))
+    side = choose_thumbnail_side(max(images.shape[1:3]), wanted)
+    center, count = render_snapped_thumbnails(points, images, width, height, side)
+    footnote = format_map_footnote(
+        note, (count, len(y)), windows, [shown for _, shown in insets], is_error
     )
-    found = find_windows(places, labels, wrong, max_insets)
-    drawn = [render_inset(window, places, pictures, wrong) for window in found]
-    side = choose_thumbnail_side(
-        max(pictures.shape[1:3]), float(np.clip(width / len(y) ** 0.5, *MAP_THUMBNAIL_SIDES))
+    slots, first_row = list_inset_slots(len(windows))
+    figure, axes, top = make_map_page(title, footnote, int(slots[:, 1].max()) + 1)
+    origin = np.array([INSET_SIDE + 2 * INSET_GAP, top + first_row * INSET_PITCH])
+    draw_at_pixels(axes, center, origin)
+    first_corner = np.array([INSET_GAP, top + INSET_HEADER_HEIGHT])
+    corners, ends = assign_insets(
+        windows, first_corner + slots * (INSET_SIDE + INSET_GAP, INSET_PITCH), origin
     )
-    centre, count = render_snapped_thumbnails(places, pictures, width, height, side)
-    heads = wrap_to_width(title, IMAGE_MAP_WIDTH - 2 * INSET_GAP, 26)
-    feet = wrap_to_width(
-        format_map_footnote(note, (count, len(y)), found, [shown for _, shown in drawn], wrong),
-        IMAGE_MAP_WIDTH - 2 * INSET_GAP,
-        17,
-    )
-    spots, first = list_inset_slots(len(found))
-    top = 30 + 50 * len(heads)
-    foot = top + (int(spots[:, 1].max()) + 1) * INSET_PITCH + 8
-    figure, axes = make_pixel_figure(IMAGE_MAP_WIDTH, foot + 33 * len(feet) + 12)
-    write_text_lines(axes, IMAGE_MAP_WIDTH / 2, 20, heads, 26, line_height=50)
-    write_text_lines(axes, INSET_GAP, foot, feet, 17, align="left", line_height=33, color=GRAY)
-    origin = np.array([INSET_SIDE + 2 * INSET_GAP, top + first * INSET_PITCH])
-    draw_at_pixels(axes, centre, origin)
-    corners, lands = assign_insets(
-        found,
-        np.array([INSET_GAP, top + INSET_HEADER_HEIGHT])
-        + spots * (INSET_SIDE + INSET_GAP, INSET_PITCH),
-        origin,
-    )
-    colours: list[str] = []
-    alike = len(np.unique(labels)) == 1
+    has_one_label, colors = len(np.unique(labels)) == 1, list[str]()
     for number, at in enumerate(np.lexsort(corners.T).tolist(), start=1):
-        members = found[at].members
-        mistaken = None if predictions is None else int(wrong[members].sum())
-        k, text = describe_members(labels[members], classes, mistaken)
-        color = CLASS_PALETTE[number % len(CLASS_PALETTE)] if alike or k < 0 else get_class_color(k)
-        colours.append(REPEATED_CLASS_COLOR if color in colours else color)
-        draw_at_pixels(axes, drawn[at][0], corners[at])
-        draw_inset_connector(axes, found[at], origin, corners[at], lands[at], colours[-1])
-        draw_inset_number(axes, f"{number}", origin + found[at].corner, corners[at], colours[-1])
-        axes.text(
-            corners[at][0] + 20 + 14 * len(f"{number}"),
-            corners[at][1] - 9,
-            text,
-            va="bottom",
-            fontsize=15.5,
-        )
+        members = windows[at].members
+        errors = None if predictions is None else int(is_error[members].sum())
+        k, heading = describe_members(labels[members], classes, errors)
+        colors.append(choose_inset_color(number, -1 if has_one_label else k, colors))
+        draw_at_pixels(axes, insets[at][0], corners[at])
+        draw_inset_connector(axes, windows[at], origin, corners[at], ends[at], colors[-1])
+        draw_inset_number(axes, f"{number}", origin + windows[at].corner, corners[at], colors[-1])
+        x, bottom = corners[at][0] + 20 + 14 * len(f"{number}"), corners[at][1] - 9
+        axes.text(x, bottom, heading, va="bottom", fontsize=15.5)
     return render_figure(figure)
+
+
+def make_map_page(title: str, footnote: str, rows: int) -> tuple[Figure, Axes, int]:
+    """Return a figure with a title and a footnote, and the top of its rows of insets in pixels."""
+    text_width = IMAGE_MAP_WIDTH - 2 * INSET_GAP
+    title_lines = wrap_to_width(title, text_width, 26)
+    note_lines = wrap_to_width(footnote, text_width, 17)
+    top = 30 + 50 * len(title_lines)
+    bottom = top + rows * INSET_PITCH + 8
+    figure, axes = make_pixel_figure(IMAGE_MAP_WIDTH, bottom + 33 * len(note_lines) + 12)
+    write_text_lines(axes, IMAGE_MAP_WIDTH / 2, 20, title_lines, 26, line_height=50)
+    write_text_lines(
+        axes, INSET_GAP, bottom, note_lines, 17, align="left", line_height=33, color=GRAY
+    )
+    return figure, axes, top
+
+
+def choose_inset_color(number: int, k: int, used: Sequence[str]) -> str:
+    """Return the color of a class, or of an inset's number where k < 0; black if it is used."""
+    color = CLASS_PALETTE[number % len(CLASS_PALETTE)] if k < 0 else get_class_color(k)
+    return REPEATED_CLASS_COLOR if color in used else color
 
 
 def format_map_footnote(
     note: str,
     counts: tuple[int, int],
-    found: Sequence[MapWindow],
+    windows: Sequence[MapWindow],
     shown: Sequence[np.ndarray],
-    wrong: np.ndarray,
+    is_error: np.ndarray,
 ) -> str:
-    """A note, and what has to be said of the map, which shows so many of so many pictures, and of the insets."""
+    """Return the footnote: the note, frames, and how many images the map and the insets show.
+
+    `counts`: images on the map, and in all; `shown`: the indices of each inset's images.
+    """
     notes = [note] * bool(note)
-    if any(wrong[some].any() for some in shown):
-        notes.append("Orange frames: mistaken.")
+    if any(is_error[indices].any() for indices in shown):
+        notes.append("Orange frames: misclassified.")
     if counts[0] < counts[1]:
-        notes.append(f"The map has room for {counts[0]:,} of {counts[1]:,} pictures.")
-    if any(len(some) < len(window.members) for window, some in zip(found, shown, strict=True)):
-        notes.append(f"An inset has room for {max(map(len, shown))} of a place's.")
+        notes.append(f"The map shows {counts[0]:,} of {counts[1]:,} images.")
+    pairs = zip(windows, shown, strict=True)
+    if any(len(indices) < len(window.members) for window, indices in pairs):
+        notes.append(f"An inset shows at most {max(map(len, shown))} images of its window.")
     return " ".join(notes)
 
 
 def draw_at_pixels(axes: Axes, image: np.ndarray, corner: np.ndarray) -> None:
-    """An image at its place on the page, a pixel for a pixel."""
+    """Draw an image at its corner on the page, without scaling."""
     left, top = corner.tolist()
     extent = (left, left + image.shape[1], top + image.shape[0], top)
     axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
@@ -194,7 +209,7 @@ def draw_inset_connector(
     end: np.ndarray,
     color: str,
 ) -> None:
-    """A window's outline on the map, its inset's, and a line between the two."""
+    """Draw the outlines of a window and its inset, and a line between them."""
     low, high = origin + window.corner, origin + window.corner + window.width
     begin = end.clip(low, high)
     halo = [withStroke(linewidth=6, foreground="white")]
@@ -208,9 +223,9 @@ def draw_inset_connector(
 
 
 def draw_inset_number(
-    axes: Axes, number: str, place: np.ndarray, corner: np.ndarray, color: str
+    axes: Axes, number: str, position: np.ndarray, corner: np.ndarray, color: str
 ) -> None:
-    """A window's number at its place on the map, and above its inset."""
+    """Draw a window's number on the map and above its inset."""
     ink = "black" if np.dot(to_rgb(color), (0.3, 0.59, 0.11)) > 0.5 else "white"
     box = {"boxstyle": "square,pad=0.2", "facecolor": color, "edgecolor": "white", "linewidth": 1}
     style: dict[str, Any] = {
@@ -220,5 +235,5 @@ def draw_inset_number(
         "bbox": box,
         "zorder": 5,
     }
-    axes.text(place[0], place[1], number, ha="right", fontsize=13, **style)
+    axes.text(position[0], position[1], number, ha="right", fontsize=13, **style)
     axes.text(corner[0] + 5, corner[1] - 10, number, ha="left", fontsize=15, **style)

@@ -141,7 +141,7 @@ def encode_array(values: np.ndarray | None, dtype: str) -> str | None:
 
 
 def encode_sprite_sheets(sheets: Sequence[np.ndarray]) -> tuple[str, list[bytes]]:
-    """Return the sheets' media type and files: PNG, or WebP if color sheets are too large as PNG."""
+    """Return the sheets' media type and files: PNG, or WebP where color PNGs are too large."""
     files = [encode_png(sheet) for sheet in sheets]
     if sheets[0].ndim == 2 or sum(map(len, files)) <= MAX_PNG_BYTES:
         return "image/png", files

@@ -1,4 +1,4 @@
-"""Pictures as a map's points: (H, W, 3) uint8, strewn over it at their places or one to each cell of a lattice."""
+"""Draw a map with thumbnails: at their positions, or one in each cell of a grid."""
 
 import numpy as np
 from PIL import Image
@@ -7,82 +7,97 @@ from cnnlab.viz.base import GRAY, render_figure
 from cnnlab.viz.embedding.layout import PIXEL_FIGURE_MARGIN, make_pixel_figure, wrap_to_width
 from cnnlab.viz.image_grid import write_text_lines
 
-GRID_SHEET_PX = 1600  # pixels that a lattice's longer side comes to, roughly
+GRID_SHEET_PX = 1600  # longer side of the grid, approximately
 
 
 def choose_thumbnail_side(longest: int, wanted: float) -> int:
-    """Pixels that a picture's longer side of so many is drawn with: a whole multiple near those wanted, or these."""
+    """Return a thumbnail's longer side: a multiple of the image's near `wanted`, or `wanted`."""
     return longest * round(wanted / longest) if longest < 1.25 * wanted else max(1, round(wanted))
 
 
-def make_thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
-    """(H, W, C) uint8 -> (h, w, 3), the longer of h and w `side`, each pixel repeated where they fit it."""
-    high, wide = picture.shape[:2]
-    rgb = np.broadcast_to(picture, (high, wide, 3))
-    factor, rest = divmod(side, max(high, wide))
-    if factor and not rest:
+def make_thumbnail(image: np.ndarray, side: int) -> np.ndarray:
+    """Return (h, w, 3) uint8 of (H, W, C), the longer of h and w being `side`.
+
+    Pixels are repeated where `side` is a multiple of the image's side, and else resampled.
+    """
+    height, width = image.shape[:2]
+    rgb = np.broadcast_to(image, (height, width, 3))
+    factor, remainder = divmod(side, max(height, width))
+    if factor and not remainder:
         return rgb.repeat(factor, 0).repeat(factor, 1)
-    size = [max(1, round(n * side / max(high, wide))) for n in (wide, high)]
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.LANCZOS)
-    )
+    size = [max(1, round(n * side / max(height, width))) for n in (width, height)]
+    pillow_image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(pillow_image.resize(size, Image.Resampling.LANCZOS))
 
 
 def paste_image(canvas: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
-    """An image into a larger one, in place."""
+    """Paste an image into a larger one, in place."""
     canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
 
 
 def render_snapped_thumbnails(
-    places: np.ndarray, pictures: np.ndarray, width: int, height: int, side: int
+    points: np.ndarray, images: np.ndarray, width: int, height: int, side: int
 ) -> tuple[np.ndarray, int]:
-    """(N, 2) pixels and (N, H, W, C) uint8 -> (height, width, 3), white, and on it pictures on a lattice, of those
-    whose places are in a cell the one nearest to its middle; and how many."""
-    h, w = (n + 1 for n in make_thumbnail(pictures[0], side).shape[:2])
+    """Return (height, width, 3) uint8, white, with thumbnails on a grid, and their number.
+
+    Each cell shows the image nearest to its center. `points`: (N, 2) pixels; `images`:
+    (N, H, W, C) uint8.
+    """
+    h, w = (n + 1 for n in make_thumbnail(images[0], side).shape[:2])
     pitch = np.array([w, h])
-    room = np.array([width, height]) // pitch
-    edge = (np.array([width, height]) - room * pitch) // 2
-    cells = ((places - edge) // pitch).astype(int).clip(0, room - 1)
-    off = np.abs((places - edge) / pitch - cells - 0.5).max(1)
-    best = off.argsort(kind="stable")
+    size = np.array([width, height]) // pitch
+    origin = (np.array([width, height]) - size * pitch) // 2
+    cells = ((points - origin) // pitch).astype(int).clip(0, size - 1)
+    distance = np.abs((points - origin) / pitch - cells - 0.5).max(1)
+    nearest_first = distance.argsort(kind="stable")
     canvas = np.full((height, width, 3), 255, np.uint8)
-    chosen = best[np.unique(cells[best], axis=0, return_index=True)[1]]
-    for i in chosen.tolist():
-        left, top = (edge + cells[i] * pitch).tolist()
-        paste_image(canvas, make_thumbnail(pictures[i], side), left, top)
-    return canvas, len(chosen)
+    first_of_cell = np.unique(cells[nearest_first], axis=0, return_index=True)[1]
+    shown = nearest_first[first_of_cell]
+    for i in shown.tolist():
+        left, top = (origin + cells[i] * pitch).tolist()
+        paste_image(canvas, make_thumbnail(images[i], side), left, top)
+    return canvas, len(shown)
 
 
 def draw_embedding_grid(
-    cells: np.ndarray, pictures: np.ndarray, title: str, note: str = ""
+    cells: np.ndarray, images: np.ndarray, title: str, note: str = ""
 ) -> np.ndarray:
-    """(N, 2) column and row of each, rows counted upwards, and (N, H, W, C) uint8 -> (H', W', 3), a picture a cell.
-    Raises ValueError where two are in one."""
+    """Return (H', W', 3) uint8 with an image in each cell.
+
+    `cells`: (N, 2) column and row, rows counted upward; `images`: (N, H, W, C) uint8. Raises
+    ValueError where two images are in one cell.
+    """
     if len(np.unique(cells, axis=0)) < len(cells):
-        raise ValueError("two pictures in one cell")
-    columns, rows = (cells.max(0) + 1).tolist()
-    longest = max(pictures.shape[1:3])
-    pitch = choose_thumbnail_side(longest + 1, GRID_SHEET_PX / max(columns, rows))
-    gap = max(int(pitch >= 16), pitch // (longest + 1))  # as wide as a picture's pixels are drawn
-    side = max(1, pitch - gap)
-    h, w = make_thumbnail(pictures[0], side).shape[:2]
-    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
-    for (column, row), picture in zip(cells.tolist(), pictures, strict=True):
-        paste_image(
-            sheet, make_thumbnail(picture, side), column * (w + gap), (rows - 1 - row) * (h + gap)
-        )
+        raise ValueError("two images in one cell")
+    sheet = render_grid_sheet(cells, images)
     width = max(640, sheet.shape[1] + 2 * PIXEL_FIGURE_MARGIN)
-    heads, feet = (
-        wrap_to_width(title, width - 2 * PIXEL_FIGURE_MARGIN, 18),
-        wrap_to_width(note, width - 2 * PIXEL_FIGURE_MARGIN, 13),
+    text_width = width - 2 * PIXEL_FIGURE_MARGIN
+    title_lines, note_lines = (
+        wrap_to_width(title, text_width, 18),
+        wrap_to_width(note, text_width, 13),
     )
-    top = 28 + 34 * len(heads)
-    foot = top + sheet.shape[0] + 14
-    figure, axes = make_pixel_figure(width, foot + 25 * len(feet) + 12)
-    write_text_lines(axes, width / 2, 18, heads, 18, line_height=34)
+    top = 28 + 34 * len(title_lines)
+    bottom = top + sheet.shape[0] + 14
+    figure, axes = make_pixel_figure(width, bottom + 25 * len(note_lines) + 12)
+    write_text_lines(axes, width / 2, 18, title_lines, 18, line_height=34)
     write_text_lines(
-        axes, PIXEL_FIGURE_MARGIN, foot, feet, 13, align="left", line_height=25, color=GRAY
+        axes, PIXEL_FIGURE_MARGIN, bottom, note_lines, 13, align="left", line_height=25, color=GRAY
     )
     image = render_figure(figure)
     paste_image(image, sheet, (width - sheet.shape[1]) // 2, top)
     return image
+
+
+def render_grid_sheet(cells: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return (H', W', 3) uint8 with the thumbnails of a grid."""
+    columns, rows = (cells.max(0) + 1).tolist()
+    longest = max(images.shape[1:3])
+    pitch = choose_thumbnail_side(longest + 1, GRID_SHEET_PX / max(columns, rows))
+    gap = max(int(pitch >= 16), pitch // (longest + 1))  # as wide as an enlarged pixel
+    side = max(1, pitch - gap)
+    h, w = make_thumbnail(images[0], side).shape[:2]
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
+    for (column, row), image in zip(cells.tolist(), images, strict=True):
+        left, top = column * (w + gap), (rows - 1 - row) * (h + gap)
+        paste_image(sheet, make_thumbnail(image, side), left, top)
+    return sheet

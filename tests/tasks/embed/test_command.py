@@ -24,21 +24,21 @@ from tests.conftest import Cnnlab
 QUICK = ("tsne.steps=60", "tsne.early_steps=40", "grid=8")
 
 
-def made(cnnlab: Cnnlab, *words: str) -> tuple[dict[str, Any], Path]:
+def run_embed(cnnlab: Cnnlab, *words: str) -> tuple[dict[str, Any], Path]:
     """What `embed` prints as JSON, and its folder."""
     code, out, err = cnnlab("embed", *words, *QUICK, "--json")
     assert (code, err) == (0, ""), err
-    found = json.loads(out)
-    return found, Path(found["folder"])
+    result = json.loads(out)
+    return result, Path(result["folder"])
 
 
-def refused(cnnlab: Cnnlab, *words: str) -> str:
+def run_refused(cnnlab: Cnnlab, *words: str) -> str:
     code, _, err = cnnlab("embed", *words)
     assert code in (1, 2) and err.startswith("cnnlab: ") and len(err.splitlines()) == 1, (code, err)
     return err
 
 
-def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Path) -> None:
+def test_embed_writes_all_outputs(cnnlab: Cnnlab, run: Path) -> None:
     code, out, err = cnnlab("embed", "--tsne", *QUICK)
     assert (code, err) == (0, ""), err
     assert all(len(line) <= 80 for line in out.splitlines() if "outputs/" not in line)
@@ -57,7 +57,7 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     near = find_neighbors(torch.from_numpy(arrays["coordinates"]), 10)[1]
     assert scores["map"]["knn_accuracy"] == pytest.approx(knn_accuracy(near, real.labels))
     assert f"{scores['kl']:.4f}" in out and f"{scores['trustworthiness']:.4f}" in out
-    for name in ("scatter", "pictures", "grid"):
+    for name in ("scatter", "images", "grid"):
         image = np.asarray(Image.open(folder / "figures" / f"{name}.png"))
         assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10, (
             f"{name} shows nothing"
@@ -69,7 +69,7 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     first = np.fromfile(folder / config.embeddings[0].tensor_path, dtype="<f4").reshape(-1, 3)
     np.testing.assert_array_equal(first[:, :2], arrays["coordinates"])
     words = (folder / config.embeddings[0].metadata_path).read_text().splitlines()
-    assert words[0] == "picture\tclass\tpredicted" and words[4].startswith(
+    assert words[0] == "image\tclass\tpredicted" and words[4].startswith(
         f"test #3\t{real.labels[3]}\t"
     )
     tile = config.embeddings[0].sprite.single_image_dim[0]
@@ -81,29 +81,36 @@ def test_a_run_becomes_a_map_with_all_that_belongs_to_it(cnnlab: Cnnlab, run: Pa
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
-def test_the_same_command_makes_the_same_map_and_another_seed_another(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_map_is_reproducible_by_seed(cnnlab: Cnnlab, run: Path) -> None:
     maps = [
-        np.load(made(cnnlab, *words)[1] / "embedding.npz")["coordinates"]
+        np.load(run_embed(cnnlab, *words)[1] / "embedding.npz")["coordinates"]
         for words in ((), (), ("seed=1",))
     ]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert not np.allclose(maps[0], maps[2])
 
 
-def test_pixels_pca_layers_and_a_share_of_the_pictures(cnnlab: Cnnlab, run: Path) -> None:
-    found, folder = made(cnnlab, "--pca", "layer=pixels", "n=40")
-    numbers = found["maps"]["digits_cnn"]
-    assert numbers["of"] == "the pixels" and 0 < numbers["variance"] < 1 and "kl" not in numbers
+def test_pixels_pca_layers_and_subsets(cnnlab: Cnnlab, run: Path) -> None:
+    result, folder = run_embed(cnnlab, "--pca", "layer=pixels", "n=40")
+    numbers = result["maps"]["digits_cnn"]
+    assert (
+        numbers["feature_source"] == "pixel values"
+        and 0 < numbers["explained_variance_ratio"] < 1
+        and "kl" not in numbers
+    )
     assert np.load(folder / "embedding.npz")["features"].shape == (40, 64) and folder.name.endswith(
         "_pca_pixels"
     )
-    found, _ = made(cnnlab, str(run), "layer=conv_1", "split=validation", "perplexity=5", "seeds=0")
-    assert found["pictures"] == 144 and found["maps"]["digits_cnn"]["of"] == "what conv_1 gives"
+    result, _ = run_embed(
+        cnnlab, str(run), "layer=conv_1", "split=validation", "perplexity=5", "seeds=0"
+    )
+    assert (
+        result["images"] == 144
+        and result["maps"]["digits_cnn"]["feature_source"] == "conv_1 features"
+    )
 
 
-def test_two_runs_are_laid_on_each_other(cnnlab: Cnnlab, run: Path) -> None:
+def test_two_runs_are_aligned(cnnlab: Cnnlab, run: Path) -> None:
     assert (
         cnnlab(
             "train", "epochs=1", "model.filters=[4,4]", "model.hidden=[8]", "seed=2", "name=other"
@@ -111,84 +118,84 @@ def test_two_runs_are_laid_on_each_other(cnnlab: Cnnlab, run: Path) -> None:
         == 0
     )
     (other,) = (run.parent).glob("*_other")
-    found, folder = made(cnnlab, str(run), str(other))
-    assert list(found["maps"]) == ["digits_cnn", "other"]
-    assert 0 <= found["maps"]["other"]["residual"] <= 1
+    result, folder = run_embed(cnnlab, str(run), str(other))
+    assert list(result["maps"]) == ["digits_cnn", "other"]
+    assert 0 <= result["maps"]["other"]["residual"] <= 1
     arrays = np.load(folder / "embedding.npz")
     assert arrays["coordinates_against"].shape == (360, 2) and arrays["features_against"].shape == (
         360,
         8,
     )
-    found, _ = made(cnnlab, str(run), str(run), "--pca")
-    assert found["maps"][str(run)]["map_shared"] == 1 and found["maps"][str(run)][
+    result, _ = run_embed(cnnlab, str(run), str(run), "--pca")
+    assert result["maps"][str(run)]["map_neighbor_overlap"] == 1 and result["maps"][str(run)][
         "residual"
     ] == pytest.approx(0, abs=1e-6)
     code, out, _ = cnnlab("embed", str(run), str(other), *QUICK)
-    assert code == 0 and "the same for both" in out
+    assert code == 0 and "common 10 nearest neighbors" in out
 
 
-def test_a_users_pictures_are_placed_among_the_known(cnnlab: Cnnlab, run: Path, here: Path) -> None:
+def test_user_images_are_mapped_among_the_test_set(cnnlab: Cnnlab, run: Path, here: Path) -> None:
     (here / "mine").mkdir()
     real = digits("test", root=None)
     for i in (0, 7):
         Image.fromarray(real.images[i, 0].numpy()).save(here / "mine" / f"{i}.png")
-    found, folder = made(cnnlab, "split=mine")
+    result, folder = run_embed(cnnlab, "split=mine")
     arrays = np.load(folder / "embedding.npz")
-    assert found["pictures"] == 362 and arrays["labels"][-2:].tolist() == [-1, -1]
+    assert result["images"] == 362 and arrays["labels"][-2:].tolist() == [-1, -1]
     assert arrays["names"][-2:].tolist() == ["0.png", "7.png"] and arrays["indices"][-1] == -1
-    for place, twin in ((360, 0), (361, 7)):  # equal pictures are neighbours on the map
+    for place, duplicate in ((360, 0), (361, 7)):  # equal images are neighbors on the map
         apart = np.linalg.norm(arrays["coordinates"] - arrays["coordinates"][place], axis=1)
-        assert twin in apart.argsort()[:4]
+        assert duplicate in apart.argsort()[:4]
 
 
-def test_another_network_over_ones_own_pictures_needs_no_run(
+def test_torchvision_network_on_user_images_needs_no_run(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.ReLU(), nn.Linear(6, 3))
     monkeypatch.setattr(
-        command, "load_pretrained", lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4))
+        command,
+        "load_pretrained",
+        lambda name: (model, lambda x: F.adaptive_avg_pool2d(x / 255, 4)),
     )
     rng = np.random.default_rng(0)
     for i in range(8):
         path = here / "photos" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
-    found, folder = made(cnnlab, "features=small", "split=photos", "perplexity=2", "seeds=0")
+    result, folder = run_embed(cnnlab, "features=small", "split=photos", "perplexity=2", "seeds=0")
     assert (
         folder.parent == Path("outputs/embed")
-        and list(found["maps"]) == ["small"]
-        and found["pictures"] == 8
+        and list(result["maps"]) == ["small"]
+        and result["images"] == 8
     )
     arrays = np.load(folder / "embedding.npz")
     assert (
         arrays["classes"].tolist() == ["a", "b"] and arrays["labels"].tolist() == [0] * 4 + [1] * 4
     )
     assert arrays["features"].shape == (8, 6) and "predictions" not in arrays
-    assert "no run with a checkpoint" in refused(cnnlab, "features=small", "split=test")
+    assert "no run with a checkpoint" in run_refused(cnnlab, "features=small", "split=test")
 
 
-def test_what_cannot_be_is_one_line_and_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
-    assert "119 is the most" in refused(cnnlab, "perplexity=120")
-    assert "n must be at least 5" in refused(cnnlab, "n=4")
-    assert "below a third of the 20 pictures" in refused(cnnlab, "n=20")
-    assert "layer 'conv' is not one of conv_1" in refused(cnnlab, "layer=conv")
-    assert "no folder tset" in refused(cnnlab, "split=tset")
-    assert "is not a network of torchvision's" in refused(cnnlab, "features=lenet")
-    assert "do not go" in refused(cnnlab, str(run), str(run), "layer=pixels")
-    assert "do not go with it" in refused(cnnlab, "features=resnet18", "layer=pixels")
-    assert "one at a time" in refused(cnnlab, "--tsne", "--pca")
-    assert "embed takes one run, or two" in refused(cnnlab, "a", "b", "c")
-    assert "no run nothere" in refused(cnnlab, "nothere")
-    assert "did you mean" in refused(cnnlab, "tsne.perplexty=3")
-    assert "grid must be at most 64" in refused(cnnlab, "grid=65")
-    assert "must be between 0 and 1" in refused(cnnlab, "near_duplicates=2")
+def test_refused_commands_print_one_line_and_write_nothing(cnnlab: Cnnlab, run: Path) -> None:
+    assert "the maximum is 119" in run_refused(cnnlab, "perplexity=120")
+    assert "n must be at least 5" in run_refused(cnnlab, "n=4")
+    assert "below a third of the 20 images" in run_refused(cnnlab, "n=20")
+    assert "layer 'conv' is not one of conv_1" in run_refused(cnnlab, "layer=conv")
+    assert "no folder tset" in run_refused(cnnlab, "split=tset")
+    assert "is not a network of torchvision's" in run_refused(cnnlab, "features=lenet")
+    assert "do not go" in run_refused(cnnlab, str(run), str(run), "layer=pixels")
+    assert "do not go with it" in run_refused(cnnlab, "features=resnet18", "layer=pixels")
+    assert "one at a time" in run_refused(cnnlab, "--tsne", "--pca")
+    assert "embed takes one run, or two" in run_refused(cnnlab, "a", "b", "c")
+    assert "no run nothere" in run_refused(cnnlab, "nothere")
+    assert "did you mean" in run_refused(cnnlab, "tsne.perplexty=3")
+    assert "grid must be between 2 and 64" in run_refused(cnnlab, "grid=65")
+    assert "must be between 0 and 1" in run_refused(cnnlab, "near_duplicates=2")
     assert not (run / "embed").exists()
 
 
-def test_features_that_are_not_finite_or_all_the_same_are_told(
-    cnnlab: Cnnlab, run: Path, monkeypatch: Any
-) -> None:
+def test_invalid_features_are_refused(cnnlab: Cnnlab, run: Path, monkeypatch: Any) -> None:
     real = load_run
 
     def broken(value: float) -> Any:
@@ -201,24 +208,26 @@ def test_features_that_are_not_finite_or_all_the_same_are_told(
         return load
 
     monkeypatch.setattr(command, "load_run", broken(float("nan")))
-    assert "what goes into output is not finite for 360 of 360 pictures, first test #0" in refused(
-        cnnlab
+    assert (
+        "the penultimate features are not finite for 360 of 360 images, first test #0"
+        in run_refused(cnnlab)
     )
     monkeypatch.setattr(command, "load_run", broken(0.0))
-    assert "what goes into output is the same for all 360 pictures: another layer=" in refused(
-        cnnlab
+    assert (
+        "the penultimate features are the same for all 360 images: try another layer="
+        in run_refused(cnnlab)
     )
 
 
-def test_the_configuration_and_the_settings_agree() -> None:
+def test_configuration_matches_settings() -> None:
     call_checked(EmbedSettings, compose("embed", []), "")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_gpu_makes_a_map_as_good_and_the_same_one_twice(cnnlab: Cnnlab, run: Path) -> None:
-    cpu, one, again = (made(cnnlab, f"device={device}") for device in ("cpu", "cuda", "cuda"))
+def test_gpu_map_is_reproducible_and_close_to_cpu(cnnlab: Cnnlab, run: Path) -> None:
+    cpu, one, again = (run_embed(cnnlab, f"device={device}") for device in ("cpu", "cuda", "cuda"))
     a, b = (np.load(folder / "embedding.npz") for _, folder in (one, again))
     np.testing.assert_array_equal(a["coordinates"], b["coordinates"])
-    kl = [found["maps"]["digits_cnn"]["kl"] for found, _ in (cpu, one)]
+    kl = [result["maps"]["digits_cnn"]["kl"] for result, _ in (cpu, one)]
     assert kl[0] == pytest.approx(kl[1], rel=0.05)

@@ -18,42 +18,44 @@ def trained(run: Path) -> TrainedRun:
     return load_run(str(run))
 
 
-def of(
+def select(
     trained: TrainedRun | None, split: str, most: int | None = None, seed: int = 0
 ) -> ImageSelection:
     return select_images(split, most, seed, trained, 50, CPU)
 
 
-def test_a_splits_pictures_come_in_order_under_their_numbers(trained: TrainedRun) -> None:
-    batches = list(of(trained, "test").iterate_batches())
+def test_split_images_are_in_order_and_named(trained: TrainedRun) -> None:
+    batches = list(select(trained, "test").iterate_batches())
     real = digits("test", root=None)
-    assert torch.equal(torch.cat([one.pixels for one in batches]), real.images)
-    assert torch.equal(torch.cat([one.labels for one in batches]), real.labels)
-    assert [name for one in batches for name in one.names] == [f"test #{i}" for i in range(360)]
-    assert len(of(trained, "trainval").indices) == len(of(trained, "train").indices) + len(
-        of(trained, "validation").indices
+    assert torch.equal(torch.cat([batch.pixels for batch in batches]), real.images)
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), real.labels)
+    assert [name for batch in batches for name in batch.names] == [f"test #{i}" for i in range(360)]
+    assert len(select(trained, "trainval").indices) == len(select(trained, "train").indices) + len(
+        select(trained, "validation").indices
     )
 
 
-def test_some_are_drawn_by_the_seed(trained: TrainedRun) -> None:
-    one, again, other = (
-        of(trained, "test", 50),
-        of(trained, "test", 50),
-        of(trained, "test", 50, seed=1),
+def test_sample_is_reproducible_by_seed(trained: TrainedRun) -> None:
+    sample, again, other = (
+        select(trained, "test", 50),
+        select(trained, "test", 50),
+        select(trained, "test", 50, seed=1),
     )
-    assert torch.equal(one.indices, again.indices) and not torch.equal(one.indices, other.indices)
-    assert len(one.indices.unique()) == 50 and torch.equal(one.indices, one.indices.sort().values)
-    (batch,) = one.iterate_batches()
-    assert torch.equal(batch.pixels, digits("test", root=None).images[one.indices])
+    assert torch.equal(sample.indices, again.indices)
+    assert not torch.equal(sample.indices, other.indices)
+    assert len(sample.indices.unique()) == 50
+    assert torch.equal(sample.indices, sample.indices.sort().values)
+    (batch,) = sample.iterate_batches()
+    assert torch.equal(batch.pixels, digits("test", root=None).images[sample.indices])
 
 
-def test_a_folders_pictures_come_after_the_known_ones(trained: TrainedRun, here: Path) -> None:
+def test_folder_images_follow_the_test_set(trained: TrainedRun, here: Path) -> None:
     real = digits("test", root=None).images[:3, 0].numpy()
-    for name, picture in zip(("a.png", "3/b.png", "3/deeper/c.png"), real, strict=True):
+    for name, image in zip(("a.png", "3/b.png", "3/deeper/c.png"), real, strict=True):
         (here / "own" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(here / "own" / name)
-    (here / "own" / "notes.txt").write_text("no picture")
-    *_, last = of(trained, "own", 20).iterate_batches()
+        Image.fromarray(image).save(here / "own" / name)
+    (here / "own" / "notes.txt").write_text("not an image")
+    *_, last = select(trained, "own", 20).iterate_batches()
     assert dict(zip(last.names, last.labels.tolist(), strict=True)) == {
         "a.png": -1,
         "3/b.png": 3,
@@ -62,8 +64,8 @@ def test_a_folders_pictures_come_after_the_known_ones(trained: TrainedRun, here:
     assert last.indices.tolist() == [-1] * 3
     by_name = dict(zip(last.names, last.pixels[:, 0].numpy(), strict=True))
     np.testing.assert_array_equal(by_name["a.png"], real[0])
-    alone = of(None, "own")
-    assert [len(one.names) for one in alone.iterate_batches()] == [3] and alone.classes == (
+    alone = select(None, "own")
+    assert [len(batch.names) for batch in alone.iterate_batches()] == [3] and alone.classes == (
         "3",
         "deeper",
         "own",
@@ -71,17 +73,16 @@ def test_a_folders_pictures_come_after_the_known_ones(trained: TrainedRun, here:
     assert next(alone.iterate_batches()).pixels.shape == (3, 3, 256, 256)
 
 
-def test_what_is_neither_split_nor_folder_nor_readable_is_told(
-    trained: TrainedRun, here: Path
-) -> None:
+def test_unknown_split_and_unreadable_files_are_refused(trained: TrainedRun, here: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"no folder tst, and split 'tst' is not one of test.*did you mean test"
+        UsageError,
+        match=r"no folder tst, and split 'tst' is not one of test.*did you mean test",
     ):
-        of(trained, "tst")
+        select(trained, "tst")
     (here / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"empty holds no pictures"):
-        list(of(trained, "empty").iterate_batches())
+    with pytest.raises(UsageError, match=r"empty contains no images"):
+        list(select(trained, "empty").iterate_batches())
     for name in ("x.png", "y.png"):
-        (here / "empty" / name).write_text("no picture")
-    with pytest.raises(CnnlabError, match=r"x\.png is not a picture(.|\n)*y\.png is not a picture"):
-        list(of(trained, "empty").iterate_batches())
+        (here / "empty" / name).write_text("not an image")
+    with pytest.raises(CnnlabError, match=r"x\.png is not a(.|\n)*y\.png is not a"):
+        list(select(trained, "empty").iterate_batches())

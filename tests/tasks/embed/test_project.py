@@ -22,13 +22,20 @@ X, LABELS = REAL.images[:120].flatten(1) / 255, REAL.labels[:120]
 KEYS = {"perplexity": 10, "early_steps": 50, "early_exaggeration": 12, "steps": 100, "lr": None}
 
 
-def seen(x: torch.Tensor) -> FeatureSet:
+def make_features(x: torch.Tensor) -> FeatureSet:
     n = len(x)
-    return FeatureSet(x, REAL.images[:n].permute(0, 2, 3, 1).numpy(), LABELS[:n], [str(i) for i in range(n)],
-                    torch.arange(n), None, None)  # fmt: skip
+    return FeatureSet(
+        x,
+        REAL.images[:n].permute(0, 2, 3, 1).numpy(),
+        LABELS[:n],
+        [str(i) for i in range(n)],
+        torch.arange(n),
+        None,
+        None,
+    )
 
 
-def test_the_seed_says_where_it_begins() -> None:
+def test_seed_determines_the_map() -> None:
     project = Projection("tsne", KEYS, 3, is_quiet=True)
     one, again, other = (
         project(PointSet(X))[0],
@@ -37,14 +44,14 @@ def test_the_seed_says_where_it_begins() -> None:
     )
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert torch.equal(other, Projection("tsne", KEYS, 4, is_quiet=True)(PointSet(X))[0])
-    with pytest.raises(UsageError, match=r"tsne: perplexity must be .* 39 is the most"):
+    with pytest.raises(UsageError, match=r"tsne: perplexity must be .* the maximum is 39"):
         Projection("tsne", KEYS | {"perplexity": 50}, 0, is_quiet=True)(PointSet(X))
 
 
-def test_scores_are_of_all_or_of_those_whose_class_is_known() -> None:
+def test_class_scores_use_labeled_images() -> None:
     y, _ = Projection("pca", {}, 0, is_quiet=True)(PointSet(X))
-    found = score_map(PointSet(X), y, find_neighbors(y, 5)[1], LABELS, 0)
-    assert found["trustworthiness"] == pytest.approx(
+    scores = score_map(PointSet(X), y, find_neighbors(y, 5)[1], LABELS, 0)
+    assert scores["trustworthiness"] == pytest.approx(
         sklearn_trustworthiness(X, y, n_neighbors=5), abs=1e-6
     )
     some = LABELS.clone()
@@ -64,17 +71,20 @@ def test_scores_are_of_all_or_of_those_whose_class_is_known() -> None:
     }
 
 
-def test_a_second_map_begins_at_the_first_and_lies_on_it() -> None:
-    networks = {"one": (seen(X), "here"), "other": (seen(X @ torch.randn(64, 64)), "there")}
+def test_second_map_starts_from_the_first_and_is_aligned() -> None:
+    networks = {
+        "one": (make_features(X), "here"),
+        "other": (make_features(X @ torch.randn(64, 64)), "there"),
+    }
     first, second = project_all(networks, Projection("tsne", KEYS, 0, is_quiet=True), 5, 1)
-    assert len(first.scores["steadiness"]) == 1 and 0 < first.scores["steadiness"][0] <= 1
-    assert 0 <= second.scores["residual"] < 1 and 0 < second.scores["map_shared"] < 1
+    assert len(first.scores["seed_stability"]) == 1 and 0 < first.scores["seed_stability"][0] <= 1
+    assert 0 <= second.scores["residual"] < 1 and 0 < second.scores["map_neighbor_overlap"] < 1
     alone = project_all(
         {"other": networks["other"]}, Projection("tsne", KEYS, 0, is_quiet=True), 5, 0
     )[0]
     assert (
         not torch.allclose(alone.coordinates, second.coordinates)
-        and alone.scores["steadiness"] == []
+        and alone.scores["seed_stability"] == []
     )
     twice = project_all(
         {"one": networks["one"], "again": networks["one"]},
@@ -84,16 +94,16 @@ def test_a_second_map_begins_at_the_first_and_lies_on_it() -> None:
     )
     assert (
         twice[1].scores["residual"] == pytest.approx(0, abs=1e-6)
-        and "steadiness" not in twice[0].scores
+        and "seed_stability" not in twice[0].scores
     )
     torch.testing.assert_close(twice[0].coordinates, twice[1].coordinates)
 
 
-def test_few_points_have_fewer_neighbours() -> None:
+def test_few_points_have_fewer_neighbors() -> None:
     (one,) = project_all(
-        {"few": (seen(X[:5]), "here")}, Projection("pca", {}, 0, is_quiet=True), 10, 1
+        {"few": (make_features(X[:5]), "here")}, Projection("pca", {}, 0, is_quiet=True), 10, 1
     )
-    assert one.scores["neighbours"] == 2 and one.neighbors.shape == (5, 4)
+    assert one.scores["neighbors"] == 2 and one.neighbors.shape == (5, 4)
 
 
 def test_progress_is_one_line_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:

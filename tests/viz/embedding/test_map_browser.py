@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from cnnlab.viz.embedding.page import PagePoints, render_map_page
-from tests.chromium import PROGRAMS, Chromium, found
+from tests.chromium import PROGRAMS, Chromium, find_browser
 
 N, BLOCK = 10_000, 7
 CLASSES = ["cat", "dog", "a very long name of a class </script> that is cut"]
-# The number that a canvas shows as 4 x 4 blocks, black or white, in the square given; most of a block's middle decides.
-DECODE = """((canvas, left, top, side) => { let number = 0; const pen = canvas.getContext("2d"), block = side / 4;
+# Decode the number that a canvas shows as 4 x 4 blocks, black or white, in a square of it.
+DECODE = """((canvas, left, top, side) => {
+  const pen = canvas.getContext("2d"), block = side / 4;
+  let number = 0;
   for (let bit = 0; bit < 16; bit++) {
     const x = left + (bit % 4 + .5) * block - 1.5, y = top + ((bit / 4 | 0) + .5) * block - 1.5;
-    const light = pen.getImageData(Math.round(x), Math.round(y), 3, 3).data.filter((v, k) => k % 4 === 0 && v > 127);
+    const center = pen.getImageData(Math.round(x), Math.round(y), 3, 3).data;
+    const light = center.filter((v, k) => k % 4 === 0 && v > 127);
     number += (light.length > 4) << bit; }
   return number; })"""
 CARD = f'{DECODE}(document.getElementById("image"), 0, 0, {4 * BLOCK})'
@@ -25,7 +28,7 @@ def text(name: str) -> str:
 
 
 def numbered(n: int) -> np.ndarray:
-    """(N, 28, 28, 1) uint8 pictures, each of its own number in binary, as 4 x 4 blocks."""
+    """(N, 28, 28, 1) uint8 images, each showing its index in binary, as 4 x 4 blocks."""
     bits = (np.arange(n)[:, None] >> np.arange(16)) & 1
     return (255 * np.kron(bits.reshape(n, 4, 4), np.ones((BLOCK, BLOCK)))).astype(np.uint8)[
         ..., None
@@ -35,7 +38,7 @@ def numbered(n: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     """A browser that shows a map of 10,000 points in random places."""
-    if found() is None:
+    if find_browser() is None:
         pytest.skip(f"none of {', '.join(PROGRAMS)} is on the PATH")
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("map")
     labels = rng.integers(0, 3, N)
@@ -62,52 +65,54 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture
 def page(browser: Chromium) -> Chromium:
     """The same, with nothing chosen and everything in view."""
-    browser.value("""for (const id of ["misclassified", "annotated"]) if (document.getElementById(id).checked)
-        document.getElementById(id).click();
+    browser.value("""for (const id of ["misclassified", "annotated"])
+        if (document.getElementById(id).checked) document.getElementById(id).click();
     document.querySelector("#classes [aria-pressed=true]")?.click();
     document.getElementById("close").click();
     document.getElementById("fit").click()""")
-    sought(browser, "")
+    search(browser, "")
     return browser
 
 
-def sought(page: Chromium, words: str) -> str:
+def search(page: Chromium, words: str) -> str:
     """What the page says once these words are in its search box."""
-    page.value(f"""(() => {{ const box = document.getElementById("search"); box.value = {words!r};
+    page.value(f"""(() => {{
+        const box = document.getElementById("search");
+        box.value = {words!r};
         box.dispatchEvent(new Event("input")); }})()""")
     return str(page.value(text("count")))
 
 
-def place(page: Chromium, i: int) -> tuple[float, float]:
+def locate(page: Chromium, i: int) -> tuple[float, float]:
     """Where point i is on the screen, when all is drawn."""
     page.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     spot = page.value(f"window.cnnlabMap.screen({i})")
     return spot["x"], spot["y"]
 
 
-def pressed(page: Chromium, key: str) -> None:
+def press_key(page: Chromium, key: str) -> None:
     for kind in ("keyDown", "keyUp"):
         page.call("Input.dispatchKeyEvent", type=kind, key=key)
 
 
 @pytest.mark.slow
-def test_the_mouse_finds_each_picture_and_the_card_shows_it(page: Chromium) -> None:
+def test_hover_shows_the_card_of_the_image(page: Chromium) -> None:
     print(f"ready after {page.value('document.documentElement.dataset.ready')} ms")
     for i in np.random.default_rng(1).integers(0, N, 40):
-        page.mouse("mouseMoved", *place(page, i))
+        page.mouse("mouseMoved", *locate(page, i))
         assert page.value(text("name")) == f"test #{i}" and page.value(CARD) == i
     page.mouse("mouseMoved", 1270, 790)
     assert page.value('document.getElementById("card").hidden')
 
 
 @pytest.mark.slow
-def test_the_wheel_zooms_towards_the_pointer_until_pictures_are_seen(page: Chromium) -> None:
+def test_wheel_zooms_at_the_pointer_to_thumbnails(page: Chromium) -> None:
     i = 4321
-    (x, y), scale = place(page, i), page.value("window.cnnlabMap.view.scale")
+    (x, y), scale = locate(page, i), page.value("window.cnnlabMap.view.scale")
     mouse = np.round((x, y))  # a browser has its wheel turn on whole pixels
     for _ in range(10):
         page.mouse("mouseWheel", *mouse, deltaX=0, deltaY=-200)
-    there, factor = place(page, i), page.value("window.cnnlabMap.view.scale") / scale
+    there, factor = locate(page, i), page.value("window.cnnlabMap.view.scale") / scale
     assert factor > 20 and there - mouse == pytest.approx(factor * ((x, y) - mouse), abs=0.1)
     page.mouse("mouseMoved", *there)
     box = page.value('document.getElementById("map").getBoundingClientRect().toJSON()')
@@ -117,13 +122,13 @@ def test_the_wheel_zooms_towards_the_pointer_until_pictures_are_seen(page: Chrom
 
 
 @pytest.mark.slow
-def test_a_click_keeps_the_card_and_a_neighbour_leads_on(page: Chromium) -> None:
-    page.click(*place(page, 12))
+def test_click_pins_the_card_and_neighbors_are_links(page: Chromium) -> None:
+    page.click(*locate(page, 12))
     assert (
         page.value("location.hash") == "#12"
         and page.value(text("note")) == "near-duplicate of train #4711"
     )
-    page.mouse("mouseMoved", *place(page, 4000))
+    page.mouse("mouseMoved", *locate(page, 4000))
     assert page.value(text("name")) == "test #12"
     page.value('document.querySelector("#neighbors button:nth-child(2)").click()')
     there = page.value("+location.hash.slice(1)")
@@ -133,62 +138,67 @@ def test_a_click_keeps_the_card_and_a_neighbour_leads_on(page: Chromium) -> None
     page.value('location.hash = "#77"')
     page.wait(f'{text("name")} === "test #77"')
     assert page.value(CARD) == 77
-    pressed(page, "Escape")
+    press_key(page, "Escape")
     assert (
         page.value('document.getElementById("card").hidden') and page.value("location.hash") == ""
     )
 
 
 @pytest.mark.slow
-def test_a_link_opens_at_its_picture(page: Chromium) -> None:
+def test_address_opens_at_its_image(page: Chromium) -> None:
     page.value('history.replaceState(null, "", "#9876")')
     page.call("Page.reload")
     page.wait("document.documentElement?.dataset.ready && window.cnnlabMap")
-    middle = page.value("""(() => { const box = document.getElementById("map").getBoundingClientRect();
+    middle = page.value("""(() => {
+        const box = document.getElementById("map").getBoundingClientRect();
         return [box.x + box.width / 2, box.y + box.height / 2]; })()""")
-    assert place(page, 9876) == pytest.approx(middle, abs=1)
+    assert locate(page, 9876) == pytest.approx(middle, abs=1)
     assert page.value(text("name")) == "test #9876" and page.value(CARD) == 9876
 
 
 @pytest.mark.slow
-def test_what_is_searched_and_chosen_is_counted_and_stepped_through(page: Chromium) -> None:
+def test_filters_count_and_step_through_matches(page: Chromium) -> None:
     assert page.value(text("count")) == "10,000 images"
-    assert sought(page, "test #12") == "1 of 10,000 images match"
-    assert sought(page, "#123") == "11 of 10,000 images match"
-    dogs = int(sought(page, "DOG").split(" ")[0].replace(",", ""))
-    sought(page, "")
+    assert search(page, "test #12") == "1 of 10,000 images match"
+    assert search(page, "#123") == "11 of 10,000 images match"
+    dogs = int(search(page, "DOG").split(" ")[0].replace(",", ""))
+    search(page, "")
     page.value('document.querySelector("#classes button:nth-child(2)").click()')
     assert page.value(text("count")) == f"{dogs:,} of 10,000 images match" and 3000 < dogs < 3700
     page.value('document.getElementById("misclassified").click()')
     assert 0 < int(page.value(text("count")).split(" ")[0]) < 120
-    pressed(page, "n")
-    assert page.value(text("label")) == "label: dog" and "misclassified" in page.value(text("prediction"))
+    press_key(page, "n")
+    assert page.value(text("label")) == "label: dog" and "misclassified" in page.value(
+        text("prediction")
+    )
 
 
 @pytest.mark.slow
-def test_the_points_go_where_the_other_map_has_them(page: Chromium) -> None:
-    before = place(page, 5)
+def test_map_button_moves_the_points(page: Chromium) -> None:
+    before = locate(page, 5)
     page.value('document.querySelector("#maps button:nth-child(2)").click()')
     page.wait("new Promise((done) => setTimeout(() => done(true), 1200))")
-    assert place(page, 5) != pytest.approx(before, abs=1)
-    page.mouse("mouseMoved", *place(page, 5))
+    assert locate(page, 5) != pytest.approx(before, abs=1)
+    page.mouse("mouseMoved", *locate(page, 5))
     assert page.value(text("name")) == "test #5" and page.value(CARD) == 5
 
 
 @pytest.mark.slow
-def test_the_browser_asks_for_nothing_and_complains_of_nothing(page: Chromium) -> None:
-    asked = [
+def test_page_makes_no_requests_and_logs_no_errors(page: Chromium) -> None:
+    requested = [
         e["params"]["request"]["url"]
         for e in page.events
         if e["method"] == "Network.requestWillBeSent"
     ]
-    assert asked and all(
+    assert requested and all(
         url.startswith(("data:", "blob:")) or url.split("#")[0].endswith("map.html")
-        for url in asked
+        for url in requested
     )
-    said = [
+    messages = [
         e["params"]
         for e in page.events
         if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")
     ]
-    assert not [one for one in said if one.get("entry", {}).get("source") != "rendering"], said
+    assert not [one for one in messages if one.get("entry", {}).get("source") != "rendering"], (
+        messages
+    )

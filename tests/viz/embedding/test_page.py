@@ -10,38 +10,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.viz.embedding import page as drawn
+from cnnlab.viz.embedding import page as page_module
 from cnnlab.viz.embedding.page import PagePoints, build_map_data, render_map_page
 
 RNG = np.random.default_rng(0)
-BAD = "</script><script>alert(1)</script><!--\n\u202e%data%\"'&"
-SHOWN = r"</script><script>alert(1)</script><!--\n\u202e%data%" + "\"'&"
+MARKUP = "</script><script>alert(1)</script><!--\n\u202e%data%\"'&"
+PRINTABLE_MARKUP = r"</script><script>alert(1)</script><!--\n\u202e%data%" + "\"'&"
 
 
 def points(n: int = 7, channels: int = 1, size: int = 5, **other: Any) -> PagePoints:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "images": RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8),
-        "maps": {"t-SNE": RNG.normal(size=(n, 2)), BAD: RNG.normal(size=(n, 2))},
-        "names": [f"test #{i}" for i in range(n - 1)] + [BAD],
+        "maps": {"t-SNE": RNG.normal(size=(n, 2)), MARKUP: RNG.normal(size=(n, 2))},
+        "names": [f"test #{i}" for i in range(n - 1)] + [MARKUP],
         "labels": np.array([-1, *(i % 2 for i in range(1, n))]),
-        "classes": ["cat", BAD],
+        "classes": ["cat", MARKUP],
     }
-    return PagePoints(**(given | other))
+    return PagePoints(**(defaults | other))
 
 
 FULL = points(
     predictions=np.array([0, 1, 1, 1, 0, 1, 0]),
     probabilities=RNG.random(7),
     neighbors=RNG.integers(0, 7, (7, 3)),
-    notes={3: BAD},
+    notes={3: MARKUP},
 )
-PAGE = render_map_page(BAD, [BAD, "a fact"], FULL)
+PAGE = render_map_page(MARKUP, [MARKUP, "a fact"], FULL)
 
 
 def data(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    return dict(json.loads(found[1]))
+    result = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert result
+    return dict(json.loads(result[1]))
 
 
 def array(text: str, dtype: str) -> np.ndarray:
@@ -71,15 +71,18 @@ class Reader(HTMLParser):
         self.texts[tag] = self.texts.get(tag, "") + text
 
 
-def test_every_number_and_name_is_in_the_page_as_it_was_given() -> None:
-    found = data(PAGE)
-    for one, places in zip(found["maps"], FULL.maps.values(), strict=True):
+def test_page_data_round_trips() -> None:
+    result = data(PAGE)
+    for one, places in zip(result["maps"], FULL.maps.values(), strict=True):
         assert (array(one["coordinates"], "<f4").reshape(7, 2) == places.astype(np.float32)).all()
-    assert (array(found["labels"], "<i4") == FULL.labels).all()
-    assert (array(found["predictions"], "<i4") == FULL.predictions).all()
-    assert (array(found["probabilities"], "<f4") == np.float32(FULL.probabilities)).all()
-    assert (array(found["neighbors"], "<i4").reshape(7, 3) == FULL.neighbors).all()
-    assert found["names"][:2] == ["test #0", "test #1"] and found["classes"] == ["cat", SHOWN]
+    assert (array(result["labels"], "<i4") == FULL.labels).all()
+    assert (array(result["predictions"], "<i4") == FULL.predictions).all()
+    assert (array(result["probabilities"], "<f4") == np.float32(FULL.probabilities)).all()
+    assert (array(result["neighbors"], "<i4").reshape(7, 3) == FULL.neighbors).all()
+    assert result["names"][:2] == ["test #0", "test #1"] and result["classes"] == [
+        "cat",
+        PRINTABLE_MARKUP,
+    ]
     bare = data(render_map_page("t", [], points()))
     assert (
         bare["predictions"] is bare["probabilities"] is bare["neighbors"] is None
@@ -88,41 +91,49 @@ def test_every_number_and_name_is_in_the_page_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_pictures_are_on_its_sheets_pixel_for_pixel(channels: int) -> None:
-    some = points(channels=channels)
-    found = data(render_map_page("t", [], some))
-    (file,) = found["sheets"]
+def test_sprite_sheets_are_lossless(channels: int) -> None:
+    points_with_channels = points(channels=channels)
+    result = data(render_map_page("t", [], points_with_channels))
+    (file,) = result["sheets"]
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(file)))).reshape(5, 35, channels)
-    assert found["thumbnail_side"] == 5 and found["media_type"] == "image/png"
-    assert (sheet.reshape(5, 7, 5, channels).swapaxes(0, 1) == some.images).all()
+    assert result["thumbnail_side"] == 5 and result["media_type"] == "image/png"
+    assert (sheet.reshape(5, 7, 5, channels).swapaxes(0, 1) == points_with_channels.images).all()
 
 
-def test_only_colour_pictures_that_take_much_lose_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn, "MAX_PNG_BYTES", 10)
+def test_only_large_color_sheets_are_lossy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "MAX_PNG_BYTES", 10)
     smooth = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (64, 64, 3))
-    assert drawn.encode_sprite_sheets([smooth[..., 0]])[0] == "image/png"
-    kind, (file,) = drawn.encode_sprite_sheets([smooth])
+    assert page_module.encode_sprite_sheets([smooth[..., 0]])[0] == "image/png"
+    kind, (file,) = page_module.encode_sprite_sheets([smooth])
     there = np.asarray(Image.open(io.BytesIO(file)), int)
     assert kind == "image/webp" and abs(there - smooth).max() < 12
 
 
-def test_pictures_are_shrunk_to_what_a_browser_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data(render_map_page("t", [], points(size=300)))["thumbnail_side"] == drawn.PAGE_THUMBNAIL_PX
-    monkeypatch.setattr(drawn, "MAX_SPRITE_PIXELS", 7 * 16 * 16 + 1)
+def test_thumbnails_are_limited_in_side_and_total_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        data(render_map_page("t", [], points(size=300)))["thumbnail_side"]
+        == page_module.PAGE_THUMBNAIL_PX
+    )
+    monkeypatch.setattr(page_module, "MAX_SPRITE_PIXELS", 7 * 16 * 16 + 1)
     assert data(render_map_page("t", [], points(size=300)))["thumbnail_side"] == 16
 
 
-def test_names_that_are_code_stay_text() -> None:
+def test_names_with_markup_are_escaped() -> None:
     reader = Reader()
     reader.feed(PAGE)
     assert reader.tags.count("script") == 2 and PAGE.count("</script") == 2 and "<!--" not in PAGE
-    assert reader.texts["title"] == reader.texts["h1"] == SHOWN and SHOWN in reader.texts["li"]
-    found = data(PAGE)
-    assert found["names"][-1] == found["notes"]["3"] == found["maps"][1]["name"] == SHOWN
+    assert (
+        reader.texts["title"] == reader.texts["h1"] == PRINTABLE_MARKUP
+        and PRINTABLE_MARKUP in reader.texts["li"]
+    )
+    result = data(PAGE)
+    assert (
+        result["names"][-1] == result["notes"]["3"] == result["maps"][1]["name"] == PRINTABLE_MARKUP
+    )
     assert "\u202e" not in PAGE and "innerHTML" not in PAGE
 
 
-def test_the_browser_is_told_to_run_this_script_only_and_to_fetch_nothing() -> None:
+def test_content_security_policy_allows_only_the_pages_script() -> None:
     policy = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', PAGE)
     (script,) = re.findall(r"<script>(.*?)</script>", PAGE, re.DOTALL)
     code = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -134,25 +145,27 @@ def test_the_browser_is_told_to_run_this_script_only_and_to_fetch_nothing() -> N
     ]
 
 
-def test_nothing_lies_outside_the_page() -> None:
+def test_page_has_no_external_references() -> None:
     reader = Reader()
     reader.feed(PAGE)
     assert reader.links == ["data:,"]
     assert not re.search(r"://|url\(|@import|\bimport\b|\bfetch\(|XMLHttp|WebSocket|Worker", PAGE)
 
 
-def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
+def test_label_positions_are_density_peaks_largest_class_first() -> None:
     spread = RNG.uniform(-10, 10, (100, 2))
     dense = RNG.normal((4, -3), 0.2, (300, 2))
     other = RNG.normal((-6, 6), 0.2, (50, 2))
     labels = np.repeat([1, 1, 0, -1], [100, 300, 50, 20])
-    found = build_map_data("a", np.concatenate([spread, dense, other, spread[:20]]), labels)[
+    result = build_map_data("a", np.concatenate([spread, dense, other, spread[:20]]), labels)[
         "label_positions"
     ]
-    (first, *where), (second, *there) = found
+    (first, *where), (second, *there) = result
     assert (first, second) == (1, 0)
     assert np.allclose(where, (4, -3), atol=0.3) and np.allclose(there, (-6, 6), atol=0.3)
-    assert build_map_data("a", np.zeros((2, 2)), np.array([0, -1]))["label_positions"] == [(0, 0.0, 0.0)]
+    assert build_map_data("a", np.zeros((2, 2)), np.array([0, -1]))["label_positions"] == [
+        (0, 0.0, 0.0)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,6 @@ def test_a_class_is_named_where_most_of_it_lies_the_largest_first() -> None:
         ({"neighbors": np.full((7, 1), 7)}, "out of range"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(bad: dict[str, Any], why: str) -> None:
+def test_inconsistent_points_raise_value_error(bad: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         points(**bad)

@@ -14,12 +14,12 @@ FEW = np.arange(200) % 20 == 3
 
 
 def count(image: np.ndarray, code: str, tolerance: int = 30) -> int:
-    """Pixels that are nearly of a colour."""
+    """Pixels that are nearly of a color."""
     wanted = [int(code[i : i + 2], 16) for i in (1, 3, 5)]
     return int((abs(image.astype(int) - wanted).sum(-1) <= tolerance).sum())
 
 
-def test_each_class_has_its_colour_where_it_lies() -> None:
+def test_each_class_has_its_color_at_its_position() -> None:
     image = plot_embedding({"map": Y}, LABELS, CLASSES, title="four apart")
     high, wide = image.shape[:2]
     assert (
@@ -34,36 +34,44 @@ def test_each_class_has_its_colour_where_it_lies() -> None:
     ), "y is upwards"
 
 
-def test_marks_are_drawn_and_explained_only_where_there_are_any(
+def test_marks_and_legend_are_drawn_only_where_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept: list[Figure] = []
+    figures: list[Figure] = []
     draw = scatter.render_figure
-    monkeypatch.setattr(scatter, "render_figure", lambda figure: kept.append(figure) or draw(figure))
+    monkeypatch.setattr(
+        scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
+    )
     plain = plot_embedding({"map": Y}, LABELS, CLASSES, title="t")
     none = plot_embedding(
         {"map": Y}, LABELS, CLASSES, is_misclassified=np.zeros(200, bool), title="t"
     )
     assert np.array_equal(plain, none)
-    for mark, code in (("mistaken", "#000000"), ("ringed", "#FF7F00"), ("own", "#FFE100")):
+    for mark, code in (
+        ("is_misclassified", "#000000"),
+        ("is_near_duplicate", "#FF7F00"),
+        ("is_user_image", "#FFE100"),
+    ):
         marked = plot_embedding({"map": Y}, LABELS, CLASSES, title="t", **{mark: FEW})
         assert count(marked, code) > count(plain, code) + 100, mark
-    texts = [[text.get_text() for text in figure.axes[0].texts] for figure in kept]
+    texts = [[text.get_text() for text in figure.axes[0].texts] for figure in figures]
     assert [sum("(10)" in text for text in each) for each in texts] == [0, 0, 1, 1, 1]
     assert "near-duplicate (10)" in texts[3]
 
 
-def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_names_do_not_overlap_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty classes on one heap, each with a name as no one should have it."""
-    kept: list[Figure] = []
+    figures: list[Figure] = []
     draw = scatter.render_figure
-    monkeypatch.setattr(scatter, "render_figure", lambda figure: kept.append(figure) or draw(figure))
+    monkeypatch.setattr(
+        scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
+    )
     classes = [f"$x_{k}$\nשלום <b>{k}" for k in range(40)]
     labels = np.arange(400) % 40
     plot_embedding(
         {"map": RNG.normal(size=(400, 2))}, labels, classes, title="$a$" * 40, note="n $ " * 200
     )
-    (figure,) = kept
+    (figure,) = figures
     renderer = figure.canvas.get_renderer()
     boxes = [
         text.get_window_extent(renderer)
@@ -79,7 +87,7 @@ def test_names_keep_clear_of_each_other_and_inside(monkeypatch: pytest.MonkeyPat
             assert across <= 0 or down <= 0
 
 
-def test_two_maps_stand_side_by_side_in_the_same_colours() -> None:
+def test_two_maps_are_side_by_side_in_the_same_colors() -> None:
     image = plot_embedding({"one": Y, "$other": Y[:, ::-1]}, LABELS, CLASSES, title="two networks")
     for half in np.array_split(image, 2, axis=1):
         assert all(count(half, get_class_color(k), 90) > 60 for k in range(4))
@@ -90,21 +98,21 @@ def test_two_maps_stand_side_by_side_in_the_same_colours() -> None:
     (np.zeros((5, 2)), np.zeros(5, int)),
     (RNG.normal(size=(9, 2)) * [1, 0], np.arange(9) * 12 - 1),
 ])  # fmt: skip
-def test_any_map_is_drawn_twice_alike(y: np.ndarray, labels: np.ndarray) -> None:
+def test_degenerate_maps_are_drawn_reproducibly(y: np.ndarray, labels: np.ndarray) -> None:
     classes = [f"c{k}" for k in range(100)]
     one, other = (plot_embedding({"m": y}, labels, classes, title="t") for _ in range(2))
     assert np.array_equal(one, other) and len(np.unique(one)) > 20
 
 
-def test_no_class_lies_on_all_others() -> None:
-    """Of pictures sorted by class the last would be on top."""
+def test_drawing_order_mixes_classes() -> None:
+    """Of images sorted by class the last would be on top."""
     order = low_discrepancy_order(1000)
     assert sorted(order) == list(range(1000))
     assert all(abs((part < 500).mean() - 0.5) < 0.05 for part in np.array_split(order, 10))
     assert len(CLASS_PALETTE) == 10
 
 
-def test_each_map_has_the_rings_of_its_own_network() -> None:
+def test_each_map_marks_the_errors_of_its_own_network() -> None:
     none, all_of_them = np.zeros(200, bool), np.ones(200, bool)
     maps = {"one": Y, "two": Y}
     plain = plot_embedding(

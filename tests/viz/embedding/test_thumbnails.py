@@ -11,8 +11,8 @@ from cnnlab.viz.embedding.thumbnails import (
 RNG = np.random.default_rng(0)
 
 
-def found(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] | None:
-    """Where all the pixels of a colour are, if they fill a rectangle."""
+def find_rectangle(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] | None:
+    """Where all the pixels of a color are, if they fill a rectangle."""
     y, x = np.nonzero((image == color).all(-1))
     if not len(y) or len(y) != (np.ptp(y) + 1) * (np.ptp(x) + 1):
         return None
@@ -22,14 +22,14 @@ def found(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] | None:
 @pytest.mark.parametrize(
     ("side", "channels", "drawn"), [(8, 1, 472), (28, 3, 504), (300, 3, 600), (900, 3, 532)]
 )
-def test_each_picture_is_in_its_cell(side: int, channels: int, drawn: int) -> None:
+def test_each_image_is_in_its_cell(side: int, channels: int, drawn: int) -> None:
     """Three columns, rows counted upwards, whole multiples of what is small."""
     cells = np.array([[0, 0], [2, 0], [1, 2], [0, 1]])
-    pictures = np.broadcast_to(
+    images = np.broadcast_to(
         np.array([30, 90, 180, 220], np.uint8)[:, None, None, None], (4, side, side, channels)
     )
-    image = draw_embedding_grid(cells, pictures, "t")
-    places = [found(image, picture[0, 0]) for picture in pictures]
+    image = draw_embedding_grid(cells, images, "t")
+    places = [find_rectangle(image, source[0, 0]) for source in images]
     assert all(places) and {s.stop - s.start for place in places for s in place} == {drawn}
     left, top = zip(*((place[1].start, place[0].start) for place in places), strict=True)
     assert left[0] == left[3] < left[2] < left[1] and top[2] < top[3] < top[0] == top[1]
@@ -38,27 +38,27 @@ def test_each_picture_is_in_its_cell(side: int, channels: int, drawn: int) -> No
     )
 
 
-def test_a_pictures_own_pixels_are_in_the_grid() -> None:
-    pictures = RNG.integers(0, 255, (1600, 28, 28, 1), np.uint8)
+def test_grid_contains_the_images_pixels() -> None:
+    images = RNG.integers(0, 255, (1600, 28, 28, 1), np.uint8)
     cells = RNG.permutation(np.stack(np.meshgrid(range(40), range(40)), -1).reshape(-1, 2))
-    image = draw_embedding_grid(cells, pictures, "t", "a note")
+    image = draw_embedding_grid(cells, images, "t", "a note")
     windows = np.lib.stride_tricks.sliding_window_view(image[..., 0], (28, 28))
     for i in (0, 777, 1599):
-        y, x = np.nonzero(windows[..., 5, 5] == pictures[i, 5, 5, 0])
-        same = (windows[y, x] == pictures[i, ..., 0]).all((1, 2))
+        y, x = np.nonzero(windows[..., 5, 5] == images[i, 5, 5, 0])
+        same = (windows[y, x] == images[i, ..., 0]).all((1, 2))
         assert same.sum() == 1
     assert 1100 < image.shape[1] < 1800
 
 
-def test_two_pictures_in_one_cell_are_refused() -> None:
-    with pytest.raises(ValueError, match="two pictures in one cell"):
+def test_two_images_in_one_cell_raise_value_error() -> None:
+    with pytest.raises(ValueError, match="two images in one cell"):
         draw_embedding_grid(np.zeros((2, 2), int), np.zeros((2, 8, 8, 1), np.uint8), "t")
 
 
-def test_a_thumbnail_grows_by_whole_factors_and_shrinks_smoothly() -> None:
-    picture = RNG.integers(0, 255, (8, 6, 1), np.uint8)
-    grown = make_thumbnail(picture, 24)
-    assert grown.shape == (24, 18, 3) and np.array_equal(grown[1::3, 1::3, :1], picture)
+def test_thumbnails_are_enlarged_by_integer_factors() -> None:
+    source = RNG.integers(0, 255, (8, 6, 1), np.uint8)
+    grown = make_thumbnail(source, 24)
+    assert grown.shape == (24, 18, 3) and np.array_equal(grown[1::3, 1::3, :1], source)
     stripes = np.tile(np.array([0, 255], np.uint8), (100, 50))[..., None]
     assert (
         make_thumbnail(stripes, 25).shape == (25, 25, 3)
@@ -73,20 +73,20 @@ def test_a_thumbnail_grows_by_whole_factors_and_shrinks_smoothly() -> None:
     ]
 
 
-def test_of_pictures_in_one_place_the_nearest_is_drawn() -> None:
-    pictures = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None] * np.ones(
+def test_nearest_image_of_a_cell_is_drawn() -> None:
+    images = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None] * np.ones(
         (4, 8, 8, 3), np.uint8
     )
     places = np.array([[4.0, 4.0], [6.0, 6.0], [80.0, 13.0], [500.0, 13.0]])
-    image, count = render_snapped_thumbnails(places, pictures, 99, 27, 8)
+    image, count = render_snapped_thumbnails(places, images, 99, 27, 8)
     assert image.shape == (27, 99, 3) and count == 3
-    assert [found(image, np.full(3, value)) is None for value in (10, 20, 30, 40)] == [
+    assert [find_rectangle(image, np.full(3, value)) is None for value in (10, 20, 30, 40)] == [
         False,
         True,
         False,
         False,
     ]
-    down, across = found(image, np.full(3, 30))
+    down, across = find_rectangle(image, np.full(3, 30))
     assert (
         abs((down.start + down.stop) / 2 - 13) <= 5
         and abs((across.start + across.stop) / 2 - 80) <= 5
