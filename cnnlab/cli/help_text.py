@@ -105,18 +105,18 @@ Keys:
   and each one's own, bare where it is named alone: `--cfg job` shows all
 """
 
-EMBED_HELP = """Map what a network has learned, drawn with the pictures.
+EMBED_HELP = """Map the features that a network has learned, drawn with the images.
 
 \b
 Examples:
   cnnlab embed --tsne                     the last run, the test set
   cnnlab embed RUN --pca split=train n=null
   cnnlab embed RUN layer=conv_2           any layer's output
-  cnnlab embed RUN layer=pixels           colour alone, to compare with
-  cnnlab embed RUN ANOTHER                two networks, laid on each other
-  cnnlab embed RUN split=photos           your own pictures among the known
-  cnnlab embed features=resnet18 split=photos     a network that ImageNet
-                                          trained, your pictures alone
+  cnnlab embed RUN layer=pixels           raw pixels, for comparison
+  cnnlab embed RUN ANOTHER                two networks, aligned maps
+  cnnlab embed RUN split=photos           your images among the test set
+  cnnlab embed features=resnet18 split=photos    a network trained on
+                                          ImageNet, your images only
 
 \b
 Keys:
