@@ -52,5 +52,5 @@ class FigureLog:
         self.skipped.append((name, why))
 
     def close(self) -> None:
-        if "board" in self.__dict__:
+        if "run" in self.__dict__:
             self.run.close()
