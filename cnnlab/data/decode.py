@@ -1,129 +1,204 @@
-"""Image files -> uint8 tensors, in parallel."""
+"""Decode image files into uint8 tensors, ahead of use.
 
-import atexit
-import multiprocessing
-import signal
-from collections.abc import Generator, Sequence
+Threads suffice, because Pillow decodes without the GIL.
+"""
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from typing import Any
-from weakref import WeakSet
+from itertools import islice
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import printable_path, read_image, resize_center_crop
-from cnnlab.core.signals import set_parent_death_signal
 
-PREFETCH_FACTOR = 4  # batches that each worker decodes before they are asked for
+PREFETCH_BATCHES = 4
+IMAGES_PER_TASK = 16
+JOIN_TIMEOUT_S = 5.0
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class ImageDecoder:
-    """A picture file -> (depth, size, size) uint8: its short side made `size` long, and the centre cut out."""
+    """Reads an image file as (depth, size, size) uint8: short side resized, center cropped."""
 
     size: int
     depth: int
     max_pixels: int
 
     def __call__(self, path: str) -> np.ndarray:
+        """Raises CnnlabError, naming the file, for one that cannot be decoded."""
         image = read_image(path, max_pixels=self.max_pixels, target_side=self.size)
         long, short = max(image.size), min(image.size)
-        if long * self.size**2 > short * self.max_pixels:  # and it would be enlarged to more
+        if long * self.size**2 > short * self.max_pixels:  # resizing would exceed the limit
             raise CnnlabError(
-                f"{printable_path(path)} is {long / short:,.0f} times as long as wide: too thin to cut a square from"
+                f"{printable_path(path)} is {long / short:,.0f} times as long as wide: "
+                f"too thin to crop a square from"
             )
         mode = "L" if self.depth == 1 else "RGB"
-        image = resize_center_crop(image if image.mode == mode else image.convert(mode), self.size)
-        return np.asarray(image).reshape(self.size, self.size, self.depth).transpose(2, 0, 1)
+        image = image if image.mode == mode else image.convert(mode)
+        pixels = np.asarray(resize_center_crop(image, self.size))
+        return pixels.reshape(self.size, self.size, self.depth).transpose(2, 0, 1)
 
 
-class DecodeWorkerError(CnnlabError):
-    """A process that decodes pictures ended, by whatever."""
+class DaemonThreadExecutor(Executor):
+    """Runs tasks in daemon threads, and drops the tasks that have not started when it is shut down.
+
+    The threads also end when the executor is garbage collected and when the interpreter exits,
+    where ThreadPoolExecutor would first run every task in its queue.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self.queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        stopped = threading.Event()
+        threads = [
+            threading.Thread(
+                target=run_queue, args=(self.queue, stopped), name="decode", daemon=True
+            )
+            for _ in range(num_threads)
+        ]
+        self.stop = weakref.finalize(self, stop_threads, self.queue, stopped, threads)
+        for thread in threads:
+            thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        self.queue.put(lambda: resolve_future(future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Drop the waiting tasks and wait for the running ones."""
+        self.stop()
 
 
-class DecodeDataset(Dataset):
-    """What a worker does: the files of a batch -> (N, depth, size, size) uint8, or what is wrong with one of them."""
-
-    def __init__(self, paths: Sequence[str], decoder: ImageDecoder) -> None:
-        self.paths, self.decoder = paths, decoder
-
-    def __getitems__(self, indices: list[int]) -> Tensor | str:
-        size = self.decoder.size
-        batch = torch.empty((len(indices), self.decoder.depth, size, size), dtype=torch.uint8)
-        for row, index in zip(batch.numpy(), indices, strict=True):
-            try:
-                row[:] = self.decoder(self.paths[index])
-            except CnnlabError as error:
-                return str(error)
-        return batch
+def run_queue(queue: SimpleQueue[Callable[[], None] | None], stopped: threading.Event) -> None:
+    """Run the tasks of a queue until None comes or `stopped` is set."""
+    while (task := queue.get()) is not None and not stopped.is_set():
+        task()
+        del task  # its future and images are not kept alive while the thread waits
 
 
-class CheckDataset(DecodeDataset):
-    """The same work, of which only the complaints are kept: {index: what is wrong}."""
-
-    def __getitems__(self, indices: list[int]) -> dict[int, str]:  # type: ignore[override]
-        wrong = {}
-        for index in indices:
-            try:
-                self.decoder(self.paths[index])
-            except CnnlabError as error:
-                wrong[index] = str(error)
-        return wrong
+def resolve_future(future: Future, call: Callable[[], Any]) -> None:
+    """Give a future the result of a call, or the exception that it raises."""
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
 
 
-def init_worker(number: int) -> None:
-    """Ctrl-C in a terminal, or SIGTERM from a scheduler, reaches every process of a run: the first of them must be able
-    to finish its step. A worker ends when the run does; where the system can see to that, also when it is killed."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
-    set_parent_death_signal(signal.SIGKILL)
+def stop_threads(
+    queue: SimpleQueue[Callable[[], None] | None],
+    stopped: threading.Event,
+    threads: Sequence[threading.Thread],
+) -> None:
+    """End the threads of an executor after their current tasks."""
+    stopped.set()
+    for _ in threads:
+        queue.put(None)
+    for thread in threads:
+        # Garbage may be collected in any thread: one of these, or one with a lock that they need.
+        if thread.ident is not None and thread is not threading.current_thread():
+            thread.join(JOIN_TIMEOUT_S)
 
 
-DECODE_WORKERS: WeakSet[BaseProcess] = WeakSet()
+def map_ahead(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, num_threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Yield `function` of each task, in order, computed by threads up to `ahead` tasks early.
+
+    With `num_threads` 0, each is computed when it is asked for. Raises what `function` raises.
+    """
+    if num_threads == 0:
+        yield from map(function, tasks)
+        return
+    waiting = iter(tasks)
+    with DaemonThreadExecutor(num_threads) as executor:
+        futures = deque(executor.submit(function, task) for task in islice(waiting, ahead))
+        while futures:
+            result = futures.popleft().result()
+            futures.extend(executor.submit(function, task) for task in islice(waiting, 1))
+            yield result
+            del result  # not kept alive while the next one is waited for
 
 
-@atexit.register
-def kill_workers() -> None:
-    """Python would ask them by SIGTERM, and wait for ever."""
-    for worker in DECODE_WORKERS:
-        worker.kill()
+@dataclass(frozen=True)
+class DecodeTask:
+    """Image files to decode into consecutive rows of a batch."""
+
+    paths: Sequence[str]
+    batch: Tensor
+    start: int
+
+    @property
+    def completes_batch(self) -> bool:
+        return self.start + len(self.paths) == len(self.batch)
 
 
-def identity_collate(batch: object) -> object:
-    return batch
+def make_decode_tasks(
+    paths: Sequence[str], batches: Iterable[Sequence[int]], decoder: ImageDecoder, pin_memory: bool
+) -> Iterator[DecodeTask]:
+    """Divide each batch of indices into tasks of a few images; its memory is allocated here."""
+    for indices in batches:
+        shape = len(indices), decoder.depth, decoder.size, decoder.size
+        batch = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
+        for start in range(0, max(len(indices), 1), IMAGES_PER_TASK):
+            chosen = indices[start : start + IMAGES_PER_TASK]
+            yield DecodeTask([paths[index] for index in chosen], batch, start)
 
 
 def decode_batches(
-    work: DecodeDataset, batches: Sequence[list[int]], workers: int, *, pin_memory: bool = False
-) -> Generator:
-    """What `work` makes of each batch of indices, in order, by so many processes; 0: by this one."""
-    context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
-    more: dict[str, Any] = (
-        {"prefetch_factor": PREFETCH_FACTOR, "multiprocessing_context": context} if workers else {}
-    )
-    before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
-    made = iter(
-        DataLoader(
-            work, batch_sampler=batches, num_workers=workers, collate_fn=identity_collate, pin_memory=pin_memory,
-            worker_init_fn=init_worker, generator=torch.Generator(), **more,  # dropout's generator is left alone
-        )
-    )  # fmt: skip
-    DECODE_WORKERS.update(set(multiprocessing.active_children()) - before)
-    if signal.getsignal(signal.SIGCHLD) is not handler:
-        # torch's raises wherever the run is when a worker dies, with a queue's lock in hand it may be. Without, the
-        # next batch that is waited for says so, within five seconds.
-        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
-    try:
-        yield from made
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):  # torch's word for one that died
-            raise
-        raise DecodeWorkerError(
-            f"{error}; perhaps memory was short: dataset.workers=0 decodes without them"
-        ) from error
-    finally:
-        del made  # which ends the workers, whoever still looks at this frame
+    paths: Sequence[str],
+    batches: Sequence[Sequence[int]],
+    decoder: ImageDecoder,
+    *,
+    num_threads: int,
+    pin_memory: bool = False,
+) -> Generator[Tensor, None, None]:
+    """Yield the (N, depth, size, size) uint8 images of each batch of indices, in order.
+
+    Raises CnnlabError for the first file, in the batches' order, that cannot be decoded.
+    """
+
+    def decode_task(task: DecodeTask) -> Tensor | None:
+        """Return the batch if the task is its last one."""
+        rows = task.batch.numpy()[task.start :]
+        for row, path in zip(rows, task.paths, strict=False):
+            row[:] = decoder(path)
+        return task.batch if task.completes_batch else None
+
+    tasks = make_decode_tasks(paths, batches, decoder, pin_memory)
+    tasks_per_batch = -(-max(map(len, batches), default=0) // IMAGES_PER_TASK)
+    ahead = PREFETCH_BATCHES * max(tasks_per_batch, num_threads)
+    for batch in map_ahead(decode_task, tasks, num_threads=num_threads, ahead=ahead):
+        if batch is not None:  # tasks finish in any order, but are yielded in theirs
+            yield batch
+
+
+def find_decode_errors(
+    paths: Sequence[str], decoder: ImageDecoder, *, num_threads: int
+) -> Generator[tuple[int, dict[int, str]], None, None]:
+    """Decode all files; yield, every few, how many are done and {index: error} of the new ones."""
+
+    def check_files(indices: range) -> tuple[int, dict[int, str]]:
+        errors = {}
+        for index in indices:
+            try:
+                decoder(paths[index])
+            except CnnlabError as error:
+                errors[index] = str(error)
+        return indices.stop, errors
+
+    starts = range(0, len(paths), IMAGES_PER_TASK)
+    tasks = (range(start, min(start + IMAGES_PER_TASK, len(paths))) for start in starts)
+    ahead = PREFETCH_BATCHES * num_threads
+    return map_ahead(check_files, tasks, num_threads=num_threads, ahead=ahead)

@@ -113,7 +113,7 @@ def index_folder(root: str | None, most: int) -> FolderIndex:
                 rows.append((split, number[name], os.path.relpath(path, top)))
                 if len(rows) > most:
                     raise UsageError(
-                        f"{printable(root)} holds more than dataset.max_pictures={most:,} pictures"
+                        f"{printable(root)} holds more than dataset.max_images={most:,} pictures"
                     )
     return require_training_images(FolderIndex(str(top), classes, tuple(rows)))
 

@@ -1,9 +1,8 @@
-"""A user's own pictures: `root/class/picture.jpg`, decoded ahead by workers as they are needed."""
+"""Image sets from a folder (`root/class/image.jpg`), decoded in threads as they are needed."""
 
 import hashlib
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -17,20 +16,13 @@ from cnnlab.core.files import read_json, write_json
 from cnnlab.core.progress import Progress
 from cnnlab.core.quoting import printable
 from cnnlab.data.dataset import Split, random_split
-from cnnlab.data.decode import CheckDataset, DecodeDataset, ImageDecoder, decode_batches
+from cnnlab.data.decode import ImageDecoder, decode_batches, find_decode_errors
 from cnnlab.data.folder_index import FolderIndex, get_file_size, index_folder
-
-CHECK_BATCH_SIZE = 64  # pictures, while they are looked through
-
-
-warnings.filterwarnings(
-    "ignore", message="This DataLoader will create"
-)  # more workers than cores: the user's choice
 
 
 @dataclass(frozen=True)
 class FolderImageSet:
-    """Labelled picture files: a `PictureSet`."""
+    """Labeled image files: an `ImageSet`."""
 
     paths: tuple[str, ...]
     labels: Tensor
@@ -49,12 +41,8 @@ class FolderImageSet:
 
     def take(self, index: Tensor) -> "FolderImageSet":
         paths = tuple(self.paths[i] for i in index.tolist())
-        return replace(
-            self,
-            paths=paths,
-            labels=self.labels[index.to(self.labels.device)],
-            validation_indices=None,
-        )
+        labels = self.labels[index.to(self.labels.device)]
+        return replace(self, paths=paths, labels=labels, validation_indices=None)
 
     def relabel(self, labels: Tensor, classes: tuple[str, ...]) -> "FolderImageSet":
         return replace(self, labels=labels, classes=classes)
@@ -63,101 +51,118 @@ class FolderImageSet:
         return replace(self, labels=self.labels.to(device))
 
     def iterate_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raises CnnlabError for a file that cannot be read any more."""
-        device, lists = self.labels.device, [index.tolist() for index in batches]
-        made = decode_batches(
-            DecodeDataset(self.paths, self.decoder),
-            lists,
-            self.workers,
+        """Raises CnnlabError, naming the file, for one that can no longer be decoded."""
+        device = self.labels.device
+        decoded = decode_batches(
+            self.paths,
+            [index.tolist() for index in batches],
+            self.decoder,
+            num_threads=self.workers,
             pin_memory=device.type == "cuda",
         )
-        with closing(
-            made
-        ):  # left to be found as garbage, its workers would be waited for, ten seconds each
-            for index, images in zip(batches, made, strict=True):
-                if isinstance(images, str):
-                    raise CnnlabError(images)
+        with closing(decoded):
+            for index, images in zip(batches, decoded, strict=True):
                 yield images.to(device, non_blocking=True), self.labels[index]
 
 
+def image_folder(
+    split: Split,
+    *,
+    root: str | None,
+    size: int,
+    depth: int,
+    test: float,
+    test_seed: int,
+    workers: int,
+    skip_broken: bool,
+    max_pixels: int,
+    max_images: int,
+) -> FolderImageSet:
+    """Return the training or the test images below `root`, labeled by folder: see `index_folder`.
+
+    Without a test folder, `test` images (a number, or a fraction below 1) are drawn from the
+    training images by `test_seed`. Raises CnnlabError that lists every image that cannot be
+    decoded, unless `skip_broken`; UsageError and ValueError for a wrong root or number.
+    """
+    check_image_folder_settings(size, depth, workers, max_pixels)
+    decoder = ImageDecoder(size, depth, max_pixels)
+    index = index_folder(root, max_images)
+    errors = find_broken_images(index, decoder, workers)
+    index = index.drop_broken(errors, skip_broken=skip_broken)
+    train, validation, test_entries = (
+        index.list_split(name) for name in ("train", "validation", "test")
+    )
+    has_test_folder = bool(test_entries)
+    if not has_test_folder:
+        chosen, rest = random_split(len(train), test, test_seed, "dataset.test")
+        test_entries = [train[i] for i in chosen.tolist()]
+        train = [train[i] for i in rest.tolist()]
+    entries = train + validation
+    # Drawn from the training images, the test set changes whenever they do.
+    fingerprint = None
+    if split == "train" or not has_test_folder:
+        fingerprint = hash_labeled_files(index.root, entries)
+    held_out = None
+    if split == "train" and validation:
+        held_out = torch.arange(len(train), len(entries))
+    paths, labels = zip(*(entries if split == "train" else test_entries), strict=True)
+    full_paths = tuple(os.path.join(index.root, path) for path in paths)  # noqa: PTH118  (faster)
+    return FolderImageSet(
+        full_paths, torch.tensor(labels), index.classes, decoder, workers, held_out, fingerprint
+    )
+
+
+def check_image_folder_settings(size: int, depth: int, workers: int, max_pixels: int) -> None:
+    """Raises ValueError for a setting out of range."""
+    for key, value, minimum in (("workers", workers, 0), ("max_pixels", max_pixels, 1)):
+        if value < minimum:
+            raise ValueError(f"{key} must be at least {minimum}, not {value}")
+    check_image_size(size, depth)
+
+
 def check_image_size(size: int, depth: int) -> None:
-    """Raises ValueError for pictures that cannot be."""
+    """Raises ValueError for a size or depth that images cannot have."""
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     if depth not in (1, 3):
-        raise ValueError(f"depth must be 1 (grey) or 3 (colour), not {depth}")
+        raise ValueError(f"depth must be 1 (gray) or 3 (color), not {depth}")
 
 
-def image_folder(
-    split: Split, *, root: str | None, size: int, depth: int, test: float, test_seed: int, workers: int,
-    skip_broken: bool, max_pixels: int, max_pictures: int,
-) -> FolderImageSet:  # fmt: skip
-    """The pictures below `root`, by class: see `listing`. What has no folder of its own is drawn from the training
-    pictures, `test` of them (a number, or a share below 1) by `test_seed`. Raises CnnlabError with every picture that
-    cannot be decoded, unless `skip_broken`; UsageError for a root or a number that cannot be."""
-    for key, value, least in (("workers", workers, 0), ("max_pixels", max_pixels, 1)):
-        if value < least:
-            raise ValueError(f"{key} must be at least {least}, not {value}")
-    check_image_size(size, depth)
-    found = index_folder(root, max_pictures)
-    decoder = ImageDecoder(size, depth, max_pixels)
-    found = found.drop_broken(find_broken_images(found, decoder, workers), skip_broken=skip_broken)
-    paths, labels = (list(column) for column in zip(*found.list_split("train"), strict=True))
-    apart, held = found.list_split("validation"), None
-    if not found.list_split("test"):
-        tested, kept = (
-            index.tolist() for index in random_split(len(paths), test, test_seed, "dataset.test")
-        )
-        testing = [(paths[i], labels[i]) for i in tested]
-        paths, labels = [paths[i] for i in kept], [labels[i] for i in kept]
-    else:
-        testing = found.list_split("test")
-    if apart:
-        held = torch.arange(len(paths), len(paths) + len(apart))
-        paths, labels = paths + [path for path, _ in apart], labels + [label for _, label in apart]
-    mark: str | None = hash_labeled_files(found.root, paths, labels)
-    if split == "test":
-        mark = (
-            None if found.list_split("test") else mark
-        )  # drawn from the same folders, it hangs on what else is there
-        paths, labels = (list(column) for column in zip(*testing, strict=True))
-        held = None
-    whole = tuple(os.path.join(found.root, path) for path in paths)  # noqa: PTH118  (a million Paths are slow)
-    return FolderImageSet(whole, torch.tensor(labels), found.classes, decoder, workers, held, mark)
-
-
-def hash_labeled_files(root: str, paths: Sequence[str], labels: Sequence[int]) -> str:
-    """Changes with any picture's name, class or size in bytes, and with their order."""
+def hash_labeled_files(root: str, entries: Sequence[tuple[str, int]]) -> str:
+    """Return a digest of the order, names, labels and sizes in bytes of image files."""
     digest = hashlib.sha256()
-    for path, label in zip(paths, labels, strict=True):
-        digest.update(f"{label} {path!a} {get_file_size(os.path.join(root, path))}\n".encode())  # noqa: PTH118
+    for path, label in entries:
+        size = get_file_size(os.path.join(root, path))  # noqa: PTH118  (faster)
+        digest.update(f"{label} {path!a} {size}\n".encode())
     return digest.hexdigest()
 
 
-def find_broken_images(found: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
-    """Decode every picture once: {its place in `found`: what is wrong}. The verdict is kept in the user's cache folder
-    for as long as no file's name, size or date changes."""
+def find_broken_images(index: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
+    """Return {entry of `index`: error} of the images that cannot be decoded.
+
+    The result is cached in the user's cache folder until a file's name, size or date changes.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab" / "checked"
-    verdict = cache / f"{found.hash_file_stats(decoder.max_pixels)}.json"
-    known = read_json(verdict)
-    if isinstance(known, dict) and all(
-        k.isdecimal() and isinstance(v, str) for k, v in known.items()
+    cache_file = cache / f"{index.hash_file_stats(decoder.max_pixels)}.json"
+    cached = read_json(cache_file)
+    if isinstance(cached, dict) and all(
+        key.isdecimal() and isinstance(message, str) for key, message in cached.items()
     ):
-        return {int(k): v for k, v in known.items()}
-    paths, wrong, progress = found.list_full_paths(), dict[int, str](), Progress(sys.stderr)
-    batches = [
-        list(range(i, min(i + CHECK_BATCH_SIZE, len(paths))))
-        for i in range(0, len(paths), CHECK_BATCH_SIZE)
-    ]
-    for done, complaints in enumerate(
-        decode_batches(CheckDataset(paths, decoder), batches, workers), 1
-    ):
-        wrong |= complaints
-        progress.show(
-            f"looking through {printable(found.root)}: {done / len(batches):.0%}", keep=False
-        )
-    progress.end()
+        return {int(key): message for key, message in cached.items()}
+    errors = decode_all(index, decoder, workers)
     with suppress(CnnlabError, OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        write_json(verdict, {str(k): v for k, v in wrong.items()})
-    return wrong
+        write_json(cache_file, {str(entry): message for entry, message in errors.items()})
+    return errors
+
+
+def decode_all(index: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
+    """Decode every image once, showing progress; return {entry of `index`: error}."""
+    paths, errors, progress = index.list_full_paths(), dict[int, str](), Progress(sys.stderr)
+    with closing(find_decode_errors(paths, decoder, num_threads=workers)) as results:
+        for num_checked, new_errors in results:
+            errors |= new_errors
+            checked = f"{num_checked / len(paths):.0%}"
+            progress.show(f"checking images in {printable(index.root)}: {checked}", keep=False)
+    progress.end()
+    return errors

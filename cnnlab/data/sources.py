@@ -220,7 +220,7 @@ def get_dataset_shape(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, in
         return DATASET_SHAPES[name]
     check_image_size(spec["size"], spec["depth"])
     classes = (
-        len(index_folder(spec["root"], spec["max_pictures"]).classes)
+        len(index_folder(spec["root"], spec["max_images"]).classes)
         if spec["root"]
         else NUM_IMAGENET_CLASSES
     )

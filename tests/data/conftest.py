@@ -12,7 +12,7 @@ from cnnlab.data.image_folder import FolderImageSet, image_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"size": 8, "depth": 3, "test": 0.2, "test_seed": 0, "workers": 0, "skip_broken": False}
-OURS |= {"max_pixels": 10_000, "max_pictures": 1000}
+OURS |= {"max_pixels": 10_000, "max_images": 1000}
 
 
 @pytest.fixture(autouse=True)

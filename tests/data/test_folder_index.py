@@ -62,7 +62,7 @@ def test_hidden_foreign_and_nested_files(root: Path) -> None:
     [
         ({"root": None}, "dataset.root is missing"),
         ({"root": "/nowhere"}, "dataset.root /nowhere is not a folder"),
-        ({"max_pictures": 29}, "more than dataset.max_pictures=29 pictures"),
+        ({"max_images": 29}, "more than dataset.max_images=29 pictures"),
     ],
 )
 def test_a_root_that_cannot_be_is_one_line(

@@ -1,8 +1,10 @@
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -17,6 +19,7 @@ from cnnlab.core.image import read_image, resize_center_crop
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.batches import TrainingBatches
 from cnnlab.data.dataset import gather_images
+from cnnlab.data.decode import decode_batches
 from cnnlab.data.image_folder import FolderImageSet
 from tests.data.conftest import ROOT, draw, load
 
@@ -110,7 +113,7 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     lines = str(error.value).splitlines()
     expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
     assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
-    assert "thin.png is 5,000 times as long as wide: too thin to cut a square from" in lines[5]
+    assert "thin.png is 5,000 times as long as wide: too thin to crop a square from" in lines[5]
     assert lines[7] == "7 pictures are broken; dataset.skip_broken=true goes on without"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load(root, workers=workers, skip_broken=True)
@@ -141,7 +144,7 @@ def test_the_verdict_is_kept_until_a_file_changes(
     assert json.loads(verdict.read_text()) == {}
     with monkeypatch.context() as patch:
         patch.setattr(
-            "cnnlab.data.decode.decode_batches", lambda *_: pytest.fail("looked through again")
+            "cnnlab.data.image_folder.decode_all", lambda *_: pytest.fail("decoded again")
         )
         load(root)
     verdict.write_bytes(b"\x80\x04damaged")
@@ -181,51 +184,83 @@ def test_dropouts_generator_is_left_alone(root: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def children() -> set[str]:
-    """The processes that this one has begun and that are still there."""
-    return {
-        path.parts[2] for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == os.getpid()
-    }
+def decode_threads() -> list[threading.Thread]:
+    """The running threads that decode images."""
+    return [thread for thread in threading.enumerate() if thread.name == "decode"]
 
 
-def parent(stat: Path) -> int:
-    try:
-        fields = stat.read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0
-    return int(fields[1]) if fields[0] != "Z" else 0
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-def test_no_worker_outlives_an_epoch_that_was_broken_off(root: Path) -> None:
-    before = children()
-    made = TrainingBatches(
+@pytest.mark.parametrize("end", ["close", "delete"])
+def test_threads_end_with_the_epoch(root: Path, end: str) -> None:
+    batches = TrainingBatches(
         load(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1
     )
-    epoch = made.iterate_epoch(0)
+    epoch = batches.iterate_epoch(0)
     next(epoch)
-    assert len(children() - before) == 2
-    epoch.close()  # type: ignore[attr-defined]
-    assert not children() - before
+    assert len(decode_threads()) == 2
+    if end == "close":
+        epoch.close()  # type: ignore[attr-defined]
+    else:
+        del epoch
+    assert not decode_threads()
 
 
-def test_a_process_ends_though_it_never_let_go_of_its_batches(root: Path) -> None:
-    code = f"from tests.data.conftest import *; import torch; files = load(Path({str(root)!r}), workers=2)\n"
-    code += "batches = files.stream(torch.arange(20).split(2)); next(batches); print('done')"
-    done = subprocess.run(
+@pytest.mark.parametrize("interrupt", ["", "os.kill(os.getpid(), signal.SIGINT); "])
+def test_process_exits_with_an_unfinished_epoch(root: Path, interrupt: str) -> None:
+    """Also where 5,000 images are left to decode, which would take longer than the timeout."""
+    code = f"""import os, signal, time; from tests.data.conftest import *
+from cnnlab.data.decode import ImageDecoder, decode_batches
+class SlowDecoder(ImageDecoder):
+    def __call__(self, path): time.sleep(0.1); return super().__call__(path)
+batches = [[i % 20 for i in range(500)]] * 10
+files = load(Path({str(root)!r}), workers=2)
+images = decode_batches(files.paths, [[0], *batches], SlowDecoder(8, 3, 10**4), num_threads=2)
+next(images); {interrupt}print('done')"""
+    began = time.monotonic()
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert time.monotonic() - began < 30
+    expected = (-signal.SIGINT, "") if interrupt else (0, "done\n")
+    assert (process.returncode, process.stdout) == expected, process.stderr
+
+
+def test_interrupt_while_waiting_for_a_batch_is_prompt(root: Path) -> None:
+    files = load(root, workers=2)
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in decode_batches(
+            files.paths, [list(range(20))] * 10**4, files.decoder, num_threads=2
+        ):
+            pass
+    assert time.monotonic() - began < 5 and not decode_threads()
+
+
+def test_decoding_works_in_a_fork_of_a_decoding_process(root: Path) -> None:
+    files = load(root, workers=2)
+    batches = files.iterate_batches([torch.arange(5)] * 20)
+    expected = next(batches)[0]
+    process = multiprocessing.get_context("fork").Process(
+        target=check_first_batch, args=(files, expected)
+    )
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def check_first_batch(files: FolderImageSet, expected: torch.Tensor) -> None:
+    assert torch.equal(next(files.iterate_batches([torch.arange(5)] * 20))[0], expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
-    files, before = load(root, workers=workers), multiprocessing.active_children()
+    files = load(root, workers=workers)
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
         batches(files)
     assert str(error.value) == f"no picture {files.paths[0]}"
-    assert multiprocessing.active_children() == before, "workers that wait to be found as garbage"
+    assert not decode_threads()
 
 
 @pytest.mark.slow
@@ -239,7 +274,7 @@ def test_tiny_imagenets_pictures_are_torchvisions(real_data: Path, size: int) ->
         pytest.skip(f"tiny_imagenet is not in {real_data}")
     steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()]
     theirs = datasets.ImageFolder(str(place), transforms.Compose(steps))
-    ours = load(place, size=size, test=1, max_pixels=10**6, max_pictures=10**6, workers=2)
+    ours = load(place, size=size, test=1, max_pixels=10**6, max_images=10**6, workers=2)
     assert ours.classes == tuple(theirs.classes)
     where = {path: i for i, (path, _) in enumerate(theirs.samples)}
     for i in range(0, len(ours), 97):

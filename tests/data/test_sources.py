@@ -235,7 +235,7 @@ def test_shapes_are_known_without_the_data(real_data: Path) -> None:
     for name in DATASET_SHAPES:
         there = SOURCES[name]("test", root=str(real_data))
         assert get_dataset_shape(name, {}) == ((*there.images.shape[1:],), len(there.classes))
-    spec = {"size": 20, "depth": 1, "root": None, "max_pictures": 9}
+    spec = {"size": 20, "depth": 1, "root": None, "max_images": 9}
     assert get_dataset_shape("folder", spec) == ((1, 20, 20), 1000)
     with pytest.raises(ValueError, match="size must be at least 1"):
         get_dataset_shape("folder", spec | {"size": 0})
