@@ -21,7 +21,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
         "lbfgs.memory": "lbfgs.history_size",
         "adam.average": "adam.ema_decay",
     },
-    "train": {},
+    "train": {"dataset.max_pictures": "dataset.max_images"},
     "visualize": {
         "pictures": "images",
         "filters.most": "filters.max_filters",

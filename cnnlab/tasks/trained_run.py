@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
 from cnnlab.core.files import resolve_outputs_folder
 from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.quoting import printable
+from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run
 from cnnlab.core.schema import Config
 from cnnlab.data.augment import Pipeline
@@ -23,26 +23,7 @@ from cnnlab.data.build import (
 )
 from cnnlab.data.dataset import ImageSet, align_labels
 from cnnlab.engine.evaluate import average_views
-from cnnlab.models import MODELS, build_model, move_to_device
-from cnnlab.models.cnn import cnn
-from cnnlab.models.vgg_alexnet import vgg
-
-# Keys that builders have come to have.
-MODEL_KEY_DEFAULTS: tuple[tuple[Any, Config], ...] = (
-    (cnn, {"pool": "max", "batch_norm": None, "output": "linear"}),
-    (vgg, {"batch_norm": None}),
-)
-
-
-def fill_missing_keys(config: Config) -> Config:
-    """A run's configuration with what was no key yet when the run was made, as it was then."""
-    model = config.get("model", {})
-    builder = MODELS.get(str(model.get("name")))
-    model = next((keys for one, keys in MODEL_KEY_DEFAULTS if one is builder), {}) | model
-    since = {"init": None, "validate_every": None}
-    return (
-        since | config | {"model": model, "augment": {"preview": False} | config.get("augment", {})}
-    )
+from cnnlab.models import build_model, move_to_device
 
 
 def build_meta_model(model: Config, augment: Config, record: Config) -> nn.Module:
@@ -131,7 +112,7 @@ def load_run(
             path = checkpoints.find_checkpoint(saved, "best")
         groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
         config, shape, weights = (
-            fill_missing_keys(record["config"]),
+            rename_keys("train", record["config"]),
             tuple(record["shape"]),
             groups.get("average") or groups["model"],
         )

@@ -14,7 +14,7 @@ from cnnlab.data.build import (
     parse_data_settings,
 )
 from cnnlab.data.sources import digits
-from cnnlab.tasks.trained_run import fill_missing_keys, load_run
+from cnnlab.tasks.trained_run import load_run
 
 CONFIG = compose("train", [])
 
@@ -94,16 +94,3 @@ def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path:
     ):
         with pytest.raises(CnnlabError, match="does not fit its own description"):
             load(**changes)
-
-
-def test_what_was_no_key_yet_is_added_to_the_chapters_networks_alone() -> None:
-    old = {"model": {"name": "mnist_cnn", "filters": [4]}}
-    assert fill_missing_keys(old)["model"] == {
-        "pool": "max",
-        "batch_norm": None,
-        "output": "linear",
-        **old["model"],
-    }
-    for name, more in (("vgg16", {"batch_norm": None}), ("mnist_mlp", {})):
-        old = {"model": {"name": name, "filters": [[4]]}}
-        assert fill_missing_keys(old)["model"] == {**more, **old["model"]}

@@ -18,6 +18,7 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.predictions import read_predictions
 from cnnlab.core.quoting import printable
+from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run import read_metrics
 from cnnlab.core.run_index import find_run, is_run, read_run_state
 from cnnlab.core.schema import Config, flatten_config
@@ -31,7 +32,6 @@ from cnnlab.engine.learning_curves import (
     average_windows,
     find_crossing,
 )
-from cnnlab.tasks.trained_run import fill_missing_keys
 
 COMPARED_METRICS = {
     "train_loss": ("train/loss", "training loss"),
@@ -58,7 +58,7 @@ class RunCurves:
         """What makes the run what it is, `key` -> value; nulls are left out."""
         # Elsewhere the root says where the same pictures are; of a user's own it says which.
         aside = set(IGNORED_KEYS) - ({"dataset.root"} if self.dataset_name == "folder" else set())
-        found = flatten_config(fill_missing_keys(self.config))
+        found = flatten_config(rename_keys("train", self.config))
         return {
             key: value for key, value in found.items() if key not in aside and value is not None
         }

@@ -10,6 +10,7 @@ from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import UsageError, suggest_nearest
 from cnnlab.core.files import resolve_outputs_folder
 from cnnlab.core.quoting import printable
+from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run
 from cnnlab.core.schema import Config, call_checked, check_spec
 from cnnlab.data.build import (
@@ -22,7 +23,7 @@ from cnnlab.data.sources import SOURCES, get_dataset_shape
 from cnnlab.models import build_model
 from cnnlab.tasks.describe import tables as tables
 from cnnlab.tasks.train.settings import TrainSettings
-from cnnlab.tasks.trained_run import build_meta_model, build_mismatch_error, fill_missing_keys
+from cnnlab.tasks.trained_run import build_meta_model, build_mismatch_error
 
 OPTIMIZER_STATE_COPIES = {
     "adam": 2,
@@ -83,7 +84,7 @@ def load_described_network(name: str, config: Config, overrides: list[str]) -> D
     )
     record = checkpoints.read_record(path)
     try:
-        theirs = fill_missing_keys(record["config"])
+        theirs = rename_keys("train", record["config"])
         model = build_meta_model(theirs["model"], theirs["augment"], record)
         seen = compute_input_shape(build_pipelines(theirs["augment"]).eval, tuple(record["shape"]))
         told = any(word.startswith("batch_size=") for word in overrides)

@@ -12,7 +12,6 @@ from cnnlab.core.quoting import as_override
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.signals import SignalRecorder
-from cnnlab.data.decode import DecodeWorkerError
 from cnnlab.engine.meter import NonFiniteError
 from cnnlab.tasks.train.loop import format_resume_command, run_epochs
 from cnnlab.tasks.train.preview import write_augment_preview
@@ -103,7 +102,7 @@ def record_failure(error: BaseException, run: Run, training: Trainer) -> BaseExc
         run.set_status("interrupted" if stopped else "failed", reason=str(error))
     if isinstance(error, NonFiniteError):
         return build_not_finite_error(error, run, training)
-    if isinstance(error, WriteFailed | DecodeWorkerError):
+    if isinstance(error, WriteFailed):
         return CnnlabError(f"{error}; {describe_last_checkpoint(run)}")
     return error
 

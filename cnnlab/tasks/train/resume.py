@@ -11,6 +11,7 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
 from cnnlab.core.lock import FolderLock
 from cnnlab.core.quoting import as_override, printable
+from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run, read_run_state
 from cnnlab.core.schema import build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides
@@ -24,7 +25,6 @@ from cnnlab.tasks.trained_run import (
     build_meta_model,
     build_mismatch_error,
     check_state_dict,
-    fill_missing_keys,
 )
 
 # What cannot change a run's numbers so far.
@@ -103,7 +103,7 @@ def reopen_run(
     own = {
         "resume": None,
         "save_every_minutes": settings.save_every_minutes,
-        **fill_missing_keys(record["config"]),
+        **rename_keys("train", record["config"]),
     }
     path = checkpoint.checkpoint_path(folder / "checkpoints", record["step"])
     try:

@@ -231,23 +231,6 @@ def test_a_run_is_compared_once_however_it_is_spelt(
     assert cnnlab("compare", *words)[1].startswith("cnnlab compare: 1 run in 1 group")
 
 
-def test_a_run_of_before_a_key_was_there_is_the_same_as_one_since(
-    sweep: Path, here: Path, cnnlab: Cnnlab
-) -> None:
-    for number in "23":
-        shutil.copytree(sweep / number, here / number)
-    path = here / "2" / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    del (
-        config["validate_every"],
-        config["model"]["pool"],
-        config["model"]["batch_norm"],
-        config["augment"]["preview"],
-    )
-    path.write_text(yaml.safe_dump(config))
-    assert cnnlab("compare", "2", "3")[1].startswith("cnnlab compare: 2 runs in 1 group")
-
-
 def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "0")
     path = here / "0" / "config.yaml"

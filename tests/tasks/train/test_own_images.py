@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -102,28 +101,6 @@ def test_a_run_with_workers_ends_where_one_without_does(
         code, log = forks.run(tmp_path, "train", "resume=last")
         assert code == 0 and "going on after step" in log, log
     assert_same(run_in(tmp_path), whole[1], groups=("model", "optimizer"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-def test_a_worker_that_dies_ends_the_run_in_a_line(
-    forks: Forks, tmp_path: Path, whole: tuple[Path, Path]
-) -> None:
-    number = forks.start(tmp_path, *words(whole[0], epochs=500))
-    while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
-        time.sleep(0.005)
-    while Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-        for worker in Path(f"/proc/{number}/task/{number}/children").read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(worker), signal.SIGKILL)
-        time.sleep(0.02)
-    code, log = forks.wait(number), (tmp_path / "log.txt").read_text()
-    assert code == 1 and nobody_left(number) and "Traceback" not in log, log
-    last = log.splitlines()[-1]
-    assert (
-        last.startswith("cnnlab: DataLoader worker")
-        and "the last good checkpoint is of step" in last
-    )
 
 
 def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
