@@ -34,7 +34,7 @@ Examples:
 Keys:
   checkpoint=result|last|best|STEP   split=test|validation|train
   mistakes=N  batch_size=N  device=auto|cpu|cuda  outputs=DIR
-  single_batches=N    also what single batches of N pictures would have shown
+  single_batch_size=N    also report what single batches of N images would have shown
 """
 
 PREDICT_HELP = """Classify pictures of your own by a run.
@@ -47,7 +47,7 @@ Examples:
 
 \b
 Keys:
-  run=RUN  checkpoint=result|last|best|STEP  top=N  device=...  outputs=DIR
+  run=RUN  checkpoint=result|last|best|STEP  top_k=N  device=...  outputs=DIR
 """
 
 BENCH_HELP = """Measure this machine, and how much of it a training reaches.

@@ -213,8 +213,8 @@ def predict(
     debug: DebugOption = False,
 ) -> None:
     names, rest = split_arguments(arguments)
-    pictures = ",".join(map(hydra_literal, names))
-    launch("predict", [f"pictures=[{pictures}]", f"format={hydra_literal(format)}", *rest], cfg=cfg)
+    images = ",".join(map(hydra_literal, names))
+    launch("predict", [f"images=[{images}]", f"format={hydra_literal(format)}", *rest], cfg=cfg)
 
 
 @app.command(help=help_text.BENCH_HELP)

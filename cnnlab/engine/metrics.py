@@ -80,11 +80,11 @@ def classification_report(
     return {
         **compute_summary_metrics(logits, labels),
         "correct": hits,
-        "pictures": len(labels),
+        "images": len(labels),
         "interval_95": wilson_interval(hits, len(labels)),
         "calibration": measure_calibration(logits.double().softmax(1), labels),
         "classes": {
-            name: {"pictures": int(counts[k].sum())}
+            name: {"images": int(counts[k].sum())}
             | {metric: column[k] for metric, column in columns.items()}
             for k, name in enumerate(classes)
         },
@@ -110,7 +110,7 @@ def sample_batch_accuracies(
     )
     return {
         "mean": float(found.mean()),
-        "deviation": float(found.std()),
+        "std": float(found.std()),
         "best": float(found.max()),
     }
 
@@ -135,4 +135,4 @@ def compare_paired_accuracy(first: Tensor, second: Tensor) -> dict[str, Any]:
         )
     else:
         p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0)
-    return {"difference": mean, "interval_95": (mean - Z95 * error, mean + Z95 * error), "p": p}
+    return {"difference": mean, "interval_95": (mean - Z95 * error, mean + Z95 * error), "p_value": p}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnlab.config import list_keys
+from cnnlab.config import compose, list_keys
 from cnnlab.core.renamed_keys import RENAMED_KEYS, find_new_name, rename_keys
 
 PAIRS = [(task, old, new) for task, names in RENAMED_KEYS.items() for old, new in names.items()]
@@ -11,6 +11,7 @@ PAIRS = [(task, old, new) for task, names in RENAMED_KEYS.items() for old, new i
 @pytest.mark.parametrize(("task", "old", "new"), PAIRS)
 def test_the_new_name_is_a_key_and_the_old_one_is_not(task: str, old: str, new: str) -> None:
     keys = list_keys(task)
+    keys += [f"dataset.{key}" for key in compose("train", ["dataset=folder"])["dataset"]]
     assert new in keys and old not in keys
 
 

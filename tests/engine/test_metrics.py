@@ -78,12 +78,12 @@ def test_perfect_confidence_falls_into_the_last_bin() -> None:
 def test_all_scores_agree_with_each_other() -> None:
     found = classification_report(LOGITS, LABELS, CLASSES)
     assert found["correct"] == sum(row[k] for k, row in enumerate(found["confusion"]))
-    assert found["accuracy"] == found["correct"] / found["pictures"]
+    assert found["accuracy"] == found["correct"] / found["images"]
     assert found["interval_95"][0] < found["accuracy"] < found["interval_95"][1]
-    assert [row["pictures"] for row in found["classes"].values()] == [
+    assert [row["images"] for row in found["classes"].values()] == [
         sum(row) for row in found["confusion"]
     ]
-    assert found["classes"]["f"] == {"pictures": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert found["classes"]["f"] == {"images": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
 
 
 def test_single_batches_spread_as_the_hypergeometric_distribution_says() -> None:
@@ -94,12 +94,12 @@ def test_single_batches_spread_as_the_hypergeometric_distribution_says() -> None
     )
     exact = hypergeom(10_000, 8_700, 128)
     assert found["mean"] == pytest.approx(0.87, abs=4 * exact.std() / 128 / 2000**0.5)
-    assert found["deviation"] == pytest.approx(exact.std() / 128, rel=0.06)
+    assert found["std"] == pytest.approx(exact.std() / 128, rel=0.06)
     assert exact.ppf(0.99) / 128 < found["best"] <= 1
     whole = sample_batch_accuracies(
         hits[:100], batch_size=100, num_batches=3, rng=torch.Generator().manual_seed(0)
     )
-    assert whole == {"mean": 1.0, "deviation": 0.0, "best": 1.0}
+    assert whole == {"mean": 1.0, "std": 0.0, "best": 1.0}
     with pytest.raises(ValueError, match="between 1 and 100 pictures, not 128"):
         sample_batch_accuracies(hits[:100], batch_size=128, num_batches=1, rng=torch.Generator())
 
@@ -110,13 +110,13 @@ def test_two_networks_are_paired_by_mcnemars_exact_test() -> None:
     better, worse = int((second & ~first).sum()), int((first & ~second).sum())
     found = compare_paired_accuracy(first, second)
     assert found["difference"] == pytest.approx((better - worse) / 500)
-    assert found["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
+    assert found["p_value"] == pytest.approx(binomtest(better, better + worse).pvalue)
     low, high = found["interval_95"]
     assert low < found["difference"] < high
     assert compare_paired_accuracy(first, first) == {
         "difference": 0.0,
         "interval_95": (0.0, 0.0),
-        "p": 1.0,
+        "p_value": 1.0,
     }
     with pytest.raises(ValueError, match="500 pictures cannot be paired with 400"):
         compare_paired_accuracy(first, second[:, :400])
@@ -130,7 +130,7 @@ def test_groups_of_seeds_are_paired_picture_by_picture() -> None:
     gain = second.double().mean(0) - first.double().mean(0)
     found, oracle = compare_paired_accuracy(first, second), ttest_1samp(gain.numpy(), 0)
     assert found["difference"] == pytest.approx(float(gain.mean()))
-    assert found["p"] == pytest.approx(
+    assert found["p_value"] == pytest.approx(
         oracle.pvalue, rel=0.02
     )  # the normal distribution for Student's
     assert found["interval_95"] == pytest.approx(oracle.confidence_interval(0.95), abs=1e-4)

@@ -59,8 +59,8 @@ def run(config: Config, overrides: list[str]) -> None:
     metrics = find_shared_metrics(arms)
     found = {
         "groups": [summarize_group(arm, s) for arm in arms],
-        "differ": find_differences(arms),
-        "paired": compare_pairs(arms),
+        "differences": find_differences(arms),
+        "paired_tests": compare_pairs(arms),
     }
     panels = [build_curve_panel(arms, metric) for metric in metrics]
     figure = plot_learning_curves(panels, format_curves_title(arms))
@@ -116,7 +116,7 @@ def summarize_group(arm: SeedGroup, s: CompareSettings) -> dict[str, Any]:
         if arm.test_hits
         else [],
         "validation": arm.final_accuracies("validation"),
-        "reached": crossings,
+        "crossings": crossings,
         "curves": {metric: asdict(one) for metric, one in arm.mean_curves.items()},
     }
 
@@ -129,7 +129,7 @@ def compare_pairs(arms: list[SeedGroup]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"first": first.label, "second": other.label}
         lacking = [one.folder for one in (*first.runs, *other.runs) if one.test_hits is None]
         if lacking:
-            row["missing"] = (
+            row["skipped_reason"] = (
                 f"{printable(str(lacking[0]))} is not finished, or has no test.safetensors (resume= scores it)"
             )
         elif (
@@ -137,10 +137,10 @@ def compare_pairs(arms: list[SeedGroup]) -> list[dict[str, Any]]:
             or other.test_hits is None
             or not torch.equal(first.test_hits[1], other.test_hits[1])
         ):
-            row["missing"] = "they were scored on different test pictures"
+            row["skipped_reason"] = "they were scored on different test pictures"
         else:
             row |= compare_paired_accuracy(first.test_hits[0], other.test_hits[0]) | {
-                "pictures": len(first.test_hits[1])
+                "images": len(first.test_hits[1])
             }
         rows.append(row)
     return rows
@@ -160,7 +160,7 @@ def print_comparison(arms: list[SeedGroup], found: dict[str, Any], s: CompareSet
         ]
         done = f"{sum(one.is_finished for one in arm.runs)}/{len(arm.runs)}"
         print(f"{shorten_label(arm.label):{width}} {done:>8} {scores[0]:>16} {scores[1]:>16}")
-    print_paired_tests(found["paired"])
+    print_paired_tests(found["paired_tests"])
     for metric in ("validation_accuracy", "train_accuracy"):
         for begin in range(0, len(s.thresholds), THRESHOLDS_PER_TABLE):
             print_crossings(
@@ -168,10 +168,10 @@ def print_comparison(arms: list[SeedGroup], found: dict[str, Any], s: CompareSet
             )
     print(
         "\nThey differ in (in the order above):"
-        if found["differ"]
+        if found["differences"]
         else "\nTheir settings are the same."
     )
-    for key, values in found["differ"].items():
+    for key, values in found["differences"].items():
         print(f"  {key} " + ", ".join(printable(format_setting(value)) for value in values))
 
 
@@ -181,17 +181,17 @@ def shorten_label(label: str) -> str:
 
 def print_paired_tests(rows: list[dict[str, Any]]) -> None:
     """What the paired tests say; once each why there is none."""
-    tested = [row for row in rows if "missing" not in row]
+    tested = [row for row in rows if "skipped_reason" not in row]
     if tested:
         print(
-            f"\non the same {tested[0]['pictures']:,} test pictures, these networks, other seeds not counted:"
+            f"\non the same {tested[0]['images']:,} test pictures, these networks, other seeds not counted:"
         )
     for row in tested:
         gain, low, high = (100 * share for share in (row["difference"], *row["interval_95"]))
-        p = f"p = {row['p']:.2g}" if row["p"] > 1e-300 else "p < 1e-300"
+        p = f"p = {row['p_value']:.2g}" if row["p_value"] > 1e-300 else "p < 1e-300"
         print(f"  {shorten_label(row['second'])} against {shorten_label(row['first'])}:")
         print(f"    {gain:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), {p}")
-    for why in dict.fromkeys(row["missing"] for row in rows if "missing" in row):
+    for why in dict.fromkeys(row["skipped_reason"] for row in rows if "skipped_reason" in row):
         print(f"\nno paired test: {why}")
 
 

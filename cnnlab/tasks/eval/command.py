@@ -67,11 +67,11 @@ def score_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str,
     UsageError for a batch larger than the split."""
     try:
         rng = torch.Generator().manual_seed(0)
-        return {"size": size, "draws": NUM_BATCH_DRAWS} | sample_batch_accuracies(
+        return {"size": size, "num_batches": NUM_BATCH_DRAWS} | sample_batch_accuracies(
             logits.argmax(1) == labels, batch_size=size, num_batches=NUM_BATCH_DRAWS, rng=rng
         )
     except ValueError as error:
-        raise UsageError(f"single_batches: {error}") from error
+        raise UsageError(f"single_batch_size: {error}") from error
 
 
 def write_scores(folder: Path, found: dict[str, Any], logits: Tensor, labels: Tensor) -> None:
@@ -107,18 +107,18 @@ def format_score_table(found: dict[str, Any], name: str) -> str:
     """The scores for a terminal of 80 columns."""
     low, high = found["interval_95"]
     rows = [
-        f"\n{name}: accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['pictures']:,}; "
+        f"\n{name}: accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['images']:,}; "
         f"95 % interval {low:.2%} to {high:.2%})",
         f"loss {found['loss']:.4f}, expected calibration error {found['calibration']['error']:.2%}",
         f"{'class':<20}{'pictures':>10}{'precision':>12}{'recall':>10}{'F1':>10}",
     ]
     if single := found.get("single_batches"):
         rows[1] += (
-            f"\n{single['draws']:,} single batches of {single['size']}: mean {single['mean']:.2%}, deviation "
-            f"{single['deviation']:.2%}, best {single['best']:.2%}"
+            f"\n{single['num_batches']:,} single batches of {single['size']}: mean {single['mean']:.2%}, deviation "
+            f"{single['std']:.2%}, best {single['best']:.2%}"
         )
     rows[1] += "\n"
     for name, row in found["classes"].items():
         numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
-        rows.append(f"{printable(name)[:19]:<20}{row['pictures']:>10,}{numbers}")
+        rows.append(f"{printable(name)[:19]:<20}{row['images']:>10,}{numbers}")
     return "\n".join(rows)

@@ -20,8 +20,8 @@ def build_eval_figures(
     mistakes: int,
 ) -> Iterator[tuple[str, np.ndarray, Any, str]]:
     """Confusion matrix, reliability diagram and the most confident mistakes: (name, picture, numbers, title)."""
-    wrong = found["pictures"] - found["correct"]
-    title = f"{wrong:,} of {found['pictures']:,} {split} pictures are mistaken"
+    wrong = found["images"] - found["correct"]
+    title = f"{wrong:,} of {found['images']:,} {split} pictures are mistaken"
     confusion = {"classes": classes, "confusion": found["confusion"]}
     yield "confusion", plot_confusion_matrix(found["confusion"], classes, title), confusion, title
     calibration = found["calibration"]
@@ -31,7 +31,7 @@ def build_eval_figures(
     if rows:
         shown = gather_images(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
         captions = [
-            f"{format_label(row['predicted'])}? {row['probability']:.1%}\nis {format_label(row['true'])}, #{row['index']}"
+            f"{format_label(row['predicted'])}? {row['probability']:.1%}\nis {format_label(row['label'])}, #{row['index']}"
             for row in rows
         ]
         few = len(rows) < wrong
@@ -55,7 +55,7 @@ def find_confident_mistakes(
             "index": i,
             "predicted": classes[predicted[i]],
             "probability": float(probability[i]),
-            "true": classes[labels[i]],
+            "label": classes[labels[i]],
         }
         for i in order
     ]

@@ -38,7 +38,7 @@ def run(config: Config, overrides: list[str]) -> None:
             errors.append(str(error))
             continue
         rows.append(
-            {"picture": name, "changes": changes, "top": predict_top_k(trained, picture, s.top_k)}
+            {"image": name, "changes": changes, "top": predict_top_k(trained, picture, s.top_k)}
         )
     if rows:
         PREDICTION_PRINTERS[s.format](rows, trained)
@@ -61,7 +61,7 @@ def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> 
         first, *others = row["top"]
         changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""
         print(
-            f"\n{printable(row['picture'])}{changes}\n  {printable(first['class']):<20}{first['probability']:>8.2%}"
+            f"\n{printable(row['image'])}{changes}\n  {printable(first['class']):<20}{first['probability']:>8.2%}"
         )
         for other in others:
             print(f"    {printable(other['class']):<18}{other['probability']:>8.2%}")
@@ -69,16 +69,16 @@ def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> 
 
 def print_predictions_csv(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["picture", "rank", "class", "probability", "changes"])
+    writer.writerow(["image", "rank", "class", "probability", "changes"])
     for row in rows:
         for rank, one in enumerate(row["top"], 1):
             writer.writerow(
-                [row["picture"], rank, one["class"], one["probability"], "; ".join(row["changes"])]
+                [row["image"], rank, one["class"], one["probability"], "; ".join(row["changes"])]
             )
 
 
 def print_predictions_json(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
-    print(json.dumps({"run": str(trained.folder), "step": trained.step, "pictures": rows}))
+    print(json.dumps({"run": str(trained.folder), "step": trained.step, "images": rows}))
 
 
 PREDICTION_PRINTERS = {

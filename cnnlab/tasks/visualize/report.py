@@ -140,7 +140,7 @@ def build_scores_section(look: RunContext) -> ReportSection:
     found = classification_report(logits, labels, look.classes)
     low, high = found["interval_95"]
     text = (
-        f"{s.split} accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['pictures']:,}; 95 % interval "
+        f"{s.split} accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['images']:,}; 95 % interval "
         f"{low:.2%} to {high:.2%}), loss {found['loss']:.4f}."
     )
     if not own and look.trained.preprocess.num_views > 1:
@@ -148,7 +148,7 @@ def build_scores_section(look: RunContext) -> ReportSection:
     rows = [
         [
             name,
-            f"{row['pictures']:,}",
+            f"{row['images']:,}",
             *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
         ]
         for name, row in found["classes"].items()

@@ -47,7 +47,7 @@ def test_its_numbers_are_those_of_metrics_and_logits(
     first, second = found["groups"]
     assert [len(group["runs"]) for group in (first, second)] == [2, 2]
     assert first["seeds"] == [1, 2] and "batch_norm.decay=0.9" in first["label"]
-    assert found["differ"] == {
+    assert found["differences"] == {
         "model.batch_norm.decay": [0.9, None],
         "model.batch_norm.eps": [0.001, None],
     }
@@ -62,7 +62,7 @@ def test_its_numbers_are_those_of_metrics_and_logits(
             hits = [row[2] >= 0.2 for row in run]
             at = next((i for i in range(len(hits) - 2) if all(hits[i : i + 3])), None)
             reached += [{"step": run[at][0], "seconds": run[at][1]}] if at is not None else []
-        assert group["reached"]["validation_accuracy"]["0.2"] == reached
+        assert group["crossings"]["validation_accuracy"]["0.2"] == reached
         tested = [read_predictions(Path(run) / "test.safetensors") for run in group["runs"]]
         answers[group["label"]] = torch.stack(
             [logits.argmax(1) == labels for logits, labels in tested]
@@ -71,12 +71,12 @@ def test_its_numbers_are_those_of_metrics_and_logits(
         assert group["test_interval_95"] == [
             list(wilson_interval(int(row.sum()), 360)) for row in answers[group["label"]]
         ]
-    (pair,) = found["paired"]
+    (pair,) = found["paired_tests"]
     assert pair["difference"] == pytest.approx(
         float((answers[pair["second"]].mean(0) - answers[pair["first"]].mean(0)).mean())
     )
     assert (
-        pair["pictures"] == 360
+        pair["images"] == 360
         and pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
     )
     folder = Path(found["folder"])
@@ -118,7 +118,7 @@ def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnla
         for n in "02"
     ]
     better, worse = int((hits[1] & ~hits[0]).sum()), int((hits[0] & ~hits[1]).sum())
-    assert json.loads(out)["paired"][0]["p"] == pytest.approx(
+    assert json.loads(out)["paired_tests"][0]["p_value"] == pytest.approx(
         binomtest(better, better + worse).pvalue
     )
 

@@ -46,7 +46,7 @@ def test_every_number_follows_from_the_saved_logits(cnnlab: Cnnlab, run: Path) -
 def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
     cnnlab: Cnnlab, run: Path
 ) -> None:
-    code, out, _ = cnnlab("eval", "single_batches=128")
+    code, out, _ = cnnlab("eval", "single_batch_size=128")
     assert code == 0 and "1,000 single batches of 128: mean " in out
     found = json.loads((written(run) / "scores.json").read_text())
     single = found["single_batches"]
@@ -54,9 +54,9 @@ def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
         single["mean"] == pytest.approx(found["accuracy"], abs=0.01)
         and single["best"] > found["accuracy"]
     )
-    code, _, err = cnnlab("eval", "single_batches=361")
+    code, _, err = cnnlab("eval", "single_batch_size=361")
     assert (
-        code == 2 and "single_batches: a batch must hold between 1 and 360 pictures, not 361" in err
+        code == 2 and "single_batch_size: a batch must hold between 1 and 360 pictures, not 361" in err
     )
 
 
@@ -87,7 +87,7 @@ def test_an_earlier_checkpoint_can_be_scored(cnnlab: Cnnlab, run: Path) -> None:
 def test_the_worst_mistakes_come_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, 9.0], [2.0, 0.0]])
     found = find_confident_mistakes(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
-    assert [(row["index"], row["predicted"], row["true"]) for row in found] == [
+    assert [(row["index"], row["predicted"], row["label"]) for row in found] == [
         (2, "b", "a"),
         (1, "b", "a"),
     ]

@@ -32,7 +32,7 @@ def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave
         saved(index, Path(names[-1]))
     code, out, err = cnnlab("predict", *names, "--format", "json")
     assert (code, err) == (0, "")
-    rows = json.loads(out)["pictures"]
+    rows = json.loads(out)["images"]
     for row, index in zip(rows, (0, 7, 123), strict=True):
         probabilities = logits[index].softmax(0)
         assert row["changes"] == []
@@ -43,9 +43,9 @@ def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave
 
 def test_table_and_csv_say_the_same(cnnlab: Cnnlab, run: Path) -> None:
     saved(3, Path("a.png"))
-    table = cnnlab("predict", "a.png", "top=3")[1]
+    table = cnnlab("predict", "a.png", "top_k=3")[1]
     rows = list(
-        csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top=3", "--format", "csv")[1]))
+        csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top_k=3", "--format", "csv")[1]))
     )
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     for row in rows:
@@ -59,7 +59,7 @@ def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: 
         .convert("RGB")
     )
     scan.save("scan.png")
-    rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["pictures"]
+    rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["images"]
     assert rows[1]["changes"] == ["made grey", "inverted", "80x80 resized to 8x8"]
     plain, changed = (
         adapt_image(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0]
@@ -94,8 +94,8 @@ def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
     saved(3, Path("good.png"))
     code, _, err = cnnlab("predict", "good.png", "--format", "xml")
     assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")
-    code, _, err = cnnlab("predict", "good.png", "top=0")
-    assert (code, err) == (2, "cnnlab: top must be at least 1, not 0\n")
+    code, _, err = cnnlab("predict", "good.png", "top_k=0")
+    assert (code, err) == (2, "cnnlab: top_k must be at least 1, not 0\n")
 
 
 @pytest.mark.data
@@ -113,7 +113,7 @@ def test_mnists_own_pictures_get_what_eval_gave_them(
     scored = json.loads(cnnlab("eval", "--json")[1])
     recorded = json.loads((run / "result.json").read_text())["test"]
     assert (scored["accuracy"], scored["loss"]) == (recorded["accuracy"], recorded["loss"])
-    assert scored["pictures"] == 10_000
+    assert scored["images"] == 10_000
     folder = Path(scored["folder"])
     mistakes = json.loads((folder / "figures" / "mistakes.json").read_text())
     indices = [row["index"] for row in mistakes[:5]] + [0, 4999, 9999]
@@ -122,7 +122,7 @@ def test_mnists_own_pictures_get_what_eval_gave_them(
         Image.fromarray(images[index, 0].numpy()).save(f"{index}.png")
     rows = json.loads(
         cnnlab("predict", *(f"{index}.png" for index in indices), "--format", "json")[1]
-    )["pictures"]
+    )["images"]
     probabilities = load_file(folder / "logits.safetensors")["logits"].softmax(1)
     for row, index in zip(rows, indices, strict=True):
         assert row["changes"] == []

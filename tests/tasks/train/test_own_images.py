@@ -108,7 +108,7 @@ def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Pat
     for command in (
         words(root, epochs=1),
         ["eval"],
-        ["predict", str(next(root.glob("*/*.png"))), "top=10"],
+        ["predict", str(next(root.glob("*/*.png"))), "top_k=10"],
         ["runs"],
     ):
         code, out, err = cnnlab(*command)
@@ -184,8 +184,8 @@ def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> N
     (run,) = (here / "outputs" / "train").iterdir()
     config = yaml.safe_load((run / "config.yaml").read_text())["dataset"]
     pictures = load_dataset(config, "test")
-    rows = json.loads(cnnlab("predict", *pictures.paths, "top=2", "--format", "json")[1])[
-        "pictures"
+    rows = json.loads(cnnlab("predict", *pictures.paths, "top_k=2", "--format", "json")[1])[
+        "images"
     ]
     for row, logits in zip(rows, tensors["logits"], strict=True):
         found = {one["class"]: one["probability"] for one in row["top"]}
