@@ -11,15 +11,15 @@ from cnnlab.core.image import resize_center_crop
 def adapt_image(
     image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bool
 ) -> tuple[Tensor, list[str]]:
-    """A picture as the run's data set has them, (C, H, W) uint8, and what had to be done to it, in words.
+    """An image as the run's data set has them, (C, H, W) uint8, and what had to be done to it, in words.
 
     Data that are light strokes on dark: dark on light is inverted, and what is not square is padded with its
-    border's shade. Other data: the short side is resized and the centre cut out, as `dataset=folder` does.
+    border's shade. Other data: the short side is resized and the center cropped, as `dataset=folder` does.
     """
     depth, height, width = shape
     changes = []
     if image.mode != ("L" if depth == 1 else "RGB"):
-        changes.append("made grey" if depth == 1 else "made RGB")
+        changes.append("made gray" if depth == 1 else "made RGB")
         image = image.convert("L" if depth == 1 else "RGB")
     shade = measure_border_shade(image)
     if light_on_dark and shade > 127:
@@ -27,7 +27,7 @@ def adapt_image(
         image, shade = ImageOps.invert(image), 255 - shade
     if image.size != (width, height):
         how = (
-            ("padded, " if light_on_dark else "its centre ")
+            ("padded, " if light_on_dark else "its center ")
             if image.width * height != image.height * width
             else ""
         )
@@ -52,6 +52,6 @@ def adapt_image(
 
 
 def measure_border_shade(image: Image.Image) -> int:
-    """The median shade of a picture's outermost pixels, 0..255."""
-    grey = np.asarray(image.convert("L"))
-    return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    """The median shade of an image's outermost pixels, 0..255."""
+    gray = np.asarray(image.convert("L"))
+    return int(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))

@@ -1,9 +1,9 @@
-"""What happens to a batch of pictures between the data set and the network: on their device, all at once.
+"""What happens to a batch of images between the data set and the network: on their device, all at once.
 
 A pipeline is a mapping of operations, in order, as `augment.train` and `augment.eval` have it in YAML:
 `{crop: {size: 24, padding: 0, mode: zeros}, flip_left_right: {probability: 0.5}, whiten: {}}`. Each random operation is
-given uniform numbers that depend on (seed, epoch, picture, operation) alone, so that neither the batch's size nor its
-order matters; mixup and cutmix, which make one picture of two of a batch, are the exception.
+given uniform numbers that depend on (seed, epoch, image, operation) alone, so that neither the batch's size nor its
+order matters; mixup and cutmix, which make one image of two of a batch, are the exception.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ NORMALIZING_OPERATIONS = (
 
 @dataclass(frozen=True)
 class PipelineStep:
-    """An operation in a pipeline, under its name, done to each picture with a probability; None: to all."""
+    """An operation in a pipeline, under its name, done to each image with a probability; None: to all."""
 
     name: str
     op: Op | MixOp
@@ -68,15 +68,15 @@ class PipelineStep:
         return draws.uniform(self.name, self.op.num_draws)
 
     def draw_mask(self, draws: CounterRNG) -> Tensor | None:
-        """(N,) of which pictures it is done to; None for all."""
+        """(N,) of which images it is done to; None for all."""
         if self.probability is None:
             return None
         return draws.uniform(f"{self.name}.probability", 1).flatten() < self.probability
 
 
 class Pipeline:
-    """(N, C, H, W) uint8 pictures -> float32, through named operations in order, `whiten` and `normalize` always last:
-    what an operation brings in at the edges is black before them and grey after."""
+    """(N, C, H, W) uint8 images -> float32, through named operations in order, `whiten` and `normalize` always last:
+    what an operation brings in at the edges is black before them and gray after."""
 
     def __init__(self, spec: Mapping[str, Any], where: str) -> None:
         """Raises UsageError, naming `where`, for an operation or a setting that there is not."""
@@ -93,7 +93,7 @@ class Pipeline:
 
     @property
     def num_views(self) -> int:
-        """How many pictures each becomes."""
+        """How many images each becomes."""
         return next(
             (
                 one.op.num_views
@@ -103,20 +103,20 @@ class Pipeline:
             1,
         )
 
-    def __call__(self, pictures: Tensor, draws: CounterRNG | None = None) -> Tensor:
-        """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError, as pictures do that are
+    def __call__(self, images: Tensor, draws: CounterRNG | None = None) -> Tensor:
+        """Random operations need `draws`; without, as in `augment.eval`, they raise ValueError, as images do that are
         not uint8."""
-        if pictures.dtype != torch.uint8:
-            raise ValueError(f"pictures must be uint8, 0 to 255, not {pictures.dtype}")
-        return as_float(apply_steps(self.operation_steps, pictures, draws))
+        if images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8, 0 to 255, not {images.dtype}")
+        return as_float(apply_steps(self.operation_steps, images, draws))
 
-    def apply_before_normalize(self, pictures: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 pictures -> (N, C, H', W') in 0..1 as they are before `whiten` and `normalize`; of several
+    def apply_before_normalize(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 images -> (N, C, H', W') in 0..1 as they are before `whiten` and `normalize`; of several
         views the middle one. Nothing in the pipeline may be random."""
         x = as_float(
             apply_steps(
                 [one for one in self.operation_steps if one.name not in NORMALIZING_OPERATIONS],
-                pictures,
+                images,
                 None,
             )
         )
@@ -137,7 +137,7 @@ class Pipeline:
     def mix(
         self, x: Tensor, labels: Tensor, classes: int, draws: CounterRNG
     ) -> tuple[Tensor, Tensor]:
-        """Pictures that are through the pipeline, and their (N,) labels -> pictures made of two, and (N, classes)
+        """Images that are through the pipeline, and their (N,) labels -> images made of two, and (N, classes)
         shares; untouched where nothing mixes. Each is mixed with the one before it in the batch, whose order is drawn.
         """
         if not self.mix_steps:
@@ -170,7 +170,7 @@ def build_step(name: str, keys: Mapping[str, Any] | None, where: str) -> Pipelin
         raise UsageError(f"{path}.probability must be between 0 and 1, not {probability!r}")
     if isinstance(op, Op) and not op.keeps_shape:
         raise UsageError(
-            f"{path} changes the size of a picture, so it is done to all: it takes no probability"
+            f"{path} changes the size of an image, so it is done to all: it takes no probability"
         )
     return PipelineStep(name, op, probability)
 

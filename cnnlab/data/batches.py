@@ -1,4 +1,4 @@
-"""Batches of pictures, uint8 on the training device: changed there, a batch at once."""
+"""Batches of images, uint8 on the training device: changed there, a batch at once."""
 
 from collections.abc import Iterator
 
@@ -9,30 +9,30 @@ from cnnlab.data.augment import Pipeline
 from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.data.dataset import ImageSet
 
-# (N, C, H, W) float pictures; (N,) labels, or (N, classes) shares where pictures are mixed
+# (N, C, H, W) float images; (N,) labels, or (N, classes) shares where images are mixed
 Batch = tuple[Tensor, Tensor]
 
 
 class TrainingBatches:
-    """Shuffled anew each epoch by (seed, epoch); the last pictures that fill no batch wait for another epoch."""
+    """Shuffled anew each epoch by (seed, epoch); the last images that fill no batch wait for another epoch."""
 
     def __init__(
-        self, pictures: ImageSet, pipeline: Pipeline, *, batch_size: int, seed: int
+        self, image_set: ImageSet, pipeline: Pipeline, *, batch_size: int, seed: int
     ) -> None:
-        self.images, self.pipeline, self.seed = pictures, pipeline, seed
-        self.batch_size = min(batch_size, len(pictures))
+        self.images, self.pipeline, self.seed = image_set, pipeline, seed
+        self.batch_size = min(batch_size, len(image_set))
 
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.images) // self.batch_size
 
     def shuffle_epoch(self, epoch: int) -> Tensor:
-        """(len * batch_size,) indices of the epoch's pictures, in order, on the CPU."""
+        """(len * batch_size,) indices of the epoch's images, in order, on the CPU."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return torch.randperm(len(self.images), generator=rng)[: len(self) * self.batch_size]
 
     def get_batch_indices(self, step: int) -> list[int]:
-        """Which pictures the batch of a step (counted from 0 over all epochs) holds."""
+        """Which images the batch of a step (counted from 0 over all epochs) holds."""
         epoch, position = divmod(step, len(self))
         return self.shuffle_epoch(epoch)[position * self.batch_size :][: self.batch_size].tolist()
 
@@ -47,10 +47,12 @@ class TrainingBatches:
             )
 
 
-def iterate_in_order(pictures: ImageSet, pipeline: Pipeline, *, batch_size: int) -> Iterator[Batch]:
-    """Every picture once, in the data set's order, its views side by side; the last batch may be smaller."""
-    order = torch.arange(len(pictures), device=pictures.labels.device)
-    for images, labels in pictures.iterate_batches(
+def iterate_in_order(
+    image_set: ImageSet, pipeline: Pipeline, *, batch_size: int
+) -> Iterator[Batch]:
+    """Every image once, in the data set's order, its views side by side; the last batch may be smaller."""
+    order = torch.arange(len(image_set), device=image_set.labels.device)
+    for images, labels in image_set.iterate_batches(
         order.split(max(1, batch_size // pipeline.num_views))
     ):
         yield pipeline(images), labels

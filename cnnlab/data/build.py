@@ -38,7 +38,7 @@ def load_train_and_validation(dataset: Config) -> tuple[ImageSet, ImageSet]:
 
 @dataclass(frozen=True)
 class Pipelines:
-    """How pictures become a network's input, to train and to be judged."""
+    """How images become a network's input, to train and to be judged."""
 
     train: Pipeline
     eval: Pipeline
@@ -56,7 +56,7 @@ def build_pipelines(augment: Config) -> Pipelines:
         )
     if made.train.num_views > 1:
         raise UsageError(
-            "augment.train.views would give a label several pictures: it can only stand in augment.eval"
+            "augment.train.views would give a label several images: it can only stand in augment.eval"
         )
     return made
 
@@ -73,7 +73,7 @@ def compute_input_shape(pipeline: Pipeline, shape: tuple[int, int, int]) -> tupl
 
 
 def check_pipeline_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
-    """Raises UsageError where pictures to train on and to be judged by do not come out alike, or cannot be made."""
+    """Raises UsageError where images to train on and to be judged by do not come out alike, or cannot be made."""
     try:
         trained = made.train(
             torch.zeros(1, *shape, dtype=torch.uint8),
@@ -85,5 +85,5 @@ def check_pipeline_shapes(made: Pipelines, shape: tuple[int, int, int]) -> None:
     if trained.shape[1:] != judged:
         one, other = ("x".join(map(str, size)) for size in (trained.shape[1:], judged))
         raise UsageError(
-            f"augment.train makes pictures of {one}, augment.eval of {other}: the network takes one size"
+            f"augment.train makes images of {one}, augment.eval of {other}: the network takes one size"
         )

@@ -30,7 +30,7 @@ def splitmix64_tensor(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CounterRNG:
-    """Uniform numbers for (N,) pictures, each a hash of (seed, epoch, picture's index, operation). They are made once
+    """Uniform numbers for (N,) images, each a hash of (seed, epoch, image's index, operation). They are made once
     for all that `index` holds; `batch` hands out those of a part of it."""
 
     seed: int
@@ -41,7 +41,7 @@ class CounterRNG:
     cache: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
     def slice_batch(self, start: int, count: int) -> "CounterRNG":
-        """The draws of `count` pictures from the one at `start` on."""
+        """The draws of `count` images from the one at `start` on."""
         return replace(self, start=start, end=start + count)
 
     def uniform(self, op: str, count: int) -> Tensor:

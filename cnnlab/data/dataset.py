@@ -1,4 +1,4 @@
-"""What a data set is to the rest: labelled uint8 pictures of one shape, in memory here, from files in `folder.py`."""
+"""What a data set is to the rest: labeled uint8 images of one shape, in memory here, from files in `folder.py`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Split = Literal["train", "test"]
 
 
 class ImageSet(Protocol):
-    """Labelled pictures, wherever they are."""
+    """Labeled images, wherever they are."""
 
     @property
     def labels(self) -> Tensor:
@@ -34,21 +34,21 @@ class ImageSet(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(depth, height, width) of every picture."""
+        """(depth, height, width) of every image."""
 
     def __len__(self) -> int: ...
 
     def take(self: "ImageSetT", index: Tensor) -> "ImageSetT":
-        """The pictures at `index`, in its order."""
+        """The images at `index`, in its order."""
 
     def relabel(self: "ImageSetT", labels: Tensor, classes: tuple[str, ...]) -> "ImageSetT":
-        """The same pictures with other labels."""
+        """The same images with other labels."""
 
     def to(self: "ImageSetT", device: torch.device) -> "ImageSetT":
-        """The same pictures for a device."""
+        """The same images for a device."""
 
     def iterate_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each tensor of indices, in turn, its (N, C, H, W) uint8 pictures and (N,) labels, on the device."""
+        """For each tensor of indices, in turn, its (N, C, H, W) uint8 images and (N,) labels, on the device."""
 
 
 ImageSetT = TypeVar("ImageSetT", bound=ImageSet)
@@ -56,7 +56,7 @@ ImageSetT = TypeVar("ImageSetT", bound=ImageSet)
 
 @dataclass(frozen=True)
 class TensorImageSet:
-    """(N, C, H, W) uint8 pictures in memory, (N,) int64 labels, and the classes' names in the labels' order."""
+    """(N, C, H, W) uint8 images in memory, (N,) int64 labels, and the classes' names in the labels' order."""
 
     images: Tensor
     labels: Tensor
@@ -87,22 +87,22 @@ class TensorImageSet:
             yield self.images.index_select(0, index), self.labels[index]
 
 
-def hold_out(pictures: ImageSetT, *, count: float, seed: int) -> tuple[ImageSetT, ImageSetT]:
-    """A training set -> (what is left to train on, pictures to validate with): those that it sets aside itself, or
+def hold_out(image_set: ImageSetT, *, count: float, seed: int) -> tuple[ImageSetT, ImageSetT]:
+    """A training set -> (what is left to train on, images to validate with): those that it sets aside itself, or
     `count` of them (a number, or a share below 1), drawn by `seed` alone. Raises UsageError for a count that cannot be.
     """
-    if pictures.validation_indices is None:
-        held, rest = random_split(len(pictures), count, seed, "dataset.validation")
-        return pictures.take(rest), pictures.take(held)
-    mask = torch.ones(len(pictures), dtype=torch.bool)
-    mask[pictures.validation_indices] = False
-    return pictures.take(mask.nonzero().flatten()), pictures.take(pictures.validation_indices)
+    if image_set.validation_indices is None:
+        held, rest = random_split(len(image_set), count, seed, "dataset.validation")
+        return image_set.take(rest), image_set.take(held)
+    mask = torch.ones(len(image_set), dtype=torch.bool)
+    mask[image_set.validation_indices] = False
+    return image_set.take(mask.nonzero().flatten()), image_set.take(image_set.validation_indices)
 
 
 def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor, Tensor]:
     """`count` of `total` indices (a number, or a share below 1) by `seed`, and the others; each in rising order."""
     if total < 2:
-        raise UsageError(f"{key}: none can be set aside of {total} picture{'s' * (total != 1)}")
+        raise UsageError(f"{key}: none can be set aside of {total} image{'s' * (total != 1)}")
     number = max(1, round(count * total)) if 0 < count < 1 else int(count)
     if (count >= 1 and number != count) or not 0 < number < total:
         raise UsageError(
@@ -112,22 +112,24 @@ def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor,
     return order[:number].sort().values, order[number:].sort().values
 
 
-def gather_images(pictures: ImageSet, index: Sequence[int]) -> Tensor:
-    """(N, C, H, W) uint8: the pictures at a few indices."""
-    ((images, _),) = pictures.iterate_batches([torch.tensor(index, device=pictures.labels.device)])
+def gather_images(image_set: ImageSet, index: Sequence[int]) -> Tensor:
+    """(N, C, H, W) uint8: the images at a few indices."""
+    ((images, _),) = image_set.iterate_batches(
+        [torch.tensor(index, device=image_set.labels.device)]
+    )
     return images
 
 
-def align_labels(pictures: ImageSetT, classes: tuple[str, ...]) -> ImageSetT:
-    """The same pictures with labels in the order of `classes`. Raises UsageError for a class that is not among them."""
-    if pictures.classes == classes:
-        return pictures
-    if unknown := [name for name in pictures.classes if name not in classes]:
+def align_labels(image_set: ImageSetT, classes: tuple[str, ...]) -> ImageSetT:
+    """The same images with labels in the order of `classes`. Raises UsageError for a class that is not among them."""
+    if image_set.classes == classes:
+        return image_set
+    if unknown := [name for name in image_set.classes if name not in classes]:
         known = ", ".join(map(printable, classes[:20]))
         raise UsageError(
             f"the run knows no class {', '.join(map(printable, unknown[:5]))}; it knows {known}"
         )
     table = torch.tensor(
-        [classes.index(name) for name in pictures.classes], device=pictures.labels.device
+        [classes.index(name) for name in image_set.classes], device=image_set.labels.device
     )
-    return pictures.relabel(table[pictures.labels], classes)
+    return image_set.relabel(table[image_set.labels], classes)

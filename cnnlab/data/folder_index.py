@@ -1,4 +1,4 @@
-"""Which pictures lie below a folder, and of which class and split each is. Nothing is decoded here."""
+"""Which images lie below a folder, and of which class and split each is. Nothing is decoded here."""
 
 import hashlib
 import os
@@ -21,14 +21,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """Pictures by (split, class's number, path below `root`), in order."""
+    """Images by (split, class's number, path below `root`), in order."""
 
     root: str
     classes: tuple[str, ...]
     entries: tuple[tuple[str, int, str], ...]
 
     def list_split(self, split: str) -> list[tuple[str, int]]:
-        """(path below the root, class's number) of a split's pictures."""
+        """(path below the root, class's number) of a split's images."""
         return [(path, label) for kind, label, path in self.entries if kind == split]
 
     def list_full_paths(self) -> list[str]:
@@ -42,7 +42,7 @@ class FolderIndex:
         return digest.hexdigest()
 
     def drop_broken(self, wrong: dict[int, str], *, skip_broken: bool) -> "FolderIndex":
-        """The pictures that are not in `wrong`. Raises CnnlabError with every one that is, unless `skip`."""
+        """The images that are not in `wrong`. Raises CnnlabError with every one that is, unless `skip`."""
         if not wrong:
             return self
         if not skip_broken:
@@ -77,18 +77,18 @@ def get_file_size(path: str) -> int:
 
 
 def format_image_count(count: int) -> str:
-    return "1 picture is" if count == 1 else f"{count:,} pictures are"
+    return "1 image is" if count == 1 else f"{count:,} images are"
 
 
 def index_folder(root: str | None, most: int) -> FolderIndex:
-    """`root/class/...` or `root/{train,val,test}/class/...` -> what is there: pictures by their names' endings, at any
-    depth below their class; hidden files and folders are passed over, and so is what is no picture.
+    """`root/class/...` or `root/{train,val,test}/class/...` -> what is there: images by their names' endings, at any
+    depth below their class; hidden files and folders are passed over, and so is what is no image.
 
     Classes are the folders' names, sorted. Raises UsageError where there is nothing of that shape, a class has
-    no pictures to train on, or there are more than `most` pictures."""
+    no images to train on, or there are more than `most` images."""
     if not root:
         raise UsageError(
-            "dataset.root is missing: the folder that holds a folder of pictures for each class"
+            "dataset.root is missing: the folder that holds a folder of images for each class"
         )
     top = Path(root).expanduser()
     if not top.is_dir():
@@ -105,7 +105,7 @@ def index_folder(root: str | None, most: int) -> FolderIndex:
         )
     classes = tuple(sorted({name for place in places for name in list_subfolders(top / place)}))
     if not classes:
-        raise UsageError(f"{printable(root)} holds no folders of pictures, one for each class")
+        raise UsageError(f"{printable(root)} holds no folders of images, one for each class")
     number, rows = {name: n for n, name in enumerate(classes)}, list[tuple[str, int, str]]()
     for place, split in places.items():
         for name in list_subfolders(top / place):
@@ -113,17 +113,17 @@ def index_folder(root: str | None, most: int) -> FolderIndex:
                 rows.append((split, number[name], os.path.relpath(path, top)))
                 if len(rows) > most:
                     raise UsageError(
-                        f"{printable(root)} holds more than dataset.max_images={most:,} pictures"
+                        f"{printable(root)} holds more than dataset.max_images={most:,} images"
                     )
     return require_training_images(FolderIndex(str(top), classes, tuple(rows)))
 
 
 def require_training_images(found: FolderIndex) -> FolderIndex:
-    """The same, if every class has pictures to train on. Raises UsageError naming those that have none."""
+    """The same, if every class has images to train on. Raises UsageError naming those that have none."""
     there = {label for split, label, _ in found.entries if split == "train"}
     if empty := [printable(name) for label, name in enumerate(found.classes) if label not in there]:
         raise UsageError(
-            f"no pictures to train on below {printable(found.root)} of class {', '.join(empty[:5])}"
+            f"no images to train on below {printable(found.root)} of class {', '.join(empty[:5])}"
         )
     return found
 
@@ -136,7 +136,7 @@ def list_subfolders(place: Path) -> list[str]:
 
 
 def iterate_image_files(place: Path) -> Iterator[str]:
-    """Every picture file at any depth below a folder, sorted; a link that leads back where one came from is not
+    """Every image file at any depth below a folder, sorted; a link that leads back where one came from is not
     followed."""
     seen = set[str]()
     for at, below, files in os.walk(place, followlinks=True):

@@ -1,4 +1,4 @@
-"""Operations that move pixels, or replace them: each picture of a batch by numbers of its own."""
+"""Operations that move pixels, or replace them: each image of a batch by numbers of its own."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,11 +11,11 @@ from cnnlab.data.operation import Op, as_uint8, select_per_image
 
 
 def crop_windows(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """From (N, C, H, W) pictures the (N, C, *size) cuts whose upper left corners are at (N,) rows and columns."""
+    """From (N, C, H, W) images the (N, C, *size) cuts whose upper left corners are at (N,) rows and columns."""
     n, channels, height, width = x.shape
     planes = torch.arange(n * channels, device=x.device).view(n, channels, 1)
     rows = planes * height + top.view(-1, 1, 1) + torch.arange(size[0], device=x.device)
-    # Each row of a cut is a piece of the pictures' memory: copied whole, it takes a third of the time.
+    # Each row of a cut is a piece of the images' memory: copied whole, it takes a third of the time.
     pieces = x.flatten().unfold(0, size[1], 1)
     return pieces.index_select(0, (rows * width + left.view(-1, 1, 1)).flatten()).view(
         n, channels, *size
@@ -23,10 +23,10 @@ def crop_windows(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) ->
 
 
 def check_crop_fits(x: Tensor, size: int) -> None:
-    """Raises ValueError where a crop is larger than the pictures."""
+    """Raises ValueError where a crop is larger than the images."""
     height, width = x.shape[2:]
     if size > min(height, width):
-        raise ValueError(f"a crop of {size} pixels does not fit into pictures of {height}x{width}")
+        raise ValueError(f"a crop of {size} pixels does not fit into images of {height}x{width}")
 
 
 def require_at_least_one(key: str, value: int) -> int:
@@ -49,8 +49,8 @@ def make_padding(padding: int, mode: PaddingMode) -> Callable[[Tensor], Tensor]:
 
 
 def crop(*, size: int, padding: int, mode: PaddingMode) -> Op:
-    """A square of `size` pixels from anywhere in each picture, all places equally likely, after `padding` pixels of
-    zeros, or of the picture mirrored, are put around it. torchvision's RandomCrop."""
+    """A square of `size` pixels from anywhere in each image, all places equally likely, after `padding` pixels of
+    zeros, or of the image mirrored, are put around it. torchvision's RandomCrop."""
     require_at_least_one("size", size)
     border = make_padding(padding, mode)
 
@@ -64,12 +64,12 @@ def crop(*, size: int, padding: int, mode: PaddingMode) -> Op:
 
 
 def reflect_pad(x: Tensor, padding: int) -> Tensor:
-    """Pictures of any type with their mirrored edges around them, the outermost pixel not repeated."""
+    """Images of any type with their mirrored edges around them, the outermost pixel not repeated."""
     for dim in (2, 3):
         size = x.shape[dim]
         if padding >= size:
             raise ValueError(
-                f"padding must be below the pictures' {size} pixels to reflect, not {padding}"
+                f"padding must be below the images' {size} pixels to reflect, not {padding}"
             )
         at = torch.arange(-padding, size + padding, device=x.device).abs()
         x = x.index_select(dim, torch.where(at < size, at, 2 * (size - 1) - at))
@@ -89,8 +89,8 @@ def center_crop(*, size: int) -> Op:
 
 
 def views(*, size: int, padding: int, mode: PaddingMode, grid: int, mirror: bool) -> Op:
-    """Every picture `grid` x `grid` times (twice that where mirrored too), as squares of `size` pixels at even
-    distances, after a border as `crop` has it, a picture's views side by side: (N, C, H, W) -> (N * views, C, size,
+    """Every image `grid` x `grid` times (twice that where mirrored too), as squares of `size` pixels at even
+    distances, after a border as `crop` has it, an image's views side by side: (N, C, H, W) -> (N * views, C, size,
     size). To be judged by the mean of the probabilities (Krizhevsky et al. 2012, section 4.1)."""
     require_at_least_one("size", size)
     require_at_least_one("grid", grid)
@@ -121,7 +121,7 @@ def compute_crop_offsets(room: int, grid: int) -> list[int]:
 
 
 def shift(*, px: int) -> Op:
-    """Each picture moved by a whole number of pixels, -px..px down and across, all equally likely; zeros come in."""
+    """Each image moved by a whole number of pixels, -px..px down and across, all equally likely; zeros come in."""
     if px < 0:
         raise ValueError(f"px must be at least 0, not {px}")
 
@@ -143,18 +143,18 @@ def flip_up_down() -> Op:
 
 
 def transpose() -> Op:
-    """Rows and columns exchanged; square pictures only."""
+    """Rows and columns exchanged; square images only."""
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[2] != x.shape[3]:
-            raise ValueError(f"transpose takes square pictures, not {x.shape[2]}x{x.shape[3]}")
+            raise ValueError(f"transpose takes square images, not {x.shape[2]}x{x.shape[3]}")
         return x.transpose(2, 3)
 
     return Op(0, apply, supports_uint8=True)
 
 
 def alternating_flip() -> Op:
-    """Each picture mirrored left to right in every other epoch, half of them in the first: in two epochs the network
+    """Each image mirrored left to right in every other epoch, half of them in the first: in two epochs the network
     sees both sides of all (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
     return Op(
         1,
@@ -186,7 +186,7 @@ def cutout(*, size: int, fill: float) -> Op:
 
 
 def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
-    """Each picture turned by up to `degrees`, made larger or smaller by a factor of up to 1 + `scale`, sheared by up
+    """Each image turned by up to `degrees`, made larger or smaller by a factor of up to 1 + `scale`, sheared by up
     to `shear` (a slope) and moved by up to `px` pixels each way, all uniform; bilinear, zeros come in."""
     if not all(most >= 0 for most in (degrees, scale, shear, px)):
         raise ValueError("degrees, scale, shear and px must be at least 0")
@@ -207,8 +207,8 @@ def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
 
 
 def randaugment(*, num_ops: int, magnitude: int) -> Op:
-    """torchvision's RandAugment (Cubuk et al. 2020): `num_ops` of its operations in a row on each picture, as strong as
-    `magnitude` of 0 to 30 says. One picture at a time, each by a seed of its own: slower than all else here."""
+    """torchvision's RandAugment (Cubuk et al. 2020): `num_ops` of its operations in a row on each image, as strong as
+    `magnitude` of 0 to 30 says. One image at a time, each by a seed of its own: slower than all else here."""
     from torchvision.transforms import RandAugment
 
     transform = RandAugment(require_at_least_one("num_ops", num_ops), magnitude)
@@ -221,11 +221,11 @@ def randaugment(*, num_ops: int, magnitude: int) -> Op:
         levels, seeds = as_uint8(x), (u[:, 0] * 2**24).long().tolist()
         done = []
         with torch.random.fork_rng(devices=[]):
-            for picture, seed in zip(levels, seeds, strict=True):
+            for image, seed in zip(levels, seeds, strict=True):
                 torch.default_generator.manual_seed(
                     seed
                 )  # `torch.manual_seed` would reseed the GPU's for good
-                done.append(transform(picture))
+                done.append(transform(image))
         changed = torch.stack(done)
         return changed if x.dtype == torch.uint8 else changed.float().div_(255)
 

@@ -1,4 +1,4 @@
-"""Operations that make a picture of two: their labels are shared out as the pictures are."""
+"""Operations that make an image of two: their labels are shared out as the images are."""
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class BetaSampler:
 
 
 def mixup(*, alpha: float) -> MixOp:
-    """Each picture mixed with another, in proportions from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    """Each image mixed with another, in proportions from Beta(alpha, alpha) (Zhang et al. 2018)."""
     beta = BetaSampler(alpha)
 
     def apply(x: Tensor, other: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ def mixup(*, alpha: float) -> MixOp:
 
 
 def cutmix(*, alpha: float) -> MixOp:
-    """A rectangle of another picture, in the same place, over each: its area from Beta(alpha, alpha), its middle
+    """A rectangle of another image, in the same place, over each: its area from Beta(alpha, alpha), its middle
     anywhere, cut off at the edges; the label by what is left of the area (Yun et al. 2019)."""
     beta = BetaSampler(alpha)
 

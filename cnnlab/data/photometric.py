@@ -1,8 +1,8 @@
-"""Operations on the values of pixels: each picture of a batch by numbers of its own.
+"""Operations on the values of pixels: each image of a batch by numbers of its own.
 
 Brightness, contrast, saturation and hue are those of the chapter, TensorFlow's; like them they do not cut off what
-leaves the range 0..1. torchvision's of the same names multiply brightness, take contrast about the mean of the grey
-picture, mix with it for saturation, and cut off.
+leaves the range 0..1. torchvision's of the same names multiply brightness, take contrast about the mean of the gray
+image, mix with it for saturation, and cut off.
 """
 
 from functools import cache
@@ -25,16 +25,16 @@ def normalize(*, mean: list[float], std: list[float]) -> Op:
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[1] != len(mean):
-            raise ValueError(f"normalize has {len(mean)} channels, the pictures {x.shape[1]}")
-        centre, width = constants(x.device)
-        return x.sub_(centre).div_(width)
+            raise ValueError(f"normalize has {len(mean)} channels, the images {x.shape[1]}")
+        center, width = constants(x.device)
+        return x.sub_(center).div_(width)
 
     return Op(0, apply)
 
 
 def whiten() -> Op:
-    """(x - mean) / max(deviation, 1 / sqrt(n)) of each picture's own n values, as `tf.image.per_image_whitening` has it
-    for values of 0 to 255: the floor, of a grey level's 1 / sqrt(n), makes a flat picture zeros."""
+    """(x - mean) / max(deviation, 1 / sqrt(n)) of each image's own n values, as `tf.image.per_image_whitening` has it
+    for values of 0 to 255: the floor, of a gray level's 1 / sqrt(n), makes a flat image zeros."""
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         x = x.sub_(
@@ -56,7 +56,7 @@ def scale_uniform(low: float, high: float, u: Tensor) -> Tensor:
 
 
 def brightness(*, levels: float) -> Op:
-    """A number between -`levels` and `levels` of 255 added to each picture."""
+    """A number between -`levels` and `levels` of 255 added to each image."""
     if not levels >= 0:
         raise ValueError(f"levels must be at least 0, not {levels}")
     return Op(1, lambda x, u: x.add_(scale_uniform(-levels / 255, levels / 255, u)))
@@ -84,9 +84,7 @@ def contrast(*, lower: float, upper: float) -> Op:
 def check_rgb(x: Tensor, name: str) -> None:
     """Raises ValueError where there are not three channels."""
     if x.shape[1] != 3:
-        raise ValueError(
-            f"{name} takes colour pictures, of 3 channels, and these have {x.shape[1]}"
-        )
+        raise ValueError(f"{name} takes color images, of 3 channels, and these have {x.shape[1]}")
 
 
 def saturation(*, lower: float, upper: float) -> Op:

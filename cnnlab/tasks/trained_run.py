@@ -72,19 +72,19 @@ class TrainedRun:
     step: int
     data_fingerprint: (
         str | None
-    )  # the fingerprint of the pictures that it trained on, where they are the user's
+    )  # the fingerprint of the images that it trained on, where they are the user's
 
     @property
     def name(self) -> str:
         """What the run was called, or its model is."""
         return str(self.config.get("name", self.config["model"]["name"]))
 
-    def prepare_input(self, pictures: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 pictures -> what the network is given of each, one view."""
-        return self.preprocess.normalize(self.preprocess.apply_before_normalize(pictures))
+    def prepare_input(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 images -> what the network is given of each, one view."""
+        return self.preprocess.normalize(self.preprocess.apply_before_normalize(images))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 pictures -> (N, K) class probabilities."""
+        """(N, C, H, W) uint8 images -> (N, K) class probabilities."""
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             logits = self.model(self.preprocess(images.to(device))).float()
@@ -98,7 +98,7 @@ def load_run(
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
 ) -> TrainedRun:
-    """Rebuild a run's network from its checkpoint alone, ready to judge pictures.
+    """Rebuild a run's network from its checkpoint alone, ready to judge images.
 
     `run`: a run folder, or what `find_run` takes. `checkpoint`: result (the one that the run was scored by), last,
     best, or a step. Its weights are the average of the weights where the run keeps one.
@@ -142,31 +142,29 @@ def load_run(
 def load_comparison_run(
     trained: TrainedRun, against: str, where: str, device: str | torch.device, outputs: str
 ) -> TrainedRun:
-    """Another run that is shown the first one's pictures, its layers `out_of_place`. Raises UsageError, naming
+    """Another run that is shown the first one's images, its layers `out_of_place`. Raises UsageError, naming
     `where`, for one that takes others or knows other classes."""
     other = load_run(against, device=device, outputs=outputs)
     if (other.shape, other.classes) != (trained.shape, trained.classes):
-        raise UsageError(
-            f"{where}: {printable(against)} takes other pictures or knows other classes"
-        )
+        raise UsageError(f"{where}: {printable(against)} takes other images or knows other classes")
     disable_inplace(other.model)
     return other
 
 
 def load_split(trained: TrainedRun, split: str) -> ImageSet:
     """The test set, or the part of the training set that the run trained on or validated with, or `trainval`, both;
-    labelled by the run's own classes. Raises UsageError for a class that it does not know."""
+    labeled by the run's own classes. Raises UsageError for a class that it does not know."""
     dataset = trained.config["dataset"]
     if split in ("test", "trainval"):
-        pictures = align_labels(
+        image_set = align_labels(
             load_dataset(dataset, "test" if split == "test" else "train"), trained.classes
         )
     else:
         train, validation = load_train_and_validation(dataset)
-        pictures = align_labels(train if split == "train" else validation, trained.classes)
-    if pictures.fingerprint not in (None, trained.data_fingerprint):
+        image_set = align_labels(train if split == "train" else validation, trained.classes)
+    if image_set.fingerprint not in (None, trained.data_fingerprint):
         raise CnnlabError(
-            f"the pictures below {printable(str(dataset.get('root')))} are not those that the run began with: what is "
+            f"the images below {printable(str(dataset.get('root')))} are not those that the run began with: what is "
             f"drawn from them now may be what it was trained on; a folder `test` beside `train` is free of that"
         )
-    return pictures
+    return image_set

@@ -170,7 +170,7 @@ def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
         ),
         (
             {"crop": SPECS["crop"] | {"probability": 0.5}},
-            "augment.train.crop changes the size of a picture, so it is done",
+            "augment.train.crop changes the size of an image, so it is done",
         ),
         (
             {"randaugment": {"num_ops": 1, "magnitude": 31}},
@@ -202,23 +202,23 @@ def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
     [
         (
             {"crop": {"size": 9, "padding": 0, "mode": "zeros"}},
-            "a crop of 9 pixels does not fit into pictures of 8x8",
+            "a crop of 9 pixels does not fit into images of 8x8",
         ),
-        ({"center_crop": {"size": 9}}, "a crop of 9 pixels does not fit into pictures of 8x8"),
+        ({"center_crop": {"size": 9}}, "a crop of 9 pixels does not fit into images of 8x8"),
         (
             {"views": {"size": 9, "padding": 0, "mode": "zeros", "grid": 1, "mirror": False}},
-            "a crop of 9 pixels does not fit into pictures of 8x8",
+            "a crop of 9 pixels does not fit into images of 8x8",
         ),
         (
             {"crop": {"size": 8, "padding": 8, "mode": "reflect"}},
-            "padding must be below the pictures' 8 pixels",
+            "padding must be below the images' 8 pixels",
         ),
-        ({"hue": SPECS["hue"]}, "hue takes colour pictures, of 3 channels, and these have 1"),
+        ({"hue": SPECS["hue"]}, "hue takes color images, of 3 channels, and these have 1"),
         (
             {"saturation": SPECS["saturation"]},
-            "saturation takes colour pictures, of 3 channels, and these have 1",
+            "saturation takes color images, of 3 channels, and these have 1",
         ),
-        ({"normalize": SPECS["normalize"]}, "normalize has 3 channels, the pictures 1"),
+        ({"normalize": SPECS["normalize"]}, "normalize has 3 channels, the images 1"),
     ],
 )
 def test_pictures_that_an_operation_cannot_take_are_refused(spec: Spec, message: str) -> None:
@@ -236,9 +236,9 @@ def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
             ValueError, match=f"{next(iter(spec))} is random: it has no place in augment.eval"
         ):
             Pipeline(spec, "augment.eval")(PICTURES)
-    with pytest.raises(ValueError, match="pictures must be uint8"):
+    with pytest.raises(ValueError, match="images must be uint8"):
         Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
-    with pytest.raises(ValueError, match="transpose takes square pictures, not 8x7"):
+    with pytest.raises(ValueError, match="transpose takes square images, not 8x7"):
         Pipeline({"transpose": {}}, "augment.eval")(PICTURES[..., :7])
 
 

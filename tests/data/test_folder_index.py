@@ -62,7 +62,7 @@ def test_hidden_foreign_and_nested_files(root: Path) -> None:
     [
         ({"root": None}, "dataset.root is missing"),
         ({"root": "/nowhere"}, "dataset.root /nowhere is not a folder"),
-        ({"max_images": 29}, "more than dataset.max_images=29 pictures"),
+        ({"max_images": 29}, "more than dataset.max_images=29 images"),
     ],
 )
 def test_a_root_that_cannot_be_is_one_line(
@@ -75,10 +75,10 @@ def test_a_root_that_cannot_be_is_one_line(
 
 def test_folders_without_pictures_are_named(root: Path, tmp_path: Path) -> None:
     (root / "dog\n").mkdir()
-    with pytest.raises(UsageError, match=r"no pictures to train on below .* of class dog\\n$"):
+    with pytest.raises(UsageError, match=r"no images to train on below .* of class dog\\n$"):
         load(root)
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UsageError, match="holds no folders of pictures"):
+    with pytest.raises(UsageError, match="holds no folders of images"):
         load(tmp_path / "bare")
     for part in ("train", "val", "valid"):
         draw(tmp_path / "twice" / part / "x" / "0.png")

@@ -57,7 +57,7 @@ def test_pipelines_that_cannot_be_are_refused() -> None:
             "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}},
         }
     )
-    with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the pictures 1"):
+    with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the images 1"):
         compute_input_shape(made.eval, (1, 8, 8))
 
 

@@ -56,7 +56,7 @@ class RunCurves:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes the run what it is, `key` -> value; nulls are left out."""
-        # Elsewhere the root says where the same pictures are; of a user's own it says which.
+        # Elsewhere the root says where the same images are; of a user's own it says which.
         aside = set(IGNORED_KEYS) - ({"dataset.root"} if self.dataset_name == "folder" else set())
         found = flatten_config(rename_keys("train", self.config))
         return {
@@ -72,7 +72,7 @@ class RunCurves:
         return read_run_state(self.folder) == "finished"
 
     def final_accuracy(self, split: str) -> float | None:
-        """Its accuracy on test or validation pictures once it is finished."""
+        """Its accuracy on test or validation images once it is finished."""
         with suppress(KeyError, TypeError, ValueError):
             if self.is_finished:
                 return float(read_json(self.folder / "result.json")[split]["accuracy"])
@@ -80,7 +80,7 @@ class RunCurves:
 
     @cached_property
     def test_hits(self) -> tuple[Tensor, Tensor] | None:
-        """(N,) which of the test set's pictures it is right about, by the logits that were saved when it was finished,
+        """(N,) which of the test set's images it is right about, by the logits that were saved when it was finished,
         and their (N,) labels."""
         path = self.folder / "test.safetensors"
         if not self.is_finished or not path.is_file():
@@ -122,7 +122,7 @@ class SeedGroup:
 
     @cached_property
     def test_hits(self) -> tuple[Tensor, Tensor] | None:
-        """(S, N) hits and (N,) labels, where all S runs have answered the same pictures."""
+        """(S, N) hits and (N,) labels, where all S runs have answered the same images."""
         every = [one.test_hits for one in self.runs if one.test_hits is not None]
         if len(every) < len(self.runs) or not all(
             torch.equal(labels, every[0][1]) for _, labels in every

@@ -208,7 +208,7 @@ def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnn
     logits, labels = read_predictions(here / "other" / "test.safetensors")
     write_predictions(here / "other" / "test.safetensors", logits, labels.flip(0))
     code, out, _ = cnnlab("compare", str(here / "other"), str(sweep / "2"))
-    assert code == 0 and "no paired test: they were scored on different test pictures" in out
+    assert code == 0 and "no paired test: they were scored on different test images" in out
 
 
 def test_a_run_that_went_on_has_no_score_until_it_is_finished(

@@ -150,7 +150,7 @@ def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> 
         (["model=vgg16", "dataset.size=16"], "model: nothing is left of 16x16 pixels before fc6"),
         (
             ["model=vgg16", "dataset.depth=2"],
-            "dataset: depth must be 1 (grey) or 3 (colour), not 2",
+            "dataset: depth must be 1 (gray) or 3 (color), not 2",
         ),
         (["resume=last"], "resume and init are of a training"),
         (["drawing=."], "drawing=. is a folder; name a file in it"),

@@ -141,7 +141,7 @@ def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) 
     for split in ("test", "validation", "train"):
         code, _, err = cnnlab("eval", f"split={split}")
         assert (
-            code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+            code == 1 and f"the images below {mine} are not those that the run began with" in err
         )
     (mine / "3" / "copy.png").unlink()
     assert cnnlab("eval")[0] == 0
@@ -210,7 +210,7 @@ def test_pictures_that_changed_are_not_gone_on_with(
     path.write_bytes(before)
     (mine / "3" / "new.png").write_bytes(before)
     code, _, err = cnnlab("train", "resume=last")
-    assert code == 1 and f"the pictures below {mine} are not those that the run began with" in err
+    assert code == 1 and f"the images below {mine} are not those that the run began with" in err
 
 
 def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(
@@ -224,10 +224,10 @@ def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(
         len(err.splitlines()) == 3
         and "bad\\n.png" in err
         and "cut.jpg" in err
-        and "2 pictures are broken" in err
+        and "2 images are broken" in err
     )
     code, out, err = cnnlab(*words(mine, epochs=1), "dataset.skip_broken=true")
-    assert (code, err) == (0, "") and "2 pictures are broken and left out, of 302" in out
+    assert (code, err) == (0, "") and "2 images are broken and left out, of 302" in out
 
 
 def test_what_is_logged_does_not_hang_on_the_workers(

@@ -43,11 +43,11 @@ def test_what_cannot_be_previewed_is_one_line(here: Path, cnnlab: Cnnlab) -> Non
     for words, message in (
         (
             ["augment=distorted_crop"],
-            "augment.train: a crop of 24 pixels does not fit into pictures of 8x8",
+            "augment.train: a crop of 24 pixels does not fit into images of 8x8",
         ),
         (
             ["+augment.train.hue.turns=0.1"],
-            "augment.train: hue takes colour pictures, of 3 channels, and these have 1",
+            "augment.train: hue takes color images, of 3 channels, and these have 1",
         ),
         (
             ["+augment.train.flip_left_right.probability=1.5"],
@@ -56,7 +56,7 @@ def test_what_cannot_be_previewed_is_one_line(here: Path, cnnlab: Cnnlab) -> Non
         (["+augment.train.brigthness.levels=9"], "did you mean brightness?"),
         (
             ["+augment.train.crop={size: 6, padding: 0, mode: zeros}"],
-            "augment.train makes pictures of 1x6x6, augment.eval of 1x8x8",
+            "augment.train makes images of 1x6x6, augment.eval of 1x8x8",
         ),
         (
             ["+augment.eval.flip_left_right.probability=0.5"],
