@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.engine.ema import ModelEMA
 from cnnlab.engine.optim import (
     OPTIMIZERS,
     FiniteGuard,
@@ -121,28 +120,11 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(name: str, 
     assert all(torch.equal(v, state[k]) for k, v in flatten_optimizer_state(optimizer).items())
 
 
-def test_the_average_follows_its_formula_and_counts_batches() -> None:
-    model = network()
-    average, expected = ModelEMA(model, 0.9), model[3].weight.detach().clone()
-    for t in range(1, 31):
-        with torch.no_grad():
-            model[3].weight.add_(1.0)
-        model(torch.randn(4, 2, 6, 6))
-        average.update(model)
-        decay = min(0.9, (1 + t) / (10 + t))
-        expected = decay * expected + (1 - decay) * model[3].weight.detach()
-    torch.testing.assert_close(average.model[3].weight, expected)
-    assert average.model[1].num_batches_tracked == 30 and average.num_updates == 30
-    assert not average.model.training and not average.model[3].weight.requires_grad
-
-
 def test_settings_that_cannot_be_are_refused() -> None:
     params = list(network().parameters())
     with pytest.raises(ValueError, match="lr must be above 0"):
         sgd(params, **SETTINGS["sgd"] | {"lr": 0.0})
     with pytest.raises(ValueError, match="betas must be two numbers"):
         adam(params, **SETTINGS["adam"] | {"betas": [0.9]})
-    with pytest.raises(ValueError, match="ema_decay must be between 0 and 1"):
-        ModelEMA(network(), 1.0)
     with pytest.raises(TypeError):
         adamw(params, lr=0.1)  # every number has its home in YAML: there are no defaults here
