@@ -14,126 +14,141 @@ from cnnlab.core.files import write_atomically
 from cnnlab.core.run import Run
 from cnnlab.engine import roofline
 from cnnlab.engine.step_timer import StepTimer
+from cnnlab.engine.train_step import AUTOCAST_DTYPES
 from cnnlab.tasks.bench.settings import BenchSettings
-from cnnlab.tasks.train.loop import log_step_report as log_step
+from cnnlab.tasks.train.loop import log_step_report
 from cnnlab.tasks.train.settings import TrainSettings
-from cnnlab.tasks.train.trainer import AUTOCAST_DTYPES, Trainer, build_trainer
+from cnnlab.tasks.train.trainer import Trainer, build_trainer
 
-MAX_TIME_FACTOR = 3  # times the seconds asked for that a window of the log may take
-
-
-TRACE_STEPS = 5  # steps of a trace, after as many that are not
+MAX_TIME_FACTOR = 3  # times the requested seconds that the measurement may take
+TRACE_STEPS = 5  # steps in a trace, after as many that are not
+TENSORBOARD_KEYS = (
+    "forward_pictures_per_s",
+    "training_pictures_per_s",
+    "forward_share",
+    "training_share",
+)
 
 
 def run_benchmark(
-    training: Trainer, m: BenchSettings, top: dict[str, float], folder: Path
+    trainer: Trainer, bench: BenchSettings, peaks: dict[str, float], folder: Path
 ) -> dict[str, Any]:
-    """All that is measured of one training, to TensorBoard too."""
-    s, log = training.settings, Run(folder)
-    found = measure_training(training, log, m.seconds) | {"ceilings": top}
-    found |= compute_utilization(training, found, top[s.precision])
-    kept = ("forward_pictures_per_s", "training_pictures_per_s", "forward_share", "training_share")
-    log.log_scalars("bench", {key: found[key] for key in kept}, 0)
-    if m.batch_sizes:
-        ones = [
-            measure_training(build_trainer(replace(s, batch_size=size)), log, m.seconds)
-            for size in m.batch_sizes
-        ]
-        found["batch_sizes"] = {one["batch_size"]: one["training_pictures_per_s"] for one in ones}
-    if m.profile:
-        write_trace(training, folder / "trace.json")
-    log.close()
-    return found
+    """Measure one training; return the results and log the rates to TensorBoard."""
+    settings, run = trainer.settings, Run(folder)
+    result = measure_training(trainer, run, bench.seconds) | {"ceilings": peaks}
+    result |= compute_utilization(trainer, result, peaks[settings.precision])
+    run.log_scalars("bench", {key: result[key] for key in TENSORBOARD_KEYS}, 0)
+    if bench.batch_sizes:
+        result["batch_sizes"] = {
+            size: measure_batch_size(settings, size, run, bench.seconds)
+            for size in bench.batch_sizes
+        }
+    if bench.profile:
+        write_trace(trainer, folder / "trace.json")
+    run.close()
+    return result
 
 
-def measure_peaks(s: TrainSettings) -> dict[str, float]:
-    """This machine's ceilings, with all its threads: operations a second by precision, and bytes a second."""
-    device, count = pick_device(s.device), torch.get_num_threads()
-    kinds = {"float32", s.precision} | ({"bfloat16"} if device.type == "cuda" else set())
-    found = {
-        kind: roofline.measure_peak_flops(device, AUTOCAST_DTYPES[kind] or torch.float32, count)
-        for kind in sorted(kinds)[::-1]
+def measure_batch_size(settings: TrainSettings, size: int, run: Run, seconds: float) -> float:
+    """Return the training images/s with batches of `size`."""
+    trainer = build_trainer(replace(settings, batch_size=size))
+    return measure_training(trainer, run, seconds)["training_pictures_per_s"]
+
+
+def measure_peaks(settings: TrainSettings) -> dict[str, float]:
+    """Return the peak FLOP/s by precision and the memory bandwidth in bytes/s, on all threads."""
+    device, threads = pick_device(settings.device), torch.get_num_threads()
+    precisions = {"float32", settings.precision}
+    if device.type == "cuda":
+        precisions.add("bfloat16")
+    peaks = {
+        name: roofline.measure_peak_flops(device, AUTOCAST_DTYPES[name] or torch.float32, threads)
+        for name in sorted(precisions, reverse=True)
     }
-    return found | {"memory": roofline.measure_peak_bandwidth(device, count)}
+    return peaks | {"memory": roofline.measure_peak_bandwidth(device, threads)}
 
 
-def measure_training(training: Trainer, log: Run, seconds: float) -> dict[str, Any]:
-    """The loop as `train` runs it, with what it logs, over whole windows of the log, the first of them not counted, or
-    what of them is done in some times the seconds asked for; and forward alone."""
-    laps, steps, first = StepTimer(training.device), 0, 0
-    for report in training.fit(
-        0,
-        on_phase_end=laps,
-        wants_report=lambda: sum(laps.host_seconds.values()) > MAX_TIME_FACTOR * seconds,
-    ):
-        log_step(log, report)
+def measure_training(trainer: Trainer, run: Run, seconds: float) -> dict[str, Any]:
+    """Time the training loop and its logging, then the forward pass alone.
+
+    Whole log windows are measured, after a first one that does not count, until `seconds` have
+    passed; a window that takes MAX_TIME_FACTOR times as long is cut short.
+    """
+    timer, steps, first = StepTimer(trainer.device), 0, 0
+
+    def is_overdue() -> bool:
+        return sum(timer.host_seconds.values()) > MAX_TIME_FACTOR * seconds
+
+    for report in trainer.fit(0, timer=timer, wants_report=is_overdue):
+        log_step_report(run, report)
         if not first:
             first = report.step
-            laps.reset()
+            timer.reset()
             continue
-        laps("logging")
+        timer.mark("logging")
         steps = report.step - first
-        if sum(laps.host_seconds.values()) > seconds:
+        if sum(timer.host_seconds.values()) > seconds:
             break
-    taken, pictures = sum(laps.host_seconds.values()), steps * training.train_batches.batch_size
+    total, batch_size = sum(timer.host_seconds.values()), trainer.train_batches.batch_size
     return {
-        "model": training.settings.model["name"],
-        "batch_size": training.train_batches.batch_size,
+        "model": trainer.settings.model["name"],
+        "batch_size": batch_size,
         "steps": steps,
-        "training_pictures_per_s": pictures / taken,
-        "forward_pictures_per_s": measure_forward_rate(training, seconds),
-        "step_s": taken / steps,
-        "host": {part: value / taken for part, value in laps.host_seconds.items()},
-        "device": {part: value / taken for part, value in laps.get_device_seconds().items()},
-        "measuring": laps.measure_overhead() * laps.num_marks / taken,
+        "training_pictures_per_s": steps * batch_size / total,
+        "forward_pictures_per_s": measure_forward_rate(trainer, seconds),
+        "step_s": total / steps,
+        "host": {phase: value / total for phase, value in timer.host_seconds.items()},
+        "device": {phase: value / total for phase, value in timer.get_device_seconds().items()},
+        "measuring": timer.measure_overhead() * timer.num_marks / total,
     }
 
 
-def measure_forward_rate(training: Trainer, seconds: float) -> float:
-    """Pictures/s of the network alone, as it is judged, on one batch."""
-    pictures, _ = next(training.train_batches.iterate_epoch(0))
-    dtype, device, calls = AUTOCAST_DTYPES[training.settings.precision], training.device, 0
-    training.model.eval()
+def measure_forward_rate(trainer: Trainer, seconds: float) -> float:
+    """Return the images/s of the network alone, in eval mode, on one batch."""
+    images, _ = next(trainer.train_batches.iterate_epoch(0))
+    dtype, device, calls = AUTOCAST_DTYPES[trainer.settings.precision], trainer.device, 0
+    trainer.model.eval()
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         for _ in range(3):
-            training.model(pictures)
+            trainer.model(images)
         synchronize(device)
         began = perf_counter()
         while perf_counter() - began < seconds / 2 or not calls:
-            training.model(pictures)
+            trainer.model(images)
             calls += 1
         synchronize(device)
-        taken = perf_counter() - began
-    training.model.train()
-    return calls * len(pictures) / taken
+        elapsed = perf_counter() - began
+    trainer.model.train()
+    return calls * len(images) / elapsed
 
 
-def compute_utilization(
-    training: Trainer, found: dict[str, Any], ceiling: float
-) -> dict[str, float]:
-    """What part of the ceiling forward and training reach, by torch's count of the network's operations."""
-    pictures, labels = next(training.train_batches.iterate_epoch(0))
+def compute_utilization(trainer: Trainer, result: dict[str, Any], peak: float) -> dict[str, float]:
+    """Return FLOPs an image and the share of `peak` that forward and training reach.
+
+    The FLOPs are torch's count of the network's operations.
+    """
+    images, labels = next(trainer.train_batches.iterate_epoch(0))
     with torch.compiler.set_stance("force_eager"):
-        forward, both = roofline.count_flops(training.model, pictures[:8], labels[:8])
+        forward, training = roofline.count_flops(trainer.model, images[:8], labels[:8])
     return {
         "forward_operations": forward,
-        "training_operations": both,
-        "forward_share": forward * found["forward_pictures_per_s"] / ceiling,
-        "training_share": both * found["training_pictures_per_s"] / ceiling,
+        "training_operations": training,
+        "forward_share": forward * result["forward_pictures_per_s"] / peak,
+        "training_share": training * result["training_pictures_per_s"] / peak,
     }
 
 
-def write_trace(training: Trainer, path: Path) -> None:
-    """A few steps, operation by operation, as a file that ui.perfetto.dev shows."""
-    steps = training.fit(0, wants_report=lambda: True)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print words of its own
-    kinds = [torch.profiler.ProfilerActivity.CPU]
-    if training.device.type == "cuda":
-        kinds.append(torch.profiler.ProfilerActivity.CUDA)
-    for _ in itertools.islice(steps, TRACE_STEPS):
+def write_trace(trainer: Trainer, path: Path) -> None:
+    """Write a trace of a few steps, operation by operation, for ui.perfetto.dev."""
+    reports = trainer.fit(0, wants_report=lambda: True)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would print messages of its own
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if trainer.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    for _ in itertools.islice(reports, TRACE_STEPS):
         pass
-    with torch.profiler.profile(activities=kinds) as profile:
-        for _ in itertools.islice(steps, TRACE_STEPS):
+    with torch.profiler.profile(activities=activities) as profile:
+        for _ in itertools.islice(reports, TRACE_STEPS):
             pass
-        synchronize(training.device)
+        synchronize(trainer.device)
     write_atomically(path, lambda part: profile.export_chrome_trace(str(part)))

@@ -1,4 +1,4 @@
-"""A training: its settings, its parts introduced to each other, and its state in and out of a checkpoint."""
+"""The parts of a training run, and its state in and out of a checkpoint."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -28,16 +28,16 @@ from cnnlab.engine.meter import Meter, StepReport
 from cnnlab.engine.metrics import compute_summary_metrics
 from cnnlab.engine.optim import OPTIMIZERS, Optimizer, flatten_optimizer_state, restore_optimizer
 from cnnlab.engine.schedule import SCHEDULES, Schedule
+from cnnlab.engine.step_timer import StepTimer
+from cnnlab.engine.train_step import AUTOCAST_DTYPES, TrainStep
 from cnnlab.models import build_model, move_to_device
 from cnnlab.models.layers import initialize_weights
 from cnnlab.tasks.train.settings import TrainSettings
 
-AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
-
 
 @dataclass
 class Trainer:
-    """The parts of a training, introduced to each other."""
+    """The parts of a training run, built from its settings."""
 
     settings: TrainSettings
     device: torch.device
@@ -54,120 +54,155 @@ class Trainer:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The network whose scores count: the average of the weights where there is one."""
+        """The network that is evaluated: the average of the weights if there is one."""
         return self.ema.model if self.ema else self.model
 
-    def fit(self, start_step: int, **hooks: Callable[..., object]) -> Iterator[StepReport]:
-        """The engine's loop over these parts, from step `done` on; `hooks`: its `asked` and `lap`."""
-        s = self.settings
+    def fit(
+        self,
+        start_step: int,
+        *,
+        wants_report: Callable[[], object] = lambda: None,
+        timer: StepTimer | None = None,
+    ) -> Iterator[StepReport]:
+        """Run the engine's training loop from `start_step` on, timed by `timer` if there is one."""
+        settings, batches = self.settings, self.train_batches
+        train_step = TrainStep(
+            model=self.model,
+            optimizer=self.optimizer,
+            meter=self.meter,
+            ema=self.ema,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+            autocast=AUTOCAST_DTYPES[settings.precision],
+        )
         return fit(
-            self.model, self.train_batches, self.optimizer, self.schedule, steps=self.total_steps, start_step=start_step, meter=self.meter,
-            ema=self.ema, label_smoothing=s.label_smoothing, clip_norm=s.clip_norm,
-            autocast=AUTOCAST_DTYPES[s.precision], log_every=s.log_every, **hooks,
-        )  # fmt: skip
-
-    def should_validate(self, report: StepReport) -> bool:
-        """Whether the validation pictures are scored after this report's step; after the last they always are."""
-        every = self.settings.validate_every
-        due = report.is_epoch_end if every is None else report.step % every == 0
-        return due or report.step == self.total_steps
-
-    def predict_logits(self, pictures: ImageSet) -> tuple[Tensor, Tensor]:
-        """(N, K) logits and (N,) labels of pictures of any split, in order."""
-        return predict_logits(
-            self.eval_model,
-            iterate_in_order(
-                pictures, self.pipelines.eval, batch_size=self.settings.eval_batch_size
-            ),
+            timer.wrap_step(train_step) if timer else train_step,
+            timer.wrap_batches(batches) if timer else batches,
+            self.schedule,
+            steps=self.total_steps,
+            start_step=start_step,
+            log_every=settings.log_every,
+            wants_report=wants_report,
         )
 
-    def evaluate(self, pictures: ImageSet) -> dict[str, float]:
-        """Accuracy, error and loss on them."""
-        return compute_summary_metrics(*self.predict_logits(pictures))
+    def should_validate(self, report: StepReport) -> bool:
+        """Return whether to validate after this report's step; always true after the last step."""
+        every = self.settings.validate_every
+        is_due = report.is_epoch_end if every is None else report.step % every == 0
+        return is_due or report.step == self.total_steps
+
+    def predict_logits(self, images: ImageSet) -> tuple[Tensor, Tensor]:
+        """Return (N, K) logits and (N,) labels of the images of any split, in order."""
+        batch_size = self.settings.eval_batch_size
+        batches = iterate_in_order(images, self.pipelines.eval, batch_size=batch_size)
+        return predict_logits(self.eval_model, batches)
+
+    def evaluate(self, images: ImageSet) -> dict[str, float]:
+        """Return accuracy, error and loss of the predictions for `images`."""
+        return compute_summary_metrics(*self.predict_logits(images))
 
 
 def build_trainer(settings: TrainSettings) -> Trainer:
-    """Build every part from the configuration. Raises UsageError before anything is written."""
+    """Build every part from the settings. Raises UsageError before anything is written."""
     device = pick_device(settings.device)
-    if settings.deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # without it cuBLAS refuses to be deterministic
-    if (
-        settings.deterministic != torch.are_deterministic_algorithms_enabled()
-    ):  # it imports torch's compiler
-        torch.use_deterministic_algorithms(settings.deterministic)
+    enable_determinism(settings.deterministic)
     torch.manual_seed(settings.seed)
-    made = build_pipelines(settings.augment)
-    train, validation = load_train_and_validation(settings.dataset)
+    pipelines = build_pipelines(settings.augment)
+    train_set, validation_set = load_train_and_validation(settings.dataset)
     batches = TrainingBatches(
-        train.to(device), made.train, batch_size=settings.batch_size, seed=settings.seed
+        train_set.to(device), pipelines.train, batch_size=settings.batch_size, seed=settings.seed
     )
-    check_pipeline_shapes(made, train.shape)
-    shape = compute_input_shape(made.eval, train.shape)
-    model = build_model(settings.model, shape, len(train.classes))
+    check_pipeline_shapes(pipelines, train_set.shape)
+    input_shape = compute_input_shape(pipelines.eval, train_set.shape)
+    model = build_model(settings.model, input_shape, len(train_set.classes))
     initialize_weights(model, torch.Generator().manual_seed(settings.seed))
     model = move_to_device(model, device, channels_last=settings.channels_last)
-    if batches.batch_size < 2 and any(
-        isinstance(module, nn.BatchNorm1d) for module in model.modules()
-    ):
-        raise UsageError(
-            "batch_size must be at least 2 with batch normalisation: one picture has no moments"
-        )
-    average = ModelEMA(model, settings.ema_decay) if settings.ema_decay is not None else None
+    check_batch_norm(model, batches.batch_size)
+    ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build_registered(OPTIMIZERS, settings.optim, "optim", model.parameters())
-    steps = settings.epochs * len(batches)
-    schedule = build_registered(SCHEDULES, settings.schedule, "schedule", steps, len(batches))
+    total_steps = settings.epochs * len(batches)
+    schedule = build_registered(SCHEDULES, settings.schedule, "schedule", total_steps, len(batches))
     if settings.compile:
         model.compile()
     return Trainer(
-        settings, device, batches, validation.to(device), made, model, optimizer, schedule, average, Meter(device),
-        steps, shape,
-    )  # fmt: skip
+        settings=settings,
+        device=device,
+        train_batches=batches,
+        validation_set=validation_set.to(device),
+        pipelines=pipelines,
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        ema=ema,
+        meter=Meter(device),
+        total_steps=total_steps,
+        input_shape=input_shape,
+    )
+
+
+def enable_determinism(is_deterministic: bool) -> None:
+    """Switch torch's deterministic algorithms on or off."""
+    if is_deterministic:  # without the variable cuBLAS refuses to be deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Only where it changes something: the call imports torch's compiler.
+    if is_deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(is_deterministic)
+
+
+def check_batch_norm(model: nn.Module, batch_size: int) -> None:
+    """Raise UsageError if a batch is too small for batch normalization after a dense layer."""
+    if batch_size < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise UsageError(
+            "batch_size must be at least 2 with batch normalization: one image has no variance"
+        )
 
 
 def get_rng_states(device: torch.device) -> dict[str, Tensor]:
-    """The state of the random generators that dropout draws from."""
+    """Return the states of the random generators that dropout draws from."""
     states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
-def capture_training_state(training: Trainer) -> tuple[TensorGroups, dict[str, Any]]:
-    """All that it takes to go on from here, or to use the network: tensors and what describes them."""
-    kept, window = training.ema, training.meter
+def capture_training_state(trainer: Trainer) -> tuple[TensorGroups, dict[str, Any]]:
+    """Return tensors and a record that describes them: all that resume and evaluation need."""
+    ema, meter = trainer.ema, trainer.meter
     groups = {
-        "model": training.model.state_dict(),
-        "optimizer": flatten_optimizer_state(training.optimizer),
-        "rng": get_rng_states(training.device),
-        "window": {"sums": window.sums},
-        **({"average": kept.model.state_dict()} if kept else {}),
+        "model": trainer.model.state_dict(),
+        "optimizer": flatten_optimizer_state(trainer.optimizer),
+        "rng": get_rng_states(trainer.device),
+        "window": {"sums": meter.sums},
+        **({"average": ema.model.state_dict()} if ema else {}),
     }
+    # Runs of earlier versions have these keys too: they stay as they are.
     record = {
-        "config": asdict(training.settings) | {"resume": None},
-        "window": {"steps": window.steps, "pictures": window.num_images, "seconds": window.seconds},
-        "classes": list(training.validation_set.classes),
-        "shape": list(training.validation_set.shape),
-        "data": training.validation_set.fingerprint,
-        "steps": training.total_steps,
-        "average_updates": kept.num_updates if kept else 0,
+        "config": asdict(trainer.settings) | {"resume": None},
+        "window": {"steps": meter.steps, "pictures": meter.num_images, "seconds": meter.seconds},
+        "classes": list(trainer.validation_set.classes),
+        "shape": list(trainer.validation_set.shape),
+        "data": trainer.validation_set.fingerprint,
+        "steps": trainer.total_steps,
+        "average_updates": ema.num_updates if ema else 0,
     }
     return groups, record
 
 
-def restore_training_state(training: Trainer, groups: TensorGroups, record: dict[str, Any]) -> None:
-    """Undo `state` on parts built anew. Raises what torch does where they do not fit each other."""
-    training.model.load_state_dict(groups["model"])
-    restore_optimizer(training.optimizer, groups.get("optimizer", {}))
-    if training.ema:
-        training.ema.model.load_state_dict(groups["average"])
-        training.ema.num_updates = record["average_updates"]
+def restore_training_state(trainer: Trainer, groups: TensorGroups, record: dict[str, Any]) -> None:
+    """Restore what `capture_training_state` returned in a new trainer.
+
+    Raises what torch does if the parts do not fit each other.
+    """
+    trainer.model.load_state_dict(groups["model"])
+    restore_optimizer(trainer.optimizer, groups.get("optimizer", {}))
+    if trainer.ema:
+        trainer.ema.model.load_state_dict(groups["average"])
+        trainer.ema.num_updates = record["average_updates"]
     if window := record.get("window"):
-        training.meter.sums.copy_(groups["window"]["sums"])
-        training.meter.steps, training.meter.num_images = (
-            int(window["steps"]),
-            int(window["pictures"]),
-        )
-        training.meter.seconds = float(window["seconds"])
+        meter = trainer.meter
+        meter.sums.copy_(groups["window"]["sums"])
+        meter.steps, meter.num_images = int(window["steps"]), int(window["pictures"])
+        meter.seconds = float(window["seconds"])
     torch.set_rng_state(groups["rng"]["cpu"])
-    if "cuda" in groups["rng"] and training.device.type == "cuda":
-        torch.cuda.set_rng_state(groups["rng"]["cuda"], training.device)
+    if "cuda" in groups["rng"] and trainer.device.type == "cuda":
+        torch.cuda.set_rng_state(groups["rng"]["cuda"], trainer.device)

@@ -1,0 +1,76 @@
+"""The parts of one training step, which `fit` calls in order and StepTimer can time one by one."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnnlab.engine.ema import ModelEMA
+from cnnlab.engine.meter import Meter
+from cnnlab.engine.optim import FiniteGuard, Optimizer
+
+AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class TrainStep:
+    """A network, its optimizer and what is computed with them in each step.
+
+    `autocast` is the dtype of convolutions and matmuls; None keeps the dtype of the weights.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    meter: Meter
+    ema: ModelEMA | None
+    label_smoothing: float
+    clip_norm: float | None
+    autocast: torch.dtype | None
+
+    def __post_init__(self) -> None:
+        self.params = [p for p in self.model.parameters() if p.requires_grad]
+        self.guard = FiniteGuard(self.optimizer, self.params[0].device)
+
+    def set_lr(self, lr: float) -> float:
+        """Set the learning rate of every parameter group and return it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the (N, K) logits of (N, C, H, W) images."""
+        device_type = self.params[0].device.type
+        with torch.autocast(device_type, self.autocast, enabled=self.autocast is not None):
+            return self.model(images)
+
+    def compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy in float32. `labels`: (N,) classes or (N, K) shares."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradient of every parameter."""
+        loss.backward()
+
+    def clip_gradient(self) -> Tensor:
+        """Return the norm of the whole gradient, after scaling the gradient to `clip_norm`."""
+        grads = [p.grad for p in self.params if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.params, self.clip_norm, norm)
+        return norm
+
+    def update_weights(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Take the optimizer's step unless loss or gradient is not finite; free the gradient."""
+        self.guard.step(step, loss, norm)
+        self.optimizer.zero_grad()
+
+    def accumulate(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
+        """Update the average of the weights and the sums that are logged."""
+        if self.ema is not None:
+            self.ema.update(self.model)
+        self.meter.add(loss, logits, labels, norm)
+
+    def read_meter(self) -> tuple[float, float, float, int, float]:
+        """Return what `Meter.read` does. Raises NonFiniteError after a skipped step."""
+        return self.meter.read(self.guard.first_skipped_step)
