@@ -232,7 +232,7 @@ def bench(
         return
     os.environ.setdefault("CNNLAB_OFFLINE", "1")  # no model was asked for: download none
     for name in config.list_groups()["model"]:
-        launch("bench", [*rest, f"model={name}", "brief=true"])
+        launch("bench", [*rest, f"model={name}", "one_line=true"])
 
 
 @app.command(name="lr-find", help=help_text.LR_FIND_HELP)
