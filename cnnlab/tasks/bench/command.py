@@ -1,4 +1,4 @@
-"""`cnnlab bench`: this machine's ceilings, and how much of them a training reaches."""
+"""`cnnlab bench`: the machine's measured peaks, and the share of them that a training reaches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,100 +18,117 @@ from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import build_trainer
 
+ENDLESS_EPOCHS = 1_000_000  # the measurement stops by the clock
+
 
 def run(config: Config, overrides: list[str]) -> float:
-    """Measure, print, and write outputs/bench/<date>_<time>_<name>/; returns training pictures/s."""
-    own = {key: config.pop(key) for key in BenchSettings.__annotations__ if key in config}
-    m, s = call_checked(BenchSettings, own, ""), call_checked(TrainSettings, config, "")
-    if s.resume is not None or s.init is not None:
-        raise UsageError("bench measures a training from its beginning: no resume, no init")
-    s = replace(
-        s, epochs=1_000_000, schedule={"name": "constant"}
-    )  # more than anyone will wait for
-    top = measure_peaks(s)
-    head = format_machine(top, pick_device(s.device))
-    if m.one_line:
-        print_bench_table_head(head)
-    else:
-        print(head, flush=True)
-    if m.one_line and s.dataset["name"] == "folder" and not s.dataset.get("root"):
-        print(
-            f"{s.model['name']:<14}needs your pictures: cnnlab bench model={s.model['name']} dataset.root=DIR"
-        )
+    """Measure, print, and write outputs/bench/<date>_<time>_<name>/; return training images/s.
+
+    Returns NaN where `one_line` is set and the data are not available.
+    """
+    bench, settings = parse_settings(config)
+    peaks = measure_peaks(settings)
+    print_header(format_machine(peaks, pick_device(settings.device)), one_line=bench.one_line)
+    model, dataset = settings.model["name"], settings.dataset
+    if bench.one_line and dataset["name"] == "folder" and not dataset.get("root"):
+        print(f"{model:<14}needs your images: cnnlab bench model={model} dataset.root=DIR")
         return float("nan")
-    with use_threads(s.threads):
+    with use_threads(settings.threads):
         try:
-            training = build_trainer(s)
+            trainer = build_trainer(settings)
         except DataUnavailable:
-            if not m.one_line:
+            if not bench.one_line:
                 raise
-            print(
-                f"{s.model['name']:<14}data not here; `cnnlab train model={s.model['name']}` fetches them"
-            )
+            print(f"{model:<14}data not found; `cnnlab train model={model}` downloads them")
             return float("nan")
-        folder = make_run_folder(resolve_outputs_folder(s.outputs) / "bench", s.name)
-        found = run_benchmark(training, m, top, folder) | {
-            "environment": collect_environment(training.device)
-        }
-    write_json(folder / "bench.json", found)
-    lines = (
-        [format_bench_row(s, found)]
-        if m.one_line
-        else [*format_bench_report(s, found), f"\nnumbers: {folder / 'bench.json'}"]
-    )
-    if m.profile:
-        lines.append("trace.json, beside it, is for ui.perfetto.dev")
-    print("\n".join(lines), flush=True)
-    return found["training_pictures_per_s"]
+        folder = make_run_folder(resolve_outputs_folder(settings.outputs) / "bench", settings.name)
+        result = run_benchmark(trainer, bench, peaks, folder)
+        result["environment"] = collect_environment(trainer.device)
+    write_json(folder / "bench.json", result)
+    if bench.one_line:
+        print(format_bench_row(settings, result))
+    else:
+        print("\n".join(format_bench_report(settings, result)))
+        print(f"\nnumbers: {folder / 'bench.json'}")
+    if bench.profile:
+        print(f"trace, for ui.perfetto.dev:\n{folder / 'trace.json'}")
+    return result["training_images_per_s"]
 
 
-def format_machine(top: dict[str, float], device: torch.device) -> str:
-    """The machine and its ceilings."""
+def parse_settings(config: Config) -> tuple[BenchSettings, TrainSettings]:
+    """Return bench's own settings and those of the training. Raises UsageError."""
+    own = {key: config.pop(key) for key in BenchSettings.__annotations__ if key in config}
+    bench, settings = call_checked(BenchSettings, own, ""), call_checked(TrainSettings, config, "")
+    if settings.resume is not None or settings.init is not None:
+        raise UsageError("bench measures a new training: resume and init do not apply")
+    return bench, replace(settings, epochs=ENDLESS_EPOCHS, schedule={"name": "constant"})
+
+
+def format_machine(peaks: dict[str, float], device: torch.device) -> str:
+    """Return the lines that describe the machine and its measured peaks."""
     rates = ", ".join(
-        f"{value / 1e9:,.0f} GFLOP/s {kind}" for kind, value in top.items() if kind != "memory"
+        f"{peak / 1e9:,.0f} GFLOP/s {precision}"
+        for precision, peak in peaks.items()
+        if precision != "memory_bandwidth"
     )
-    return f"cnnlab bench: {describe_device(device)}\nproducts of matrices {rates}; memory {top['memory'] / 1e9:,.1f} GB/s"
+    bandwidth = f"{peaks['memory_bandwidth'] / 1e9:,.1f} GB/s"
+    return (
+        f"cnnlab bench: {describe_device(device)}\n"
+        f"measured peak: matmul {rates},\n{'':15}memory bandwidth {bandwidth}"
+    )
+
+
+def print_header(machine: str, *, one_line: bool) -> None:
+    """Print the machine; before rows of one line, the head of their table too."""
+    if one_line:
+        print_bench_table_head(machine)
+    else:
+        print(machine, flush=True)
 
 
 @cache
-def print_bench_table_head(text: str) -> None:
-    """What stands above the one-line rows, once."""
-    print(f"{text}\n\n{'':37}forward         training        logging and")
-    print(
-        f"{'model':<14}{'data':<9}{'batch':>6}{'pictures/s':>13}{'of':>5}{'pictures/s':>12}{'of':>5}{'books':>12}"
-    )
+def print_bench_table_head(machine: str) -> None:
+    """Print the machine and the head of the table of one-line rows, once a process."""
+    print(f"{machine}\n\n{'':29}{'forward':>13}{'% of':>6}{'training':>12}{'% of':>6}{'book-':>12}")
+    columns = f"{'images/s':>13}{'peak':>6}{'images/s':>12}{'peak':>6}{'keeping':>12}"
+    print(f"{'model':<14}{'data':<9}{'batch':>6}{columns}")
 
 
-def compute_bookkeeping_overhead(found: dict[str, Any]) -> float:
-    """The share of a step that is not data, network or optimizer."""
-    return found["host"]["bookkeeping"] + found["host"]["logging"]
+def compute_bookkeeping_overhead(result: dict[str, Any]) -> float:
+    """Return the share of a step that is not data, network or optimizer."""
+    return result["host"]["bookkeeping"] + result["host"]["logging"]
 
 
-def format_bench_row(s: TrainSettings, found: dict[str, Any]) -> str:
+def format_bench_row(settings: TrainSettings, result: dict[str, Any]) -> str:
+    """Return one model's row of the table."""
     return (
-        f"{s.model['name'][:13]:<14}{s.dataset['name'][:8]:<9}{found['batch_size']:>6}"
-        f"{found['forward_pictures_per_s']:>13,.0f}{found['forward_share']:>5.0%}"
-        f"{found['training_pictures_per_s']:>12,.0f}{found['training_share']:>5.0%}{compute_bookkeeping_overhead(found):>12.1%}"
+        f"{settings.model['name'][:13]:<14}{settings.dataset['name'][:8]:<9}"
+        f"{result['batch_size']:>6}"
+        f"{result['forward_images_per_s']:>13,.0f}{result['forward_utilization']:>6.0%}"
+        f"{result['training_images_per_s']:>12,.0f}{result['training_utilization']:>6.0%}"
+        f"{compute_bookkeeping_overhead(result):>12.1%}"
     )
 
 
-def format_bench_report(s: TrainSettings, found: dict[str, Any]) -> Iterator[str]:
-    """One model, line by line."""
-    yield f"\n{s.model['name']} on {s.dataset['name']}, batches of {found['batch_size']}, {s.precision}"
+def format_bench_report(settings: TrainSettings, result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of one model's report."""
+    yield (
+        f"\n{settings.model['name']} on {settings.dataset['name']}, "
+        f"batch size {result['batch_size']}, {settings.precision}"
+    )
     for kind in ("forward", "training"):
-        rate, operations = found[f"{kind}_pictures_per_s"], found[f"{kind}_operations"]
+        rate, flops = result[f"{kind}_images_per_s"], result[f"{kind}_flops"]
         yield (
-            f"{kind:<10}{rate:>10,.0f} pictures/s{rate * operations / 1e9:>10,.1f} GFLOP/s"
-            f"{found[f'{kind}_share']:>7.1%} of the ceiling"
+            f"{kind:<10}{rate:>10,.0f} images/s{rate * flops / 1e9:>10,.1f} GFLOP/s"
+            f"{result[f'{kind}_utilization']:>7.1%} of the measured peak"
         )
-    head = f"\na step takes {found['step_s'] * 1000:.3g} ms"
-    yield f"{head:<24}{'host':>12}" + (f"{'device':>10}" if found["device"] else "")
-    for part in STEP_PHASES:
-        yield f"  {part:<21}{found['host'][part]:>12.1%}" + (
-            f"{found['device'][part]:>10.1%}" if found["device"] else ""
-        )
-    yield f"(measuring itself: {found['measuring']:.2%})"
-    if sizes := found.get("batch_sizes"):
-        yield f"\n{'batch':>8}{'training pictures/s':>22}"
+    head = f"\na step takes {result['step_s'] * 1000:.3g} ms"
+    yield f"{head:<24}{'host':>12}" + (f"{'device':>10}" if result["device"] else "")
+    for phase in STEP_PHASES:
+        device = f"{result['device'][phase]:>10.1%}" if result["device"] else ""
+        yield f"  {phase:<21}{result['host'][phase]:>12.1%}{device}"
+    yield f"  timing overhead: {result['timing_overhead']:.2%}"
+    if sizes := result.get("batch_sizes"):
+        yield f"\n{'batch':>8}{'training images/s':>22}"
         for size, rate in sizes.items():
             yield f"{size:>8,}{rate:>22,.0f}"

@@ -23,10 +23,10 @@ from cnnlab.tasks.train.trainer import Trainer, build_trainer
 MAX_TIME_FACTOR = 3  # times the requested seconds that the measurement may take
 TRACE_STEPS = 5  # steps in a trace, after as many that are not
 TENSORBOARD_KEYS = (
-    "forward_pictures_per_s",
-    "training_pictures_per_s",
-    "forward_share",
-    "training_share",
+    "forward_images_per_s",
+    "training_images_per_s",
+    "forward_utilization",
+    "training_utilization",
 )
 
 
@@ -35,7 +35,7 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Measure one training; return the results and log the rates to TensorBoard."""
     settings, run = trainer.settings, Run(folder)
-    result = measure_training(trainer, run, bench.seconds) | {"ceilings": peaks}
+    result = measure_training(trainer, run, bench.seconds) | {"peaks": peaks}
     result |= compute_utilization(trainer, result, peaks[settings.precision])
     run.log_scalars("bench", {key: result[key] for key in TENSORBOARD_KEYS}, 0)
     if bench.batch_sizes:
@@ -52,7 +52,7 @@ def run_benchmark(
 def measure_batch_size(settings: TrainSettings, size: int, run: Run, seconds: float) -> float:
     """Return the training images/s with batches of `size`."""
     trainer = build_trainer(replace(settings, batch_size=size))
-    return measure_training(trainer, run, seconds)["training_pictures_per_s"]
+    return measure_training(trainer, run, seconds)["training_images_per_s"]
 
 
 def measure_peaks(settings: TrainSettings) -> dict[str, float]:
@@ -65,7 +65,7 @@ def measure_peaks(settings: TrainSettings) -> dict[str, float]:
         name: roofline.measure_peak_flops(device, AUTOCAST_DTYPES[name] or torch.float32, threads)
         for name in sorted(precisions, reverse=True)
     }
-    return peaks | {"memory": roofline.measure_peak_bandwidth(device, threads)}
+    return peaks | {"memory_bandwidth": roofline.measure_peak_bandwidth(device, threads)}
 
 
 def measure_training(trainer: Trainer, run: Run, seconds: float) -> dict[str, Any]:
@@ -94,12 +94,12 @@ def measure_training(trainer: Trainer, run: Run, seconds: float) -> dict[str, An
         "model": trainer.settings.model["name"],
         "batch_size": batch_size,
         "steps": steps,
-        "training_pictures_per_s": steps * batch_size / total,
-        "forward_pictures_per_s": measure_forward_rate(trainer, seconds),
+        "training_images_per_s": steps * batch_size / total,
+        "forward_images_per_s": measure_forward_rate(trainer, seconds),
         "step_s": total / steps,
         "host": {phase: value / total for phase, value in timer.host_seconds.items()},
         "device": {phase: value / total for phase, value in timer.get_device_seconds().items()},
-        "measuring": timer.measure_overhead() * timer.num_marks / total,
+        "timing_overhead": timer.measure_overhead() * timer.num_marks / total,
     }
 
 
@@ -131,10 +131,10 @@ def compute_utilization(trainer: Trainer, result: dict[str, Any], peak: float) -
     with torch.compiler.set_stance("force_eager"):
         forward, training = roofline.count_flops(trainer.model, images[:8], labels[:8])
     return {
-        "forward_operations": forward,
-        "training_operations": training,
-        "forward_share": forward * result["forward_pictures_per_s"] / peak,
-        "training_share": training * result["training_pictures_per_s"] / peak,
+        "forward_flops": forward,
+        "training_flops": training,
+        "forward_utilization": forward * result["forward_images_per_s"] / peak,
+        "training_utilization": training * result["training_images_per_s"] / peak,
     }
 
 
