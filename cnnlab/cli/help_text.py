@@ -174,17 +174,17 @@ Nothing is loaded, downloaded or allocated; without drawing= nothing is
 written, but by growth.
 """
 
-LR_FIND_HELP = """Find a learning rate: let it rise from step to step.
+LR_FIND_HELP = """Find a learning rate by a range test.
 
 \b
 Examples:
   cnnlab lr-find
   cnnlab lr-find model=mnist_cnn
-  cnnlab lr-find model=mnist_mlp optim=sgd lowest=1e-4 highest=100
+  cnnlab lr-find model=mnist_mlp optim=sgd min_lr=1e-4 max_lr=100
 
 \b
 Keys: those of `cnnlab train`, and
-  lowest=LR   highest=LR   steps=N   smoothing=0..1
+  min_lr=LR   max_lr=LR   steps=N   smoothing=0..1
 """
 
 

@@ -13,7 +13,7 @@ def test_groups_options_and_keys_are_completed() -> None:
     assert list_completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
     assert {"epochs=", "experiment=", "optim.lr="} <= set(list_completions("train", ""))
     assert {"model=", "seconds=", "optim.lr="} <= set(list_completions("bench", ""))
-    assert {"lowest=", "epochs="} <= set(list_completions("lr-find", ""))
+    assert {"min_lr=", "epochs="} <= set(list_completions("lr-find", ""))
     assert {"style=", "style.strength=", "size=", "color="} <= set(list_completions("stylize", ""))
     assert "model=" not in list_completions("stylize", "") and "style=" not in list_completions(
         "train", ""
