@@ -95,7 +95,9 @@ def write_range_test(trainer: Trainer, curve: dict[str, list[float]], suggested:
         f"{settings.name}'s loss is lowest at a learning rate of "
         f"{SUGGESTION_DIVISOR * suggested:.2g}; a tenth of it is suggested"
     )
-    figure = plot_lr_range_test(*curve.values(), suggested, title)
+    figure = plot_lr_range_test(
+        curve["learning_rates"], curve["losses"], curve["smoothed_losses"], suggested, title
+    )
     data: dict[str, Any] = {"suggested_lr": suggested, **curve}
     data["environment"] = collect_environment(trainer.device)
     run.save_figure("lr_find", figure, 0, data)
