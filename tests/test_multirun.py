@@ -66,7 +66,7 @@ def test_failed_runs_are_reported_and_resumed_without_the_finished_ones(
     assert resume == f"resume={sweep.relative_to(here)}"
     code, out, err = cnnlab(*SHORT, "seed=1,2,3", resume)
     assert (
-        (code, err) == (0, "") and out.count("is finished: 1 epochs") == 2 and seeds == [1, 2, 3, 2]
+        (code, err) == (0, "") and out.count("is finished: 1 epoch,") == 2 and seeds == [1, 2, 3, 2]
     )
     assert states(sweep) == ["finished"] * 3 and "seed=1,2,3    3" in out
     assert before == {
@@ -82,7 +82,7 @@ def test_overrides_of_another_sweep_are_refused(cnnlab: Cnnlab, here: Path) -> N
     assert (
         code == 2
         and "run 1 (" in err
-        and "seed=2; resume= takes the words that the sweep was begun with" in err
+        and "seed=2; resume= takes the same overrides as the sweep" in err
     )
     assert states(sweep_in(here)) == ["finished"] * 2
     code, _, err = cnnlab(*SHORT, "seed=1,3", "resume=nowhere")
@@ -104,7 +104,7 @@ def test_a_stopped_sweep_says_how_to_resume(forks: Forks, here: Path) -> None:
     ), log
     code, log = forks.run(here, *words, "resume=last")
     assert (
-        code == 0 and "going on after step" in log and states(sweep_in(here)) == ["finished"] * 2
+        code == 0 and "resuming after step" in log and states(sweep_in(here)) == ["finished"] * 2
     ), log
 
 

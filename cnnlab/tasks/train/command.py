@@ -1,4 +1,4 @@
-"""`cnnlab train`: from a configuration to a scored run."""
+"""`cnnlab train`: train a network and evaluate it."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -20,10 +20,12 @@ from cnnlab.tasks.train.resume import (
     SavedCheckpoint,
     build_resumed_trainer,
     can_resume_sweep_run,
+    clear_logs,
     find_run_to_resume,
     lock_run,
+    print_finished_run,
+    read_final_accuracies,
     reopen_run,
-    report_finished_run,
 )
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
@@ -31,102 +33,114 @@ from cnnlab.tasks.train.warm_start import load_initial_weights, resolve_init_sou
 
 
 def run(config: Config, overrides: list[str], sweep_folder: Path | None = None) -> float:
-    """Train, score and write it all down; returns the validation accuracy, for sweepers."""
+    """Train, evaluate and write a run; return the validation accuracy, for sweepers."""
     settings = call_checked(TrainSettings, config, "")
     if settings.augment.get("preview"):
         if settings.resume is not None:
-            raise UsageError(
-                "augment.preview shows what would be trained, and resume= names what has been: one of them"
-            )
+            raise UsageError("augment.preview and resume cannot be used together")
         return write_augment_preview(settings)
     if settings.resume is not None:
         return resume_run(settings, overrides)
-    if sweep_folder and can_resume_sweep_run(sweep_folder, overrides):
-        return resume_run(replace(settings, resume=str(sweep_folder)), [])
-    root = settings.dataset.get("root")
-    if root and isinstance(
-        root, str
-    ):  # a run must find its pictures from wherever it is resumed or scored
-        settings = replace(
-            settings, dataset=settings.dataset | {"root": str(Path(root).expanduser().absolute())}
-        )
-    if settings.init is not None:
-        settings = replace(settings, init=resolve_init_source(settings.init, settings.outputs))
+    if sweep_folder:
+        if can_resume_sweep_run(sweep_folder, overrides):
+            return resume_run(replace(settings, resume=str(sweep_folder)), [])
+        clear_logs(sweep_folder)
+    settings = resolve_paths(settings)
     with use_threads(settings.threads):
-        training = build_trainer(settings)
+        trainer = build_trainer(settings)
         if settings.init is not None:
-            load_initial_weights(training)
+            load_initial_weights(trainer)
         folder = sweep_folder or make_run_folder(
             resolve_outputs_folder(settings.outputs) / "train", settings.name
         )
         with lock_run(folder):
-            return train_run(training, overrides, folder, None)
+            return train_run(trainer, overrides, folder, None)
 
 
-def resume_run(given: TrainSettings, overrides: list[str]) -> float:
-    """Go on with a run, in its own folder and by its own settings, or say that it is finished."""
-    folder = find_run_to_resume(given, overrides)
+def resolve_paths(settings: TrainSettings) -> TrainSettings:
+    """Return settings in which the paths of images and initial weights are absolute.
+
+    A run must find them from wherever it is resumed or evaluated.
+    """
+    root = settings.dataset.get("root")
+    if root and isinstance(root, str):
+        path = str(Path(root).expanduser().absolute())
+        settings = replace(settings, dataset=settings.dataset | {"root": path})
+    if settings.init is not None:
+        settings = replace(settings, init=resolve_init_source(settings.init, settings.outputs))
+    return settings
+
+
+def resume_run(resume_settings: TrainSettings, overrides: list[str]) -> float:
+    """Continue a run in its own folder with its own settings, or print that it is finished."""
+    folder = find_run_to_resume(resume_settings, overrides)
     with lock_run(folder):
-        settings, saved = reopen_run(folder, given, overrides)
-        if (accuracy := report_finished_run(folder, settings, saved.record)) is not None:
-            return accuracy
+        settings, saved = reopen_run(folder, resume_settings, overrides)
+        accuracies = read_final_accuracies(folder, settings, saved.record)
+        if accuracies is not None:
+            print_finished_run(folder, saved.record["config"]["epochs"], accuracies)
+            return accuracies["validation"]
         with use_threads(settings.threads):
             return train_run(build_resumed_trainer(settings, saved), overrides, folder, saved)
 
 
 def train_run(
-    training: Trainer, overrides: list[str], folder: Path, saved: SavedCheckpoint | None
+    trainer: Trainer, overrides: list[str], folder: Path, saved: SavedCheckpoint | None
 ) -> float:
-    """A run from its beginning or, given what was saved, from there. The caller has the folder's lock."""
-    done = saved.step if saved else 0
-    print_train_header(training, folder, done)
+    """Train and evaluate a run, from a checkpoint if there is one; return its accuracy.
+
+    The caller has the folder's lock.
+    """
+    start_step = saved.step if saved else 0
+    print_train_header(trainer, folder, start_step)
     run = Run(folder, **saved.run_kwargs if saved else {})
     try:
         with SignalRecorder() as signals:
-            record_start(run, training, overrides, done)
-            run_epochs(run, training, done, signals)
-            return finish_run(run, training)
+            record_start(run, trainer, overrides, start_step)
+            run_epochs(run, trainer, start_step, signals)
+            return finish_run(run, trainer)
     except BaseException as error:
-        told = record_failure(error, run, training)
-        if told is error:
+        reported = record_failure(error, run, trainer)
+        if reported is error:
             raise
-        raise told from error
+        raise reported from error
     finally:
         run.close()
 
 
-def record_failure(error: BaseException, run: Run, training: Trainer) -> BaseException:
-    """Write how the run ended, as far as the disk takes it; the error to raise, with what is still good."""
-    stopped = isinstance(error, (Stopped, KeyboardInterrupt))
+def record_failure(error: BaseException, run: Run, trainer: Trainer) -> BaseException:
+    """Write how the run ended, if the disk permits; return the error to raise."""
+    was_stopped = isinstance(error, (Stopped, KeyboardInterrupt))
     with suppress(WriteFailed):
-        run.set_status("interrupted" if stopped else "failed", reason=str(error))
+        run.set_status("interrupted" if was_stopped else "failed", reason=str(error))
     if isinstance(error, NonFiniteError):
-        return build_not_finite_error(error, run, training)
+        return build_not_finite_error(error, run, trainer)
     if isinstance(error, WriteFailed):
         return CnnlabError(f"{error}; {describe_last_checkpoint(run)}")
     return error
 
 
 def describe_last_checkpoint(run: Run) -> str:
-    """What can be gone on from."""
-    there = checkpoint.list_checkpoint_steps(run.checkpoints)
-    if not there:
+    """Return which checkpoint the run can resume from, and the command."""
+    steps = checkpoint.list_checkpoint_steps(run.checkpoints)
+    if not steps:
         return "no checkpoint yet"
-    return f"the last good checkpoint is of step {there[-1]:,}, and `{format_resume_command(run.folder)}` goes on from it"
+    command = format_resume_command(run.folder)
+    return f"the last checkpoint is of step {steps[-1]:,}; resume with `{command}`"
 
 
-def build_not_finite_error(error: NonFiniteError, run: Run, training: Trainer) -> CnnlabError:
-    """Which batch it was, and what is still good."""
-    indices = training.train_batches.get_batch_indices(error.step)
+def build_not_finite_error(error: NonFiniteError, run: Run, trainer: Trainer) -> CnnlabError:
+    """Return an error that names the batch; write its indices to not_finite.json."""
+    indices = trainer.train_batches.get_batch_indices(error.step)
+    path = run.folder / "not_finite.json"
     with suppress(WriteFailed):
-        write_json(run.folder / "not_finite.json", {"step": error.step + 1, "indices": indices})
+        write_json(path, {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
-    anew = (
-        f"cnnlab train {as_override('init', str(run.folder))}"
-        if checkpoint.list_checkpoint_steps(run.checkpoints)
-        else "cnnlab train"
-    )
+    command = "cnnlab train"
+    if checkpoint.list_checkpoint_steps(run.checkpoints):
+        command += f" {as_override('init', str(run.folder))}"
     return CnnlabError(
-        f"{error}, on training pictures {first}, ... (all {len(indices)} in {run.folder}/not_finite.json);\n"
-        f"resumed, it would come there again; with `{anew}` a smaller optim.lr or clip_norm=1 often helps"
+        f"{error}, on training images {first}, ... (all {len(indices)} in {path});\n"
+        f"a resumed run would fail there again; try `{command}` with a smaller optim.lr "
+        f"or with clip_norm=1"
     )

@@ -1,5 +1,7 @@
 """The epochs of a training run: log, validate, save checkpoints, stop on a signal."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -13,119 +15,147 @@ from cnnlab.engine.meter import StepReport
 from cnnlab.tasks.train.trainer import Trainer, capture_training_state
 from cnnlab.viz.weight_images import get_first_layer_weights, make_filter_sheet
 
-NUM_SNAPSHOTS = (
-    10  # times in a run that pictures of filters and histograms of weights go to TensorBoard
-)
+NUM_SNAPSHOTS = 10  # times in a run that filters and histograms of weights go to TensorBoard
 
 
-def format_resume_command(folder: Path) -> str:
-    return f"cnnlab train {as_override('resume', str(folder))}"
+@dataclass
+class EarlyStopping:
+    """The best validation accuracy so far, and the epoch (from 0) in which it was reached."""
+
+    patience: float  # epochs without improvement after which the run stops; infinite: never
+    accuracy: float = -1.0
+    epoch: int = 0
+
+    def update(self, accuracy: float, epoch: int) -> None:
+        """Take the accuracy of a validation in `epoch` into account."""
+        if accuracy > self.accuracy:
+            self.accuracy, self.epoch = accuracy, epoch
+
+    def should_stop(self, epoch: int) -> bool:
+        """Return whether to stop after a validation in `epoch`."""
+        return epoch - self.epoch >= self.patience
 
 
-def run_epochs(run: Run, training: Trainer, done: int, signals: SignalRecorder) -> None:
-    """Go through the loop's reports; at each epoch's end validate, show and save."""
+def run_epochs(run: Run, trainer: Trainer, start_step: int, signals: SignalRecorder) -> None:
+    """Train from `start_step` on; at each epoch's end validate, log and save.
+
+    Raises Stopped after a signal, once a checkpoint is saved.
+    """
     progress, validation = Progress(), dict[str, float]()
-    validated = read_validation_accuracies(run)
-    best, best_epoch = find_best_validation(validated, len(training.train_batches))
-    patience, pause, saved_at = (
-        training.settings.early_stop_epochs,
-        training.settings.save_every_minutes,
-        monotonic(),
-    )
-    if (
-        patience is not None
-        and done in validated
-        and (done - 1) // len(training.train_batches) - best_epoch >= patience
-    ):
-        return  # it had been stopped early, before it was scored
+    early_stopping = EarlyStopping(trainer.settings.early_stop_epochs or math.inf)
+    if replay_validations(run, trainer, early_stopping, start_step):
+        return  # stopped early before, but not evaluated yet
+    saved_at = monotonic()
     try:
-        for report in training.fit(done, wants_report=lambda: signals.received):
+        for report in trainer.fit(start_step, wants_report=lambda: signals.received):
             if report.is_scheduled:
                 run.elapsed_s += report.seconds
                 log_step_report(run, report)
-            validate = training.should_validate(report)
-            if validate:
-                validation = training.evaluate(training.validation_set)
+            is_validated = trainer.should_validate(report)
+            if is_validated:
+                validation = trainer.evaluate(trainer.validation_set)
                 run.log_scalars("validation", validation, report.step)
-                if validation["accuracy"] > best:
-                    best, best_epoch = validation["accuracy"], report.epoch
+                early_stopping.update(validation["accuracy"], report.epoch)
             if report.is_epoch_end:
-                log_snapshot(run, training, report)
-            late = pause is not None and monotonic() - saved_at > 60 * pause
-            if saved := validate or report.is_epoch_end or late:
-                save_training_checkpoint(
-                    run, training, report.step, validation if validate else None
-                )
+                log_snapshot(run, trainer, report)
+            is_saved = is_validated or report.is_epoch_end or is_save_due(trainer, saved_at)
+            if is_saved:
+                scores = validation if is_validated else None
+                save_training_checkpoint(run, trainer, report.step, scores)
                 saved_at = monotonic()
-            progress.show(
-                format_train_progress(report, training, validation, short=progress.is_live),
-                keep=report.is_epoch_end,
-            )
-            if patience is not None and validate and report.epoch - best_epoch >= patience:
+            line = format_train_progress(report, trainer, validation, is_short=progress.is_live)
+            progress.show(line, keep=report.is_epoch_end)
+            if is_validated and early_stopping.should_stop(report.epoch):
                 progress.end()
-                print(f"stopped early: no better validation accuracy in {patience} epochs")
+                patience = format_epochs(early_stopping.patience)
+                print(f"stopped early: no better validation accuracy in {patience}")
                 break
             if signals.received:
-                save_and_stop(run, training, report, signals.received, is_saved=saved)
+                save_and_stop(run, trainer, report, signals.received, is_saved=is_saved)
     finally:
         progress.end()
 
 
+def replay_validations(
+    run: Run, trainer: Trainer, early_stopping: EarlyStopping, start_step: int
+) -> bool:
+    """Update `early_stopping` with the validations logged before `start_step`.
+
+    Returns whether the run had stopped early there.
+    """
+    accuracies, epoch_steps = read_validation_accuracies(run), len(trainer.train_batches)
+    for step, accuracy in sorted(accuracies.items()):
+        early_stopping.update(accuracy, (step - 1) // epoch_steps)
+    return start_step in accuracies and early_stopping.should_stop((start_step - 1) // epoch_steps)
+
+
 def read_validation_accuracies(run: Run) -> dict[int, float]:
-    """{step: the validation accuracy after it} of a run which goes on."""
+    """Return {step: validation accuracy} of a run, from its metrics."""
     rows = read_metrics(run.metrics)
     return {row["step"]: row["validation/accuracy"] for row in rows if "validation/accuracy" in row}
 
 
-def find_best_validation(validated: dict[int, float], epoch_steps: int) -> tuple[float, int]:
-    """The best validation accuracy, and in which epoch it was; below all, where there is none."""
-    scores = [(accuracy, -((step - 1) // epoch_steps)) for step, accuracy in validated.items()]
-    best, epoch = max(scores, default=(-1.0, 0))
-    return best, -epoch
+def is_save_due(trainer: Trainer, saved_at: float) -> bool:
+    """Return whether `save_every_minutes` have passed since a time on the monotonic clock."""
+    minutes = trainer.settings.save_every_minutes
+    return minutes is not None and monotonic() - saved_at > 60 * minutes
+
+
+def format_epochs(epochs: float) -> str:
+    """Return `1 epoch` or `2 epochs`."""
+    return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+
+
+def format_resume_command(folder: Path) -> str:
+    """Return the command that resumes the run in `folder`."""
+    return f"cnnlab train {as_override('resume', str(folder))}"
 
 
 def save_and_stop(
-    run: Run, training: Trainer, report: StepReport, signal: int, *, is_saved: bool
+    run: Run, trainer: Trainer, report: StepReport, signal: int, *, is_saved: bool
 ) -> None:
-    """Save where the run stands, and raise Stopped with how to go on; after the last step there is nothing to stop."""
-    if report.step == training.total_steps:
+    """Save a checkpoint and raise Stopped with the command that resumes.
+
+    After the last step there is nothing to stop.
+    """
+    if report.step == trainer.total_steps:
         return
     if not is_saved:
-        save_training_checkpoint(run, training, report.step, None)
-    raise Stopped(
-        f"stopped after step {report.step:,}; `{format_resume_command(run.folder)}` goes on", signal
-    )
+        save_training_checkpoint(run, trainer, report.step, None)
+    command = format_resume_command(run.folder)
+    raise Stopped(f"stopped after step {report.step:,}; resume with `{command}`", signal)
 
 
 def log_step_report(run: Run, report: StepReport) -> None:
-    """The loop's means to TensorBoard and metrics.jsonl."""
+    """Write the means of a log window to TensorBoard and metrics.jsonl."""
     values = {
         "loss": report.loss,
         "accuracy": report.accuracy,
         "gradient_norm": report.gradient_norm,
+        "learning_rate": report.lr,
+        "images_per_s": report.num_images / report.seconds,
     }
-    speed = {"learning_rate": report.lr, "pictures_per_s": report.num_images / report.seconds}
-    run.log_scalars("train", values | speed, report.step)
+    run.log_scalars("train", values, report.step)
 
 
-def log_snapshot(run: Run, training: Trainer, report: StepReport) -> None:
-    """Keep the first layer's filters; ten times in a run, show them and the weights' distributions."""
-    epoch, epochs = report.epoch + 1, training.settings.epochs
-    weights = get_first_layer_weights(training.eval_model, training.input_shape)
+def log_snapshot(run: Run, trainer: Trainer, report: StepReport) -> None:
+    """Save the first layer's filters; NUM_SNAPSHOTS times in a run log them and the weights."""
+    epoch, epochs = report.epoch + 1, trainer.settings.epochs
+    weights = get_first_layer_weights(trainer.eval_model, trainer.input_shape)
     if weights is not None:
         run.save_filters(weights, epoch)
     if epoch * NUM_SNAPSHOTS // epochs > (epoch - 1) * NUM_SNAPSHOTS // epochs:
-        run.log_histograms(dict(training.eval_model.named_parameters()), report.step)
+        run.log_histograms(dict(trainer.eval_model.named_parameters()), report.step)
         if weights is not None:
             run.log_image("filters/first_layer", make_filter_sheet(weights), report.step)
 
 
 def save_training_checkpoint(
-    run: Run, training: Trainer, step: int, validation: dict[str, float] | None
+    run: Run, trainer: Trainer, step: int, validation: dict[str, float] | None
 ) -> None:
-    """A checkpoint after `step` steps; of the earlier ones, the one before and the best are kept."""
+    """Save a checkpoint after `step` steps; of earlier ones keep the newest and the best."""
     run.flush()
-    groups, record = capture_training_state(training)
+    groups, record = capture_training_state(trainer)
     record |= {
         "step": step,
         "elapsed_s": run.elapsed_s,
@@ -137,21 +167,19 @@ def save_training_checkpoint(
 
 
 def format_train_progress(
-    report: StepReport, training: Trainer, validation: dict[str, float], *, short: bool
+    report: StepReport, trainer: Trainer, validation: dict[str, float], *, is_short: bool
 ) -> str:
-    """Where the run stands; `short`: for a terminal of 80 columns."""
-    speed = report.num_images / report.seconds
-    left = format_duration(
-        (training.total_steps - report.step) * training.train_batches.batch_size / speed
-    )
-    words = [
-        f"epoch {report.epoch + 1}/{training.settings.epochs}",
+    """Return the progress line; `is_short` fits it to a terminal of 80 columns."""
+    images_per_s = report.num_images / report.seconds
+    images_left = (trainer.total_steps - report.step) * trainer.train_batches.batch_size
+    fields = [
+        f"epoch {report.epoch + 1}/{trainer.settings.epochs}",
         f"step {report.step}",
         f"loss {report.loss:.4f}",
+        f"acc {report.accuracy:.2%}",
     ]
-    words.append(f"acc {report.accuracy:.2%}")
     if validation:
-        words.append(f"{'val' if short else 'validation'} {validation['accuracy']:.2%}")
-    return (" " if short else "  ").join(
-        [*words, f"{speed:,.0f} {'pic' if short else 'pictures'}/s", f"{left} left"]
-    )
+        fields.append(f"{'val' if is_short else 'validation'} {validation['accuracy']:.2%}")
+    fields.append(f"{images_per_s:,.0f} {'img' if is_short else 'images'}/s")
+    fields.append(f"{format_duration(images_left / images_per_s)} left")
+    return (" " if is_short else "  ").join(fields)

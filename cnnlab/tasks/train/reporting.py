@@ -1,4 +1,4 @@
-"""What `train` prints and writes when a run begins and when it ends."""
+"""What `cnnlab train` prints and writes when a run starts and when it ends."""
 
 import shlex
 from dataclasses import asdict
@@ -14,12 +14,11 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
 from cnnlab.core.schema import flatten_config
 from cnnlab.data.build import load_dataset
-from cnnlab.data.dataset import ImageSet
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.viz.weight_images import get_first_layer_weights, make_image_sheet
 
-# What runs are not compared by, in TensorBoard's table of hyper-parameters.
+# Keys that do not tell runs apart, left out of TensorBoard's HPARAMS page.
 NON_HPARAM_KEYS = (
     *(
         "augment.eval.",
@@ -42,84 +41,85 @@ NON_HPARAM_KEYS = (
 )
 
 
-def print_train_header(training: Trainer, folder: Path, done: int) -> None:
-    """The first lines: what trains on what, where, and how much of it."""
-    s, parameters = training.settings, sum(p.numel() for p in training.model.parameters())
+def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
+    """Print model, data, device, the length of the run and its folder."""
+    settings = trainer.settings
+    model, dataset = settings.model["name"], settings.dataset["name"]
+    num_parameters = sum(param.numel() for param in trainer.model.parameters())
+    num_train, num_validation = len(trainer.train_batches.images), len(trainer.validation_set)
+    resumed = f", resuming after step {start_step:,}" if start_step else ""
     print(
-        f"cnnlab train: {s.model['name']} on {s.dataset['name']}, device {describe_device(training.device)}"
+        f"cnnlab train: {model} on {dataset}, device {describe_device(trainer.device)}\n"
+        f"{num_parameters:,} parameters; {num_train:,} training images, "
+        f"{num_validation:,} validation images\n"
+        f"{settings.epochs} epochs of {len(trainer.train_batches):,} steps{resumed}\n"
+        f"{folder}",
+        flush=True,
     )
-    print(
-        f"{parameters:,} parameters; {len(training.train_batches.images):,} pictures to train on, "
-        f"{len(training.validation_set):,} to validate;\n{s.epochs} epochs of {len(training.train_batches):,} steps"
-        + (f", going on after step {done:,}" if done else "")
-    )
-    print(folder, flush=True)
 
 
-def record_start(run: Run, training: Trainer, overrides: list[str], done: int) -> None:
-    """Write what the run is; before the first step, the pictures as the network sees them and its filters."""
-    if done:
-        run.truncate_after(done)
-        run.record_resume(
-            asdict(training.settings), overrides, collect_environment(training.device), done
-        )
+def record_start(run: Run, trainer: Trainer, overrides: list[str], start_step: int) -> None:
+    """Write settings and environment; before the first step, a batch of images and the filters."""
+    settings, environment = asdict(trainer.settings), collect_environment(trainer.device)
+    if start_step:
+        run.truncate_after(start_step)
+        run.record_resume(settings, overrides, environment, start_step)
     else:
-        run.write_settings(
-            asdict(training.settings), overrides, collect_environment(training.device)
-        )
+        run.write_settings(settings, overrides, environment)
     run.set_status("running")
-    if not done:
-        pictures, _ = next(training.train_batches.iterate_epoch(0))
-        run.log_image("pictures/as_the_network_sees_them", make_image_sheet(pictures), 0)
-        weights = get_first_layer_weights(training.model, training.input_shape)
+    if not start_step:
+        images, _ = next(trainer.train_batches.iterate_epoch(0))
+        run.log_image("images/as_the_network_sees_them", make_image_sheet(images), 0)
+        weights = get_first_layer_weights(trainer.model, trainer.input_shape)
         if weights is not None:
             run.save_filters(weights, 0)
 
 
-def finish_run(run: Run, training: Trainer) -> float:
-    """Score the result on the test set, once, and say what to type next; returns the validation accuracy."""
-    path = checkpoint.find_checkpoint(run.checkpoints, training.settings.result)
-    groups, record = checkpoint.load_checkpoint(path, str(training.device), ("model", "average"))
-    training.eval_model.load_state_dict(groups.get("average") or groups["model"])
-    pictures = load_dataset(training.settings.dataset, "test").to(training.device)
-    logits, labels = training.predict_logits(pictures)
+def finish_run(run: Run, trainer: Trainer) -> float:
+    """Evaluate the result on the test set, write and print it; return the validation accuracy."""
+    path = checkpoint.find_checkpoint(run.checkpoints, trainer.settings.result)
+    groups, record = checkpoint.load_checkpoint(path, str(trainer.device), ("model", "average"))
+    trainer.eval_model.load_state_dict(groups.get("average") or groups["model"])
+    test_set = load_dataset(trainer.settings.dataset, "test").to(trainer.device)
+    logits, labels = trainer.predict_logits(test_set)
     write_predictions(run.folder / "test.safetensors", logits, labels)
-    test = compute_summary_metrics(logits, labels)
-    validation = record["validation"] or training.evaluate(
-        training.validation_set
-    )  # of a run made to end between two
-    run.log_scalars("test", test, record["step"])
-    both = {"validation": validation, "test": test}
-    final = {
-        f"final/{split}_{k}": scores[k]
-        for split, scores in both.items()
-        for k in ("accuracy", "loss")
-    }
-    settings = flatten_config(asdict(training.settings))
-    run.log_hyperparameters(
-        {k: v for k, v in settings.items() if not k.startswith(NON_HPARAM_KEYS)}, final
-    )
-    result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **both}
+    # A run that was shortened by epochs= may end where it was not validated.
+    validation = record["validation"] or trainer.evaluate(trainer.validation_set)
+    scores = {"validation": validation, "test": compute_summary_metrics(logits, labels)}
+    log_final_scores(run, trainer, scores, record["step"])
+    result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **scores}
     write_json(run.folder / "result.json", result)
     run.set_status("finished")
-    print_train_result(run, training, pictures, result)
+    print_train_result(run, trainer, len(test_set), result)
     return validation["accuracy"]
 
 
-def print_train_result(
-    run: Run, training: Trainer, pictures: ImageSet, result: dict[str, Any]
+def log_final_scores(
+    run: Run, trainer: Trainer, scores: dict[str, dict[str, float]], step: int
 ) -> None:
-    """The last lines: scores, and what to type next."""
-    low, high = wilson_interval(round(result["test"]["accuracy"] * len(pictures)), len(pictures))
-    counts = {"validation": f"{len(training.validation_set):,}", "test": f"{len(pictures):,}"}
-    print(f"\n{'':12}{'accuracy':>10}{'loss':>10}{'pictures':>11}")
-    for split, count in counts.items():
-        print(
-            f"{split:12}{result[split]['accuracy']:>10.2%}{result[split]['loss']:>10.4f}{count:>11}"
-        )
-    print(f"test accuracy's 95 % interval: {low:.2%} to {high:.2%}")
-    print(f"step {result['step']:,} after {format_duration(run.elapsed_s)} of training\n")
-    folder = shlex.quote(str(run.folder))
-    print(
-        f"score it    cnnlab eval {folder}\nlook at it  tensorboard --logdir {folder}", flush=True
+    """Write the test scores, and settings and scores for TensorBoard's HPARAMS page."""
+    run.log_scalars("test", scores["test"], step)
+    final = {
+        f"final/{split}_{metric}": values[metric]
+        for split, values in scores.items()
+        for metric in ("accuracy", "loss")
+    }
+    settings = flatten_config(asdict(trainer.settings))
+    run.log_hyperparameters(
+        {key: value for key, value in settings.items() if not key.startswith(NON_HPARAM_KEYS)},
+        final,
     )
+
+
+def print_train_result(run: Run, trainer: Trainer, num_test: int, result: dict[str, Any]) -> None:
+    """Print the scores and the commands to type next."""
+    low, high = wilson_interval(round(result["test"]["accuracy"] * num_test), num_test)
+    folder = shlex.quote(str(run.folder))
+    print(f"\n{'':12}{'accuracy':>10}{'loss':>10}{'images':>11}")
+    for split, count in (("validation", len(trainer.validation_set)), ("test", num_test)):
+        scores = result[split]
+        print(f"{split:12}{scores['accuracy']:>10.2%}{scores['loss']:>10.4f}{count:>11,}")
+    print(f"95% confidence interval of the test accuracy: {low:.2%} to {high:.2%}")
+    print(f"step {result['step']:,} after {format_duration(run.elapsed_s)} of training\n")
+    print(f"evaluate:     cnnlab eval {folder}")
+    print(f"TensorBoard:  tensorboard --logdir {folder}", flush=True)

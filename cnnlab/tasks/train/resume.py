@@ -1,4 +1,4 @@
-"""Where a training that does not begin from nothing begins: `resume` goes on with a run, `init` takes its weights."""
+"""Continue an interrupted run in its own folder, from its newest checkpoint."""
 
 import shlex
 import sys
@@ -19,6 +19,7 @@ from cnnlab.data.build import get_source_settings, parse_data_settings
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
+from cnnlab.tasks.train.loop import format_epochs, format_resume_command
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer, restore_training_state
 from cnnlab.tasks.trained_run import (
@@ -33,7 +34,7 @@ CHANGEABLE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "s
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """What a checkpoint holds."""
+    """A checkpoint's path, tensors and record."""
 
     path: Path
     groups: checkpoint.TensorGroups
@@ -41,11 +42,12 @@ class SavedCheckpoint:
 
     @property
     def step(self) -> int:
+        """The number of steps taken."""
         return self.record["step"]
 
     @property
     def run_kwargs(self) -> dict[str, Any]:
-        """What a `Run` that goes on from here must know."""
+        """The arguments of the `Run` that continues from here."""
         return {
             "elapsed_s": float(self.record["elapsed_s"]),
             "began": float(self.record["began"]),
@@ -53,132 +55,166 @@ class SavedCheckpoint:
         }
 
 
+def get_override_keys(overrides: list[str]) -> set[str]:
+    """Return the keys of `key=value` words, without Hydra's `+` and `~`."""
+    return {word.lstrip("+~").split("=", 1)[0] for word in overrides}
+
+
 def find_run_to_resume(settings: TrainSettings, overrides: list[str]) -> Path:
-    """The folder of the run that `resume` names. Raises UsageError for none, and for what may not change."""
+    """Return the folder of the run that `resume` names.
+
+    Raises UsageError if there is none, or for a key that may not change.
+    """
     if not (settings.resume or "").strip():
         raise UsageError(
-            "resume= names no run: give a run's folder, or last; `cnnlab runs` lists what there is"
+            "resume= names no run: give a run's folder, or last; `cnnlab runs` lists them"
         )
-    given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    if refused := sorted(given - set(CHANGEABLE_ON_RESUME)):
+    if refused := sorted(get_override_keys(overrides) - set(CHANGEABLE_ON_RESUME)):
+        changeable = ", ".join(CHANGEABLE_ON_RESUME)
         raise UsageError(
-            f"{refused[0]} cannot change when a run resumes; free are {', '.join(CHANGEABLE_ON_RESUME)}"
+            f"{refused[0]} cannot change when a run resumes; these keys can: {changeable}"
         )
     return find_run(settings.resume or "", resolve_outputs_folder(settings.outputs))
 
 
 def can_resume_sweep_run(folder: Path, overrides: list[str]) -> bool:
-    """Whether a run of a sweep that is gone on with has a checkpoint; without, what an attempt logged is cleared away.
-    Raises UsageError where the run was another one."""
+    """Return whether a run of a resumed sweep has a checkpoint.
+
+    Raises UsageError if the run in `folder` was started with other overrides.
+    """
     if not (folder / "state.json").exists():
         return False
-    before = read_overrides(folder)
-    if sorted(before) != sorted(overrides):
+    earlier = read_overrides(folder)
+    if sorted(earlier) != sorted(overrides):
         raise UsageError(
-            f"the run there was begun with {shlex.join(before)}; resume= takes the words that the sweep was begun with"
+            f"the run in {folder} was started with {shlex.join(earlier)}; "
+            f"resume= takes the same overrides as the sweep"
         )
-    if checkpoint.list_checkpoint_steps(folder / "checkpoints"):
-        return True
-    for stale in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")):
-        stale.unlink(missing_ok=True)
-    return False
+    return bool(checkpoint.list_checkpoint_steps(folder / "checkpoints"))
+
+
+def clear_logs(folder: Path) -> None:
+    """Remove the logs of an earlier attempt in a run's folder, if there was one."""
+    if (folder / "state.json").exists():
+        for log in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")):
+            log.unlink(missing_ok=True)
 
 
 def lock_run(folder: Path) -> FolderLock:
-    """The lock on a run's folder. Raises UsageError where another process has it."""
+    """Return the acquired lock of a run's folder. Raises UsageError if another process has it."""
     lock = FolderLock(folder)
     if not lock.acquire(blocking=False):
-        raise UsageError(f"{folder} is running, in another process; two cannot train one run")
+        raise UsageError(f"{folder} is being trained by another process")
     return lock
 
 
 def reopen_run(
     folder: Path, settings: TrainSettings, overrides: list[str]
 ) -> tuple[TrainSettings, SavedCheckpoint]:
-    """A run's own settings but for what may change, and its newest whole checkpoint; where that is not the last, it is
-    said. Raises CnnlabError where none can be read, or the checkpoint does not describe itself, UsageError where what
-    changes does not go with the rest."""
-    groups, record, fallen_back = checkpoint.load_newest_valid(folder / "checkpoints")
-    given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
-    own = {
+    """Return a run's settings, with the overrides that may change, and its newest valid checkpoint.
+
+    Prints a warning if the last checkpoint is damaged. Raises CnnlabError if none can be read or
+    the checkpoint does not describe itself, UsageError if the overrides do not fit the rest.
+    """
+    groups, record, is_fallback = checkpoint.load_newest_valid(folder / "checkpoints")
+    path = checkpoint.checkpoint_path(folder / "checkpoints", record["step"])
+    saved = SavedCheckpoint(path, groups, record)
+    config = {
         "resume": None,
         "save_every_minutes": settings.save_every_minutes,
         **rename_keys("train", record["config"]),
     }
-    path = checkpoint.checkpoint_path(folder / "checkpoints", record["step"])
-    try:
-        mine, saved = call_checked(TrainSettings, own, ""), SavedCheckpoint(path, groups, record)
-        parse_data_settings(mine.dataset)
-        check_spec(SOURCES, get_source_settings(mine.dataset), "dataset")
-        check_spec(OPTIMIZERS, mine.optim, "optim")
-        check_spec(SCHEDULES, mine.schedule, "schedule")
-        network = build_meta_model(mine.model, mine.augment, record)
-        check_state_dict(network, groups["model"])
-        saved.run_kwargs  # noqa: B018  (raises where the record has no such numbers)
-    except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise build_mismatch_error(path, error) from error
-    if fallen_back:
+    check_checkpoint(saved, config)
+    if is_fallback:
         print(
-            f"the last checkpoint is damaged; going on from the one before, step {record['step']:,}",
+            f"the last checkpoint is damaged; resuming from step {record['step']:,} instead",
             file=sys.stderr,
         )
-    changed = {key: getattr(settings, key) for key in given if key != "resume"}
-    return call_checked(TrainSettings, own | changed, ""), saved
+    changed = {
+        key: getattr(settings, key) for key in get_override_keys(overrides) if key != "resume"
+    }
+    return call_checked(TrainSettings, config | changed, ""), saved
 
 
-def report_finished_run(
+def check_checkpoint(saved: SavedCheckpoint, config: dict[str, Any]) -> None:
+    """Raise CnnlabError if a checkpoint's configuration and tensors do not fit each other."""
+    try:
+        settings = call_checked(TrainSettings, config, "")
+        parse_data_settings(settings.dataset)
+        check_spec(SOURCES, get_source_settings(settings.dataset), "dataset")
+        check_spec(OPTIMIZERS, settings.optim, "optim")
+        check_spec(SCHEDULES, settings.schedule, "schedule")
+        model = build_meta_model(settings.model, settings.augment, saved.record)
+        check_state_dict(model, saved.groups["model"])
+        _ = saved.run_kwargs  # raises where the record lacks these numbers
+    except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise build_mismatch_error(saved.path, error) from error
+
+
+def read_final_accuracies(
     folder: Path, settings: TrainSettings, record: dict[str, Any]
-) -> float | None:
-    """The validation accuracy of a run that has come to its end, said with its scores; None where there is more."""
+) -> dict[str, float] | None:
+    """Return {split: accuracy} of a finished run; None if it must train on or be evaluated again.
+
+    It must be evaluated again where the files that hold its scores are missing or damaged.
+    """
     if read_run_state(folder) != "finished" or settings.epochs > record["config"]["epochs"]:
         return None
     if not (folder / "test.safetensors").exists():
-        return None  # the run is scored again
+        return None
     try:
         result = read_json(folder / "result.json")
-        scores = {split: float(result[split]["accuracy"]) for split in ("validation", "test")}
+        return {split: float(result[split]["accuracy"]) for split in ("validation", "test")}
     except (KeyError, TypeError, ValueError):
-        return None  # what said so is gone: the run is scored again
-    said = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in scores.items())
+        return None
+
+
+def print_finished_run(folder: Path, epochs: int, accuracies: dict[str, float]) -> None:
+    """Print a finished run's scores, and the commands that train further."""
+    scores = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in accuracies.items())
     print(
-        f"{folder} is finished: {record['config']['epochs']} epochs, {said}; epochs=MORE goes on, where its schedule"
-    )
-    print(
-        f"allows it; `cnnlab train {as_override('init', str(folder))}` begins a new run from its weights",
+        f"{folder} is finished: {format_epochs(epochs)}, {scores}\n"
+        f"train longer (if the schedule allows it): {format_resume_command(folder)} epochs=N\n"
+        f"new run from its weights: cnnlab train {as_override('init', str(folder))}",
         flush=True,
     )
-    return scores["validation"]
 
 
-def check_epochs_change(training: Trainer, record: dict[str, Any]) -> None:
-    """A run may be made longer or shorter where the steps that it has taken would have been the same.
-    Raises UsageError."""
-    s, epoch, done = training.settings, len(training.train_batches), record["step"]
-    if training.total_steps < done:
-        raise UsageError(f"epochs={s.epochs} ends before step {done:,}, which the run has reached")
-    before = record["config"]["epochs"]
-    if training.total_steps == before * epoch:
+def check_epochs_change(trainer: Trainer, record: dict[str, Any]) -> None:
+    """Raise UsageError if other `epochs` would have changed the steps already taken."""
+    settings, epoch_steps, step = trainer.settings, len(trainer.train_batches), record["step"]
+    if trainer.total_steps < step:
+        raise UsageError(f"epochs={settings.epochs} ends before step {step:,}, already reached")
+    epochs = record["config"]["epochs"]
+    if trainer.total_steps == epochs * epoch_steps:
         return
-    then = build_registered(SCHEDULES, s.schedule, "schedule", before * epoch, epoch)
-    if any(then(step) != training.schedule(step) for step in range(done)):
+    earlier = build_registered(
+        SCHEDULES, settings.schedule, "schedule", epochs * epoch_steps, epoch_steps
+    )
+    if any(earlier(i) != trainer.schedule(i) for i in range(step)):
         raise UsageError(
-            f"epochs cannot change: {s.schedule['name']} was laid out over {before} epochs, and other rates would have "
-            f"led here;\n`cnnlab train init=RUN` begins a new run from its weights"
+            f"epochs cannot change: with schedule={settings.schedule['name']} the learning rates "
+            f"so far depend on epochs={epochs};\n"
+            f"start a new run from its weights with `cnnlab train init=RUN`"
         )
 
 
 def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Trainer:
-    """A training that stands where a checkpoint was saved. Raises UsageError for epochs that cannot be, CnnlabError
-    where the checkpoint's parts do not fit each other."""
-    training = build_trainer(settings)
-    if saved.record.get("data") != training.validation_set.fingerprint:
+    """Return a trainer in the state of a checkpoint.
+
+    Raises UsageError if `epochs` may not change so, CnnlabError if the data have changed or the
+    checkpoint's parts do not fit each other.
+    """
+    trainer = build_trainer(settings)
+    if saved.record.get("data") != trainer.validation_set.fingerprint:
+        root = printable(str(settings.dataset.get("root")))
         raise CnnlabError(
-            f"the pictures below {printable(str(settings.dataset.get('root')))} are not those that the run began with; "
-            f"`cnnlab train init=RUN` begins a new one from its weights"
+            f"the images below {root} have changed since the run started; "
+            f"start a new run from its weights with `cnnlab train init=RUN`"
         )
-    check_epochs_change(training, saved.record)
+    check_epochs_change(trainer, saved.record)
     try:
-        restore_training_state(training, saved.groups, saved.record)
+        restore_training_state(trainer, saved.groups, saved.record)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise build_mismatch_error(saved.path, error) from error
-    return training
+    return trainer

@@ -11,56 +11,64 @@ from cnnlab.core.run_index import find_run
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.tasks.trained_run import load_run
 
+Weights = dict[str, Tensor]
 
-def load_initial_weights(training: Trainer) -> None:
-    """Put the weights that `init` names into a network, where name and shape fit; say which do not. Raises UsageError
-    where none does, CnnlabError for what cannot be read."""
-    settings = training.settings
-    source, theirs = read_init_weights(settings.init or "", settings.outputs)
-    ours = training.model.state_dict()
-    fit = {
+
+def load_initial_weights(trainer: Trainer) -> None:
+    """Load the weights that `init` names, where name and shape match; print which do not.
+
+    Raises UsageError if none matches, CnnlabError for a file that cannot be read.
+    """
+    source, weights = read_init_weights(trainer.settings.init or "", trainer.settings.outputs)
+    own = trainer.model.state_dict()
+    matching = {
         name: tensor
-        for name, tensor in theirs.items()
-        if name in ours and tensor.shape == ours[name].shape
+        for name, tensor in weights.items()
+        if name in own and tensor.shape == own[name].shape
     }
-    if not fit:
-        raise UsageError(
-            f"init: no layer of {source} fits; it has {', '.join(map(printable, list(theirs)[:4]))}, ..."
-        )
-    training.model.load_state_dict({**ours, **fit})
-    if training.ema:
-        training.ema.model.load_state_dict(training.model.state_dict())
-    print(f"weights from {source}: {len(fit)} of {len(ours)} tensors", flush=True)
-    for name in (name for name in ours if name not in fit):
-        there = (
-            f"{format_tensor_shape(theirs[name])} there, {format_tensor_shape(ours[name])} here"
-            if name in theirs
-            else "not there"
-        )
-        print(f"  begins anew: {name} ({there})")
-    for name in (name for name in theirs if name not in ours):
-        print(f"  left out: {printable(name)} (not in this network)")
+    if not matching:
+        names = ", ".join(map(printable, list(weights)[:4]))
+        raise UsageError(f"init: no layer of {source} fits; it has {names}, ...")
+    trainer.model.load_state_dict({**own, **matching})
+    if trainer.ema:
+        trainer.ema.model.load_state_dict(trainer.model.state_dict())
+    print(f"weights from {source}: {len(matching)} of {len(own)} tensors", flush=True)
+    print_mismatches(own, weights, matching)
+
+
+def print_mismatches(own: Weights, weights: Weights, matching: Weights) -> None:
+    """Print the network's tensors that were not loaded, and the source's that were not used."""
+    for name in (name for name in own if name not in matching):
+        reason = "not in the source"
+        if name in weights:
+            shapes = (format_tensor_shape(of[name]) for of in (weights, own))
+            reason = "{} in the source, {} in this network".format(*shapes)
+        print(f"  initialized: {name} ({reason})")
+    for name in (name for name in weights if name not in own):
+        print(f"  not used: {printable(name)} (not in this network)")
 
 
 def resolve_init_source(name: str, outputs: str) -> str:
-    """What `init` names, as a place that means the same another time: `last` would be another run then. Raises
-    UsageError where there is no such run."""
-    place = Path(name)
-    return str(
-        (place if place.is_file() or not name.strip() else find_run(name, Path(outputs))).absolute()
-    )
+    """Return the absolute path that `init` names: `last` would be another run later.
+
+    Raises UsageError if there is no such run.
+    """
+    path = Path(name)
+    is_kept = path.is_file() or not name.strip()
+    return str((path if is_kept else find_run(name, Path(outputs))).absolute())
 
 
-def read_init_weights(name: str, outputs: str) -> tuple[str, dict[str, Tensor]]:
-    """A run's result, or a file -> what to call it, and its weights by name."""
+def read_init_weights(name: str, outputs: str) -> tuple[str, Weights]:
+    """Return a description of the source, a run or a file, and its weights by name."""
     path = Path(name)
     if not name.strip():
         raise UsageError("init= names nothing: give a run's folder, last, or a .safetensors file")
     if not path.is_file():
-        trained = load_run(name, outputs=outputs)
-        return f"{trained.folder}, step {trained.step:,}", trained.model.state_dict()
+        run = load_run(name, outputs=outputs)
+        return f"{run.folder}, step {run.step:,}", run.model.state_dict()
     return printable(str(path)), checkpoint.load_weights(path)
 
 
 def format_tensor_shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one number"
+    """Return `8x16`, or `scalar`."""
+    return "x".join(map(str, tensor.shape)) or "scalar"

@@ -30,43 +30,57 @@ def only_run(here: Path) -> Path:
     return folder
 
 
-def test_a_run_leaves_all_that_it_should(tiny_run: Path) -> None:
+def test_run_writes_its_files(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir() if not path.name.startswith("events")}
     assert names == {
-        "checkpoints", "config.yaml", "environment.json", "filters", "metrics.jsonl", "overrides.yaml", "result.json",
-        "state.json", "test.safetensors",
-    }  # fmt: skip
+        "checkpoints",
+        "config.yaml",
+        "environment.json",
+        "filters",
+        "metrics.jsonl",
+        "overrides.yaml",
+        "result.json",
+        "state.json",
+        "test.safetensors",
+    }
     assert read_run_state(tiny_run) == "finished"
     assert yaml.safe_load((tiny_run / "overrides.yaml").read_text()) == TINY
     assert yaml.safe_load((tiny_run / "config.yaml").read_text())["model"]["filters"] == [4, 4]
     assert checkpoint.list_checkpoint_steps(tiny_run / "checkpoints") == [25, 50]
-    kept = [
+    shapes = [
         np.load(path, allow_pickle=False).shape for path in sorted((tiny_run / "filters").iterdir())
     ]
-    assert kept == [(4, 1, 3, 3)] * 3
+    assert shapes == [(4, 1, 3, 3)] * 3
 
 
-def test_tensorboard_has_what_one_looks_for(tiny_run: Path) -> None:
+def test_tensorboard_tags(tiny_run: Path) -> None:
     events = EventAccumulator(str(tiny_run))
     events.Reload()
     tags = events.Tags()
     assert {
-        "train/loss", "train/accuracy", "train/learning_rate", "train/gradient_norm", "train/pictures_per_s",
-        "validation/loss", "validation/accuracy", "validation/error", "test/accuracy",
-    } <= set(tags["scalars"])  # fmt: skip
-    assert {"pictures/as_the_network_sees_them", "filters/first_layer"} <= set(tags["images"])
+        "train/loss",
+        "train/accuracy",
+        "train/learning_rate",
+        "train/gradient_norm",
+        "train/images_per_s",
+        "validation/loss",
+        "validation/accuracy",
+        "validation/error",
+        "test/accuracy",
+    } <= set(tags["scalars"])
+    assert {"images/as_the_network_sees_them", "filters/first_layer"} <= set(tags["images"])
     assert "weights/conv_1.conv.weight" in tags["histograms"]
     assert [event.step for event in events.Scalars("validation/error")] == [25, 50]
-    found = set()
+    names = set()
     for path in tiny_run.glob("events*"):
-        one = EventAccumulator(str(path))
-        one.Reload()
+        file_events = EventAccumulator(str(path))
+        file_events.Reload()
         with suppress(KeyError):
-            found |= set(one.PluginTagToContent("hparams"))
-    assert any("session_start_info" in name for name in found)
+            names |= set(file_events.PluginTagToContent("hparams"))
+    assert any("session_start_info" in name for name in names)
 
 
-def test_metrics_agree_with_the_result(tiny_run: Path) -> None:
+def test_metrics_match_result(tiny_run: Path) -> None:
     lines, result = (
         read_metrics(tiny_run / "metrics.jsonl"),
         json.loads((tiny_run / "result.json").read_text()),
@@ -78,7 +92,7 @@ def test_metrics_agree_with_the_result(tiny_run: Path) -> None:
     assert seconds == sorted(seconds) and seconds[0] > 0
 
 
-def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path) -> None:
+def test_output_names_folder_and_next_commands(cnnlab: Cnnlab, here: Path) -> None:
     code, out, err = cnnlab("train", *TINY)
     folder = only_run(here).relative_to(here)
     assert code == 0 and err == ""
@@ -91,7 +105,7 @@ def test_the_output_names_the_folder_and_what_to_type(cnnlab: Cnnlab, here: Path
 @pytest.mark.parametrize(
     ("number", "step"), [(signal.SIGINT, 25), (signal.SIGTERM, 31), (signal.SIGINT, 1)]
 )
-def test_a_run_that_was_stopped_resumes_to_the_same_weights(
+def test_stopped_run_resumes_to_the_same_weights(
     cnnlab: Cnnlab,
     here: Path,
     tiny_run: Path,
@@ -99,31 +113,33 @@ def test_a_run_that_was_stopped_resumes_to_the_same_weights(
     number: signal.Signals,
     step: int,
 ) -> None:
-    """A signal within an epoch or at its end: the step is finished and saved, and the rest goes on from it."""
+    """A signal within an epoch or at its end: the step is finished and saved."""
     steps, guard_step = [0], FiniteGuard.step
 
-    def counted(*given: object) -> None:
-        guard_step(*given)
+    def count_and_signal(*args: object) -> None:
+        guard_step(*args)
         steps[0] += 1
         if steps[0] == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(FiniteGuard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", count_and_signal)
     code, _, err = cnnlab("train", *TINY)
     folder = only_run(here)
     assert code == 128 + number and read_run_state(folder) == "interrupted"
     assert (
-        err
-        == f"cnnlab: stopped after step {step}; `cnnlab train resume={folder.relative_to(here)}` goes on\n"
+        err == f"cnnlab: stopped after step {step}; "
+        f"resume with `cnnlab train resume={folder.relative_to(here)}`\n"
     )
     code, out, err = cnnlab("train", "resume=last")
-    assert (code, err) == (0, "") and f"going on after step {step}" in out
-    ours, theirs = (
+    assert (code, err) == (0, "") and f"resuming after step {step}" in out
+    resumed, uninterrupted = (
         checkpoint.load_checkpoint(checkpoint.find_checkpoint(run / "checkpoints", "last"))[0]
         for run in (folder, tiny_run)
     )
     for group in ("model", "optimizer"):
-        assert all((ours[group][k] == theirs[group][k]).all() for k in theirs[group])
+        assert all(
+            (resumed[group][k] == uninterrupted[group][k]).all() for k in uninterrupted[group]
+        )
     rows, expected = (
         {
             line["step"]: line
@@ -137,47 +153,45 @@ def test_a_run_that_was_stopped_resumes_to_the_same_weights(
     ]
 
 
-def test_what_may_not_change_on_resume_is_refused(
-    cnnlab: Cnnlab, here: Path, tiny_run: Path
-) -> None:
+def test_fixed_keys_are_refused_on_resume(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, _, err = cnnlab("train", f"resume={tiny_run}", "optim.lr=1")
     assert code == 2 and err.startswith(
-        "cnnlab: optim.lr cannot change when a run resumes; free are device"
+        "cnnlab: optim.lr cannot change when a run resumes; these keys can: device"
     )
     code, _, err = cnnlab("train", "resume=last")
     assert code == 2 and "no run with a checkpoint below outputs/train" in err
     assert not list(here.iterdir())
 
 
-def test_a_loss_that_is_not_finite_ends_in_two_lines(cnnlab: Cnnlab, here: Path) -> None:
+def test_non_finite_loss_is_reported_in_two_lines(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", *TINY, "optim=sgd", "optim.lr=1e30")
     folder = only_run(here)
     assert code == 1 and len(err.splitlines()) == 2 and "not finite at step" in err
-    found = json.loads((folder / "not_finite.json").read_text())
-    assert len(found["indices"]) == 50 and f"step {found['step']}," in err
+    batch = json.loads((folder / "not_finite.json").read_text())
+    assert len(batch["indices"]) == 50 and f"step {batch['step']}," in err
     assert read_run_state(folder) == "failed"
 
 
 @pytest.mark.parametrize("step", [8, 25, 31])
-def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
+def test_nan_batch_is_named_and_checkpoints_stay_finite(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """Pictures that are no numbers on step k alone; the average of the weights and the log are watched too."""
-    forward, seen = Pipeline.__call__, [0]
+    """Images are NaN at one step only; EMA weights and the log stay finite too."""
+    forward, num_batches = Pipeline.__call__, [0]
 
-    def poisoned(self: Pipeline, pictures: Tensor, draws: CounterRNG | None = None) -> Tensor:
-        x = forward(self, pictures, draws)
-        seen[0] += draws is not None
+    def poisoned(self: Pipeline, images: Tensor, rng: CounterRNG | None = None) -> Tensor:
+        x = forward(self, images, rng)
+        num_batches[0] += rng is not None
         return (
-            x * torch.nan if draws is not None and seen[0] == step + 2 else x
-        )  # two are drawn before: to see their size, and to be shown
+            x * torch.nan if rng is not None and num_batches[0] == step + 2 else x
+        )  # two come before: to check the size, and to be logged
 
     monkeypatch.setattr(Pipeline, "__call__", poisoned)
     code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
     folder = only_run(here)
     assert (
         code == 1
-        and f"the loss or its gradient is not finite at step {step}, on training pictures" in err
+        and f"the loss or its gradient is not finite at step {step}, on training images" in err
     )
     order = torch.randperm(
         1293, generator=torch.Generator().manual_seed(1 * 1_000_003 + (step - 1) // 25)
@@ -196,14 +210,14 @@ def test_a_poisoned_batch_is_named_and_every_checkpoint_is_finite(
     assert all(
         np.isfinite(v) for line in read_metrics(folder / "metrics.jsonl") for v in line.values()
     )
-    assert err.rstrip().endswith("a smaller optim.lr or clip_norm=1 often helps")
+    assert err.rstrip().endswith("with a smaller optim.lr or with clip_norm=1")
 
 
-def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
+def test_early_stopping_evaluates_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
     code, out, _ = cnnlab(
         "train", *TINY, "epochs=9", "early_stop_epochs=1", "result=best", "optim.lr=1e-9"
     )
-    assert code == 0 and "stopped early: no better validation accuracy in 1 epochs" in out
+    assert code == 0 and "stopped early: no better validation accuracy in 1 epoch\n" in out
     folder = only_run(here)
     assert (
         json.loads((folder / "result.json").read_text())["checkpoint"]
@@ -212,36 +226,33 @@ def test_early_stopping_and_the_best_checkpoint(cnnlab: Cnnlab, here: Path) -> N
     assert checkpoint.list_checkpoint_steps(folder / "checkpoints") == [25, 50]
 
 
-def test_early_stopping_remembers_across_a_stop(
+def test_early_stopping_survives_resume(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*TINY, "epochs=9", "early_stop_epochs=3", "optim.lr=1e-9"]
     guard_step, steps = FiniteGuard.step, [0]
 
-    def counted(*given: object) -> None:
-        guard_step(*given)
+    def count_and_signal(*args: object) -> None:
+        guard_step(*args)
         steps[0] += 1
         if steps[0] == 60:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(FiniteGuard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", count_and_signal)
     assert cnnlab("train", *words)[0] == 130
     code, out, _ = cnnlab("train", "resume=last")
     assert code == 0 and "stopped early" in out and "step 100 after" in out
 
 
-def test_a_run_that_runs_is_not_resumed(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+def test_running_run_is_not_resumed(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     run = Path(shutil.copytree(tiny_run, here / "run"))
     write_json(run / "state.json", {"state": "running"})
     with FolderLock(run):
         code, _, err = cnnlab("train", "resume=run")
-    assert (
-        code == 2
-        and err == "cnnlab: run is running, in another process; two cannot train one run\n"
-    )
+    assert code == 2 and err == "cnnlab: run is being trained by another process\n"
 
 
-def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path) -> None:
+def test_sweep_writes_a_numbered_run_per_value(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", "-m", *TINY, "epochs=1", "seed=1,2")
     assert (code, err) == (0, "")
     sweep = only_run(here)
@@ -251,15 +262,13 @@ def test_a_sweep_makes_a_numbered_run_for_each_value(cnnlab: Cnnlab, here: Path)
     assert code == 0 and f"{sweep.name}/1" in out
 
 
-def test_a_sweep_that_cannot_be_leaves_nothing(cnnlab: Cnnlab, here: Path) -> None:
+def test_invalid_sweep_writes_nothing(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", "-m", "epochs=0", "seed=1,2")
     assert code == 2 and "epochs must be at least 1" in err
     assert not [path for path in here.rglob("*") if path.is_file() or path.name.endswith("_sweep")]
 
 
-def test_validation_comes_as_often_as_asked_and_after_the_last_step(
-    here: Path, cnnlab: Cnnlab
-) -> None:
+def test_validate_every_and_after_last_step(here: Path, cnnlab: Cnnlab) -> None:
     code, _, err = cnnlab("train", *TINY, "epochs=3", "validate_every=20")
     assert code == 0, err
     run = only_run(here)
@@ -269,15 +278,15 @@ def test_validation_comes_as_often_as_asked_and_after_the_last_step(
     assert steps == [20, 40, 60, 75]
 
 
-def test_the_answers_that_were_scored_are_kept(here: Path, cnnlab: Cnnlab) -> None:
+def test_test_predictions_are_saved(here: Path, cnnlab: Cnnlab) -> None:
     assert cnnlab("train", *TINY)[0] == 0
     run = only_run(here)
     logits, labels = read_predictions(run / "test.safetensors")
-    found = json.loads((run / "result.json").read_text())["test"]
-    assert found == pytest.approx(compute_summary_metrics(logits, labels)) and len(labels) == 360
+    scores = json.loads((run / "result.json").read_text())["test"]
+    assert scores == pytest.approx(compute_summary_metrics(logits, labels)) and len(labels) == 360
 
 
-def test_early_stopping_waits_for_validations_that_are_rare(here: Path, cnnlab: Cnnlab) -> None:
+def test_early_stopping_with_rare_validations(here: Path, cnnlab: Cnnlab) -> None:
     words = [
         "epochs=20",
         "early_stop_epochs=2",
@@ -295,18 +304,18 @@ def test_early_stopping_waits_for_validations_that_are_rare(here: Path, cnnlab: 
     assert steps == [40, 80]
 
 
-def test_a_stop_at_a_validated_step_keeps_the_score(
+def test_stop_at_validated_step_keeps_score(
     here: Path, cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard_step, steps = FiniteGuard.step, [0]
 
-    def counted(*given: object) -> None:
-        guard_step(*given)
+    def count_and_signal(*args: object) -> None:
+        guard_step(*args)
         steps[0] += 1
         if steps[0] == 30:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(FiniteGuard, "step", counted)
+    monkeypatch.setattr(FiniteGuard, "step", count_and_signal)
     assert cnnlab("train", *TINY, "validate_every=30", "log_every=10")[0] == 143
     path = checkpoint.find_checkpoint(only_run(here) / "checkpoints", "last")
     record = checkpoint.read_record(path)
@@ -315,7 +324,7 @@ def test_a_stop_at_a_validated_step_keeps_the_score(
     assert code == 2 and err == "cnnlab: validate_every must be a multiple of log_every=7\n"
 
 
-def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
+def test_run_from_before_a_key_existed_can_be_evaluated_and_resumed(
     tiny_run: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     old = Path(shutil.copytree(tiny_run, here / "outputs" / "train" / "old"))
@@ -337,11 +346,11 @@ def test_a_run_of_before_a_key_was_there_can_be_scored_and_gone_on_with(
     assert code == 0, err
 
 
-def test_a_preview_of_a_run_that_is_gone_on_with_is_refused(here: Path, cnnlab: Cnnlab) -> None:
+def test_preview_with_resume_is_refused(here: Path, cnnlab: Cnnlab) -> None:
     code, _, err = cnnlab("train", "resume=last", "augment.preview=true")
-    assert code == 2 and "one of them" in err and err.count("\n") == 1
+    assert code == 2 and "cannot be used together" in err and err.count("\n") == 1
 
 
-def test_one_picture_has_no_moments(here: Path, cnnlab: Cnnlab) -> None:
+def test_batch_norm_needs_two_images(here: Path, cnnlab: Cnnlab) -> None:
     code, _, err = cnnlab("train", "batch_size=1", "model.batch_norm={decay: 0.9, eps: 0.001}")
     assert code == 2 and "batch_size must be at least 2" in err and not (here / "outputs").exists()

@@ -1,4 +1,4 @@
-"""Disks that fill and folders that close: the run ends in a clear line, and the checkpoint before is good."""
+"""Full and read-only disks: the run ends with one clear line, and the last checkpoint is valid."""
 
 import os
 import resource
@@ -16,26 +16,31 @@ from tests.forks import Forks
 TRAIN = ["train", "epochs=200", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]
 
 
-def begun(forks: Forks, folder: Path) -> tuple[int, Path]:
-    """A run that has saved its first checkpoint: its process and its folder."""
+def start_run(forks: Forks, folder: Path) -> tuple[int, Path]:
+    """Start a run; return its process and folder once it has saved a checkpoint."""
     number, deadline = forks.start(folder, *TRAIN), time.monotonic() + 60
-    while not (found := list(folder.glob("outputs/train/*/checkpoints/step_*"))):
+    while not (paths := list(folder.glob("outputs/train/*/checkpoints/step_*"))):
         assert time.monotonic() < deadline, (folder / "log.txt").read_text()
         time.sleep(0.01)
-    return number, found[0].parents[1]
+    return number, paths[0].parents[1]
 
 
-def ended_well(code: int, log: str, run: Path, reason: str) -> None:
-    """One or two lines that say what and what is left; what is left can be read."""
-    told = log[log.index("cnnlab: cannot write ") :]
-    assert code == 1 and reason in told and len(told.splitlines()) == 1 and "Traceback" not in log
+def check_failure(code: int, log: str, run: Path, reason: str) -> None:
+    """The error is one line, and the checkpoint that it names is valid."""
+    message = log[log.index("cnnlab: cannot write ") :]
+    assert (
+        code == 1
+        and reason in message
+        and len(message.splitlines()) == 1
+        and "Traceback" not in log
+    )
     groups, record, _ = checkpoint.load_newest_valid(run / "checkpoints")
-    assert groups["model"] and f"the last good checkpoint is of step {record['step']:,}" in told
-    assert f"`cnnlab train resume={run.relative_to(run.parents[2])}` goes on from it" in told
+    assert groups["model"] and f"the last checkpoint is of step {record['step']:,}" in message
+    assert f"`cnnlab train resume={run.relative_to(run.parents[2])}`" in message
 
 
-def resumes(forks: Forks, folder: Path, run: Path) -> None:
-    """With room again, it goes on; a signal ends it, for it is long."""
+def check_resume(forks: Forks, folder: Path, run: Path) -> None:
+    """Resume, wait for a new checkpoint, and stop by a signal."""
     step = checkpoint.list_checkpoint_steps(run / "checkpoints")[-1]
     number = forks.start(folder, "train", "resume=last")
     while checkpoint.list_checkpoint_steps(run / "checkpoints")[-1] <= step:
@@ -44,14 +49,14 @@ def resumes(forks: Forks, folder: Path, run: Path) -> None:
     assert forks.wait(number) == 143 and not list(run.rglob("*.part"))
 
 
-def test_a_file_that_may_not_grow(forks: Forks, tmp_path: Path) -> None:
+def test_file_size_limit(forks: Forks, tmp_path: Path) -> None:
     if not hasattr(resource, "prlimit"):
         pytest.skip("this system cannot limit another process")
-    number, run = begun(forks, tmp_path)
+    number, run = start_run(forks, tmp_path)
     resource.prlimit(number, resource.RLIMIT_FSIZE, (1 << 13, 1 << 13))
     code = forks.wait(number)
-    ended_well(code, (tmp_path / "log.txt").read_text(), run, "File too large")
-    resumes(forks, tmp_path, run)
+    check_failure(code, (tmp_path / "log.txt").read_text(), run, "File too large")
+    check_resume(forks, tmp_path, run)
 
 
 @pytest.fixture
@@ -68,38 +73,40 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_disk_that_fills(forks: Forks, small_disk: Path, tmp_path: Path) -> None:
+def test_full_disk(forks: Forks, small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "outputs").mkdir()
     (tmp_path / "outputs").symlink_to(small_disk / "outputs")
-    number, run = begun(forks, tmp_path)
+    number, run = start_run(forks, tmp_path)
     with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(1 << 12))
-    ended_well(
+    check_failure(
         forks.wait(number), (tmp_path / "log.txt").read_text(), run, "No space left on device"
     )
     (small_disk / "ballast").unlink()
-    resumes(forks, tmp_path, run)
+    check_resume(forks, tmp_path, run)
 
 
-def test_a_disk_that_turns_read_only(forks: Forks, small_disk: Path, tmp_path: Path) -> None:
+def test_disk_becomes_read_only(forks: Forks, small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "outputs").mkdir()
     (tmp_path / "outputs").symlink_to(small_disk / "outputs")
-    number, run = begun(forks, tmp_path)
+    number, run = start_run(forks, tmp_path)
     while subprocess.run(["mount", "-o", "remount,ro", small_disk], capture_output=True).returncode:
         pass  # refused while a file is open for writing
-    ended_well(forks.wait(number), (tmp_path / "log.txt").read_text(), run, "Read-only file system")
+    check_failure(
+        forks.wait(number), (tmp_path / "log.txt").read_text(), run, "Read-only file system"
+    )
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    resumes(forks, tmp_path, run)
+    check_resume(forks, tmp_path, run)
 
 
-def test_a_folder_that_turns_read_only(forks: Forks, tmp_path: Path) -> None:
+def test_folder_becomes_read_only(forks: Forks, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only to root")
-    number, run = begun(forks, tmp_path)
+    number, run = start_run(forks, tmp_path)
     for place in (run / "checkpoints", run):
         place.chmod(0o555)
-    ended_well(forks.wait(number), (tmp_path / "log.txt").read_text(), run, "Permission denied")
+    check_failure(forks.wait(number), (tmp_path / "log.txt").read_text(), run, "Permission denied")
     for place in (run / "checkpoints", run):
         place.chmod(0o755)
-    resumes(forks, tmp_path, run)
+    check_resume(forks, tmp_path, run)

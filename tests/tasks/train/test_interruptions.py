@@ -1,4 +1,4 @@
-"""Real processes and real signals: whatever ends a run, `resume` comes to the weights of one that nothing ended."""
+"""Real processes and signals: a resumed run ends with the weights of an uninterrupted one."""
 
 import json
 import os
@@ -27,7 +27,7 @@ LIMIT_S = 120
 
 @pytest.fixture(scope="module")
 def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A run that nothing interrupted, and the seconds that it took."""
+    """An uninterrupted run, and its seconds."""
     folder = tmp_path_factory.mktemp("whole")
     began = time.monotonic()
     code, log = forks.run(folder, *TRAIN)
@@ -65,7 +65,7 @@ def nobody_left(group: int) -> bool:
     return False
 
 
-def killed_while_saving(forks: Forks, folder: Path, number: int) -> None:
+def kill_while_saving(forks: Forks, folder: Path, number: int) -> None:
     """SIGKILL as soon as a checkpoint's unfinished file is seen beside a whole one."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
@@ -76,13 +76,13 @@ def killed_while_saving(forks: Forks, folder: Path, number: int) -> None:
     os.kill(number, signal.SIGKILL)
 
 
-def resumed_is_whole(forks: Forks, folder: Path, whole: Path) -> None:
-    """What is left of a killed run is told right, and goes on to the end."""
+def check_resume(forks: Forks, folder: Path, whole: Path) -> None:
+    """`cnnlab runs` lists a killed run, and `resume` finishes it."""
     run = next((folder / "outputs" / "train").glob("*"), None)
     if run is None or not checkpoint.list_checkpoint_steps(run / "checkpoints"):
         code, log = forks.run(folder, "train", "resume=last")
         assert code == 2 and "no run with a checkpoint" in log, (
-            "nothing was saved yet: nothing to go on with"
+            "nothing was saved yet: nothing to resume"
         )
         return
     listed = json.loads(forks.run(folder, "runs", "--json")[1])
@@ -98,38 +98,41 @@ def kill_somewhere(
     """SIGKILL after a share of a run's time, or (None) while it saves; then resume."""
     number = forks.start(folder, *TRAIN)
     if share is None:
-        killed_while_saving(forks, folder, number)
+        kill_while_saving(forks, folder, number)
     else:
         time.sleep(share * whole[1])
         os.kill(number, signal.SIGKILL)
     assert forks.wait(number) in (-signal.SIGKILL, 0) and nobody_left(number)
-    resumed_is_whole(forks, folder, whole[0])
+    check_resume(forks, folder, whole[0])
 
 
 def stop_somewhere(
     forks: Forks, folder: Path, whole: Path, kind: signal.Signals, share: float
 ) -> int:
-    """SIGINT or SIGTERM after a share of the lines of metrics; then resume. Returns how the first process ended."""
+    """SIGINT or SIGTERM after a share of the metrics, then resume. Returns the first exit code."""
     number = forks.start(folder, *TRAIN)
     lines = 1 + int(share * (len((whole / "metrics.jsonl").read_bytes().splitlines()) - 1))
-    while written(folder) < lines:
+    while count_metric_rows(folder) < lines:
         time.sleep(0.002)
     os.kill(number, kind)
     code, log = forks.wait(number), (folder / "log.txt").read_text()
     assert "Traceback" not in log and nobody_left(number)
     if "stopped after step" in log:
         assert code == 128 + kind
-        assert log.splitlines()[-1].startswith("cnnlab: stopped after step ") and "` goes on" in log
+        assert (
+            log.splitlines()[-1].startswith("cnnlab: stopped after step ")
+            and "resume with `" in log
+        )
     else:
         assert code in (0, 128 + kind, -kind), log
         assert (run_in(folder) / "result.json").exists(), (
             "the signal came too late to stop anything"
         )
-    resumed_is_whole(forks, folder, whole)
+    check_resume(forks, folder, whole)
     return code
 
 
-def written(folder: Path) -> int:
+def count_metric_rows(folder: Path) -> int:
     """The lines of metrics of the run in a folder."""
     return sum(
         len(path.read_bytes().splitlines()) for path in folder.glob("outputs/train/*/metrics.jsonl")
@@ -137,14 +140,14 @@ def written(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("share", [None, 0.4, 0.8])
-def test_a_killed_run_resumes(
+def test_killed_run_resumes(
     forks: Forks, tmp_path: Path, whole: tuple[Path, float], share: float | None
 ) -> None:
     kill_somewhere(forks, tmp_path, whole, share)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_resumes(
+def test_stopped_run_resumes(
     forks: Forks, tmp_path: Path, whole: tuple[Path, float], kind: signal.Signals
 ) -> None:
     assert stop_somewhere(forks, tmp_path, whole[0], kind, 0.2) == 128 + kind
@@ -169,7 +172,7 @@ def test_twenty_stopped_runs_resume(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
+def test_run_killed_repeatedly_ends_the_same(
     forks: Forks, tmp_path: Path, whole: tuple[Path, float]
 ) -> None:
     rng = random.Random(2)
@@ -186,7 +189,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
-def test_runs_begun_at_once_share_no_folder(forks: Forks, tmp_path: Path, count: int) -> None:
+def test_simultaneous_runs_have_own_folders(forks: Forks, tmp_path: Path, count: int) -> None:
     words = ["train", "epochs=1", "model.filters=[2,2]", "model.hidden=[4]", "name=same"]
     (tmp_path / "outputs").mkdir()
     numbers = []

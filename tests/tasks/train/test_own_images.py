@@ -1,4 +1,4 @@
-"""A user's own pictures from the command line: real processes, workers and signals; names that mean mischief."""
+"""A user's own images on the command line: processes, workers, signals, hostile names."""
 
 import json
 import os
@@ -35,12 +35,12 @@ NAMES = [
 
 
 def lay_out(root: Path, names: list[str], count: int = 300) -> Path:
-    """The first digits as PNG files, in a folder for each of ten classes."""
-    pictures = digits("train", root=None)
+    """Write the first digits as PNG files, in a folder for each of ten classes."""
+    dataset = digits("train", root=None)
     for i in range(count):
-        path = root / names[int(pictures.labels[i])] / f"{i:04d}.png"
+        path = root / names[int(dataset.labels[i])] / f"{i:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures.images[i, 0].numpy()).save(path)
+        Image.fromarray(dataset.images[i, 0].numpy()).save(path)
     return root
 
 
@@ -76,7 +76,7 @@ def words(root: Path, workers: int = 2, epochs: int = 3) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The pictures, and a run on them that nothing interrupted, without workers."""
+    """The images, and an uninterrupted run on them without workers."""
     folder = tmp_path_factory.mktemp("whole")
     root = lay_out(folder / "mine", list("0123456789"))
     code, log = forks.run(folder / "runs", *words(root, workers=0))
@@ -85,10 +85,10 @@ def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.parametrize("kind", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_with_workers_ends_where_one_without_does(
+def test_run_with_workers_equals_run_without(
     forks: Forks, tmp_path: Path, whole: tuple[Path, Path], kind: signal.Signals | None
 ) -> None:
-    """Undisturbed, or once every process of it was told to stop, as a terminal and a scheduler do; none is left."""
+    """Undisturbed, or after a signal to the whole process group, as terminals send it."""
     number = forks.start(tmp_path, *words(whole[0]), "save_every_minutes=1e-9")
     if kind is not None:
         while not list(tmp_path.glob("outputs/train/*/checkpoints/step*")):
@@ -99,7 +99,7 @@ def test_a_run_with_workers_ends_where_one_without_does(
     assert code == expected and "Traceback" not in log and nobody_left(number), log
     if kind is not None:
         code, log = forks.run(tmp_path, "train", "resume=last")
-        assert code == 0 and "going on after step" in log, log
+        assert code == 0 and "resuming after step" in log, log
     assert_same(run_in(tmp_path), whole[1], groups=("model", "optimizer"))
 
 
@@ -123,7 +123,7 @@ def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Pat
     assert {path.name for path in here.iterdir()} == {"cache", "mine", "outputs", "strange"}
 
 
-def test_classes_are_compared_by_name(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+def test_classes_are_matched_by_name(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
     assert cnnlab(*words(mine, epochs=1))[0] == 0
     before = json.loads(cnnlab("eval", "--json")[1])
     (mine / "3").rename(mine / "three")
@@ -133,8 +133,8 @@ def test_classes_are_compared_by_name(cnnlab: Cnnlab, here: Path, mine: Path) ->
     assert json.loads(cnnlab("eval", "--json")[1])["confusion"] == before["confusion"]
 
 
-def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
-    """What would be drawn from it to test with may be what was trained on."""
+def test_changed_folder_is_not_evaluated(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
+    """A new random split might put training images into the test set."""
     assert cnnlab(*words(mine, epochs=1))[0] == 0
     path = next((mine / "3").iterdir())
     (mine / "3" / "copy.png").write_bytes(path.read_bytes())
@@ -149,11 +149,11 @@ def test_a_changed_folder_is_not_scored(cnnlab: Cnnlab, here: Path, mine: Path) 
     lay_out(here / "apart" / "test", list("0123456789"), count=100)
     assert cnnlab(*words(here / "apart", epochs=1))[0] == 0
     (here / "apart" / "train" / "3" / "copy.png").write_bytes(path.read_bytes())
-    assert cnnlab("eval")[0] == 0, "a test folder of its own hangs on nothing else"
+    assert cnnlab("eval")[0] == 0, "a separate test folder does not depend on the rest"
     assert cnnlab("eval", "split=validation")[0] == 1
 
 
-def test_a_run_finds_its_pictures_from_anywhere(
+def test_run_finds_its_images_from_another_folder(
     cnnlab: Cnnlab, here: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cnnlab(*words(Path("mine"), epochs=1))[0] == 0
@@ -162,8 +162,8 @@ def test_a_run_finds_its_pictures_from_anywhere(
     assert cnnlab("eval", "outputs=../outputs")[0] == 0
 
 
-def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> None:
-    """Photographs of another size and shape, so that all are resized and cut."""
+def test_predict_equals_eval_on_own_images(cnnlab: Cnnlab, here: Path) -> None:
+    """Images of other sizes and shapes, so that all are resized and cropped."""
     rng = np.random.default_rng(0)
     for i in range(40):
         path = here / "mine" / "ab"[i % 2] / f"{i}.jpg"
@@ -188,11 +188,13 @@ def test_predict_sees_own_pictures_as_eval_does(cnnlab: Cnnlab, here: Path) -> N
         "images"
     ]
     for row, logits in zip(rows, tensors["logits"], strict=True):
-        found = {one["class"]: one["probability"] for one in row["top"]}
-        assert [found["a"], found["b"]] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
+        probabilities = {entry["class"]: entry["probability"] for entry in row["top"]}
+        assert [probabilities["a"], probabilities["b"]] == pytest.approx(
+            logits.softmax(0).tolist(), abs=1e-5
+        )
 
 
-def test_pictures_that_changed_are_not_gone_on_with(
+def test_changed_images_are_not_resumed(
     cnnlab: Cnnlab, here: Path, mine: Path, forks: Forks
 ) -> None:
     number = forks.start(here, *words(mine, epochs=500))
@@ -204,8 +206,8 @@ def test_pictures_that_changed_are_not_gone_on_with(
     before = path.read_bytes()
     Image.new("L", (8, 8)).save(path)
     code, _, err = cnnlab("train", "resume=last")
-    assert code == 1 and "are not those that the run began with" in err, (
-        "another picture of the same name"
+    assert code == 1 and "have changed since the run started" in err, (
+        "another image of the same name"
     )
     path.write_bytes(before)
     (mine / "3" / "new.png").write_bytes(before)
@@ -213,9 +215,7 @@ def test_pictures_that_changed_are_not_gone_on_with(
     assert code == 1 and f"the images below {mine} are not those that the run began with" in err
 
 
-def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(
-    cnnlab: Cnnlab, here: Path, mine: Path
-) -> None:
+def test_broken_images_are_an_error_or_skipped(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
     (mine / "3" / "bad\n.png").write_bytes(b"nothing")
     (mine / "5" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     code, _, err = cnnlab(*words(mine, epochs=1))
@@ -230,12 +230,12 @@ def test_broken_pictures_stop_a_run_before_it_begins_or_are_left_out(
     assert (code, err) == (0, "") and "2 images are broken and left out, of 302" in out
 
 
-def test_what_is_logged_does_not_hang_on_the_workers(
+def test_log_does_not_depend_on_workers(
     forks: Forks, tmp_path: Path, whole: tuple[Path, Path]
 ) -> None:
     assert forks.run(tmp_path, *words(whole[0], workers=1))[0] == 0
     rows = [
-        {k: v for k, v in row.items() if k not in ("elapsed_s", "train/pictures_per_s")}
+        {k: v for k, v in row.items() if k not in ("elapsed_s", "train/images_per_s")}
         for run in (run_in(tmp_path), whole[1])
         for row in read_metrics(run / "metrics.jsonl")
     ]
@@ -245,10 +245,8 @@ def test_what_is_logged_does_not_hang_on_the_workers(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_tiny_imagenet_is_gone_on_with_exactly(
-    forks: Forks, tmp_path: Path, real_data: Path
-) -> None:
-    """200 classes and 55,000 pictures from disk, stopped within an epoch."""
+def test_tiny_imagenet_resumes_exactly(forks: Forks, tmp_path: Path, real_data: Path) -> None:
+    """200 classes and 55,000 images from disk, stopped within an epoch."""
     root = real_data / "tiny_imagenet"
     if not root.exists():
         pytest.skip(f"tiny_imagenet is not in {real_data}")
@@ -268,12 +266,12 @@ def test_tiny_imagenet_is_gone_on_with_exactly(
         "ema_decay=0.9",
     ]
     code, log = forks.run(tmp_path / "whole", *command)
-    assert code == 0 and "45,000 pictures to train on, 5,000 to validate" in log, log
+    assert code == 0 and "45,000 training images, 5,000 validation images" in log, log
     number = forks.start(tmp_path / "cut", *command)
     while not list(tmp_path.glob("cut/outputs/train/*/metrics.jsonl")):
         time.sleep(0.01)
     os.killpg(number, signal.SIGTERM)
     assert forks.wait(number) == 143 and nobody_left(number)
     code, log = forks.run(tmp_path / "cut", "train", "resume=last")
-    assert code == 0 and "going on after step" in log, log
+    assert code == 0 and "resuming after step" in log, log
     assert_same(run_in(tmp_path / "cut"), run_in(tmp_path / "whole"))

@@ -8,7 +8,7 @@ from cnnlab.data.augment import OPERATIONS
 from tests.conftest import Cnnlab
 
 
-def test_a_preview_shows_the_pipeline_and_trains_nothing(here: Path, cnnlab: Cnnlab) -> None:
+def test_preview_shows_pipeline_and_trains_nothing(here: Path, cnnlab: Cnnlab) -> None:
     code, out, err = cnnlab("train", "augment=shift", "augment.preview=true")
     assert code == 0, err
     (folder,) = (here / "outputs" / "preview").iterdir()
@@ -21,7 +21,7 @@ def test_a_preview_shows_the_pipeline_and_trains_nothing(here: Path, cnnlab: Cnn
     }
 
 
-def test_the_sheet_of_every_operation_names_every_operation() -> None:
+def test_every_operation_config_names_every_operation() -> None:
     from cnnlab.config import compose
 
     shown = compose("train", ["augment=every_operation"])["augment"]["train"]
@@ -30,7 +30,7 @@ def test_the_sheet_of_every_operation_names_every_operation() -> None:
     )
 
 
-def test_every_operation_goes_through_a_preview_of_real_pictures(
+def test_every_operation_previews_on_real_images(
     real_data: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     code, out, err = cnnlab(
@@ -39,7 +39,7 @@ def test_every_operation_goes_through_a_preview_of_real_pictures(
     assert code == 0 and out.strip().endswith("augment.png"), err
 
 
-def test_what_cannot_be_previewed_is_one_line(here: Path, cnnlab: Cnnlab) -> None:
+def test_invalid_pipeline_is_one_line(here: Path, cnnlab: Cnnlab) -> None:
     for words, message in (
         (
             ["augment=distorted_crop"],

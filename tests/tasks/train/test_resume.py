@@ -30,14 +30,14 @@ def weights(run: Path, group: str = "model") -> dict[str, torch.Tensor]:
     ]
 
 
-def same(one: Path, other: Path) -> bool:
-    pairs = [(weights(one, group), weights(other, group)) for group in ("model", "optimizer")]
+def have_same_weights(first: Path, second: Path) -> bool:
+    pairs = [(weights(first, group), weights(second, group)) for group in ("model", "optimizer")]
     return all(torch.equal(a[k], b[k]) for a, b in pairs for k in a | b)
 
 
 def curves(run: Path) -> list[dict[str, Any]]:
-    """What was logged, without what hangs on the clock."""
-    timed = ("elapsed_s", "train/pictures_per_s")
+    """The logged rows, without their times."""
+    timed = ("elapsed_s", "train/images_per_s")
     return [
         {k: v for k, v in row.items() if k not in timed}
         for row in read_metrics(run / "metrics.jsonl")
@@ -46,32 +46,34 @@ def curves(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """signal_at(step): Ctrl-C arrives while that step, counted from here on, is taken."""
-    steps, wanted, take = [0], [0], FiniteGuard.step
+    """signal_at(step): SIGINT arrives during that step, counted from this call."""
+    steps, signal_step, take = [0], [0], FiniteGuard.step
 
-    def counted(*given: object) -> None:
-        take(*given)
+    def count_and_signal(*args: object) -> None:
+        take(*args)
         steps[0] += 1
-        if steps[0] == wanted[0]:
+        if steps[0] == signal_step[0]:
             os.kill(os.getpid(), signal.SIGINT)
 
-    def at(step: int) -> None:
-        steps[0], wanted[0] = 0, step
+    def set_step(step: int) -> None:
+        steps[0], signal_step[0] = 0, step
 
-    monkeypatch.setattr(FiniteGuard, "step", counted)
-    return at
+    monkeypatch.setattr(FiniteGuard, "step", count_and_signal)
+    return set_step
 
 
-def test_what_is_logged_is_what_an_uninterrupted_run_logs(
+def test_log_equals_that_of_an_uninterrupted_run(
     cnnlab: Cnnlab, here: Path, tiny_run: Path, signal_at: Any
 ) -> None:
-    """Stopped twice within one window of the log: no row more, none less, each mean the same."""
+    """Stopped twice within one log window: the same rows, the same means."""
     signal_at(13)
     assert cnnlab("train", *TINY)[0] == 130
     signal_at(4)
     assert cnnlab("train", "resume=last")[0] == 130
     assert cnnlab("train", "resume=last")[0] == 0
-    assert curves(only_run(here)) == curves(tiny_run) and same(only_run(here), tiny_run)
+    assert curves(only_run(here)) == curves(tiny_run) and have_same_weights(
+        only_run(here), tiny_run
+    )
     resumed = [
         json.loads(line) for line in (only_run(here) / "resumed.jsonl").read_text().splitlines()
     ]
@@ -80,32 +82,32 @@ def test_what_is_logged_is_what_an_uninterrupted_run_logs(
     )
 
 
-def test_a_finished_run_says_so(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+def test_finished_run_is_reported(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     before = {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
     code, out, err = cnnlab("train", f"resume={tiny_run}")
     assert (code, err) == (0, "") and f"{tiny_run} is finished: 2 epochs, validation " in out
     assert before == {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
 
 
-def test_more_epochs_go_on_where_the_schedule_allows_it(cnnlab: Cnnlab, here: Path) -> None:
+def test_more_epochs_if_the_schedule_allows(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab("train", *LONGER, "epochs=3", "outputs=whole")[0] == 0
     assert cnnlab("train", *LONGER, "epochs=1")[0] == 0
     code, out, err = cnnlab("train", "resume=last", "epochs=3")
-    assert (code, err) == (0, "") and "going on after step 25" in out
+    assert (code, err) == (0, "") and "resuming after step 25" in out
     (whole,) = (here / "whole" / "train").iterdir()
-    assert same(only_run(here), whole)
+    assert have_same_weights(only_run(here), whole)
     assert yaml.safe_load((only_run(here) / "config.yaml").read_text())["epochs"] == 3
     code, _, err = cnnlab("train", "resume=last", "epochs=2")
-    assert code == 0, "shorter than what it has come to: it is finished"
+    assert code == 0, "fewer epochs than it has: it is finished"
 
 
-def test_more_epochs_are_refused_where_the_past_would_have_been_another(
+def test_more_epochs_are_refused_if_earlier_learning_rates_would_differ(
     cnnlab: Cnnlab, here: Path, signal_at: Any
 ) -> None:
     signal_at(30)
     assert cnnlab("train", *TINY)[0] == 130  # one_cycle, laid out over two epochs
     code, _, err = cnnlab("train", "resume=last", "epochs=3")
-    assert code == 2 and "epochs cannot change: one_cycle was laid out over 2 epochs" in err
+    assert code == 2 and "epochs cannot change: with schedule=one_cycle" in err
     code, _, err = cnnlab("train", "resume=last", "epochs=1")
     assert code == 2 and "ends before step 30" in err
     assert (
@@ -114,16 +116,14 @@ def test_more_epochs_are_refused_where_the_past_would_have_been_another(
 
 
 @pytest.mark.parametrize("word", ["resume=", "resume='  '", "init=", "init=nowhere"])
-def test_nothing_is_not_a_run(cnnlab: Cnnlab, here: Path, word: str) -> None:
+def test_missing_run_is_refused(cnnlab: Cnnlab, here: Path, word: str) -> None:
     code, _, err = cnnlab("train", word)
     assert code == 2 and len(err.splitlines()) == 1
     assert ("no run nowhere" if "nowhere" in word else f"{word[:5].strip('=')}") in err
     assert not list(here.iterdir())
 
 
-def test_a_folder_with_a_strange_name_is_resumed_by_what_is_suggested(
-    cnnlab: Cnnlab, here: Path, signal_at: Any
-) -> None:
+def test_suggested_command_quotes_the_folder(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
     import shlex
 
     signal_at(5)
@@ -133,38 +133,38 @@ def test_a_folder_with_a_strange_name_is_resumed_by_what_is_suggested(
     assert words[:2] == ["cnnlab", "train"] and cnnlab(*words[1:])[0] == 0
 
 
-def test_home_is_home(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_expanded(cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here / "home"))
     assert cnnlab("train", *TINY, "epochs=1", "outputs=~/x")[0] == 0
     assert [path.name for path in here.iterdir()] == ["home"]
     assert cnnlab("train", "resume=last", "outputs=~/x")[0] == 0
 
 
-def test_checkpoints_come_within_a_long_epoch_too(
+def test_checkpoints_within_an_epoch(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    steps: list[int] = []
     save = checkpoint.save_checkpoint
     monkeypatch.setattr(
         checkpoint,
         "save_checkpoint",
-        lambda path, *rest: (seen.append(int(path.stem[5:])), save(path, *rest)),
+        lambda path, *rest: (steps.append(int(path.stem[5:])), save(path, *rest)),
     )
     assert cnnlab("train", *TINY, "log_every=5", "save_every_minutes=1e-9")[0] == 0
-    assert seen == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
+    assert steps == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
     assert (
         cnnlab("train", *TINY, "save_every_minutes=0")[2]
         == "cnnlab: save_every_minutes must be above 0, not 0\n"
     )
 
 
-def test_init_takes_a_runs_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+def test_init_from_run(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, out, err = cnnlab("train", *TINY, f"init={tiny_run}", "epochs=1", "optim.lr=1e-30")
     assert (code, err) == (0, "") and f"weights from {tiny_run}, step 50: 8 of 8 tensors" in out
     assert all(torch.equal(weights(only_run(here))[k], v) for k, v in weights(tiny_run).items())
 
 
-def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
+def test_init_reports_layers_that_do_not_match(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     file = here / "some.safetensors"
     theirs = weights(tiny_run)
     save_file(
@@ -173,9 +173,9 @@ def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_
     words = [*TINY, "epochs=1", "model.hidden=[9]", "optim.lr=1e-30", "ema_decay=0.9"]
     code, out, _ = cnnlab("train", *words, f"init={file}")
     assert code == 0 and "weights from" in out and ": 4 of 8 tensors" in out
-    assert "  begins anew: conv_2.conv.bias (not there)\n" in out
-    assert "  begins anew: fc_1.linear.weight (8x16 there, 9x16 here)\n" in out
-    assert "  left out: x\\ny (not in this network)\n" in out
+    assert "  initialized: conv_2.conv.bias (not in the source)\n" in out
+    assert "  initialized: fc_1.linear.weight (8x16 in the source, 9x16 in this network)\n" in out
+    assert "  not used: x\\ny (not in this network)\n" in out
     for group in ("model", "average"):
         assert torch.equal(
             weights(only_run(here), group)["conv_1.conv.weight"], theirs["conv_1.conv.weight"]
@@ -189,7 +189,7 @@ def test_init_names_the_layers_that_do_not_fit(cnnlab: Cnnlab, here: Path, tiny_
     assert len(list((here / "outputs" / "train").iterdir())) == 1
 
 
-def test_a_resumed_run_does_not_ask_for_what_it_was_begun_from(
+def test_resume_does_not_need_the_init_source(
     cnnlab: Cnnlab, here: Path, tiny_run: Path, signal_at: Any
 ) -> None:
     source = Path(shutil.copytree(tiny_run, here / "source"))
@@ -199,7 +199,7 @@ def test_a_resumed_run_does_not_ask_for_what_it_was_begun_from(
     assert cnnlab("train", "resume=last")[0] == 0
 
 
-def test_what_a_killed_process_had_begun_to_write_is_cleared(
+def test_partial_files_of_a_killed_process_are_removed(
     cnnlab: Cnnlab, here: Path, signal_at: Any
 ) -> None:
     signal_at(30)
@@ -210,7 +210,7 @@ def test_what_a_killed_process_had_begun_to_write_is_cleared(
     assert not list(only_run(here).rglob("*.part"))
 
 
-def test_a_sweep_begins_at_the_run_that_was_last_before_it(cnnlab: Cnnlab, here: Path) -> None:
+def test_sweep_resolves_init_last_once(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab("train", *TINY, "epochs=1")[0] == 0
     first = only_run(here).absolute()
     code, out, _ = cnnlab("train", "-m", *TINY, "epochs=1", "init=last", "seed=1,2")
@@ -221,9 +221,7 @@ def test_a_sweep_begins_at_the_run_that_was_last_before_it(cnnlab: Cnnlab, here:
     assert cnnlab("train", *TINY, "epochs=1", "init=nothing")[0] == 2
 
 
-def test_an_early_stopped_run_is_scored_again_and_not_trained_on(
-    cnnlab: Cnnlab, here: Path
-) -> None:
+def test_early_stopped_run_is_evaluated_again_but_not_trained(cnnlab: Cnnlab, here: Path) -> None:
     words = ["schedule=constant", "optim.lr=1e-9", "early_stop_epochs=1", "epochs=10"]
     assert cnnlab("train", *TINY, *words)[0] == 0
     run = only_run(here)
@@ -238,7 +236,7 @@ def test_an_early_stopped_run_is_scored_again_and_not_trained_on(
     assert json.loads((run / "result.json").read_text())["test"] == json.loads(before)["test"]
 
 
-def test_a_run_can_be_made_to_end_where_it_was_not_validated(
+def test_shortened_run_may_end_without_validation(
     cnnlab: Cnnlab, here: Path, signal_at: Any
 ) -> None:
     signal_at(50)

@@ -20,24 +20,24 @@ from cnnlab.tasks.train.trainer import (
 SMALL = ["model.filters=[4,4]", "model.hidden=[8]", "device=cpu", "epochs=2"]
 
 
-def made(*overrides: str) -> Trainer:
+def make_trainer(*overrides: str) -> Trainer:
     return build_trainer(call_checked(TrainSettings, compose("train", [*SMALL, *overrides]), ""))
 
 
-def finish(training: Trainer, done: int = 0) -> dict[str, torch.Tensor]:
-    for _ in training.fit(done):
+def finish(trainer: Trainer, start_step: int = 0) -> dict[str, torch.Tensor]:
+    for _ in trainer.fit(start_step):
         pass
-    return {k: v.clone() for k, v in training.eval_model.state_dict().items()}
+    return {k: v.clone() for k, v in trainer.eval_model.state_dict().items()}
 
 
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[k], other[k]) for k in one)
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_the_seed_alone_decides() -> None:
-    first = finish(made())
-    assert equal(first, finish(made()))
-    assert not equal(first, finish(made("seed=2")))
+def test_seed_determines_weights() -> None:
+    first = finish(make_trainer())
+    assert equal(first, finish(make_trainer()))
+    assert not equal(first, finish(make_trainer("seed=2")))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_the_seed_alone_decides() -> None:
         ],
     ],
 )
-def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
-    through = finish(made(*overrides))
-    stopped = made(*overrides, "log_every=1")
+def test_settings_train_and_resume_bit_for_bit(overrides: list[str]) -> None:
+    through = finish(make_trainer(*overrides))
+    stopped = make_trainer(*overrides, "log_every=1")
     for report in stopped.fit(0):
         if report.step == 31:  # within the second epoch
             break
@@ -85,7 +85,7 @@ def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
         for group, named in groups.items()
     }
     torch.manual_seed(123)
-    resumed = made(*overrides)
+    resumed = make_trainer(*overrides)
     restore_training_state(resumed, groups, record)
     assert equal(through, finish(resumed, 31))
 
@@ -94,27 +94,27 @@ def test_every_key_trains_and_resumes_bit_for_bit(overrides: list[str]) -> None:
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"
 )
-def test_a_compiled_network_trains_to_nearly_the_same_weights() -> None:
+def test_compiled_network_trains_to_nearly_the_same_weights() -> None:
     plain, compiled = (
-        finish(made("epochs=1", "model.dropout=0")),
-        finish(made("epochs=1", "model.dropout=0", "compile=true")),
+        finish(make_trainer("epochs=1", "model.dropout=0")),
+        finish(make_trainer("epochs=1", "model.dropout=0", "compile=true")),
     )
     for key, weights in plain.items():
         torch.testing.assert_close(compiled[key], weights, rtol=1e-2, atol=1e-3)
 
 
-def test_the_average_is_what_is_scored() -> None:
-    training = made("ema_decay=0.99")
-    finish(training)
+def test_average_is_evaluated() -> None:
+    trainer = make_trainer("ema_decay=0.99")
+    finish(trainer)
     batches = list(
-        iterate_in_order(training.validation_set, training.pipelines.eval, batch_size=1000)
+        iterate_in_order(trainer.validation_set, trainer.pipelines.eval, batch_size=1000)
     )
     averages, latest = (
         compute_summary_metrics(*predict_logits(model, batches))
-        for model in (training.eval_model, training.model)
+        for model in (trainer.eval_model, trainer.model)
     )
-    assert training.ema and training.eval_model is training.ema.model
-    assert training.evaluate(training.validation_set) == averages != latest
+    assert trainer.ema and trainer.eval_model is trainer.ema.model
+    assert trainer.evaluate(trainer.validation_set) == averages != latest
 
 
 @pytest.mark.parametrize(
@@ -139,40 +139,40 @@ def test_the_average_is_what_is_scored() -> None:
         ("schedule.peak=2", "schedule: peak must be between 0 and 1, not 2"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(override: str, message: str) -> None:
+def test_invalid_settings_are_one_line(override: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
-        made(override)
+        make_trainer(override)
     assert str(error.value) == message
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_on_a_gpu_a_deterministic_run_repeats_and_resumes_bit_for_bit() -> None:
+def test_gpu_deterministic_run_resumes_bit_for_bit() -> None:
     words = ["device=cuda", "deterministic=true", "augment=affine", "ema_decay=0.9"]
-    through = finish(made(*words))
-    assert equal(through, finish(made(*words)))
-    stopped = made(*words, "log_every=1")
+    through = finish(make_trainer(*words))
+    assert equal(through, finish(make_trainer(*words)))
+    stopped = make_trainer(*words, "log_every=1")
     for report in stopped.fit(0):
         if report.step == 31:
             break
     groups, record = capture_training_state(stopped)
     groups = {group: {k: v.clone() for k, v in named.items()} for group, named in groups.items()}
-    resumed = made(*words)
+    resumed = make_trainer(*words)
     restore_training_state(resumed, groups, record)
     assert equal(through, finish(resumed, 31))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_gpu_sees_the_pictures_that_a_cpu_sees() -> None:
-    on_cpu, on_gpu = made("augment=affine"), made("augment=affine", "device=cuda")
-    for (pictures, labels), (others, same) in zip(
+def test_gpu_and_cpu_see_the_same_images() -> None:
+    on_cpu, on_gpu = make_trainer("augment=affine"), make_trainer("augment=affine", "device=cuda")
+    for (images, labels), (gpu_images, gpu_labels) in zip(
         on_cpu.train_batches.iterate_epoch(1), on_gpu.train_batches.iterate_epoch(1), strict=True
     ):
-        assert torch.equal(labels, same.cpu())
-        torch.testing.assert_close(others.cpu(), pictures, rtol=0, atol=1e-4)
+        assert torch.equal(labels, gpu_labels.cpu())
+        torch.testing.assert_close(gpu_images.cpu(), images, rtol=0, atol=1e-4)
 
 
-def test_every_default_is_in_yaml_alone() -> None:
+def test_every_key_is_in_yaml() -> None:
     config = compose("train", SMALL)
     assert set(config) == set(TrainSettings.__annotations__)
