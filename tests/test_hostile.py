@@ -169,7 +169,7 @@ def test_invalid_weights_are_named(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("optimizer__0__exp_avg", torch.zeros(3), "optimizer/0/exp_avg is of (3,)"),
+        ("optimizer__0__exp_avg", torch.zeros(3), "optimizer/0/exp_avg has shape (3,)"),
         (
             "optimizer__0__exp_avg",
             torch.full((4, 1, 3, 3), torch.nan),

@@ -1,4 +1,4 @@
-"""What a metric did over a run: when it crossed a threshold, and how several runs of it lie together."""
+"""Learning curves: when a metric crosses a threshold, and the mean curve of several runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A metric's value after a step, and the seconds of training by then."""
+    """A metric's value after a step, and the seconds of training until then."""
 
     step: int
     seconds: float
@@ -16,7 +16,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class MetricCurve:
-    """A metric's values, in the order of the steps after which they were taken, and the seconds of training by then."""
+    """A metric's values in the order of the steps, and the seconds of training until each."""
 
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -24,6 +24,7 @@ class MetricCurve:
 
     @classmethod
     def from_points(cls, points: Sequence[CurvePoint]) -> "MetricCurve":
+        """Return the curve through `points`."""
         return cls(
             tuple(p.step for p in points),
             tuple(p.seconds for p in points),
@@ -32,8 +33,11 @@ class MetricCurve:
 
 
 def average_windows(points: Sequence[CurvePoint], steps: int) -> list[CurvePoint]:
-    """Means over the steps since the point before, joined until each is of at least `steps`; what is left at the end
-    is of fewer, and dropped unless there is nothing else."""
+    """Average points until each window spans at least `steps` steps.
+
+    A point's value is the mean over the steps since the point before. An incomplete last window is
+    dropped unless it is the only one.
+    """
     joined: list[CurvePoint] = []
     begin = before = 0
     total = 0.0
@@ -48,7 +52,7 @@ def average_windows(points: Sequence[CurvePoint], steps: int) -> list[CurvePoint
 
 @dataclass(frozen=True)
 class ThresholdCrossing:
-    """Where a curve reached a threshold: steps and seconds of training."""
+    """The step and the seconds of training at which a curve reached a threshold."""
 
     step: int
     seconds: float
@@ -57,20 +61,22 @@ class ThresholdCrossing:
 def find_crossing(
     curve: MetricCurve, threshold: float, consecutive: int
 ) -> ThresholdCrossing | None:
-    """The first of `consecutive` values in a row at or above `threshold`; None where there are none."""
-    row = 0
-    for at, value in enumerate(curve.values):
-        row = row + 1 if value >= threshold else 0
-        if row == consecutive:
-            first = at - consecutive + 1
+    """Return the first of `consecutive` values at or above `threshold`, or None."""
+    count = 0
+    for i, value in enumerate(curve.values):
+        count = count + 1 if value >= threshold else 0
+        if count == consecutive:
+            first = i - consecutive + 1
             return ThresholdCrossing(curve.steps[first], curve.seconds[first])
     return None
 
 
 @dataclass(frozen=True)
 class CurveBand:
-    """Curves of several runs at the steps that all of them have: mean seconds, mean and standard deviation (n - 1; zero
-    for one run) of the values."""
+    """The mean curve of several runs at the steps that all of them have.
+
+    `std` is the sample standard deviation (n - 1), zero for one run.
+    """
 
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -79,7 +85,7 @@ class CurveBand:
 
 
 def average_curves(curves: Sequence[MetricCurve]) -> CurveBand:
-    """One curve of several."""
+    """Return the mean curve of `curves`."""
     tables = [
         {step: pair for step, *pair in zip(c.steps, c.seconds, c.values, strict=True)}
         for c in curves
@@ -87,5 +93,5 @@ def average_curves(curves: Sequence[MetricCurve]) -> CurveBand:
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     seconds = tuple(fmean(table[step][0] for table in tables) for step in shared)
     values = [[table[step][1] for table in tables] for step in shared]
-    deviation = tuple(stdev(row) if len(row) > 1 else 0.0 for row in values)
-    return CurveBand(tuple(shared), seconds, tuple(map(fmean, values)), deviation)
+    std = tuple(stdev(row) if len(row) > 1 else 0.0 for row in values)
+    return CurveBand(tuple(shared), seconds, tuple(map(fmean, values)), std)

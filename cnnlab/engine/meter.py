@@ -1,4 +1,4 @@
-"""What a training step reports: loss, accuracy and gradient norm, summed on the device."""
+"""Loss, accuracy and gradient norm of training steps, summed on the device."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -11,13 +11,16 @@ from cnnlab.core.errors import CnnlabError
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where the loop is: `step` steps done, in `epoch` (from 0). Means, pictures and seconds are those of the window
-    since the last report that was `due`; what the caller does in between is not counted."""
+    """The state of the loop after `step` steps, in `epoch` (from 0).
+
+    Means, images and seconds cover the log window since the last scheduled report, without the
+    time that the caller took.
+    """
 
     step: int
     epoch: int
     is_epoch_end: bool
-    is_scheduled: bool  # by the step's number; otherwise it was asked for, and the window goes on
+    is_scheduled: bool  # by step number; a requested report does not end the log window
     lr: float
     loss: float
     accuracy: float
@@ -27,7 +30,7 @@ class StepReport:
 
 
 class NonFiniteError(CnnlabError):
-    """The loss or the gradient of a step was not a finite number; that step and none after it counts."""
+    """The loss or the gradient of a step was not finite; `step` counts from 0."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"the loss or its gradient is not finite at step {step + 1}")
@@ -35,35 +38,41 @@ class NonFiniteError(CnnlabError):
 
 
 class Meter:
-    """Sums on the device, read in one go: asking for a number at every step would make the host wait for it. They are
-    part of what a checkpoint keeps, so that a window which was interrupted is logged as if it had not been."""
+    """Sums over a log window, kept on the device and read at once.
+
+    Reading a number at every step would make the host wait for the device. Checkpoints hold the
+    sums, so that an interrupted window is logged as if it had not been interrupted.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new window."""
+        """Start a new window."""
         self.sums, self.steps, self.num_images = torch.zeros(3, device=self.device), 0, 0
         self.seconds, self.resumed_at = 0.0, perf_counter()
 
     def start(self) -> None:
-        """Let the clock go on from now."""
+        """Restart the clock after a pause that is not counted."""
         self.resumed_at = perf_counter()
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        """Count a step. `labels`: (N,), or (N, classes) shares, of which the largest counts."""
+        """Add a step. `labels`: (N,) classes or (N, K) shares, of which the largest counts."""
         hits = (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
         self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
         self.steps, self.num_images = self.steps + 1, self.num_images + len(labels)
 
-    def read(self, refused: Tensor) -> tuple[float, float, float, int, float]:
-        """The window's mean loss, accuracy and gradient norm, its pictures and seconds. Raises NotFinite where the
-        guard refused a step."""
-        loss, hits, norm, first = torch.cat((self.sums.double(), refused.double().view(1))).tolist()
-        if first >= 0:
-            raise NonFiniteError(int(first))
+    def read(self, first_skipped_step: Tensor) -> tuple[float, float, float, int, float]:
+        """Return the window's mean loss, accuracy and gradient norm, its images and seconds.
+
+        Raises NonFiniteError if a step was skipped: `first_skipped_step` is not -1.
+        """
+        sums = torch.cat((self.sums.double(), first_skipped_step.double().view(1)))
+        loss, hits, norm, skipped_step = sums.tolist()
+        if skipped_step >= 0:
+            raise NonFiniteError(int(skipped_step))
         self.seconds += perf_counter() - self.resumed_at
         return (
             loss / self.steps,

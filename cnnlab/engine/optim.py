@@ -1,4 +1,4 @@
-"""Optimizers by name, the average of the weights, and the guard that keeps a bad step from being taken."""
+"""Optimizers by name, their state in checkpoints, and a guard against non-finite steps."""
 
 from collections.abc import Callable, Iterable
 
@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 
 Params = Iterable[nn.Parameter]
-
-
 Optimizer = torch.optim.Optimizer
 
 
 def make_decay_groups(params: Params, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups: weights, which decay, and what has one dimension (biases, scales), which does not."""
+    """Return parameter groups: weights with decay, biases and scales (1-D) without.
+
+    Raises ValueError if `weight_decay` is negative or infinite.
+    """
     if not 0 <= weight_decay < float("inf"):
         raise ValueError(f"weight_decay must be at least 0, not {weight_decay}")
-    every = list(params)
-    matrices, vectors = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
+    params = list(params)
+    matrices, vectors = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -25,7 +26,7 @@ def make_decay_groups(params: Params, weight_decay: float) -> list[dict[str, obj
 
 
 def check_learning_rate(lr: float) -> float:
-    """A learning rate that can be one. Raises ValueError otherwise."""
+    """Return `lr`. Raises ValueError unless it is positive and finite."""
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be above 0, not {lr}")
     return lr
@@ -34,7 +35,7 @@ def check_learning_rate(lr: float) -> float:
 def sgd(
     params: Params, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
 ) -> Optimizer:
-    """Stochastic gradient descent with momentum; L2 decay of the weights."""
+    """SGD with momentum; L2 weight decay."""
     groups = make_decay_groups(params, weight_decay)
     return torch.optim.SGD(
         groups, lr=check_learning_rate(lr), momentum=momentum, nesterov=nesterov, fused=True
@@ -44,7 +45,7 @@ def sgd(
 def adam(
     params: Params, *, lr: float, betas: list[float], eps: float, weight_decay: float
 ) -> Optimizer:
-    """Adam (Kingma & Ba 2015); L2 decay of the weights, through the gradient."""
+    """Adam (Kingma & Ba 2015); L2 weight decay through the gradient."""
     groups = make_decay_groups(params, weight_decay)
     return torch.optim.Adam(
         groups, lr=check_learning_rate(lr), betas=check_betas(betas), eps=eps, fused=True
@@ -54,7 +55,7 @@ def adam(
 def adamw(
     params: Params, *, lr: float, betas: list[float], eps: float, weight_decay: float
 ) -> Optimizer:
-    """Adam with decoupled decay of the weights (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
     groups = make_decay_groups(params, weight_decay)
     return torch.optim.AdamW(
         groups, lr=check_learning_rate(lr), betas=check_betas(betas), eps=eps, fused=True
@@ -62,7 +63,7 @@ def adamw(
 
 
 def check_betas(betas: list[float]) -> tuple[float, float]:
-    """Adam's two decay rates. Raises ValueError where there are not two."""
+    """Return Adam's two decay rates as a pair. Raises ValueError for another number of them."""
     if len(betas) != 2:
         raise ValueError(f"betas must be two numbers, not {betas}")
     return betas[0], betas[1]
@@ -72,51 +73,51 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw,
 
 
 def flatten_optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimizer remembers, as `<parameter's number>/<name>` -> tensor. Its settings are the config's."""
+    """Return an optimizer's state as {"<parameter index>/<name>": tensor}, without its settings."""
     state = optimizer.state_dict()["state"]
     return {
         f"{i}/{k}": torch.as_tensor(v)
-        for i, kept in state.items()
-        for k, v in kept.items()
+        for i, tensors in state.items()
+        for k, v in tensors.items()
         if v is not None
     }
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo `state_tensors` on an optimizer built anew for the same network. Raises ValueError for what does not fit."""
+    """Load what `flatten_optimizer_state` returned into a new optimizer of the same network.
+
+    Raises ValueError if a shape does not match.
+    """
     params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         number, _, name = path.partition("/")
         param = params[int(number)]
-        # The fused kernels walk weights and moments side by side: both must lie in memory alike.
-        laid = torch.empty_like(param).copy_(tensor) if tensor.shape == param.shape else tensor
+        # The fused kernels need weights and moments in the same memory format.
+        laid_out = torch.empty_like(param).copy_(tensor) if tensor.shape == param.shape else tensor
         if tensor.ndim and tensor.shape != param.shape:
-            raise ValueError(
-                f"optimizer/{path} is of {tuple(tensor.shape)}, its weights of {tuple(param.shape)}"
-            )
-        state.setdefault(int(number), {})[name] = laid
+            shapes = f"{tuple(tensor.shape)}, its weights {tuple(param.shape)}"
+            raise ValueError(f"optimizer/{path} has shape {shapes}")
+        state.setdefault(int(number), {})[name] = laid_out
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 class FiniteGuard:
-    """Takes a step only where loss and gradient are finite, and never asks the device to wait for the answer.
+    """Takes a step only if loss and gradient are finite, without making the host wait.
 
-    torch's fused optimizers read `found_inf` on the device and leave everything as it was where it is 1. The
-    first step that was refused is kept there too, for the host to read when it reads the rest.
+    torch's fused optimizers read `found_inf` on the device and change nothing where it is 1. The
+    first skipped step (-1: none) stays on the device too, until the host reads it with the rest.
     """
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
-        self.optimizer, self.first_skipped_step = (
-            optimizer,
-            torch.full((), -1, dtype=torch.int64, device=device),
-        )
+        self.optimizer = optimizer
+        self.first_skipped_step = torch.full((), -1, dtype=torch.int64, device=device)
 
     def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        """Take the optimizer's step number `step`, unless `loss` or the gradient's `norm` is not finite."""
-        bad = ~torch.isfinite(loss + norm)
-        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        """Take step number `step` unless `loss` or the gradient's `norm` is not finite."""
+        is_bad = ~torch.isfinite(loss + norm)
+        self.optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.first_skipped_step = torch.where(
-            (self.first_skipped_step < 0) & bad, step, self.first_skipped_step
+            (self.first_skipped_step < 0) & is_bad, step, self.first_skipped_step
         )

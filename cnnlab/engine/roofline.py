@@ -1,4 +1,4 @@
-"""What a machine can do at best: products of matrices, and moving memory; and what a network asks of it."""
+"""A machine's measured peaks (matmul FLOP/s, memory bandwidth), and a network's FLOPs."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,19 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.core.device import synchronize
 
-MATMUL_SIZE = {
-    "cpu": 2048,
-    "cuda": 8192,
-    "mps": 4096,
-}  # of the matrices: so large that nothing but products counts
+# Rows and columns of the matrices: large enough that overheads do not count.
+MATMUL_SIZE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31, "mps": 1 << 28}  # bytes, beyond every cache
-MEASURE_SECONDS = 1.0  # that each ceiling is looked for
+MEASURE_SECONDS = 1.0  # for each peak
 
 
 def measure_shortest_time(
     work: Callable[[], object], device: torch.device, seconds: float
 ) -> float:
-    """The shortest time that a call takes, in seconds, over so many seconds, after a call that does not count."""
+    """Return the seconds of the fastest call in `seconds` seconds, after one warm-up call."""
     work()
     synchronize(device)
     end, best = perf_counter() + seconds, float("inf")
@@ -37,36 +34,34 @@ def measure_shortest_time(
 
 @cache
 def measure_peak_flops(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """Floating-point operations a second in products of square matrices, a multiply-add counted as two. `threads`: of
-    the CPU, as they are set; so that another number is measured anew."""
+    """Return FLOP/s of products of square matrices; a multiply-add counts as two.
+
+    `threads` is the number of CPU threads in use; the result is cached for each number.
+    """
     n = MATMUL_SIZE[device.type]
     a, b = (torch.randn(n, n, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return (
-        2 * n**3 / measure_shortest_time(lambda: torch.mm(a, b, out=out), device, MEASURE_SECONDS)
-    )
+    seconds = measure_shortest_time(lambda: torch.mm(a, b, out=out), device, MEASURE_SECONDS)
+    return 2 * n**3 / seconds
 
 
 @cache
 def measure_peak_bandwidth(device: torch.device, threads: int) -> float:
-    """Bytes a second, read and written together, when a large tensor is copied."""
+    """Return bytes/s, read and written together, of copying a large tensor."""
     source = torch.zeros(COPY_BYTES[device.type] // 4, device=device)
     target = torch.empty_like(source)
-    return (
-        2
-        * COPY_BYTES[device.type]
-        / measure_shortest_time(lambda: target.copy_(source), device, MEASURE_SECONDS)
-    )
+    seconds = measure_shortest_time(lambda: target.copy_(source), device, MEASURE_SECONDS)
+    return 2 * COPY_BYTES[device.type] / seconds
 
 
-def count_flops(model: nn.Module, pictures: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Floating-point operations for each picture, by torch's own counter: forward, and forward with backward."""
+def count_flops(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return FLOPs an image by torch's FlopCounterMode: of forward, and of forward and backward."""
     counts = []
     for backward in (False, True):
         with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
-            loss = F.cross_entropy(model(pictures), labels)
+            loss = F.cross_entropy(model(images), labels)
             if backward:
                 loss.backward()
-        counts.append(counter.get_total_flops() / len(pictures))
+        counts.append(counter.get_total_flops() / len(images))
     model.zero_grad()
     return counts[0], counts[1]

@@ -52,7 +52,7 @@ def test_a_band_is_the_mean_and_deviation_at_the_steps_that_all_have() -> None:
 
 
 def test_windows_that_an_epochs_end_cut_short_are_joined_and_weighted() -> None:
-    """As the loop reports in epochs of 7 steps, every 3: means of 3, 3, 1, then of 2, 3, 2 steps."""
+    """As reported every 3 steps in epochs of 7: windows of 3, 3, 1, then of 2, 3, 2 steps."""
     values = {3: 1.0, 6: 2.0, 7: 8.0, 9: 5.0, 12: 3.0, 14: 4.0}
     found = average_windows(
         [CurvePoint(step, step / 2, value) for step, value in values.items()], 3

@@ -45,7 +45,7 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int, rng: torch.Generat
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_torchs(name: str) -> None:
-    """Against torch's plain loop over parameters, with decay on weights and not on biases and scales."""
+    """Against torch's for-loop implementation, with decay on weights only."""
     ours, theirs = network(), network()
     settings = SETTINGS[name] | (
         {"betas": tuple(SETTINGS[name]["betas"])} if "betas" in SETTINGS[name] else {}

@@ -7,8 +7,8 @@ from cnnlab.models.cnn import cnn
 CPU = torch.device("cpu")
 
 
-def test_operations_are_those_of_the_layers() -> None:
-    """Two for each weight and place; backward once more for the weights and, but in the first layer, for the input."""
+def test_flops_match_layer_formulas() -> None:
+    """Two FLOPs a weight and position; backward adds weights and, after layer 1, inputs."""
     model = cnn(
         (1, 28, 28),
         10,
@@ -29,7 +29,7 @@ def test_operations_are_those_of_the_layers() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_ceilings_are_measured_once_and_above_what_a_network_reaches() -> None:
+def test_peaks_are_measured_once() -> None:
     roofline.measure_peak_flops.cache_clear()
     before, roofline.MEASURE_SECONDS = roofline.MEASURE_SECONDS, 0.1
     try:
@@ -40,7 +40,7 @@ def test_ceilings_are_measured_once_and_above_what_a_network_reaches() -> None:
         roofline.MEASURE_SECONDS = before
 
 
-def test_the_shortest_time_is_that_of_the_work() -> None:
+def test_shortest_time() -> None:
     model = nn.Linear(10, 10)
     calls: list[int] = []
     found = roofline.measure_shortest_time(
