@@ -51,7 +51,7 @@ def test_the_interval_is_wilsons(hits: int, total: int) -> None:
 
 
 def test_nothing_to_score_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         wilson_interval(0, 0)
 
 
@@ -70,12 +70,12 @@ def test_the_calibration_error_is_the_papers_sum_over_bins() -> None:
     assert sum(found["bins"]["count"]) == 400
 
 
-def test_perfect_confidence_falls_into_the_last_bin() -> None:
+def test_perfect_confidence_is_in_the_last_bin() -> None:
     found = measure_calibration(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     assert found["bins"]["count"][-1] == 2 and found["error"] == pytest.approx(0.5)
 
 
-def test_all_scores_agree_with_each_other() -> None:
+def test_report_is_consistent() -> None:
     found = classification_report(LOGITS, LABELS, CLASSES)
     assert found["correct"] == sum(row[k] for k, row in enumerate(found["confusion"]))
     assert found["accuracy"] == found["correct"] / found["images"]
@@ -86,7 +86,7 @@ def test_all_scores_agree_with_each_other() -> None:
     assert found["classes"]["f"] == {"images": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
 
 
-def test_single_batches_spread_as_the_hypergeometric_distribution_says() -> None:
+def test_single_batches_match_hypergeometric_distribution() -> None:
     hits = torch.zeros(10_000, dtype=torch.bool)
     hits[:8700] = True
     found = sample_batch_accuracies(
@@ -100,11 +100,11 @@ def test_single_batches_spread_as_the_hypergeometric_distribution_says() -> None
         hits[:100], batch_size=100, num_batches=3, rng=torch.Generator().manual_seed(0)
     )
     assert whole == {"mean": 1.0, "std": 0.0, "best": 1.0}
-    with pytest.raises(ValueError, match="between 1 and 100 pictures, not 128"):
+    with pytest.raises(ValueError, match="between 1 and 100 images, not 128"):
         sample_batch_accuracies(hits[:100], batch_size=128, num_batches=1, rng=torch.Generator())
 
 
-def test_two_networks_are_paired_by_mcnemars_exact_test() -> None:
+def test_mcnemar_exact_test() -> None:
     first = torch.rand(1, 500, generator=RNG) < 0.8
     second = first ^ (torch.rand(1, 500, generator=RNG) < 0.1)
     better, worse = int((second & ~first).sum()), int((first & ~second).sum())
@@ -118,11 +118,11 @@ def test_two_networks_are_paired_by_mcnemars_exact_test() -> None:
         "interval_95": (0.0, 0.0),
         "p_value": 1.0,
     }
-    with pytest.raises(ValueError, match="500 pictures cannot be paired with 400"):
+    with pytest.raises(ValueError, match="500 images cannot be paired with 400"):
         compare_paired_accuracy(first, second[:, :400])
 
 
-def test_groups_of_seeds_are_paired_picture_by_picture() -> None:
+def test_groups_of_seeds_are_paired_by_image() -> None:
     first, second = (
         torch.rand(3, 4000, generator=RNG) < 0.8,
         torch.rand(2, 4000, generator=RNG) < 0.82,
