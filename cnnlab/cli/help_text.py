@@ -4,21 +4,21 @@ from textwrap import wrap
 
 from cnnlab import config
 
-TRAIN_HELP = """Train a network to a scored run.
+TRAIN_HELP = """Train a network and evaluate it.
 
 \b
 Examples:
-  cnnlab train                            digits that come with it: seconds
+  cnnlab train                            bundled digits, in seconds
   cnnlab train model=mnist_cnn            the chapter's network on MNIST
   cnnlab train model=mnist_mlp epochs=5 optim.lr=0.002
-  cnnlab train experiment=mnist_cnn_best  a recipe that was measured
-  cnnlab train -m seed=1,2,3              a sweep, one run each
+  cnnlab train experiment=mnist_cnn_best  a measured recipe
+  cnnlab train -m seed=1,2,3              a sweep, one run a value
   cnnlab train -m model=cifar_cnn,cifar_bn --compare   figure 5-17
-  cnnlab train model=cifar_bn augment.preview=true     see its pipeline
-  cnnlab train resume=last                go on with an interrupted run
-  cnnlab train init=last                  a new run from a run's weights
-  cnnlab train dataset=folder dataset.root=photos    your own pictures
-  cnnlab train model=mnist_cnn --cfg job  show all keys; run nothing
+  cnnlab train model=cifar_bn augment.preview=true     preview the augmentation
+  cnnlab train resume=last                continue an interrupted run
+  cnnlab train init=last                  a new run from another run's weights
+  cnnlab train dataset=folder dataset.root=photos    your own images
+  cnnlab train model=mnist_cnn --cfg job  show all keys, run nothing
 """
 
 EVAL_HELP = """Score a run: the last one, or the one named.
@@ -50,14 +50,14 @@ Keys:
   run=RUN  checkpoint=result|last|best|STEP  top_k=N  device=...  outputs=DIR
 """
 
-BENCH_HELP = """Measure this machine, and how much of it a training reaches.
+BENCH_HELP = """Measure training speed and the machine's peak.
 
 \b
 Examples:
-  cnnlab bench                            every model, a line each
-  cnnlab bench model=mnist_cnn            one, and where its time goes
+  cnnlab bench                            every model, one line each
+  cnnlab bench model=mnist_cnn            one model, with time by phase
   cnnlab bench model=mnist_cnn batch_sizes=[32,64,128,256]
-  cnnlab bench model=mnist_cnn --profile  also a trace, for ui.perfetto.dev
+  cnnlab bench model=mnist_cnn --profile  also a trace for ui.perfetto.dev
 
 \b
 Keys: those of `cnnlab train`, and
