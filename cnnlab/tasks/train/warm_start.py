@@ -53,9 +53,10 @@ def resolve_init_source(name: str, outputs: str) -> str:
 
     Raises UsageError if there is no such run.
     """
+    if not name.strip():
+        return name  # refused by read_init_weights
     path = Path(name)
-    is_kept = path.is_file() or not name.strip()
-    return str((path if is_kept else find_run(name, Path(outputs))).absolute())
+    return str((path if path.is_file() else find_run(name, Path(outputs))).absolute())
 
 
 def read_init_weights(name: str, outputs: str) -> tuple[str, Weights]:
