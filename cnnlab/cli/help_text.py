@@ -151,7 +151,7 @@ Keys:
   features.pool=max|average  method=lbfgs|adam
   steps=N (a scale)  first_steps=N (the coarsest)  coarsest=N (its pixels)
   style_scale=X  total_variation=X  out=FILE  seed=N  device=...
-  memory_limit=4GB  piece=N (pixels looked at in one go)  outputs=DIR (logs)
+  memory_limit=4GB  max_tile_pixels=N  outputs=DIR (logs)
 """
 
 DESCRIBE_HELP = """Describe a network's layers: volumes, parameters, work, memory.

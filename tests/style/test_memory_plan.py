@@ -162,12 +162,12 @@ def test_weights_are_not_counted_as_the_pictures(monkeypatch: pytest.MonkeyPatch
     aim = relative_loss(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
     floats = 3 + 8 + 8 / 4 + 16 / 4 + 16 / 16 + 512 / 16
     least = 4 * floats + 8 * (8 / 4 + 16 / 16)
-    counted = measure_bytes_per_pixel(easel(encoder=wide, aim=aim)) / (1 + BACKWARD_OVERHEAD)
+    counted = measure_bytes_per_pixel(easel(encoder=wide, spec=aim)) / (1 + BACKWARD_OVERHEAD)
     assert least <= counted <= 2 * least
     for dtype in (torch.float32, torch.bfloat16):
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 128)
-        once = measure_bytes_per_pixel(easel(encoder=wide, aim=aim, dtype=dtype))
+        once = measure_bytes_per_pixel(easel(encoder=wide, spec=aim, dtype=dtype))
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 256)
-        assert measure_bytes_per_pixel(easel(encoder=wide, aim=aim, dtype=dtype)) == pytest.approx(
+        assert measure_bytes_per_pixel(easel(encoder=wide, spec=aim, dtype=dtype)) == pytest.approx(
             once, rel=0.01
         )

@@ -31,12 +31,12 @@ def easel(**changes: object) -> TransferLoss:
         "style_sizes": [(32, 40)],
         "style_weights": [1.0],
         "style_scale": 1.0,
-        "aim": relative_loss(
+        "spec": relative_loss(
             strength=0.8, layers=["relu1_1", "relu2_1", "relu3_1"], content_layer="relu2_2"
         ),
-        "variation": 0.0,
+        "tv_weight": 0.0,
         "dtype": torch.float32,
-        "piece": UNTILED,
+        "max_tile_pixels": UNTILED,
     }
     return TransferLoss(**(given | changes))  # type: ignore[arg-type]
 
@@ -107,10 +107,10 @@ def test_pieces_add_up_to_the_whole(padding: str, pool: str, dtype: torch.dtype)
         "content": lambda size: content,
         "styles": [lambda size: style],
         "style_sizes": [size],
-        "aim": relative_loss(strength=0.7, layers=layers, content_layer="relu3_2"),
-        "variation": 0.3,
+        "spec": relative_loss(strength=0.7, layers=layers, content_layer="relu3_2"),
+        "tv_weight": 0.3,
     }
-    whole, cut = (easel(**given, piece=piece) for piece in (UNTILED, 30_000))
+    whole, cut = (easel(**given, max_tile_pixels=pixels) for pixels in (UNTILED, 30_000))
     assert len(cut.make_tiles(size)) > 3
     (terms, gradient), (ours, mine) = (
         made.make_loss_function(made.make_objective(size))(x) for made in (whole, cut)

@@ -91,7 +91,7 @@ def read_saved_transfer(s: StylizeSettings, overrides: list[str]) -> SavedTransf
         )
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED_KEYS}
     made = call_checked(
-        StylizeSettings, {"piece": None} | found["settings"] | free, f"{source}'s record"
+        StylizeSettings, {"max_tile_pixels": None} | found["settings"] | free, f"{source}'s record"
     )
     call_checked(EncoderSettings, made.features, "features")
     if made.features["name"] == "auto" and not made.features["weights"]:
@@ -136,7 +136,7 @@ def make_transfer_record(
     settings |= {
         "size": max(made.sizes[-1]),
         s.optimizer: made.optimizer_settings(s),
-        "piece": made.max_tile_pixels,
+        "max_tile_pixels": made.max_tile_pixels,
     }
     return {
         "cnnlab": version("cnnlab"),

@@ -106,7 +106,7 @@ def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(
     large(studio / "photo.jpg", 512, 384)
     pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
     paint(*words, "out=first.png", pictures=pictures)
-    assert read_transfer_record("first.png")["settings"]["piece"] is None
+    assert read_transfer_record("first.png")["settings"]["max_tile_pixels"] is None
     paint("--again", "first.png", "out=second.png", pictures=pictures)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
@@ -126,13 +126,13 @@ def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
     large(studio / "large.png", 400, 300)
     words = ["size=400", "coarsest=400", "first_steps=10"]
     paint(*words, "out=whole.png", pictures=("large.png", "one.png"))
-    out, _ = paint(*words, "piece=60000", "out=cut.png", pictures=("large.png", "one.png"))
+    out, _ = paint(*words, "max_tile_pixels=60000", "out=cut.png", pictures=("large.png", "one.png"))
     assert "looked at in " in out and " pieces, which add up to the whole\n" in out
     whole, cut = (read_transfer_record(name)["losses"] for name in ("whole.png", "cut.png"))
     assert cut["loss"] == pytest.approx(
         whole["loss"], rel=1e-2
     )  # ten steps on, rounding has been multiplied
-    assert read_transfer_record("cut.png")["settings"]["piece"] == 60_000
+    assert read_transfer_record("cut.png")["settings"]["max_tile_pixels"] == 60_000
     paint("--again", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
     assert Path("again.png").read_bytes() == Path("cut.png").read_bytes()
 
