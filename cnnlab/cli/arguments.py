@@ -18,7 +18,6 @@ STYLE_KEYS = ("content_layer", "ratio", "strength")  # of configs/style/, typed 
 # Keys whose values are files, folders or runs.
 PATH_KEYS = (
     *(
-        "again",
         "against",
         "dataset.root",
         "drawing",
@@ -26,12 +25,13 @@ PATH_KEYS = (
         "init",
         "out",
         "outputs",
+        "reproduce",
         "resume",
         "run",
     ),
     *("score", "split"),
 )
-SINGLE_PATH_KEYS = ("again", "features.weights", "out", "score")  # a comma in them is a comma
+SINGLE_PATH_KEYS = ("features.weights", "out", "reproduce", "score")  # a comma in them is a comma
 
 
 def split_arguments(arguments: list[str] | None) -> tuple[list[str], list[str]]:

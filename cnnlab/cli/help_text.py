@@ -139,7 +139,7 @@ Examples:
   cnnlab stylize photo.jpg painting.jpg style=chapter
   cnnlab stylize photos/ painting.jpg      photos_painting/, one for each
   cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg
-  cnnlab stylize --again photo_painting.png photo.jpg painting.jpg
+  cnnlab stylize --reproduce photo_painting.png photo.jpg painting.jpg
   cnnlab stylize --score any.png photo.jpg painting.jpg
 
 \b

@@ -169,19 +169,20 @@ def embed(
 def stylize(
     arguments: StylizeArgs = None,
     time: Annotated[
-        str, typer.Option("--time", metavar="30s", help="The best picture for so much time.")
+        str, typer.Option("--time", metavar="30s", help="The best image in that time.")
     ] = "",
-    again: Annotated[
-        str, typer.Option("--again", metavar="PICTURE", help="The same picture once more.")
+    reproduce: Annotated[
+        str, typer.Option("--reproduce", metavar="IMAGE", help="Compute a saved image again.")
     ] = "",
+    again: Annotated[str, typer.Option("--again", hidden=True)] = "",  # the former name
     score: Annotated[
-        str, typer.Option("--score", metavar="PICTURE", help="A picture's losses; paint nothing.")
+        str, typer.Option("--score", metavar="IMAGE", help="Print an image's losses only.")
     ] = "",
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch weights where there are none.")
+        bool, typer.Option("--download", help="Download missing weights.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing image.")
     ] = False,
     json: JsonOption = False,
     cfg: CfgOption = "",
@@ -193,7 +194,7 @@ def stylize(
         raise CnnlabError(f"no picture {printable(missing[0])}")
     # Threads that spin for long make it many times slower on busy cores; briefly is free.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    texts = {"time": time, "again": again, "score": score}
+    texts = {"time": time, "reproduce": reproduce or again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
     words = [
         *([f"content={hydra_literal(names[0])}"] if names else []),

@@ -48,7 +48,7 @@ def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
     def command(
         *words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")
     ) -> tuple[str, str]:
-        again = any(word.startswith("--again") for word in words)
+        again = any(word.startswith("--reproduce") for word in words)
         found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
         assert found == code, err or out
         return out, err

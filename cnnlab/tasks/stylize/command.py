@@ -46,7 +46,7 @@ def run(config: Config, overrides: list[str]) -> None:
     began = COMMAND_START.get(monotonic())
     s = call_checked(StylizeSettings, config, "")
     if s.reproduce and s.score:
-        raise UsageError("--again paints and --score does not: one at a time")
+        raise UsageError("--reproduce paints and --score does not: one at a time")
     if s.content is None or not s.styles:
         raise UsageError(
             "a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)"
@@ -54,7 +54,7 @@ def run(config: Config, overrides: list[str]) -> None:
     folder = Path(s.content).is_dir()
     if folder and (s.reproduce or s.score):
         raise UsageError(
-            f"{printable(str(s.content))} is a folder: --again and --score take one photograph"
+            f"{printable(str(s.content))} is a folder: --reproduce and --score take one photograph"
         )
     before = read_saved_transfer(s, overrides) if s.reproduce else None
     s = before.settings if before else s

@@ -1,4 +1,4 @@
-"""`cnnlab stylize --again`: what a picture says of how it was made, as settings once more."""
+"""`cnnlab stylize --reproduce`: what a picture says of how it was made, as settings once more."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -66,7 +66,7 @@ def read_saved_transfer(s: StylizeSettings, overrides: list[str]) -> SavedTransf
     for word in overrides:
         if word.lstrip("+").partition("=")[0] not in (*UNRECORDED_KEYS, "features.weights"):
             raise UsageError(
-                f"--again takes its settings from {source}: {word} cannot be given with it"
+                f"--reproduce takes its settings from {source}: {word} cannot be given with it"
             )
     known, steps = found["sha256"], found["steps"]
     shaped = all(
@@ -87,7 +87,7 @@ def read_saved_transfer(s: StylizeSettings, overrides: list[str]) -> SavedTransf
         )
     if s.time is not None:
         raise UsageError(
-            f"--again takes as many steps as {source} did: time cannot be given with it"
+            f"--reproduce takes as many steps as {source} did: time cannot be given with it"
         )
     free = {key: value for key, value in asdict(s).items() if key not in RECORDED_KEYS}
     made = call_checked(

@@ -285,9 +285,9 @@ def test_colours_of_each_photograph_are_its_own(paint: Paint, photos: Path) -> N
 def test_a_folder_is_no_photograph_where_one_is_needed(
     paint: Paint, photos: Path, studio: Path
 ) -> None:
-    for flag in ("--again", "--score"):
+    for flag in ("--reproduce", "--score"):
         _, err = paint(flag, "one.png", pictures=FOLDER, code=2)
-        assert err == "cnnlab: photos is a folder: --again and --score take one photograph\n"
+        assert err == "cnnlab: photos is a folder: --reproduce and --score take one photograph\n"
     (studio / "empty").mkdir()
     assert paint(pictures=("empty", "one.png"), code=1)[1] == (
         "cnnlab: there are no pictures in empty itself: folders in it are not looked into\n"

@@ -55,7 +55,7 @@ def test_a_file_that_is_there_is_left_unless_told(paint: Paint) -> None:
     assert "\nphoto_one_2.png\n" in paint("strength=0.2")[0] and "\nphoto_one_3.png\n" in paint()[0]
     assert Path("photo_one.png").read_bytes() == first != Path("photo_one_2.png").read_bytes()
     paint("out=mine.png", "strength=0.3")
-    assert "\nmine_2.png\n" in paint("--again", "mine.png")[0]  # named after what it repeats
+    assert "\nmine_2.png\n" in paint("--reproduce", "mine.png")[0]  # named after what it repeats
     assert Path("mine_2.png").read_bytes() == Path("mine.png").read_bytes()
     _, err = paint("out=photo_one.png", code=2)
     assert "photo_one.png is there already: --overwrite replaces it" in err
@@ -224,7 +224,7 @@ def test_ctrl_c_keeps_what_there_is(
         and sum(read_transfer_record("photo_one.png")["steps"]) == when
     )
     monkeypatch.setattr(TransferBudget, "should_stop", before)
-    paint("--again", "photo_one.png", "out=again.png")
+    paint("--reproduce", "photo_one.png", "out=again.png")
     assert np.array_equal(pixels("again.png"), pixels("photo_one.png"))
 
 
@@ -304,7 +304,7 @@ def test_without_weights_it_paints_with_its_own_and_says_why(studio: Path, cnnla
     )
     said = read_transfer_record("photo_one.png")
     assert said["settings"]["features"]["name"] == "bundled"  # whatever is here another time
-    code, out, _ = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
+    code, out, _ = cnnlab("stylize", "--reproduce", "photo_one.png", "photo.png", "one.png")
     assert code == 0 and "features=bundled:" not in out
     assert Path("photo_one_2.png").read_bytes() == Path("photo_one.png").read_bytes()
     code, _, err = cnnlab("stylize", "photo.png", "one.png", "features=vgg16", "download=false")
@@ -326,7 +326,7 @@ def test_a_gpu_paints_as_well_and_the_same_twice(paint: Paint) -> None:
             "steps=30",
             f"out={device}_{precision}.png",
         )
-    paint("--again", "cuda_bfloat16.png", "device=cuda", "out=again.png")
+    paint("--reproduce", "cuda_bfloat16.png", "device=cuda", "out=again.png")
     assert np.array_equal(pixels("again.png"), pixels("cuda_bfloat16.png"))
     losses = [
         read_transfer_record(f"{name}.png")["losses"]["loss"]

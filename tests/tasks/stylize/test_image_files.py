@@ -30,7 +30,7 @@ def test_any_ending_and_the_same_again_beside_it(paint: Paint, ending: str) -> N
             and opened.size == (48, 36)
             and "icc_profile" in opened.info
         )
-    out, _ = paint("--again", f"a{ending}")
+    out, _ = paint("--reproduce", f"a{ending}")
     assert (
         f"\na_2{ending}\n" in out
         and Path(f"a_2{ending}").read_bytes() == Path(f"a{ending}").read_bytes()

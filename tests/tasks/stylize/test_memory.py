@@ -85,13 +85,13 @@ def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Pat
     said = read_transfer_record("large_one.png")["settings"]
     assert said["size"] == width and said["lbfgs"]["memory"] == 5
     paint(
-        "--again", "large_one.png", pictures=("large.png", "one.png")
+        "--reproduce", "large_one.png", pictures=("large.png", "one.png")
     )  # with memory enough, as then
     assert np.array_equal(
         *(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png"))
     )
     less = get_used_memory(device("cpu")) + 80_000_000
-    _, err = paint("--again", "large_one.png", f"memory_limit={less}", code=2,
+    _, err = paint("--reproduce", "large_one.png", f"memory_limit={less}", code=2,
                    pictures=("large.png", "one.png"))  # fmt: skip
     assert (
         err
@@ -107,7 +107,7 @@ def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(
     pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
     paint(*words, "out=first.png", pictures=pictures)
     assert read_transfer_record("first.png")["settings"]["max_tile_pixels"] is None
-    paint("--again", "first.png", "out=second.png", pictures=pictures)
+    paint("--reproduce", "first.png", "out=second.png", pictures=pictures)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
@@ -133,7 +133,7 @@ def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
         whole["loss"], rel=1e-2
     )  # ten steps on, rounding has been multiplied
     assert read_transfer_record("cut.png")["settings"]["max_tile_pixels"] == 60_000
-    paint("--again", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
+    paint("--reproduce", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
     assert Path("again.png").read_bytes() == Path("cut.png").read_bytes()
 
 

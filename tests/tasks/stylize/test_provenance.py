@@ -25,7 +25,7 @@ from tests.tasks.conftest import Paint, pixels
 )
 def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str]) -> None:
     paint(*words, "out=first.png")
-    paint("--again", "first.png", "out=second.png")
+    paint("--reproduce", "first.png", "out=second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
     first, second = read_transfer_record("first.png"), read_transfer_record("second.png")
     assert (first["losses"], first["steps"]) == (second["losses"], second["steps"])
@@ -34,9 +34,9 @@ def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str])
 def test_again_with_several_paintings_keeps_their_order(paint: Paint) -> None:
     three = ("photo.png", "one.png", "two.png")
     paint("style_weights=[1,3]", "out=first.png", pictures=three)
-    paint("--again", "first.png", "out=second.png", pictures=three)
+    paint("--reproduce", "first.png", "out=second.png", pictures=three)
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
-    paint("--again", "first.png", code=2, pictures=("photo.png", "two.png", "one.png"))
+    paint("--reproduce", "first.png", code=2, pictures=("photo.png", "two.png", "one.png"))
 
 
 def test_again_wants_the_same_weights(paint: Paint, studio: Path, cnnlab: Cnnlab) -> None:
@@ -45,34 +45,34 @@ def test_again_wants_the_same_weights(paint: Paint, studio: Path, cnnlab: Cnnlab
         conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9)
     )
     save_vgg_weights(studio / "net.safetensors", other, TORCHVISION_CONVENTION)
-    _, err = paint("--again", "photo_one.png", code=2)
+    _, err = paint("--reproduce", "photo_one.png", code=2)
     assert err == "cnnlab: photo_one.png was made with other weights than net.safetensors's\n"
     (studio / "net.safetensors").rename(studio / "moved.safetensors")
-    code, _, err = cnnlab("stylize", "--again", "photo_one.png", "photo.png", "one.png")
+    code, _, err = cnnlab("stylize", "--reproduce", "photo_one.png", "photo.png", "one.png")
     assert (
         code == 2
         and "photo_one.png was made with net.safetensors: say where it is, features.weights=FILE"
         in err
     )
     assert (
-        "--again paints and --score does not"
-        in paint("--again", "photo_one.png", "--score", "one.png", code=2)[1]
+        "--reproduce paints and --score does not"
+        in paint("--reproduce", "photo_one.png", "--score", "one.png", code=2)[1]
     )
 
 
 def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
     paint()
-    _, err = paint("--again", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
+    _, err = paint("--reproduce", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
     assert err.startswith("cnnlab: photo_one.png was made from other pictures")
-    _, err = paint("--again", "photo_one.png", "strength=1", code=2)
+    _, err = paint("--reproduce", "photo_one.png", "strength=1", code=2)
     assert (
-        "--again takes its settings from photo_one.png: style.strength=1 cannot be given with it"
+        "--reproduce takes its settings from photo_one.png: style.strength=1 cannot be given with it"
         in err
     )
-    assert "does not say how it was made" in paint("--again", "one.png", code=1)[1]
+    assert "does not say how it was made" in paint("--reproduce", "one.png", code=1)[1]
     Path("text.png").write_text("nothing")
-    assert "does not say how it was made" in paint("--again", "text.png", code=1)[1]
-    assert "no picture absent.png" in paint("--again", "absent.png", code=1)[1]
+    assert "does not say how it was made" in paint("--reproduce", "text.png", code=1)[1]
+    assert "no picture absent.png" in paint("--reproduce", "absent.png", code=1)[1]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_record_that_was_tampered_with_is_refused(paint: Paint, change: dict[s
     out = Path("out.png")
     for code in (1, 2):
         try:
-            _, err = paint("--again", "forged.png", "out=out.png", code=code)
+            _, err = paint("--reproduce", "forged.png", "out=out.png", code=code)
         except AssertionError:
             continue
         assert err.startswith("cnnlab: ") and len(err.splitlines()) <= 2 and "--debug" not in err
