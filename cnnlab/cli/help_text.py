@@ -148,7 +148,7 @@ Keys:
   color=style|content|matched  start=content|noise|style
   style=relative|chapter  ratio=X  layers=[...]  content_layer=NAME
   features=auto|vgg19|vgg16|bundled|random  features.weights=FILE
-  features.pool=max|average  method=lbfgs|adam
+  features.pool=max|average  optimizer=lbfgs|adam
   steps=N (a scale)  first_steps=N (the coarsest)  coarsest=N (its pixels)
   style_scale=X  total_variation=X  out=FILE  seed=N  device=...
   memory_limit=4GB  max_tile_pixels=N  outputs=DIR (logs)

@@ -75,7 +75,7 @@ def test_more_strength_is_less_content_and_less_style_loss(paint: Paint) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["method=adam"],
+        ["optimizer=adam"],
         ["start=style"],
         ["features.pool=average"],
         ["precision=bfloat16"],
@@ -285,7 +285,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         (["time=soon"], "time must be like 30s, 2m, 1m30s or 1:30, not 'soon'"),
         (["style=cubist"], "style 'cubist' is not one of chapter, relative"),
         (["lbfgs.memory=0"], "memory must be at least 1"),
-        (["method=adam", "adam.lr=7"], "must be between 0 and 1"),
+        (["optimizer=adam", "adam.lr=7"], "must be between 0 and 1"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_work(

@@ -18,7 +18,7 @@ from tests.tasks.conftest import Paint, pixels
     "words",
     [
         ["strength=0.6", "start=noise", "seed=3", "total_variation=0.1", "style_scale=0.7"],
-        ["method=adam", "color=matched", "threads=1", "style=chapter", "ratio=1e-3"],
+        ["optimizer=adam", "color=matched", "threads=1", "style=chapter", "ratio=1e-3"],
         ["color=content", "features.pool=average", "precision=bfloat16", "time=0.6"],
     ],
     ids=" ".join,
