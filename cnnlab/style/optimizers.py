@@ -26,7 +26,7 @@ class LBFGS:
     def __init__(self, loss: LossFunction, x: Tensor, *, history_size: int) -> None:
         """`x`: (1, 3, H, W) in 0..1; `memory`: past steps that shape a direction."""
         if history_size < 1:
-            raise ValueError(f"memory must be at least 1, not {history_size}")
+            raise ValueError(f"history_size must be at least 1, not {history_size}")
         self.loss, self.x, self.num_nonfinite = loss, x, 0
         self.history: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=history_size)
         self.terms, self.gradient = loss(x)

@@ -163,7 +163,7 @@ def test_settings_that_cannot_be_are_refused(keys: dict[str, object]) -> None:
     loss, _, _ = quadratic(0)
     with pytest.raises(ValueError, match="must be between 0 and 1"):
         Adam(loss, half(), **(ADAM | keys))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="memory must be at least 1"):
+    with pytest.raises(ValueError, match="history_size must be at least 1"):
         LBFGS(loss, half(), history_size=0)
 
 

@@ -110,7 +110,7 @@ class TransferJob:
     def optimizer_settings(self, s: StylizeSettings) -> dict[str, Any]:
         """The method's, as far as memory holds what they ask for."""
         return (
-            s.lbfgs | {"memory": self.memory_plan.history_size}
+            s.lbfgs | {"history_size": self.memory_plan.history_size}
             if s.optimizer == "lbfgs"
             else s.adam
         )
@@ -262,7 +262,7 @@ def fit_to_memory(
 
 def requested_history_size(s: StylizeSettings) -> int:
     """That the method is to keep."""
-    return int(s.lbfgs["memory"]) if s.optimizer == "lbfgs" else 0
+    return int(s.lbfgs["history_size"]) if s.optimizer == "lbfgs" else 0
 
 
 def choose_tile_pixels(s: StylizeSettings, found: MemoryPlan, easel: TransferLoss) -> int:

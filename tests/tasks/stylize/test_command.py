@@ -284,7 +284,7 @@ def test_bad_pictures_are_one_line_and_leave_nothing(paint: Paint, studio: Path)
         (["features=vgg19"], "net.safetensors cannot serve: they are another network's"),
         (["time=soon"], "time must be like 30s, 2m, 1m30s or 1:30, not 'soon'"),
         (["style=cubist"], "style 'cubist' is not one of chapter, relative"),
-        (["lbfgs.memory=0"], "memory must be at least 1"),
+        (["lbfgs.history_size=0"], "history_size must be at least 1"),
         (["optimizer=adam", "adam.lr=7"], "must be between 0 and 1"),
     ],
 )

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Pat
     width, height = Image.open("large_one.png").size
     assert 100 < width < 1400 and width / height == pytest.approx(4 / 3, 0.02)
     said = read_transfer_record("large_one.png")["settings"]
-    assert said["size"] == width and said["lbfgs"]["memory"] == 5
+    assert said["size"] == width and said["lbfgs"]["history_size"] == 5
     paint(
         "--reproduce", "large_one.png", pictures=("large.png", "one.png")
     )  # with memory enough, as then
