@@ -102,7 +102,7 @@ class Adam:
         """`lr`: pixels' change a step, in 0..1; `average`: how much of the mean so far each step keeps, below 1."""
         if not 0 < lr < 1 or len(betas) != 2 or not all(0 <= b < 1 for b in (*betas, ema_decay)):
             raise ValueError(
-                f"lr {lr}, betas {betas} and average {ema_decay} must be between 0 and 1"
+                f"lr {lr}, betas {betas} and ema_decay {ema_decay} must be between 0 and 1"
             )
         self.loss, self.x, self.lr, self.betas, self.ema_decay = loss, x, lr, betas, ema_decay
         self.steps, self.num_nonfinite = 0, 0

@@ -10,7 +10,7 @@ from cnnlab.style.optimizers import LBFGS, Adam, dot
 
 SHAPE = (1, 3, 3, 4)
 N = 36
-ADAM = {"lr": 0.05, "betas": [0.9, 0.99], "average": 0.9}
+ADAM = {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.9}
 
 
 def quadratic(seed: int):  # type: ignore[no-untyped-def]
@@ -158,7 +158,7 @@ def test_adams_moments_grow_with_the_picture() -> None:
     assert big.first_moment.shape == (1, 3, 6, 8) and big.steps == small.steps and big.step()
 
 
-@pytest.mark.parametrize("keys", [{"lr": 0.0}, {"lr": 2.0}, {"betas": [0.9]}, {"average": 1.0}])
+@pytest.mark.parametrize("keys", [{"lr": 0.0}, {"lr": 2.0}, {"betas": [0.9]}, {"ema_decay": 1.0}])
 def test_settings_that_cannot_be_are_refused(keys: dict[str, object]) -> None:
     loss, _, _ = quadratic(0)
     with pytest.raises(ValueError, match="must be between 0 and 1"):

@@ -12,7 +12,7 @@ from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
 from tests.style.test_tiled_loss import SIZES, easel, terms
 
-KEYS = {"lbfgs": {"history_size": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "average": 0.9}}
+KEYS = {"lbfgs": {"history_size": 10}, "adam": {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.9}}
 
 
 def painted(
