@@ -1,4 +1,4 @@
-"""Which network looks at the pictures, and where its weights come from."""
+"""The network that style transfer takes its features from, and its weights."""
 
 import os
 import sys
@@ -31,23 +31,19 @@ from cnnlab.style.vgg_weights import (
 )
 
 BUNDLED_WEIGHTS = Path(__file__).with_name("features_quarter.safetensors")
-
-
-DEEPEST_CONV = "conv5_1"  # the last that a style loss asks for
-
-
-# torchvision's files, which end in the beginning of their checksums, and their megabytes. torchvision itself, which
-# knows them too, takes a second to import.
+DEEPEST_CONV = "conv5_1"  # the last that style losses use
+# torchvision's files, whose names end in the first digits of their checksums, and their megabytes.
+# Importing torchvision, which knows them too, takes a second.
 TORCHVISION_FILES = {"vgg16": ("vgg16-397923af.pth", 553), "vgg19": ("vgg19-dcbb9e9d.pth", 575)}
-
-
 QUARTER_FILTERS = tuple(width // 4 for width in FILTERS_PER_BLOCK)
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A network, what it is called, its weights' fingerprint, the `features.name` that it is, and, where that was left
-    open, why it is this one."""
+    """A network, its display name, its weights' hash, and its `features.name`.
+
+    `reason`: why it was chosen, where the settings left that open.
+    """
 
     encoder: VGGFeatures
     name: str
@@ -57,136 +53,129 @@ class LoadedEncoder:
 
 
 def load_encoder(
-    spec: EncoderSettings, *, deepest_layer: str, seed: int, allow_download: bool
+    settings: EncoderSettings, *, deepest_layer: str, seed: int, allow_download: bool
 ) -> LoadedEncoder:
-    """The network that `spec` asks for, down to the ReLU `deepest`. `named`: a download may be made. Raises NotHere
-    with what can be done where there are no weights, CnnlabError for weights that cannot serve."""
-    kind: str = spec.name
-    why: str | None = None
-    if spec.name == "random":
-        channels = conv_channels((*CONVS_PER_BLOCK["vgg19"][:4], 1), QUARTER_FILTERS)
-        network: VGGWeights = (
-            init_random_vgg(channels, torch.Generator().manual_seed(seed)),
-            TORCHVISION_CONVENTION,
-        )
-        name = f"random weights, seed {seed}"
-    elif spec.weights:
-        path = Path(spec.weights).expanduser()
-        network, name = (
-            read_vgg_weights(path, spec.name if spec.name in CONVS_PER_BLOCK else None),
-            printable(path.name),
-        )
-    elif spec.name == "bundled":
-        network, name = read_vgg_weights(BUNDLED_WEIGHTS), "bundled"
-    elif spec.name == "auto":
-        network, name, why = load_default_weights(allow_download=allow_download)
-        kind = name
+    """Return the requested network, down to the ReLU `deepest_layer`.
+
+    Raises DataUnavailable, with the remedy, for missing weights, CnnlabError for unusable ones.
+    """
+    features_name: str = settings.name
+    reason: str | None = None
+    if settings.name == "auto" and not settings.weights:
+        weights, name, reason = load_default_weights(allow_download=allow_download)
+        features_name = name
     else:
-        network, name = (
-            load_torchvision_weights(spec.name, allow_download=allow_download),
-            spec.name,
-        )
-    tensors, convention = network
+        weights, name = load_named_weights(settings, seed=seed, allow_download=allow_download)
+    tensors, convention = weights
     try:
         last = deepest_layer.replace("relu", "conv")
         used = truncate_vgg_weights(tensors, last) if f"{last}.weight" in tensors else tensors
-        sha256 = hash_vgg_weights(used, convention)  # the same for a file that goes deeper
-        return LoadedEncoder(
-            VGGFeatures(used, replace(convention, pool=spec.pool or convention.pool)),
-            name,
-            sha256,
-            kind,
-            why,
-        )
+        sha256 = hash_vgg_weights(used, convention)  # the same for a file with deeper layers
+        encoder = VGGFeatures(used, replace(convention, pool=settings.pool or convention.pool))
     except ValueError as error:
-        raise CnnlabError(f"{name} cannot serve: {error}") from error
+        raise CnnlabError(f"{name} cannot be used: {error}") from error
+    return LoadedEncoder(encoder, name, sha256, features_name, reason)
+
+
+def load_named_weights(
+    settings: EncoderSettings, *, seed: int, allow_download: bool
+) -> tuple[VGGWeights, str]:
+    """Return the weights that the settings name, and their display name."""
+    if settings.name == "random":
+        channels = conv_channels((*CONVS_PER_BLOCK["vgg19"][:4], 1), QUARTER_FILTERS)
+        tensors = init_random_vgg(channels, torch.Generator().manual_seed(seed))
+        return (tensors, TORCHVISION_CONVENTION), f"random weights, seed {seed}"
+    if settings.weights:
+        path = Path(settings.weights).expanduser()
+        expected = settings.name if settings.name in CONVS_PER_BLOCK else None
+        return read_vgg_weights(path, expected), printable(path.name)
+    if settings.name == "bundled":
+        return read_vgg_weights(BUNDLED_WEIGHTS), "bundled"
+    return load_torchvision_weights(settings.name, allow_download=allow_download), settings.name
 
 
 def load_default_weights(*, allow_download: bool) -> tuple[VGGWeights, str, str]:
-    """The best network that there is, its name, and why it is that one: VGG-19 where its weights are on the disk, or
-    may be fetched, and otherwise the one that comes with cnnlab."""
+    """Return the best available weights, their name, and the reason for the choice.
+
+    VGG-19 where its weights are on disk or may be downloaded, else the bundled network.
+    """
     try:
-        return (
-            load_torchvision_weights("vgg19", allow_download=allow_download),
-            "vgg19",
-            f"features=vgg19: its weights are in {printable(str(find_weights_folder()))}",
-        )
+        weights = load_torchvision_weights("vgg19", allow_download=allow_download)
+        folder = printable(str(find_weights_folder()))
+        return weights, "vgg19", f"features=vgg19: weights found in {folder}"
     except DataUnavailable:
         if allow_download:
             raise
-    missing = (
-        f"VGG-19's weights are not here (--download: {TORCHVISION_FILES['vgg19'][1]} MB, once)"
-    )
-    return read_vgg_weights(BUNDLED_WEIGHTS), "bundled", f"features=bundled: {missing}"
+    size = TORCHVISION_FILES["vgg19"][1]
+    reason = f"features=bundled: no VGG-19 weights found (--download fetches {size} MB, once)"
+    return read_vgg_weights(BUNDLED_WEIGHTS), "bundled", reason
 
 
 def find_weights_folder() -> Path:
-    """CNNLAB_WEIGHTS, else where torch keeps such files."""
-    given = os.environ.get("CNNLAB_WEIGHTS")
-    return Path(given).expanduser() if given else torch_hub_folder()
+    """Return CNNLAB_WEIGHTS, else PyTorch's folder of downloaded weights."""
+    folder = os.environ.get("CNNLAB_WEIGHTS")
+    return Path(folder).expanduser() if folder else torch_hub_folder()
 
 
 def load_torchvision_weights(name: str, *, allow_download: bool) -> VGGWeights:
-    """torchvision's weights: the convolutions kept from an earlier time; else from the file that torchvision itself
-    has fetched; else, where they were asked for by name, fetched and kept."""
-    kept = find_weights_folder() / f"{name}_features.safetensors"
-    if kept.exists():
-        return read_vgg_weights(kept, name)
+    """Return torchvision's convolutions: saved earlier, else from its own file, else downloaded."""
+    saved = find_weights_folder() / f"{name}_features.safetensors"
+    if saved.exists():
+        return read_vgg_weights(saved, name)
     file, size = TORCHVISION_FILES[name]
-    for whole in (kept.parent / file, torch_hub_folder() / file):
-        if whole.exists():
-            if not has_valid_checksum(whole, file):
-                raise CnnlabError(
-                    f"{whole} is damaged (its checksum differs); remove it, and it is fetched again"
-                )
-            network = drop_unused_convs(read_vgg_weights(whole, name))
-            with suppress(CnnlabError):  # a folder that cannot be written to
-                save_vgg_weights(kept, *network)
-            return network
+    for path in (saved.parent / file, torch_hub_folder() / file):
+        if path.exists():
+            return extract_convs(path, name, saved)
+    saved_size = f"{truncated_megabytes(name):.0f} MB"
     if not allow_download:
-        sizes = f"{size} MB; {truncated_megabytes(name):.0f} MB are kept"
         raise DataUnavailable(
-            f"{name}'s weights are not here: --download fetches them ({sizes}), features=bundled needs none\n"
-            f"and features.weights=FILE takes others; {file} could also be in {kept.parent}"
+            f"no {name} weights found: --download fetches them ({size} MB; {saved_size} are kept)\n"
+            f"or put {file} into {saved.parent}; features=bundled needs no download, "
+            "features.weights=FILE takes another file"
         )
     print(
-        f"features={name}: weights of {size} MB, once; {truncated_megabytes(name):.0f} MB are kept",
+        f"features={name}: downloading {size} MB of weights, once; {saved_size} are kept",
         file=sys.stderr,
         flush=True,
     )
+    download_torchvision_weights(name, file, saved, max_bytes=int(size * 1.1e6))
+    return read_vgg_weights(saved, name)
+
+
+def extract_convs(path: Path, name: str, target: Path) -> VGGWeights:
+    """Return the convolutions of torchvision's file and save them to `target`."""
+    if not has_valid_checksum(path, path.name):
+        raise CnnlabError(f"{path} is damaged (its checksum differs); remove it to download again")
+    tensors, convention = read_vgg_weights(path, name)
+    tensors = truncate_vgg_weights(tensors, DEEPEST_CONV)
+    with suppress(CnnlabError):  # the folder may be read-only
+        save_vgg_weights(target, tensors, convention)
+    return tensors, convention
+
+
+def download_torchvision_weights(name: str, file: str, target: Path, *, max_bytes: int) -> None:
+    """Download torchvision's file and save its convolutions to `target`."""
     from torchvision import models
 
-    url = models.get_model_weights(name).DEFAULT.url
+    url = models.get_model_weights(name).DEFAULT.url.rpartition("/")[0]
     try:
-        unpack = partial(unpack_torchvision_weights, file=file, target=kept)
-        fetch(
-            file,
-            [url.rpartition("/")[0]],
-            kept.parent,
-            [kept.name],
-            unpack,
-            max_bytes=int(size * 1.1e6),
-        )
+        unpack = partial(unpack_torchvision_weights, file=file, target=target)
+        fetch(file, [url], target.parent, [target.name], unpack, max_bytes=max_bytes)
     except CnnlabError as error:
         raise DataUnavailable(
-            f"{name}'s weights cannot be fetched ({error}); put {file} into {kept.parent}"
+            f"{name}'s weights cannot be downloaded ({error}); put {file} into {target.parent}"
         ) from error
-    return read_vgg_weights(kept, name)
 
 
 def truncated_megabytes(name: str) -> float:
-    """Megabytes of a network's convolutions down to DEEPEST."""
+    """Return the megabytes of a network's convolutions down to DEEPEST_CONV."""
     blocks = (*CONVS_PER_BLOCK[name][:4], 1)
     return sum(4 * width * (9 * depth + 1) for depth, width in conv_channels(blocks).values()) / 1e6
 
 
-def drop_unused_convs(network: VGGWeights) -> VGGWeights:
-    tensors, convention = network
-    return truncate_vgg_weights(tensors, DEEPEST_CONV), convention
-
-
 def unpack_torchvision_weights(part: Path, file: str, target: Path) -> None:
-    """A fetched file's convolutions to where they are kept. Raises Damaged where it is not the published one."""
+    """Save a downloaded file's convolutions. Raises CorruptDownload for a wrong checksum."""
     if not has_valid_checksum(part, file):
-        raise CorruptDownload("its checksum is not the published one")
-    save_vgg_weights(target, *drop_unused_convs(read_pth(part)))
+        raise CorruptDownload("its checksum differs from the published one")
+    tensors, convention = read_pth(part)
+    save_vgg_weights(target, truncate_vgg_weights(tensors, DEEPEST_CONV), convention)

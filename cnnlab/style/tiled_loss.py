@@ -1,5 +1,7 @@
-"""What a network sees of the pictures, and the loss of what is painted: in pieces, where a picture is too large to be
-looked at in one go. Gram matrices and distances are sums over places, so that pieces add up to exactly the whole."""
+"""The loss of the output image, computed in tiles where the image is too large for one pass.
+
+Gram matrices and distances are sums over positions, so the tiles add up to exactly the whole.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,20 +26,22 @@ from cnnlab.style.scales import Size, fit_style_size
 from cnnlab.style.tiling import Tile, make_tiles
 from cnnlab.style.vgg import VGGFeatures, relu_stride
 
-StyleStatistics = tuple[
-    dict[str, Tensor], FeatureSpread
-]  # Gram matrices by layer, and the content's layer
-StyleCache = dict[
-    tuple[int, Size, int], StyleStatistics
-]  # paintings that were looked at: which, at what size, in what pieces
-UNTILED = 1 << 60  # a piece that any picture fits into
-ImageAtSize = Callable[[Size], Tensor]  # a picture at a size, (1, 3, H, W) in 0..1, on the device
+# Gram matrices by layer, and the spread of the content layer.
+StyleStatistics = tuple[dict[str, Tensor], FeatureSpread]
+# By number of the style image, its size and the most pixels of a tile.
+StyleCache = dict[tuple[int, Size, int], StyleStatistics]
+UNTILED = 1 << 60  # pixels of a tile that any image fits into
+ImageAtSize = Callable[[Size], Tensor]  # size -> (1, 3, H, W) in 0..1, on the device
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferLoss:
-    """A network and what it paints from. `style_sizes`: each painting's own (H, W); `style_weights`: what each counts;
-    `style_scale`: a painting's side as a share of what gives it the picture's area (it is never enlarged)."""
+    """A network, a content image and style images.
+
+    `style_sizes`: each style image's own (H, W); `style_scale`: its side relative to the side at
+    which it has the output image's area (it is never enlarged); `dtype`: of the convolutions, Gram
+    matrices are float32; `max_tile_pixels`: most pixels in one pass through the network.
+    """
 
     encoder: VGGFeatures
     content: ImageAtSize
@@ -47,48 +51,44 @@ class TransferLoss:
     style_scale: float
     spec: LossSpec
     tv_weight: float
-    dtype: torch.dtype  # of the convolutions; Gram matrices are float32
-    max_tile_pixels: int  # pixels that the network may look at in one go
+    dtype: torch.dtype
+    max_tile_pixels: int
     style_cache: StyleCache = field(default_factory=dict)
 
     @property
     def relu_names(self) -> tuple[str, ...]:
-        """The ReLUs that must be known."""
+        """Return the ReLUs that the loss needs."""
         return (*dict.fromkeys((*self.spec.layers, self.spec.content_layer)),)
 
     def compute_style_sizes(self, size: Size) -> list[Size]:
-        """Each painting's size beside a picture's."""
+        """Return each style image's size for an output image of `size`."""
         return [fit_style_size(own, size, self.style_scale) for own in self.style_sizes]
 
     def max_style_pixels(self, size: Size) -> int:
-        """The pixels of the largest of them."""
+        """Return the pixels of the largest style image for an output image of `size`."""
         return max(height * width for height, width in self.compute_style_sizes(size))
 
     def style_pixel_ratio(self, size: Size) -> float:
-        """The pixels of the paintings that are looked at beside a picture's of a size, as a share of these."""
-        return sum(height * width for height, width in self.compute_style_sizes(size)) / (
-            size[0] * size[1]
-        )
+        """Return the style images' pixels together, per pixel of an output image of `size`."""
+        pixels = sum(height * width for height, width in self.compute_style_sizes(size))
+        return pixels / (size[0] * size[1])
 
     def make_tiles(self, size: Size) -> list[Tile]:
-        """How a picture of a size is looked at."""
-        return make_tiles(
-            size,
-            self.max_tile_pixels,
-            self.encoder.receptive_radius(self.relu_names),
-            relu_stride(self.spec.deepest_layer),
-        )
+        """Return the tiles of an image of `size`."""
+        radius = self.encoder.receptive_radius(self.relu_names)
+        alignment = relu_stride(self.spec.deepest_layer)
+        return make_tiles(size, self.max_tile_pixels, radius, alignment)
 
-    def compute_feature_maps(self, part: Tensor, piece: Tile) -> LayerTensors:
-        """The maps that count of what is looked at of a picture, (1, 3, h, w)."""
-        with torch.autocast(part.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            found = self.encoder(
-                part.contiguous(memory_format=torch.channels_last), self.relu_names
-            )
-        return {name: piece.crop_valid(one, relu_stride(name)) for name, one in found.items()}
+    def compute_feature_maps(self, crop: Tensor, tile: Tile) -> LayerTensors:
+        """Return the valid maps by layer of a tile with its margin, (1, 3, h, w)."""
+        is_mixed = self.dtype is not torch.float32
+        with torch.autocast(crop.device.type, self.dtype, enabled=is_mixed):
+            crop = crop.contiguous(memory_format=torch.channels_last)
+            maps = self.encoder(crop, self.relu_names)
+        return {name: tile.crop_valid(own, relu_stride(name)) for name, own in maps.items()}
 
     def compute_grams(self, maps: LayerTensors, size: Size) -> list[Tensor]:
-        """The aim's layers' Gram matrices: of a piece of a picture of that size, its part of them."""
+        """Return the style layers' Gram matrices, or a tile's part of those of a whole `size`."""
         height, width = size
         return [
             gram_matrix(maps[name], (height // relu_stride(name)) * (width // relu_stride(name)))
@@ -97,33 +97,31 @@ class TransferLoss:
 
     @torch.no_grad()
     def compute_statistics(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """A picture's Gram matrices by layer, and its maps at the content's layer."""
+        """Return an image's Gram matrices by layer, and its maps at the content layer."""
         layer, size, totals = self.spec.content_layer, spatial_size(x), list[Tensor]()
         height, width = (side // relu_stride(layer) for side in size)
         content = x.new_empty(1, self.encoder.num_filters(layer), height, width)
-        for piece in self.make_tiles(size):
-            maps = self.compute_feature_maps(piece.crop(x), piece)
+        for tile in self.make_tiles(size):
+            maps = self.compute_feature_maps(tile.crop(x), tile)
             totals = add_tile_sums(totals, self.compute_grams(maps, size))
-            piece.crop_whole_maps(content, relu_stride(layer)).copy_(maps[layer])
+            tile.crop_whole_maps(content, relu_stride(layer)).copy_(maps[layer])
         return dict(zip(self.spec.layers, totals, strict=True)), content
 
     def compute_targets(self, size: Size) -> TransferTargets:
-        """What a picture of a size is held against."""
-        photograph, P = self.compute_statistics(self.content(size))
-        paintings = [
-            self.get_style_statistics(i, own)
-            for i, own in enumerate(self.compute_style_sizes(size))
+        """Return what an output image of `size` is compared with."""
+        content_grams, P = self.compute_statistics(self.content(size))
+        statistics = [
+            self.get_style_statistics(number, own)
+            for number, own in enumerate(self.compute_style_sizes(size))
         ]
-        apart = torch.stack(
-            [mean_pair_distance(measure_feature_spread(P), one) for _, one in paintings]
-        )
-        far = apart @ P.new_tensor(self.style_weights) / sum(self.style_weights)
-        return TransferTargets(
-            P, far, blend_grams([grams for grams, _ in paintings], self.style_weights), photograph
-        )
+        spread = measure_feature_spread(P)
+        distances = torch.stack([mean_pair_distance(spread, own) for _, own in statistics])
+        unrelated = distances @ P.new_tensor(self.style_weights) / sum(self.style_weights)
+        A = blend_grams([grams for grams, _ in statistics], self.style_weights)
+        return TransferTargets(P, unrelated, A, content_grams)
 
     def get_style_statistics(self, number: int, size: Size) -> StyleStatistics:
-        """One of the paintings at a size, looked at once."""
+        """Return a style image's statistics at a size, computed once."""
         key = number, size, self.max_tile_pixels
         if key not in self.style_cache:
             grams, content = self.compute_statistics(self.styles[number](size))
@@ -131,70 +129,75 @@ class TransferLoss:
         return self.style_cache[key]
 
     def make_objective(self, size: Size) -> Objective:
-        """The loss of a picture of a size."""
-        sitters = self.compute_targets(size)
-        return Objective(sitters, self.spec.compute_scales(sitters), self.spec, self.tv_weight)
+        """Return the objective of an output image of `size`."""
+        targets = self.compute_targets(size)
+        return Objective(targets, self.spec.compute_scales(targets), self.spec, self.tv_weight)
 
     def compute_tile_sums(
-        self, objective: Objective, part: Tensor, piece: Tile, size: Size
+        self, objective: Objective, crop: Tensor, tile: Tile, size: Size
     ) -> list[Tensor]:
-        """What is looked at of a picture of a size -> what it adds to |X - P|^2, and to each Gram matrix."""
-        maps, layer = self.compute_feature_maps(part, piece), self.spec.content_layer
-        P = piece.crop_whole_maps(objective.targets.P, relu_stride(layer))
+        """Return a tile's part of |X - P|^2 and of each Gram matrix of an image of `size`."""
+        maps, layer = self.compute_feature_maps(crop, tile), self.spec.content_layer
+        P = tile.crop_whole_maps(objective.targets.P, relu_stride(layer))
         return [(at_least_float32(maps[layer]) - P).square().sum(), *self.compute_grams(maps, size)]
 
     @torch.no_grad()
     def compute_sums(self, objective: Objective, x: Tensor) -> list[Tensor]:
-        """|X - P|^2 and the Gram matrices of a picture."""
+        """Return |X - P|^2 and the Gram matrices of an image."""
         totals, size = list[Tensor](), spatial_size(x)
-        for piece in self.make_tiles(size):
-            totals = add_tile_sums(
-                totals, self.compute_tile_sums(objective, piece.crop(x), piece, size)
-            )
+        for tile in self.make_tiles(size):
+            sums = self.compute_tile_sums(objective, tile.crop(x), tile, size)
+            totals = add_tile_sums(totals, sums)
         return totals
 
     @torch.no_grad()
     def evaluate_terms(self, objective: Objective, x: Tensor) -> Tensor:
-        """A picture's terms."""
+        """Return an image's terms."""
         return objective.compute_terms(self.compute_sums(objective, x), x)
 
     def make_loss_function(self, objective: Objective) -> LossFunction:
-        """A picture -> its terms, and the loss's gradient, in the picture's own layout of memory."""
+        """Return image -> (terms, gradient of the loss, channels last)."""
 
-        def loss(x: Tensor) -> tuple[Tensor, Tensor]:
-            every = self.make_tiles(spatial_size(x))
-            if len(every) > 1:
-                return self.compute_tiled_gradient(objective, x.detach(), every)
+        def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
+            size = spatial_size(x)
+            tiles = self.make_tiles(size)
+            if len(tiles) > 1:
+                return self.compute_tiled_gradient(objective, x.detach(), tiles)
             x = x.detach().requires_grad_()
-            terms = objective.compute_terms(
-                self.compute_tile_sums(objective, x, every[0], spatial_size(x)), x
-            )
+            sums = self.compute_tile_sums(objective, x, tiles[0], size)
+            terms = objective.compute_terms(sums, x)
             (gradient,) = torch.autograd.grad(terms[0], x)
             return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
 
-        return loss
+        return evaluate
 
     def compute_tiled_gradient(
-        self, objective: Objective, x: Tensor, every: Sequence[Tile]
+        self, objective: Objective, x: Tensor, tiles: Sequence[Tile]
     ) -> tuple[Tensor, Tensor]:
-        """Once to add up the sums that the loss is of; then, its gradient with respect to these known, each piece once
-        more to take that back to the pixels."""
-        sums = [one.requires_grad_() for one in self.compute_sums(objective, x)]
+        """Return the terms and the gradient of an image in tiles.
+
+        A first pass adds up the sums that the loss depends on. With the gradient with respect to
+        these known, a second pass takes it back to each tile's pixels.
+        """
+        sums = [total.requires_grad_() for total in self.compute_sums(objective, x)]
         whole = x.detach().requires_grad_()
         terms = objective.compute_terms(sums, whole)
-        *back, gradient = torch.autograd.grad(terms[0], [*sums, whole], materialize_grads=True)
-        for piece in every:
-            part = piece.crop(x).detach().requires_grad_()
-            found = self.compute_tile_sums(objective, part, piece, spatial_size(x))
-            piece.crop(gradient).add_(torch.autograd.grad(found, part, back)[0])
+        *sums_gradients, gradient = torch.autograd.grad(
+            terms[0], [*sums, whole], materialize_grads=True
+        )
+        for tile in tiles:
+            crop = tile.crop(x).detach().requires_grad_()
+            tile_sums = self.compute_tile_sums(objective, crop, tile, spatial_size(x))
+            tile.crop(gradient).add_(torch.autograd.grad(tile_sums, crop, sums_gradients)[0])
         return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
 
 
 def spatial_size(x: Tensor) -> Size:
+    """Return (H, W) of (1, K, H, W)."""
     height, width = x.shape[2:]
     return height, width
 
 
 def add_tile_sums(totals: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-    """Sums so far, if any, and what comes to them."""
-    return [total.add_(one) for total, one in zip(totals, more, strict=True)] if totals else more
+    """Return a tile's sums added in place to the totals, if there are any yet."""
+    return [total.add_(own) for total, own in zip(totals, more, strict=True)] if totals else more

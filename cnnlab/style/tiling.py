@@ -1,5 +1,7 @@
-"""A picture too large to be looked at in one go, in pieces: each with so much around it that the maps of its inner part
-are those of the whole picture's."""
+"""Overlapping tiles of an image too large for one pass through the network.
+
+Each tile has enough margin that the feature maps of its inner part equal the whole image's.
+"""
 
 from dataclasses import dataclass
 from itertools import product
@@ -9,86 +11,96 @@ from torch import Tensor
 
 from cnnlab.style.scales import Size
 
-TileSpan = tuple[slice, slice]  # of pixels that are looked at; of those that count
+TileSpan = tuple[slice, slice]  # pixels with margin; pixels of the inner part
 
 
 @dataclass(frozen=True)
 class Tile:
-    """`down` and `across`: what of a picture is looked at, and what of that counts."""
+    """The rows and columns of an image that a tile covers, with margin and without."""
 
     rows: TileSpan
     columns: TileSpan
 
     def crop(self, x: Tensor) -> Tensor:
-        """(1, K, H, W) -> what is looked at."""
+        """Return the tile with its margin, (1, K, h, w), of an image (1, K, H, W)."""
         return x[..., self.rows[0], self.columns[0]]
 
     def crop_valid(self, maps: Tensor, stride: int) -> Tensor:
-        """The piece's own maps, a place every `stride` pixels -> those that count."""
+        """Return the inner part of the tile's own maps, one position every `stride` pixels."""
         return maps[..., slice_of_tile(*self.rows, stride), slice_of_tile(*self.columns, stride)]
 
     def crop_whole_maps(self, maps: Tensor, stride: int) -> Tensor:
-        """The whole picture's maps -> those same places of them."""
-        return maps[
-            ..., slice_of_whole(self.rows[1], stride), slice_of_whole(self.columns[1], stride)
-        ]
+        """Return the same positions of the whole image's maps."""
+        rows, columns = (
+            slice_of_whole(self.rows[1], stride),
+            slice_of_whole(self.columns[1], stride),
+        )
+        return maps[..., rows, columns]
 
 
 def slice_of_whole(inner: slice, stride: int) -> slice:
-    """Pixels that count, as places of the whole picture's maps. The last part goes to their end, whose pixels may be
-    fewer than a place has."""
+    """Return a tile's inner pixels as positions of the whole image's maps.
+
+    The last tile extends to the end of the maps, whatever pixels remain of a position.
+    """
     return slice(inner.start // stride, None if inner.stop is None else inner.stop // stride)
 
 
 def slice_of_tile(outer: slice, inner: slice, stride: int) -> slice:
-    """Pixels that count, among the places of those that are looked at."""
+    """Return a tile's inner pixels as positions of the tile's own maps."""
     first = (inner.start - outer.start) // stride
     return slice(first, None if inner.stop is None else (inner.stop - outer.start) // stride)
 
 
 def make_tiles(size: Size, max_pixels: int, radius: int, alignment: int) -> list[Tile]:
-    """A picture of a size in pieces of at most `most` pixels, as few as there are to look at in all; where not even the
-    smallest can be so small, in those. `reach`: pixels that the network sees around a place; `grain`: pixels between
-    two places of its deepest maps, at which alone it can be cut."""
+    """Return the tiles of an image, of at most `max_pixels` each and the fewest pixels in total.
+
+    Where even the smallest tile has more pixels, the smallest is used. `radius`: pixels that the
+    network sees around a position; `alignment`: stride of its deepest maps, which tiles start at.
+    """
     if size[0] * size[1] <= max_pixels:
         return [Tile((slice(0, None), slice(0, None)), (slice(0, None), slice(0, None)))]
     margin = ceil(radius / alignment) * alignment
-    sides = [candidate_tile_lengths(length, alignment) for length in size]
-    fits = [(tall, wide) for tall, wide in product(*sides)
-            if padded_tile_length(size[0], tall, margin) * padded_tile_length(size[1], wide, margin) <= max_pixels]  # fmt: skip
-    tall, wide = min(
-        fits or [(alignment, alignment)],
-        key=lambda one: (
-            total_padded_length(size[0], one[0], margin)
-            * total_padded_length(size[1], one[1], margin)
-        ),
-    )
-    across = make_tile_spans(size[1], wide, margin)
-    return [Tile(down, one) for down in make_tile_spans(size[0], tall, margin) for one in across]
+
+    def largest_tile_pixels(lengths: Size) -> int:
+        rows, columns = (padded_tile_length(size[i], lengths[i], margin) for i in (0, 1))
+        return rows * columns
+
+    def total_pixels(lengths: Size) -> int:
+        rows, columns = (total_padded_length(size[i], lengths[i], margin) for i in (0, 1))
+        return rows * columns
+
+    row_lengths, column_lengths = (candidate_tile_lengths(length, alignment) for length in size)
+    candidates = product(row_lengths, column_lengths)
+    fitting = [lengths for lengths in candidates if largest_tile_pixels(lengths) <= max_pixels]
+    height, width = min(fitting or [(alignment, alignment)], key=total_pixels)
+    row_spans = make_tile_spans(size[0], height, margin)
+    column_spans = make_tile_spans(size[1], width, margin)
+    return [Tile(rows, columns) for rows in row_spans for columns in column_spans]
 
 
-def candidate_tile_lengths(length: int, grain: int) -> list[int]:
-    """Lengths of equal parts, multiples of `grain`: one part, two, ..."""
-    counts = range(1, ceil(length / grain) + 1)
-    return list(dict.fromkeys(ceil(length / count / grain) * grain for count in counts))
+def candidate_tile_lengths(length: int, alignment: int) -> list[int]:
+    """Return the lengths of 1, 2, ... equal tiles, as multiples of `alignment`."""
+    counts = range(1, ceil(length / alignment) + 1)
+    return list(dict.fromkeys(ceil(length / count / alignment) * alignment for count in counts))
 
 
-def padded_tile_length(length: int, part: int, margin: int) -> int:
-    """Pixels of the longest part with what is around it."""
-    return length if part >= length else min(length, part + 2 * margin)
+def padded_tile_length(length: int, inner: int, margin: int) -> int:
+    """Return the length of the longest tile with its margins."""
+    return length if inner >= length else min(length, inner + 2 * margin)
 
 
-def total_padded_length(length: int, part: int, margin: int) -> int:
-    """And of all parts."""
-    return length + 2 * margin * (ceil(length / part) - 1)
+def total_padded_length(length: int, inner: int, margin: int) -> int:
+    """Return the summed length of all tiles with their margins."""
+    return length + 2 * margin * (ceil(length / inner) - 1)
 
 
-def make_tile_spans(length: int, part: int, margin: int) -> list[TileSpan]:
-    """0..length in parts of a length, the last as long as is left, each with its margins."""
-    found = []
-    for start in range(0, length, part):
-        stop = start + part
-        last = stop >= length
+def make_tile_spans(length: int, inner: int, margin: int) -> list[TileSpan]:
+    """Return 0..length in spans of `inner` pixels, the last one shorter, with margins."""
+    spans = []
+    for start in range(0, length, inner):
+        stop = start + inner
+        is_last = stop >= length
         outer = slice(max(0, start - margin), None if stop + margin >= length else stop + margin)
-        found.append((outer, slice(start, None if last else stop)))
-    return found
+        spans.append((outer, slice(start, None if is_last else stop)))
+    return spans

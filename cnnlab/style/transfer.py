@@ -1,5 +1,7 @@
-"""From coarse to fine: a small picture first, which settles what is large, then what it became, enlarged, as the start
-of the next."""
+"""Coarse-to-fine style transfer.
+
+A small image first, which settles large structures; its enlargement starts the next scale.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,16 +17,19 @@ from cnnlab.style.budget import TransferBudget
 from cnnlab.style.losses import Objective
 from cnnlab.style.optimizers import LBFGS, Adam, LossFunction
 from cnnlab.style.scales import Size
-from cnnlab.style.tiled_loss import TransferLoss
+from cnnlab.style.tiled_loss import TransferLoss, spatial_size
 
 ImageOptimizer = LBFGS | Adam
 
 
 @dataclass(frozen=True)
 class TransferState:
-    """Where a transfer stands after a step. `scale` and `step` count from 1, `total` over all scales; `terms` as
-    Objective has them; `unsound`: how often at this scale a loss was not finite; `last`: the scale ends here;
-    `objective`: what is minimised there."""
+    """A transfer after a step.
+
+    `scale` and `step` count from 1; `total_steps`: over all scales; `terms`: as Objective returns
+    them; `num_nonfinite`: how often at this scale a loss was not finite; `is_last`: whether the
+    scale ends here.
+    """
 
     scale: int
     step: int
@@ -37,8 +42,7 @@ class TransferState:
 
     @property
     def size(self) -> Size:
-        height, width = self.image.shape[2:]
-        return height, width
+        return spatial_size(self.image)
 
 
 def transfer_style(
@@ -47,45 +51,48 @@ def transfer_style(
     make_optimizer: Callable[[LossFunction, Tensor], ImageOptimizer],
     budget: TransferBudget,
 ) -> Iterator[TransferState]:
-    """Paint at each of the budget's sizes in turn, from what `begin` gives at the first, until it has had enough; after
-    each step, where it stands. Raises CnnlabError where the first loss of a scale is not finite."""
-    descent: ImageOptimizer | None = None
-    total = 0
+    """Optimize an image at each of the budget's sizes; yield the state after each step.
+
+    Raises CnnlabError where the first loss of a scale is not finite.
+    """
+    optimizer: ImageOptimizer | None = None
+    total_steps = 0
     for scale, size in enumerate(budget.sizes, 1):
-        release_cached()  # pieces of memory as small as the last scale's are of no use here
+        release_cached()  # blocks as small as the last scale's are of no use here
         objective = transfer_loss.make_objective(size)
         loss = transfer_loss.make_loss_function(objective)
         x = (
-            make_initial_image(size) if descent is None else upsample_bicubic(descent.image, size)
-        ).clamp(0, 1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        descent = descent.rescale(loss, x) if descent else make_optimizer(loss, x)
-        if not bool(descent.terms.isfinite().all()):
-            raise CnnlabError(
-                f"the loss is not finite before the first step at {size[1]}x{size[0]}"
-            )
+            make_initial_image(size)
+            if optimizer is None
+            else upsample_bicubic(optimizer.image, size)
+        )
+        x = x.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        optimizer = optimizer.rescale(loss, x) if optimizer else make_optimizer(loss, x)
+        if not bool(optimizer.terms.isfinite().all()):
+            at = f"{size[1]}x{size[0]}"
+            raise CnnlabError(f"the loss is not finite before the first step at {at}")
         for step in count(1):
-            moved = descent.step()
-            total += 1
-            last = budget.should_stop(scale, step) or not moved
+            has_moved = optimizer.step()
+            total_steps += 1
+            is_last = budget.should_stop(scale, step) or not has_moved
             yield TransferState(
                 scale,
                 step,
-                total,
-                descent.image,
-                descent.terms,
-                descent.num_nonfinite,
-                last,
+                total_steps,
+                optimizer.image,
+                optimizer.terms,
+                optimizer.num_nonfinite,
+                is_last,
                 objective,
             )
-            if last:
+            if is_last:
                 break
         if not budget.can_start(scale + 1):
             break
 
 
-def upsample_bicubic(picture: Tensor, size: Size) -> Tensor:
-    """(1, 3, h, w) -> (1, 3, H, W), bicubic."""
-    if picture.shape[2:] == size:
-        return picture
-    return interpolate(picture, size, mode="bicubic", align_corners=False).clamp(0, 1)
+def upsample_bicubic(image: Tensor, size: Size) -> Tensor:
+    """Return (1, 3, h, w) at (H, W) by bicubic interpolation, clamped to 0..1."""
+    if image.shape[2:] == size:
+        return image
+    return interpolate(image, size, mode="bicubic", align_corners=False).clamp(0, 1)

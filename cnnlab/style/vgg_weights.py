@@ -1,4 +1,4 @@
-"""Files of trained convolutions: torchvision's .pth, or safetensors that say in their metadata what their input is."""
+"""Weight files: torchvision's .pth, or safetensors whose metadata hold the input's convention."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from cnnlab.style.vgg import (
 
 VGGWeights = tuple[dict[str, Tensor], VGGConvention]
 TRIPLE_FIELDS = ("mean", "std")
-# What readers raise over a file that is not theirs.
+# Raised by readers for a damaged file or one of another kind.
 WEIGHTS_READ_ERRORS = (
     OSError,
     EOFError,
@@ -38,106 +38,104 @@ WEIGHTS_READ_ERRORS = (
 
 
 def read_vgg_weights(path: Path, expected: str | None = None) -> VGGWeights:
-    """A file's convolutions as float32 tensors, conv1_1.weight, conv1_1.bias and so on, and its input's convention.
-    `expected`: vgg16 or vgg19, which it then must be. Raises CnnlabError for a file that is missing, damaged, another
-    network's, or does not say what its input is."""
+    """Return a file's convolutions as float32, {"conv1_1.weight": ...}, and its convention.
+
+    `expected`: vgg16 or vgg19, which the file must then be. Raises CnnlabError for a file that is
+    missing, damaged, another network's, or without a convention.
+    """
     try:
-        tensors, convention = (read_safetensors if path.suffix == ".safetensors" else read_pth)(
-            path
-        )
+        read = read_safetensors if path.suffix == ".safetensors" else read_pth
+        tensors, convention = read(path)
         tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in tensors.items()}
         names = list_conv_names(tensors)
-        if broken := next(
-            (name for name, one in tensors.items() if not one.isfinite().all()), None
-        ):
-            raise ValueError(f"{broken} has values that are not finite")
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} has values that are not finite")
         if expected:
             check_vgg_shapes(names, tensors, expected)
     except UnpicklingError as error:
         raise CnnlabError(
-            f"{printable(str(path))} is no file of torch's, or holds more than tensors"
+            f"{printable(str(path))} is not a PyTorch file, or holds more than tensors"
         ) from error
     except WEIGHTS_READ_ERRORS as error:
         raise CnnlabError(
-            f"{printable(str(path))} cannot serve: {printable(summarize_error(error))[:300]}"
+            f"{printable(str(path))} cannot be used: {printable(summarize_error(error))[:300]}"
         ) from error
     return tensors, convention
 
 
 def check_vgg_shapes(names: list[str], tensors: Mapping[str, Tensor], expected: str) -> None:
-    """Raises ValueError where these are not a network's first convolutions."""
+    """Raise ValueError where these are not the first convolutions of the `expected` network."""
     for name, (place, (depth, width)) in zip(
         names, conv_channels(CONVS_PER_BLOCK[expected]).items(), strict=False
     ):
         if name != place or tensors[f"{name}.weight"].shape != (width, depth, 3, 3):
             raise ValueError(
-                f"they are another network's: {expected}'s {place} has {width} filters of {depth}x3x3"
+                f"it is another network: {expected}'s {place} has {width} filters of {depth}x3x3"
             )
 
 
 def read_safetensors(path: Path) -> VGGWeights:
+    """Return a file's tensors and convention. Raises ValueError for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as opened:
-            said = opened.metadata() or {}
+            metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
     except SafetensorError as error:
         raise ValueError(summarize_error(error)) from error
-    convention = parse_vgg_convention(said)
-    if "sha256" in said and said["sha256"] != hash_vgg_weights(tensors, convention):
+    convention = parse_vgg_convention(metadata)
+    if "sha256" in metadata and metadata["sha256"] != hash_vgg_weights(tensors, convention):
         raise ValueError("it is damaged: its checksum differs")
     return tensors, convention
 
 
-def parse_vgg_convention(said: Mapping[str, str]) -> VGGConvention:
-    """Metadata, texts all, -> a convention. Raises ValueError for what is missing or is none of the choices."""
+def parse_vgg_convention(metadata: Mapping[str, str]) -> VGGConvention:
+    """Return the convention in a file's metadata. Raises ValueError for a missing or bad value."""
     values: dict[str, Any] = {}
     for key, kind in get_type_hints(VGGConvention).items():
-        if key not in said:
-            raise ValueError(
-                f"its metadata must say {', '.join(get_type_hints(VGGConvention))}; {key} is missing"
-            )
-        values[key] = (
-            tuple(float(part) for part in said[key].split(","))
-            if key in TRIPLE_FIELDS
-            else said[key]
-        )
-        if (key in TRIPLE_FIELDS and len(values[key]) != 3) or (
-            key not in TRIPLE_FIELDS and values[key] not in get_args(kind)
-        ):
-            raise ValueError(f"its metadata's {key} cannot be {printable(said[key])[:60]!r}")
+        if key not in metadata:
+            required = ", ".join(get_type_hints(VGGConvention))
+            raise ValueError(f"its metadata must contain {required}; {key} is missing")
+        text = metadata[key]
+        if key in TRIPLE_FIELDS:
+            values[key] = tuple(float(number) for number in text.split(","))
+            is_valid = len(values[key]) == 3
+        else:
+            values[key], is_valid = text, text in get_args(kind)
+        if not is_valid:
+            raise ValueError(f"its metadata's {key} cannot be {printable(text)[:60]!r}")
     return VGGConvention(**values)
 
 
 def read_pth(path: Path) -> VGGWeights:
-    """torchvision's names count layers, ReLUs and poolings too; a gap of three is a new block. Nothing but tensors is
-    unpickled."""
+    """Return the convolutions of a torchvision state dict; only tensors are unpickled.
+
+    Its names number all layers, with ReLUs and poolings: a gap of three starts a block.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a file of before torch 1.6, which is no zip
+    except RuntimeError:  # written before torch 1.6, not a zip
         state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
-        raise ValueError("it is not a network's weights")
-    numbers = sorted(
-        int(found[1]) for key in state if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
-    )
-    tensors, block, at, before = dict[str, Tensor](), 1, 0, -2
-    for number in numbers:
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError("it is not a state dict")
+    matches = (re.fullmatch(r"features\.(\d+)\.weight", key) for key in state)
+    tensors, block, index, before = dict[str, Tensor](), 1, 0, -2
+    for number in sorted(int(match[1]) for match in matches if match):
         if number - before not in (2, 3):
             raise ValueError(
-                f"features.{number} is not where a VGG without batch normalisation has a convolution"
+                f"features.{number} is not a convolution of a VGG without batch normalization"
             )
-        block, at = (block, at + 1) if number - before == 2 else (block + 1, 1)
+        block, index = (block, index + 1) if number - before == 2 else (block + 1, 1)
         for part in ("weight", "bias"):
-            tensors[f"conv{block}_{at}.{part}"] = state[f"features.{number}.{part}"]
+            tensors[f"conv{block}_{index}.{part}"] = state[f"features.{number}.{part}"]
         before = number
     return tensors, TORCHVISION_CONVENTION
 
 
 def hash_vgg_weights(tensors: Mapping[str, Tensor], convention: VGGConvention) -> str:
-    """SHA-256 over names, shapes, float32 values and the input's convention: a network's identity, whatever file holds
-    it."""
+    """Return the SHA-256 of names, shapes, float32 values and convention, whatever the file."""
     digest = hashlib.sha256(json.dumps(asdict(convention), sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(json.dumps([name, list(tensors[name].shape)]).encode())
@@ -148,24 +146,22 @@ def hash_vgg_weights(tensors: Mapping[str, Tensor], convention: VGGConvention) -
 def save_vgg_weights(
     path: Path, tensors: Mapping[str, Tensor], convention: VGGConvention, provenance: str = ""
 ) -> None:
-    """Convolutions to a safetensors file that says what their input is and how they were `made`, whole."""
+    """Write convolutions, their convention and provenance to a safetensors file, atomically."""
     from safetensors.torch import save_file
 
-    said = {
+    metadata = {
         key: ",".join(map(str, value)) if key in TRIPLE_FIELDS else value
         for key, value in asdict(convention).items()
     }
-    held = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata = (
-        said
-        | {"sha256": hash_vgg_weights(held, convention)}
-        | ({"made": provenance} if provenance else {})
-    )
-    write_atomically(path, lambda part: save_file(held, part, metadata))
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata["sha256"] = hash_vgg_weights(contiguous, convention)
+    if provenance:
+        metadata["made"] = provenance
+    write_atomically(path, lambda part: save_file(contiguous, part, metadata))
 
 
 def truncate_vgg_weights(tensors: Mapping[str, Tensor], last: str) -> dict[str, Tensor]:
-    """The convolutions up to and including one."""
+    """Return the convolutions up to and including `last`."""
     names = list_conv_names(tensors)
-    kept = set(names[: names.index(last) + 1])
-    return {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] in kept}
+    used = set(names[: names.index(last) + 1])
+    return {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] in used}
