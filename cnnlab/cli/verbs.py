@@ -178,9 +178,7 @@ def stylize(
     score: Annotated[
         str, typer.Option("--score", metavar="IMAGE", help="Print an image's losses only.")
     ] = "",
-    download: Annotated[
-        bool, typer.Option("--download", help="Download missing weights.")
-    ] = False,
+    download: Annotated[bool, typer.Option("--download", help="Download missing weights.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing image.")
     ] = False,

@@ -26,7 +26,7 @@ def test_paths_are_taken_literally(here: Path, name: str) -> None:
 
 
 def test_commas_in_single_paths_are_literal() -> None:
-    for key in ("out", "again", "score", "features.weights"):
+    for key in ("out", "reproduce", "score", "features.weights"):
         assert split_arguments([f"{key}=a,b.png"])[1] == [f"{key}='a,b.png'"]
 
 

@@ -1,12 +1,9 @@
-"""`cnnlab stylize`: a photograph in the style of a painting (Gatys, Ecker & Bethge 2015)."""
+"""`cnnlab stylize`: a content image in the style of another (Gatys, Ecker & Bethge 2015)."""
 
 import json
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import Any
-
-import torch
 
 from cnnlab.core.device import (
     describe_device,
@@ -15,158 +12,166 @@ from cnnlab.core.device import (
     use_deterministic_algorithms,
     use_threads,
 )
-from cnnlab.core.errors import CnnlabError, Stopped, UsageError
-from cnnlab.core.errors import format_error as explained
+from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
 from cnnlab.core.progress import COMMAND_START, Progress, format_duration
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
-from cnnlab.core.signals import SignalRecorder
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.source_image import collect_image_notes, read_source_image
-from cnnlab.style.transfer import TransferState
 from cnnlab.tasks.stylize.batch import stylize_folder
 from cnnlab.tasks.stylize.log import TransferLog
-from cnnlab.tasks.stylize.optimize import make_transfer_budget, optimize_image
+from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import (
     format_loss,
     list_job_notes,
     list_time_limits,
     resolve_output_path,
-    save_result,
 )
-from cnnlab.tasks.stylize.provenance import read_saved_transfer
+from cnnlab.tasks.stylize.provenance import SavedTransfer, read_saved_transfer
 from cnnlab.tasks.stylize.score import score_image
 from cnnlab.tasks.stylize.settings import LOSS_MEANINGS, StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 
+LAYERS_PER_LINE = 4
+
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Paint, write the picture, and print where it is and how far it is from both. Raises UsageError, and leaves
-    nothing, where something cannot be; Stopped, once the picture so far is written, where a signal asked for it."""
-    began = COMMAND_START.get(monotonic())
-    s = call_checked(StylizeSettings, config, "")
-    if s.reproduce and s.score:
-        raise UsageError("--reproduce paints and --score does not: one at a time")
-    if s.content is None or not s.styles:
-        raise UsageError(
-            "a photograph and a painting are needed: cnnlab stylize CONTENT STYLE... (-h shows more)"
+    """Stylize one image or a folder, or score an image.
+
+    Raises UsageError, before anything is written, for impossible settings; Stopped, after the image
+    is saved, for a signal.
+    """
+    started_at = COMMAND_START.get(monotonic())
+    settings = call_checked(StylizeSettings, config, "")
+    check_inputs(settings)
+    saved = read_saved_transfer(settings, overrides) if settings.reproduce else None
+    settings = saved.settings if saved else settings
+    device = pick_device(settings.device)
+    allow_download = settings.download or names_features(settings, overrides)
+    with use_threads(settings.threads), use_deterministic_algorithms(device), disable_tf32():
+        if settings.score:
+            score_image(settings, device, allow_download=allow_download)
+            return
+        path = Path(str(settings.content))
+        content = None if path.is_dir() else read_source_image(str(path), settings.max_pixels)
+        setup = prepare_styles(
+            settings,
+            device,
+            allow_download=allow_download,
+            saved_sha256=saved.settings_sha256 if saved else None,
         )
-    folder = Path(s.content).is_dir()
-    if folder and (s.reproduce or s.score):
+        if content is None:
+            stylize_folder(setup, config, overrides)
+        else:
+            job = prepare_job(setup, content)
+            stylize_image(job, saved, config, overrides, started_at)
+
+
+def check_inputs(settings: StylizeSettings) -> None:
+    """Raise UsageError for missing images, or modes that exclude each other."""
+    if settings.reproduce and settings.score:
+        raise UsageError("--reproduce and --score cannot be given together")
+    if settings.content is None or not settings.styles:
         raise UsageError(
-            f"{printable(str(s.content))} is a folder: --reproduce and --score take one photograph"
+            "stylize needs a content image and a style image: cnnlab stylize CONTENT STYLE... "
+            "(-h shows more)"
         )
-    before = read_saved_transfer(s, overrides) if s.reproduce else None
-    s = before.settings if before else s
-    device = pick_device(s.device)
-    named = s.download or (
-        s.features.get("name") != "auto" and any(w.startswith("features.name=") for w in overrides)
+    if Path(settings.content).is_dir() and (settings.reproduce or settings.score):
+        raise UsageError(
+            f"{printable(settings.content)} is a folder: --reproduce and --score take one image"
+        )
+
+
+def names_features(settings: StylizeSettings, overrides: list[str]) -> bool:
+    """Return whether a network was requested by name, whose weights may then be downloaded."""
+    return settings.features.get("name") != "auto" and any(
+        word.startswith("features.name=") for word in overrides
     )
-    with use_threads(s.threads), use_deterministic_algorithms(device), disable_tf32():
-        if s.score:
-            score_image(s, device, allow_download=named)
-            return
-        if folder:
-            stylize_folder(prepare_styles(s, device, allow_download=named), config, overrides)
-            return
-        content = read_source_image(str(s.content), s.max_pixels)
-        made = prepare_job(
-            prepare_styles(
-                s,
-                device,
-                allow_download=named,
-                settings_sha256=before.settings_sha256 if before else None,
-            ),
-            content,
-        )
-        usual = Path(s.reproduce) if s.reproduce else None
-        styles = [one.path for one in made.styles]
-        place = Path(s.out).expanduser() if s.out else None
-        out = resolve_output_path(
-            place, content.path, styles, usual, made.sizes[-1], overwrite=s.overwrite
-        )
-        if before:
-            before.check_matches(made)
-        steps = before.steps if before else made.steps_per_scale(s)
-        stream = sys.stderr if s.json else sys.stdout
-        print("\n".join(format_stylize_header(s, made, out, device)), file=stream, flush=True)
-        budget, book = (
-            make_transfer_budget(s, made, steps, out, began),
-            TransferLog(s, made, config, overrides, began),
-        )
-        stylize_image(s, made, budget, out, book, Progress(stream))
 
 
 def stylize_image(
-    s: StylizeSettings,
-    made: TransferJob,
-    budget: TransferBudget,
-    out: Path,
-    book: TransferLog,
-    progress: Progress,
+    job: TransferJob,
+    saved: SavedTransfer | None,
+    config: Config,
+    overrides: list[str],
+    started_at: float,
 ) -> None:
-    """Paint one picture. What was painted before something went wrong is written first, and then that is raised."""
-    try:
-        with SignalRecorder() as signals:
-            outcome = optimize_image(s, made, budget, book, progress, lambda: signals.received)
-            path, about = save_result(s, made, outcome, budget, out)
-        print_stylize_result(s, made, outcome.state, path, about["losses"], budget, book.folder)
-        book.write_result(path, about)
-    finally:
-        progress.end()
-        book.close()
-    state = outcome.state
-    height, width = state.size
-    far = f"{printable(str(path))} is as far as it came"
-    far += "" if state.size == made.sizes[-1] else f", painted at {width}x{height} and enlarged"
-    if outcome.error:
-        raise CnnlabError(f"{explained(outcome.error)}; {far}") from outcome.error
-    if signals.received and not outcome.is_complete:
-        raise Stopped(f"stopped at step {state.total_steps}; {far}", signals.received)
+    """Stylize one image, or reproduce a saved one.
+
+    Raises errors and Stopped after the image so far is saved.
+    """
+    settings = job.setup.settings
+    out = resolve_output_path(
+        job,
+        Path(settings.out).expanduser() if settings.out else None,
+        Path(settings.reproduce) if settings.reproduce else None,
+    )
+    if saved:
+        saved.check_matches(job)
+    stream = sys.stderr if settings.json else sys.stdout
+    print("\n".join(format_stylize_header(job, out)), file=stream, flush=True)
+    steps = saved.steps if saved else job.steps_per_scale
+    log = TransferLog(job, config, overrides, started_at)
+    result = stylize_job(job, steps, out, log, Progress(stream), save_incomplete=True)
+    if settings.json:
+        print_json_result(result, log)
+    else:
+        print_stylize_result(job, result, log)
+    check_completed(job, result)
 
 
-def format_stylize_header(
-    s: StylizeSettings, made: TransferJob, out: Path, device: torch.device
-) -> list[str]:
-    """What is about to happen."""
-    styles = ", ".join(printable(one.path.name) for one in made.styles)
-    lines = [
-        f"cnnlab stylize: {printable(made.content.path.name)} in the style of {styles}",
-        *collect_image_notes(*made.styles),
-    ]
-    lines += made.setup.encoder_notes + list_job_notes(s, made, out)
-    height, width = made.sizes[-1]
+def check_completed(job: TransferJob, result: StylizedImage) -> None:
+    """Raise the error or the signal that ended an optimization early."""
+    height, width = result.state.size
+    path = printable(str(result.path))
+    saved = f"the image so far is saved as {path}"
+    if result.state.size != job.size:
+        saved += f", optimized at {width}x{height} and enlarged"
+    if result.error:
+        raise CnnlabError(f"{format_error(result.error)}; {saved}") from result.error
+    if result.stop_signal and not result.is_complete:
+        raise Stopped(f"stopped at step {result.state.total_steps}; {saved}", result.stop_signal)
+
+
+def format_stylize_header(job: TransferJob, out: Path) -> list[str]:
+    """Return the lines printed before an image is optimized."""
+    setup = job.setup
+    styles = ", ".join(printable(style.path.name) for style in setup.styles)
+    height, width = job.size
     return [
-        *lines,
-        f"{made.loaded_encoder.name}, {width}x{height} pixels, device {describe_device(device)}",
+        f"cnnlab stylize: {printable(job.content.path.name)} in the style of {styles}",
+        *collect_image_notes(*setup.styles),
+        *setup.encoder_notes,
+        *list_job_notes(job, out),
+        f"{setup.loaded_encoder.name}, {width}x{height} pixels, "
+        f"device {describe_device(setup.device)}",
     ]
 
 
-def print_stylize_result(
-    s: StylizeSettings,
-    made: TransferJob,
-    state: TransferState,
-    path: Path,
-    losses: dict[str, Any],
-    budget: TransferBudget,
-    folder: Path,
-) -> None:
-    """Print what came of it."""
-    seconds = monotonic() - budget.started_at
-    if s.json:
-        print(json.dumps({"picture": str(path), "losses": losses, "steps": budget.steps_taken, "seconds": seconds,
-                          "log": str(folder)}), flush=True)  # fmt: skip
-        return
-    meaning = LOSS_MEANINGS[s.style["name"]]
+def print_json_result(result: StylizedImage, log: TransferLog) -> None:
+    """Print a result as JSON."""
+    numbers = {
+        "image": str(result.path),
+        "losses": result.record["losses"],
+        "steps": result.steps,
+        "seconds": monotonic() - log.started_at,
+        "log": str(log.folder),
+    }
+    print(json.dumps(numbers), flush=True)
+
+
+def print_stylize_result(job: TransferJob, result: StylizedImage, log: TransferLog) -> None:
+    """Print losses, steps and paths of a result."""
+    state, losses = result.state, result.record["losses"]
+    meaning = LOSS_MEANINGS[job.setup.settings.style["name"]]
     print(f"\ncontent  {format_loss(losses['content']):<11} {meaning[0]}")
     print(f"style    {format_loss(losses['style']):<11} {meaning[1]}")
     cells = [f"{name} {format_loss(value):<10}" for name, value in losses["layers"].items()]
-    for at in range(0, len(cells), 4):
-        print("  " + " ".join(cells[at : at + 4]).rstrip())
-    print(
-        f"{state.total_steps} step{'s' * (state.total_steps != 1)}, {format_duration(seconds)} in all"
-    )
-    for line in list_time_limits(s, made, state):
+    for i in range(0, len(cells), LAYERS_PER_LINE):
+        print("  " + " ".join(cells[i : i + LAYERS_PER_LINE]).rstrip())
+    plural = "s" * (state.total_steps != 1)
+    duration = format_duration(monotonic() - log.started_at)
+    print(f"{state.total_steps} step{plural}, {duration} in total")
+    for line in list_time_limits(job, state):
         print(line)
-    print(f"\n{printable(str(path))}")
-    print(f"look at it grow  tensorboard --logdir {folder}", flush=True)
+    print(f"\n{printable(str(result.path))}")
+    print(f"TensorBoard: tensorboard --logdir {log.folder}", flush=True)

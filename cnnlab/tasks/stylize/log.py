@@ -1,4 +1,4 @@
-"""The log of a transfer: losses by layer and the picture as it grows, in TensorBoard."""
+"""TensorBoard log of a transfer: losses by layer, and the image as it is optimized."""
 
 import re
 from pathlib import Path
@@ -13,61 +13,63 @@ from cnnlab.core.run import Run
 from cnnlab.core.schema import Config
 from cnnlab.style.source_image import tensor_to_image
 from cnnlab.style.transfer import TransferState
-from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob
 
-PREVIEW_SIDE = 1024  # pixels of the longer side of a picture in TensorBoard
+PREVIEW_SIDE = 1024  # pixels of the longer side of an image in TensorBoard
 
 
 class TransferLog:
-    """A folder below outputs/stylize."""
+    """A run folder below outputs/stylize."""
 
     def __init__(
-        self,
-        s: StylizeSettings,
-        made: TransferJob,
-        config: Config,
-        overrides: list[str],
-        began: float,
+        self, job: TransferJob, config: Config, overrides: list[str], started_at: float
     ) -> None:
-        self.settings, self.job, self.started_at, self.last_nonfinite = s, made, began, (1, 0)
-        names = "_".join(one.path.stem for one in (made.content, *made.styles))
-        name = truncate_to_bytes(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "picture"
+        """`started_at`: of the command, on the monotonic clock."""
+        settings = job.setup.settings
+        self.job, self.started_at, self.last_nonfinite = job, started_at, (1, 0)
+        names = "_".join(image.path.stem for image in (job.content, *job.setup.styles))
+        name = truncate_to_bytes(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "image"
         self.run = Run(
-            make_run_folder(resolve_outputs_folder(s.outputs) / "stylize", name),
-            began=time() - monotonic() + began,
+            make_run_folder(resolve_outputs_folder(settings.outputs) / "stylize", name),
+            began=time() - monotonic() + started_at,
         )
-        self.run.write_settings(
-            config, overrides, collect_environment(made.device) | {"seed": s.seed}
-        )
+        environment = collect_environment(job.setup.device) | {"seed": settings.seed}
+        self.run.write_settings(config, overrides, environment)
 
     @property
     def folder(self) -> Path:
         return self.run.folder
 
     def has_new_nonfinite(self, state: TransferState) -> bool:
-        """Whether a loss was not finite since this was asked last."""
-        before, self.last_nonfinite = self.last_nonfinite, (state.scale, state.num_nonfinite)
-        return state.num_nonfinite > (before[1] if before[0] == state.scale else 0)
+        """Return whether a loss was not finite since the last call."""
+        (scale, count), self.last_nonfinite = (
+            self.last_nonfinite,
+            (state.scale, state.num_nonfinite),
+        )
+        return state.num_nonfinite > (count if scale == state.scale else 0)
 
     def log_state(self, state: TransferState) -> None:
-        """Losses now and then, the picture more rarely, and both at a scale's end."""
+        """Log losses and image at their intervals, and at the end of a scale."""
+        settings = self.job.setup.settings
         self.run.elapsed_s = monotonic() - self.started_at
-        if state.is_last or state.total_steps % self.settings.log_every == 0:
-            losses = self.job.losses_by_name(state.terms)
-            for group, named in (("loss", {k: losses[k] for k in ("loss", "content", "style")}),
-                                 ("style", losses["layers"])):  # fmt: skip
-                self.run.log_scalars(
-                    group, {k: v for k, v in named.items() if v is not None}, state.total_steps
-                )
-        if state.is_last or state.total_steps % self.settings.preview_every == 0:
+        if state.is_last or state.total_steps % settings.log_every == 0:
+            self.log_losses(state)
+        if state.is_last or state.total_steps % settings.preview_every == 0:
             image = tensor_to_image(state.image)
             image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            self.run.log_image("picture", np.asarray(image), state.total_steps)
+            self.run.log_image("image", np.asarray(image), state.total_steps)
 
-    def write_result(self, path: Path, about: dict[str, Any]) -> None:
-        """Where the picture is, and what it says of itself."""
-        write_json(self.folder / "result.json", {"picture": str(path)} | about)
+    def log_losses(self, state: TransferState) -> None:
+        """Log the losses that are finite."""
+        losses = self.job.setup.spec.losses_by_name(state.terms)
+        totals = {name: losses[name] for name in ("loss", "content", "style")}
+        for group, values in (("loss", totals), ("style", losses["layers"])):
+            finite = {name: value for name, value in values.items() if value is not None}
+            self.run.log_scalars(group, finite, state.total_steps)
+
+    def write_result(self, path: Path, record: dict[str, Any]) -> None:
+        """Write the image's path and record to result.json."""
+        write_json(self.folder / "result.json", {"image": str(path)} | record)
 
     def close(self) -> None:
         self.run.close()

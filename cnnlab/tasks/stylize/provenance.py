@@ -1,6 +1,8 @@
-"""`cnnlab stylize --reproduce`: what a picture says of how it was made, as settings once more."""
+"""The record in a stylized image: how it was made, and reading that for `stylize --reproduce`."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,142 +25,182 @@ from cnnlab.tasks.stylize.settings import (
     StylizeSettings,
     features_without_folder,
 )
-from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob, resolve_precision
+from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob
+
+MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
+# Keys in records of version 0.1.0, which hashes of settings are still computed under.
+RENAMED_SETTINGS = {
+    "piece": "max_tile_pixels",
+    "method": "optimizer",
+    "lbfgs.memory": "lbfgs.history_size",
+    "adam.average": "adam.ema_decay",
+}
+
+
+def rename_settings(settings: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return settings with keys renamed; in `names` a key of a group is `group.key`."""
+
+    def rename(group: dict[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            names.get(prefix + key, prefix + key).removeprefix(prefix): (
+                rename(value, f"{key}.") if isinstance(value, dict) and not prefix else value
+            )
+            for key, value in group.items()
+        }
+
+    return rename(settings, "")
+
+
+def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's settings under today's keys."""
+    return {"max_tile_pixels": None} | rename_settings(settings, RENAMED_SETTINGS)
+
+
+def hash_settings(settings: StylizeSettings) -> str:
+    """Return the SHA-256 of the recorded settings and the time limit, under their first names."""
+    recorded = {k: v for k, v in asdict(settings).items() if k in (*RECORDED_KEYS, "time")}
+    recorded["features"] = features_without_folder(settings)
+    recorded = rename_settings(recorded, {new: old for old, new in RENAMED_SETTINGS.items()})
+    return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class SavedTransfer:
-    """The settings that a picture was made with, its steps at each scale, the fingerprints of its weights and of the
-    settings as they were given, and its name."""
+    """How an image was made: its settings, its steps at each scale, and hashes.
+
+    `settings_sha256`: of the settings as they were requested, None in the first records;
+    `source`: the image's printable path.
+    """
 
     settings: StylizeSettings
     steps: list[int]
     weights_sha256: str
-    settings_sha256: str | None  # of what was made before there was one: none
+    settings_sha256: str | None
     source: str
 
-    def check_matches(self, made: TransferJob) -> None:
-        """Raises UsageError where it was made with other weights, at fewer scales than it says, or
-        with more memory."""
-        if self.weights_sha256 != made.loaded_encoder.sha256:
-            raise UsageError(
-                f"{self.source} was made with other weights than {made.loaded_encoder.name}'s"
-            )
-        s = self.settings
+    def check_matches(self, job: TransferJob) -> None:
+        """Raise UsageError for other weights, less memory, or an impossible number of scales."""
+        settings, encoder = self.settings, job.setup.loaded_encoder
+        if self.weights_sha256 != encoder.sha256:
+            raise UsageError(f"{self.source} was made with other weights than {encoder.name}'s")
         if (
-            made.is_shrunk
-            or made.optimizer_settings(s) != getattr(s, s.optimizer)
-            or made.max_tile_pixels != s.max_tile_pixels
+            job.is_shrunk
+            or job.optimizer_settings != getattr(settings, settings.optimizer)
+            or job.max_tile_pixels != settings.max_tile_pixels
         ):
             raise UsageError(
-                f"{self.source} was made with more memory than there is now, or memory_limit= leaves"
+                f"{self.source} was made with more memory than is free, or memory_limit= allows"
             )
-        if not 1 <= len(self.steps) <= len(made.sizes):
-            raise UsageError(
-                f"{self.source} does not say how it was made: {len(self.steps)} scales"
-            )
+        if not 1 <= len(self.steps) <= len(job.sizes):
+            raise UsageError(f"{self.source} has a damaged record: {len(self.steps)} scales")
 
 
-def read_saved_transfer(s: StylizeSettings, overrides: list[str]) -> SavedTransfer:
-    """What the picture `s.again` says; pictures, place and device are this command's. Raises UsageError for other
-    pictures than it was made of, or other keys, CnnlabError for a record that cannot be one."""
-    source, found = printable(str(s.reproduce)), read_transfer_record(str(s.reproduce))
+def read_saved_transfer(settings: StylizeSettings, overrides: list[str]) -> SavedTransfer:
+    """Return the record of the image `settings.reproduce`.
+
+    Images, paths and device are those of `settings`. Raises UsageError for other images than it was
+    made from, or other keys in `overrides`, CnnlabError for an invalid record.
+    """
+    source, record = printable(str(settings.reproduce)), read_transfer_record(settings.reproduce)
     for word in overrides:
         if word.lstrip("+").partition("=")[0] not in (*UNRECORDED_KEYS, "features.weights"):
             raise UsageError(
                 f"--reproduce takes its settings from {source}: {word} cannot be given with it"
             )
-    known, steps = found["sha256"], found["steps"]
-    shaped = all(
-        is_of_type(one, dict[str, Any]) for one in (found["settings"], known)
-    ) and is_of_type(steps, list[int])
-    if (
-        not shaped
-        or not is_of_type(known.get("styles"), list[str])
-        or not is_of_type(known.get("settings"), str | None)
-    ):
-        raise CnnlabError(f"{source} does not say how it was made: its record is none of cnnlab's")
-    if [hash_image_file(one) for one in (str(s.content), *s.styles)] != [
-        known.get("content"),
-        *known["styles"],
-    ]:
+    check_record_types(record, source)
+    hashes = record["sha256"]
+    images = [hash_image_file(path) for path in (str(settings.content), *settings.styles)]
+    if images != [hashes.get("content"), *hashes["styles"]]:
         raise UsageError(
-            f"{source} was made from other pictures (their SHA-256 differ), or in another order"
+            f"{source} was made from other images (their SHA-256 differ), or in another order"
         )
-    if s.time is not None:
-        raise UsageError(
-            f"--reproduce takes as many steps as {source} did: time cannot be given with it"
-        )
-    free = {key: value for key, value in asdict(s).items() if key not in RECORDED_KEYS}
-    made = call_checked(
-        StylizeSettings, {"max_tile_pixels": None} | found["settings"] | free, f"{source}'s record"
+    if settings.time is not None:
+        raise UsageError(f"--reproduce takes its steps from {source}: time cannot be given with it")
+    free = {key: value for key, value in asdict(settings).items() if key not in RECORDED_KEYS}
+    saved = call_checked(
+        StylizeSettings, upgrade_settings(record["settings"]) | free, f"{source}'s record"
     )
-    call_checked(EncoderSettings, made.features, "features")
-    if made.features["name"] == "auto" and not made.features["weights"]:
-        made.features["name"] = "vgg19"  # of before there was another to choose
-    if s.features["weights"]:
-        made.features["weights"] = s.features["weights"]
-    elif name := made.features["weights"]:
-        made.features["weights"] = str(find_weights_folder() / Path(name).name)
-        if not Path(made.features["weights"]).exists():
+    call_checked(EncoderSettings, saved.features, "features")
+    choose_saved_weights(saved, settings, source)
+    weights_sha256 = str(hashes.get("weights"))
+    return SavedTransfer(saved, record["steps"], weights_sha256, hashes.get("settings"), source)
+
+
+def check_record_types(record: dict[str, Any], source: str) -> None:
+    """Raise CnnlabError for a record whose parts have other types than those written."""
+    hashes = record["sha256"]
+    is_valid = (
+        is_of_type(record["settings"], dict[str, Any])
+        and is_of_type(hashes, dict[str, Any])
+        and is_of_type(record["steps"], list[int])
+        and is_of_type(hashes.get("styles"), list[str])
+        and is_of_type(hashes.get("settings"), str | None)
+    )
+    if not is_valid:
+        raise CnnlabError(f"{source} has a record that cnnlab did not write")
+
+
+def choose_saved_weights(saved: StylizeSettings, settings: StylizeSettings, source: str) -> None:
+    """Set the path of the saved settings' weights: the requested one, else the recorded name's."""
+    features = saved.features
+    if features["name"] == "auto" and not features["weights"]:
+        features["name"] = "vgg19"  # all that the first records' auto could be
+    if settings.features["weights"]:
+        features["weights"] = settings.features["weights"]
+    elif name := features["weights"]:
+        features["weights"] = str(find_weights_folder() / Path(name).name)
+        if not Path(features["weights"]).exists():
             raise UsageError(
-                f"{source} was made with {printable(name)}: say where it is, features.weights=FILE"
+                f"{source} was made with {printable(name)}: give its path by features.weights=FILE"
             )
-    return SavedTransfer(made, steps, str(known.get("weights")), known.get("settings"), source)
 
 
-MAX_RECORD_CHARS = 1_000_000  # characters that are read of what a picture says
-
-
-def read_transfer_record(path: str) -> dict[str, Any]:
-    """What a picture says of how `stylize` made it. Raises CnnlabError for one that says nothing."""
+def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
+    """Return a stylized image's record. Raises CnnlabError for an image without one."""
+    name = printable(str(path))
     try:
-        text = read_image_metadata(path)[:MAX_RECORD_CHARS]
-        found = json.loads(text) if text else None
-        if not isinstance(found, dict) or not {"settings", "steps", "sha256"} <= found.keys():
-            raise ValueError("there is no record in it")
+        text = read_image_metadata(str(path))[:MAX_RECORD_CHARS]
+        record = json.loads(text) if text else None
+        if not isinstance(record, dict) or not {"settings", "steps", "sha256"} <= record.keys():
+            raise ValueError("it has no record of `stylize`")
     except FileNotFoundError:
-        raise CnnlabError(f"no picture {printable(path)}") from None
+        raise CnnlabError(f"no image {name}") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise CnnlabError(
-            f"{printable(path)} does not say how it was made: {printable(summarize_error(error))[:200]}"
-        ) from error
-    return found
+        reason = printable(summarize_error(error))[:200]
+        raise CnnlabError(f"{name} does not record how it was made: {reason}") from error
+    return record
 
 
-def make_transfer_record(
-    s: StylizeSettings, made: TransferJob, steps: list[int], terms: Tensor
-) -> dict[str, Any]:
-    """What the picture says of itself: enough to make it again, and nothing of where things were."""
-    settings = {key: value for key, value in asdict(s).items() if key in RECORDED_KEYS}
-    settings["features"] = features_without_folder(s) | {"name": made.loaded_encoder.features_name}
-    settings |= {"precision": resolve_precision(s, made.device), "threads": torch.get_num_threads()}
+def make_transfer_record(job: TransferJob, steps: list[int], terms: Tensor) -> dict[str, Any]:
+    """Return all that is needed to reproduce an image, without paths."""
+    setup = job.setup
+    settings = {k: v for k, v in asdict(setup.settings).items() if k in RECORDED_KEYS}
     settings |= {
-        "size": max(made.sizes[-1]),
-        s.optimizer: made.optimizer_settings(s),
-        "max_tile_pixels": made.max_tile_pixels,
+        "features": features_without_folder(setup.settings)
+        | {"name": setup.loaded_encoder.features_name},
+        "precision": setup.precision,
+        "threads": torch.get_num_threads(),
+        "size": max(job.size),
+        setup.settings.optimizer: job.optimizer_settings,
+        "max_tile_pixels": job.max_tile_pixels,
     }
+    environment = collect_environment(setup.device)
     return {
         "cnnlab": version("cnnlab"),
         "settings": settings,
         "steps": steps,
         "iterations": sum(steps),
-        "losses": made.losses_by_name(terms),
-        "sha256": hash_inputs(made.setup, made.content.sha256),
-        "made_with": {
-            k: v
-            for k, v in collect_environment(made.device).items()
-            if k not in ("command", "platform")
-        },
+        "losses": setup.spec.losses_by_name(terms),
+        "sha256": hash_inputs(setup, job.content.sha256),
+        "environment": {k: v for k, v in environment.items() if k not in ("command", "platform")},
     }
 
 
-def hash_inputs(shop: StyleSetup, content: str) -> dict[str, Any]:
-    """SHA-256 of all that a picture comes of."""
-    styles = [one.sha256 for one in shop.styles]
+def hash_inputs(setup: StyleSetup, content_sha256: str) -> dict[str, Any]:
+    """Return the SHA-256 of everything that an image depends on."""
     return {
-        "content": content,
-        "styles": styles,
-        "weights": shop.loaded_encoder.sha256,
-        "settings": shop.settings_sha256,
+        "content": content_sha256,
+        "styles": [style.sha256 for style in setup.styles],
+        "weights": setup.loaded_encoder.sha256,
+        "settings": setup.saved_sha256 or hash_settings(setup.settings),
     }

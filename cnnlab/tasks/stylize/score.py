@@ -1,81 +1,104 @@
-"""`cnnlab stylize --score`: how far a picture, whoever made it, is from a photograph and from a painting."""
+"""`cnnlab stylize --score`: the losses of any image, whatever program made it."""
 
 import json
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
 from cnnlab.style.losses import chapter_loss, relative_loss
-from cnnlab.style.source_image import collect_image_notes, read_source_image
+from cnnlab.style.scales import Size
+from cnnlab.style.source_image import SourceImage, collect_image_notes, read_source_image
+from cnnlab.style.tiled_loss import TransferLoss, spatial_size
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 
 
-def score_image(s: StylizeSettings, device: torch.device, *, allow_download: bool) -> None:
-    """Print the losses by layer of the picture `s.score`, at its own size, in float32. `named`: weights may be fetched.
-    Raises UsageError where it is of another shape than the photograph."""
-    result = read_source_image(str(s.score), s.max_pixels)
-    shop = prepare_styles(
-        replace(s, precision="float32", color="style"), device, allow_download=allow_download
-    )
-    made = prepare_job(
-        shop, read_source_image(str(s.content), s.max_pixels), exact_size=result.size
-    )
-    (height, width), (tall, wide) = result.size, made.content.size
-    if (
-        abs(height - tall * width / wide) > max(1.0, 0.01 * height)
-        and abs(width - wide * height / tall) > 1
-    ):
+def score_image(settings: StylizeSettings, device: torch.device, *, allow_download: bool) -> None:
+    """Print the losses by layer of the image `settings.score`, at its own size, in float32.
+
+    Raises UsageError for another aspect ratio than the content image's.
+    """
+    image = read_source_image(str(settings.score), settings.max_pixels)
+    settings = replace(settings, precision="float32", color="style")
+    setup = prepare_styles(settings, device, allow_download=allow_download)
+    content = read_source_image(str(settings.content), settings.max_pixels)
+    job = prepare_job(setup, content, exact_size=image.size)
+    if not has_same_aspect(image.size, content.size):
         raise UsageError(
-            f"{printable(str(s.score))} and {printable(str(s.content))} are not of one shape"
+            f"{printable(str(settings.score))} and {printable(str(settings.content))} "
+            "differ in aspect ratio"
         )
-    numbers = compute_image_losses(made, result.as_image_at_size(device)(result.size))
-    if s.json:
-        print(json.dumps({"picture": s.score, "width": width, "height": height, "features": made.loaded_encoder.name,
-                          "sha256": made.loaded_encoder.sha256, **numbers}))  # fmt: skip
-        return
-    print(
-        f"cnnlab stylize --score: {printable(str(s.score))}, {width}x{height}, seen by {made.loaded_encoder.name}"
-    )
-    print("".join(f"{note}\n" for note in collect_image_notes(result, made.content, *made.styles)))
-    print(f"{'':<12}{'share':>10}{'chapter':>14}")
-    for name, row in {
-        "content": numbers["content"],
-        "style": numbers["style"],
-        **numbers["layers"],
-    }.items():
-        print(f"{name:<12}{row['share']:>10.4f}{row['chapter']:>14.4e}")
-    print("\nshare of content: 0 the photograph, 1 an unrelated place; of style: 1 the photograph")
-    print("untouched, 0 the painting. chapter: its sums, of style with 1 / (4 k^2 m^2)")
+    losses = compute_image_losses(job.transfer_loss, image.as_image_at_size(device)(image.size))
+    if settings.json:
+        print_json_scores(job, image, losses)
+    else:
+        print_scores(job, image, losses)
+
+
+def has_same_aspect(size: Size, content_size: Size) -> bool:
+    """Return whether an image has the content image's aspect ratio, up to rounding."""
+    (height, width), (content_height, content_width) = size, content_size
+    height_error = abs(height - content_height * width / content_width)
+    width_error = abs(width - content_width * height / content_height)
+    return height_error <= max(1.0, 0.01 * height) or width_error <= 1
+
+
+def print_json_scores(job: TransferJob, image: SourceImage, losses: dict[str, Any]) -> None:
+    """Print an image's losses as JSON."""
+    height, width = image.size
+    encoder = job.setup.loaded_encoder
+    record = {
+        "image": job.setup.settings.score,
+        "width": width,
+        "height": height,
+        "features": encoder.name,
+        "sha256": encoder.sha256,
+        **losses,
+    }
+    print(json.dumps(record))
+
+
+def print_scores(job: TransferJob, image: SourceImage, losses: dict[str, Any]) -> None:
+    """Print an image's losses as a table."""
+    (height, width), setup = image.size, job.setup
+    name = printable(str(setup.settings.score))
+    print(f"cnnlab stylize --score: {name}, {width}x{height}, by {setup.loaded_encoder.name}")
+    notes = collect_image_notes(image, job.content, *setup.styles)
+    print("".join(f"{note}\n" for note in notes))
+    print(f"{'':<12}{'relative':>10}{'chapter':>14}")
+    rows = {"content": losses["content"], "style": losses["style"], **losses["layers"]}
+    for name, row in rows.items():
+        print(f"{name:<12}{row['relative']:>10.4f}{row['chapter']:>14.4e}")
+    print("\nrelative content: 0 the content image, 1 unrelated positions;")
+    print("relative style: 1 the content image, 0 the style image.")
+    print("chapter: its sums, for style with 1 / (4 k^2 m^2)")
 
 
 @torch.no_grad()
-def compute_image_losses(made: TransferJob, x: torch.Tensor) -> dict[str, Any]:
-    """{"content", "style", "layers": {...}}, each as a share (of style's layers, of that layer's own) and as the
-    chapter's sum."""
-    found: dict[str, Any] = {
-        "layers": {name: {} for name in made.transfer_loss.spec.layers},
-        "content": {},
-        "style": {},
-    }
-    layers, content_layer = (
-        list(made.transfer_loss.spec.layers),
-        made.transfer_loss.spec.content_layer,
-    )
-    aims = {
-        "share": relative_loss(strength=0.5, layers=layers, content_layer=content_layer),
+def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, Any]:
+    """Return {"content", "style", "layers": {...}}, each relative and as the chapter's sum.
+
+    A layer's relative loss is relative to that layer alone.
+    """
+    spec = transfer_loss.spec
+    layers, content_layer = list(spec.layers), spec.content_layer
+    losses: dict[str, Any] = {"layers": {name: {} for name in layers}, "content": {}, "style": {}}
+    specs = {
+        "relative": relative_loss(strength=0.5, layers=layers, content_layer=content_layer),
         "chapter": chapter_loss(ratio=1.0, layers=layers, content_layer=content_layer),
     }
-    objective = made.transfer_loss.make_objective((x.shape[2], x.shape[3]))
-    sums = made.transfer_loss.compute_sums(objective, x)
-    for kind, aim in aims.items():
-        _, found["content"][kind], *styles, _ = replace(
-            objective, spec=aim, scales=aim.compute_scales(objective.targets), tv_weight=0.0
-        ).compute_terms(sums, x).tolist()  # fmt: skip
-        found["style"][kind] = sum(styles)
+    objective = transfer_loss.make_objective(spatial_size(x))
+    sums = transfer_loss.compute_sums(objective, x)
+    for kind, own in specs.items():
+        scales = own.compute_scales(objective.targets)
+        scaled = replace(objective, spec=own, scales=scales, tv_weight=0.0)
+        _, losses["content"][kind], *styles, _ = scaled.compute_terms(sums, x).tolist()
+        losses["style"][kind] = sum(styles)
+        factor = len(layers) if kind == "relative" else 1
         for name, value in zip(layers, styles, strict=True):
-            found["layers"][name][kind] = value * (len(layers) if kind == "share" else 1)
-    return found
+            losses["layers"][name][kind] = value * factor
+    return losses
