@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
 from cnnlab.core.image_formats import read_image_metadata
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
+from cnnlab.core.renamed_keys import RENAMED_KEYS, rename_keys
 from cnnlab.core.schema import call_checked, is_of_type
 from cnnlab.style.pretrained import find_weights_folder
 from cnnlab.style.settings import EncoderSettings
@@ -28,40 +28,30 @@ from cnnlab.tasks.stylize.settings import (
 from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob
 
 MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
-# Keys in records of version 0.1.0, which hashes of settings are still computed under.
-RENAMED_SETTINGS = {
-    "piece": "max_tile_pixels",
-    "method": "optimizer",
-    "lbfgs.memory": "lbfgs.history_size",
-    "adam.average": "adam.ema_decay",
-}
-
-
-def rename_settings(settings: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return settings with keys renamed; in `names` a key of a group is `group.key`."""
-
-    def rename(group: dict[str, Any], prefix: str) -> dict[str, Any]:
-        return {
-            names.get(prefix + key, prefix + key).removeprefix(prefix): (
-                rename(value, f"{key}.") if isinstance(value, dict) and not prefix else value
-            )
-            for key, value in group.items()
-        }
-
-    return rename(settings, "")
 
 
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a record's settings under today's keys."""
-    return {"max_tile_pixels": None} | rename_settings(settings, RENAMED_SETTINGS)
+    return {"max_tile_pixels": None} | rename_keys("stylize", settings)
 
 
 def hash_settings(settings: StylizeSettings) -> str:
     """Return the SHA-256 of the recorded settings and the time limit, under their first names."""
     recorded = {k: v for k, v in asdict(settings).items() if k in (*RECORDED_KEYS, "time")}
     recorded["features"] = features_without_folder(settings)
-    recorded = rename_settings(recorded, {new: old for old, new in RENAMED_SETTINGS.items()})
-    return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(restore_old_names(recorded), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def restore_old_names(settings: dict[str, Any], group: str = "") -> dict[str, Any]:
+    """Return settings under the keys of version 0.1.0, whose images keep their hash so."""
+    old_names = {new: old for old, new in RENAMED_KEYS["stylize"].items()}
+    return {
+        old_names.get(group + key, key).rpartition(".")[2]: (
+            restore_old_names(value, f"{group}{key}.") if isinstance(value, dict) else value
+        )
+        for key, value in settings.items()
+    }
 
 
 @dataclass(frozen=True)
