@@ -22,7 +22,7 @@ def picture(seed: int, low: float = 0.0, high: float = 1.0) -> Tensor:
     return low + (high - low) * pixels
 
 
-def test_matched_colours_have_the_photographs_mean_and_covariance() -> None:
+def test_match_colors_matches_mean_and_covariance() -> None:
     painting, photograph = picture(0), picture(1, 0.4, 0.6)
     for ours, theirs in zip(
         color_moments(match_colors(painting, photograph)), color_moments(photograph), strict=True
@@ -34,7 +34,7 @@ def test_matched_colours_have_the_photographs_mean_and_covariance() -> None:
     torch.testing.assert_close(mean.squeeze(1), pixels.mean(1))
 
 
-def test_blocks_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_match_colors_does_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     painting, photograph = picture(0), picture(1, 0.4, 0.6)
     whole = match_colors(painting, photograph)
     monkeypatch.setattr("cnnlab.style.color_transfer.COLOR_BLOCK_PIXELS", 77)
@@ -45,19 +45,19 @@ def test_blocks_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     ) and torch.equal(columns, painting)
 
 
-def test_a_picture_matched_to_itself_stays() -> None:
+def test_match_colors_with_itself_is_identity() -> None:
     same = picture(2)
     torch.testing.assert_close(match_colors(same, same), same, rtol=0, atol=1e-4)
 
 
-def test_one_colour_does_not_explode() -> None:
+def test_matching_a_uniform_image_is_finite() -> None:
     flat = torch.full((1, 3, 8, 8), 0.3)
     assert bool(match_colors(flat, picture(1)).isfinite().all()) and bool(
         match_luminance(flat, picture(1)).isfinite().all()
     )
 
 
-def test_a_recoloured_picture_has_one_pictures_luminance_and_the_others_colours() -> None:
+def test_restore_content_colors_combines_luminance_and_chroma() -> None:
     painted, photograph = picture(3, 0.3, 0.7), picture(4, 0.45, 0.55)
     both = restore_content_colors(painted, photograph)
     torch.testing.assert_close(luminance(both), luminance(painted), rtol=0, atol=1e-5)
@@ -69,7 +69,7 @@ def test_a_recoloured_picture_has_one_pictures_luminance_and_the_others_colours(
     )
 
 
-def test_luminance_has_the_photographs_mean_and_spread() -> None:
+def test_match_luminance_matches_mean_and_std() -> None:
     painting, photograph = picture(5), picture(6, 0.4, 0.6)
     made = match_luminance(painting, photograph)
     assert torch.equal(made[:, 0], made[:, 1]) and torch.equal(made[:, 0], made[:, 2])

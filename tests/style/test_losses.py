@@ -52,7 +52,7 @@ def terms(made: Objective, now: dict[str, Tensor], x: Tensor | None = None) -> T
     return made.compute_terms([distance, *grams], now["relu1_1"] if x is None else x)
 
 
-def test_gram_matrices_are_einsums() -> None:
+def test_gram_matrix_equals_einsum() -> None:
     F = maps(0)["relu1_1"]
     torch.testing.assert_close(
         gram_matrix(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3])
@@ -62,7 +62,7 @@ def test_gram_matrices_are_einsums() -> None:
     torch.testing.assert_close(gram_matrix(half), gram_matrix(half.float()))
 
 
-def test_the_chapters_loss_by_hand() -> None:
+def test_chapter_loss_of_a_two_filter_example() -> None:
     """Two filters, a map of 1x2: F = [[1, 2], [0, 1]] painted, [[1, 0], [2, 1]] photographed, [[3, 1], [1, 1]] now."""
     P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in
                ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
@@ -79,7 +79,7 @@ def test_the_chapters_loss_by_hand() -> None:
     assert (content, style) == (6, 34 / 64) and loss == 10 * 6 + 34 / 64
 
 
-def test_the_chapters_loss_is_its_formula_over_layers() -> None:
+def test_chapter_loss_equals_formula() -> None:
     photograph, painting, now = maps(1), maps(2), maps(3)
     aim = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
     loss, content, *styles, _ = terms(objective(aim, photograph, painting), now)
@@ -94,7 +94,7 @@ def test_the_chapters_loss_is_its_formula_over_layers() -> None:
     torch.testing.assert_close(loss, 0.5 * content + expected)
 
 
-def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
+def test_relative_loss_is_normalized() -> None:
     photograph, painting = maps(1), maps(2)
     aim = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
     made = objective(aim, photograph, painting)
@@ -108,7 +108,7 @@ def test_shares_are_0_for_the_photograph_and_1_for_its_own_style() -> None:
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
-def test_content_is_1_on_average_over_all_unrelated_places() -> None:
+def test_relative_content_is_1_over_unrelated_positions() -> None:
     photograph, painting = maps(1, 60, 50), maps(2)
     scale, _ = relative_scales(sitters(photograph, painting))
     P, S = (one[CONTENT].flatten(2)[0] for one in (photograph, painting))
@@ -118,7 +118,7 @@ def test_content_is_1_on_average_over_all_unrelated_places() -> None:
     assert float(scale * every * P.shape[1]) == pytest.approx(1, rel=1e-6)
 
 
-def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
+def test_style_loss_does_not_depend_on_image_size() -> None:
     """And the chapter's content, a sum over places, four times as much; as a share it is the same."""
     photograph, painting, now = maps(1), maps(2), maps(3)
     for aim, times in ((chapter_loss(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
@@ -136,7 +136,7 @@ def test_a_picture_repeated_to_twice_its_size_has_the_same_style() -> None:
 
 
 @pytest.mark.parametrize("kind", ["chapter", "relative"])
-def test_gradients_are_finite_differences(kind: str) -> None:
+def test_gradient_equals_finite_differences(kind: str) -> None:
     tensors = init_random_vgg(conv_channels((1, 1), (4, 5)), torch.Generator().manual_seed(0))
     encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION).double()
     g = torch.Generator().manual_seed(1)
@@ -156,7 +156,7 @@ def test_gradients_are_finite_differences(kind: str) -> None:
     )
 
 
-def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
+def test_blended_grams_have_the_gradient_of_the_sum() -> None:
     photograph, one, two, now = maps(1), maps(2), maps(3), maps(4)
     grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (one, two)]
     target = blend_grams(grams, [2.0, 1.0])
@@ -172,7 +172,7 @@ def test_several_paintings_pull_as_the_sum_of_their_losses() -> None:
     assert now.keys() == photograph.keys()
 
 
-def test_pictures_that_are_alike_divide_by_nothing() -> None:
+def test_relative_loss_of_equal_images_is_finite() -> None:
     same = maps(1)
     aim = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
     assert terms(objective(aim, same, same), same).tolist() == [0.0] * 5
@@ -180,8 +180,8 @@ def test_pictures_that_are_alike_divide_by_nothing() -> None:
     assert bool(terms(objective(aim, flat, flat), same).isfinite().all())
 
 
-def test_the_floor_is_no_larger_for_larger_pictures() -> None:
-    """A picture of one colour and one a twentieth lighter are told apart, whatever their size."""
+def test_floor_distance_does_not_depend_on_image_size() -> None:
+    """A picture of one color and one a twentieth lighter are told apart, whatever their size."""
     for repeat in (1, 30):
         P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
         same = {"relu1_1": P, "relu2_1": P}
@@ -190,7 +190,7 @@ def test_the_floor_is_no_larger_for_larger_pictures() -> None:
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
 
 
-def test_strength_runs_from_the_photograph_to_the_painting() -> None:
+def test_strength_weights_at_the_ends() -> None:
     assert (
         strength_weights(0) == (1, 0)
         and strength_weights(1) == (0, 1)
@@ -200,17 +200,17 @@ def test_strength_runs_from_the_photograph_to_the_painting() -> None:
     assert style / content == pytest.approx(64) and content + style == pytest.approx(1)
 
 
-def test_total_variation_is_the_mean_square_of_differences() -> None:
+def test_total_variation_is_mean_squared_difference() -> None:
     x = torch.tensor([[0.0, 1.0], [3.0, 7.0]]).view(1, 1, 2, 2)
     assert float(total_variation(x)) == (9 + 36) / 2 + (1 + 16) / 2
 
 
-def test_settings_that_cannot_be_are_named() -> None:
+def test_invalid_loss_settings_are_refused() -> None:
     wrong: list[tuple[dict[str, object], str]] = [
         ({"strength": 1.5}, "strength must be between 0 and 1"),
         ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
-        ({"layers": []}, "layers must name at least one"),
-        ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one, and each once"),
+        ({"layers": []}, "layers must name at least one layer"),
+        ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one layer, each once"),
     ]
     for keys, message in wrong:
         with pytest.raises(ValueError, match=message):

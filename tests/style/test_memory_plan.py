@@ -39,7 +39,7 @@ def needed(made: TransferLoss, past: int) -> float:
     )
 
 
-def test_with_room_for_all_nothing_is_given_up(made: TransferLoss) -> None:
+def test_plan_with_ample_memory_reduces_nothing(made: TransferLoss) -> None:
     found = plan_memory(1 << 50, SIZE, 4000, made, 20, measure_bytes_per_pixel(made))
     assert (
         found is not None
@@ -48,7 +48,7 @@ def test_with_room_for_all_nothing_is_given_up(made: TransferLoss) -> None:
     )
 
 
-def test_pieces_come_first_then_past_steps_then_pixels(made: TransferLoss) -> None:
+def test_plan_reduces_tiles_then_history_then_size(made: TransferLoss) -> None:
     each = measure_bytes_per_pixel(made)
     cut = plan_memory(
         int(needed(made, 20) + each * PIXELS / 2),
@@ -80,7 +80,7 @@ def test_pieces_come_first_then_past_steps_then_pixels(made: TransferLoss) -> No
     ] == pytest.approx(0.75, 0.01)
 
 
-def test_more_memory_never_gives_less(made: TransferLoss) -> None:
+def test_plan_is_monotonic_in_memory(made: TransferLoss) -> None:
     found = [
         plan_memory(int(1.5**n * 1e3), SIZE, 4000, made, 20, measure_bytes_per_pixel(made))
         for n in range(50)
@@ -95,7 +95,7 @@ def test_more_memory_never_gives_less(made: TransferLoss) -> None:
         assert one is None or one.max_tile_pixels >= min(MIN_TILE_PIXELS, one.size[0] * one.size[1])
 
 
-def test_a_method_that_keeps_no_past_steps_needs_none(made: TransferLoss) -> None:
+def test_plan_without_history(made: TransferLoss) -> None:
     found = plan_memory(
         int(needed(made, 0) + measure_bytes_per_pixel(made) * PIXELS * 1.01),
         SIZE,
@@ -114,7 +114,7 @@ def test_a_method_that_keeps_no_past_steps_needs_none(made: TransferLoss) -> Non
     )  # type: ignore[union-attr]  (what was asked for, below FEW)
 
 
-def test_what_is_kept_for_the_gradient_is_counted(made: TransferLoss) -> None:
+def test_measured_bytes_include_saved_tensors(made: TransferLoss) -> None:
     """By hand: what each convolution is given or gives, each pooling its indices (8 bytes), and the picture."""
     counted = measure_bytes_per_pixel(made) / (1 + BACKWARD_OVERHEAD)
     floats = (
@@ -124,11 +124,11 @@ def test_what_is_kept_for_the_gradient_is_counted(made: TransferLoss) -> None:
     assert least <= counted <= 2 * least
 
 
-def test_halves_take_less() -> None:
+def test_bfloat16_needs_less_memory() -> None:
     assert measure_bytes_per_pixel(easel(dtype=torch.bfloat16)) < measure_bytes_per_pixel(easel())
 
 
-def test_a_look_needs_room_for_one_piece_and_no_past(made: TransferLoss) -> None:
+def test_evaluation_plan_needs_one_tile_and_no_history(made: TransferLoss) -> None:
     beside, each = (
         PIXELS * (LIVE_IMAGES_EVALUATING * BYTES_PER_PIXEL + content_bytes_per_pixel(made)),
         measure_bytes_per_pixel(made) / (1 + BACKWARD_OVERHEAD),
@@ -153,7 +153,7 @@ def test_a_look_needs_room_for_one_piece_and_no_past(made: TransferLoss) -> None
     )
 
 
-def test_weights_are_not_counted_as_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the pixels to try on, and the same bytes for each; a network as wide as VGG-19 is mostly weights."""
     wide = VGGFeatures(
         init_random_vgg(conv_channels((1, 1, 1), (8, 16, 512)), torch.Generator().manual_seed(0)),

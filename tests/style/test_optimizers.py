@@ -41,7 +41,7 @@ def half() -> Tensor:
     return torch.full(SHAPE, 0.5, dtype=torch.float64)
 
 
-def test_the_bounded_minimum_is_scipys() -> None:
+def test_lbfgs_minimum_equals_scipy() -> None:
     for seed in range(5):
         loss, H, c = quadratic(seed)
         descent = LBFGS(loss, half(), history_size=20)
@@ -56,7 +56,7 @@ def test_the_bounded_minimum_is_scipys() -> None:
         assert bool((descent.image == 0).any() | (descent.image == 1).any())  # a border was met
 
 
-def test_a_direction_is_that_of_the_whole_matrix() -> None:
+def test_lbfgs_direction_equals_dense_matrix() -> None:
     """The two-loop recursion against H built up step by step (Nocedal & Wright, 7.16 and 7.19)."""
     loss, _, _ = quadratic(0)
     descent = LBFGS(loss, half(), history_size=5)
@@ -73,7 +73,7 @@ def test_a_direction_is_that_of_the_whole_matrix() -> None:
     torch.testing.assert_close(ours, -H @ g.permute(0, 2, 3, 1).reshape(-1))
 
 
-def test_a_loss_that_is_not_finite_is_never_taken() -> None:
+def test_lbfgs_never_accepts_a_nonfinite_loss() -> None:
     """A cliff of NaN between the start and the minimum of a steep slope."""
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_is_never_taken() -> None:
     assert descent.num_nonfinite > 0 and float(descent.image.max()) > 0.51
 
 
-def test_at_a_minimum_there_is_no_step() -> None:
+def test_lbfgs_stops_at_a_minimum() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 2).square().sum()]), 2 * (x - 2)
 
@@ -96,7 +96,7 @@ def test_at_a_minimum_there_is_no_step() -> None:
     assert not descent.step() and bool((descent.image == 1).all())
 
 
-def test_adam_takes_torchs_steps() -> None:
+def test_adam_equals_torch() -> None:
     loss, _, _ = quadratic(1)
     ours = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
     theirs = half().requires_grad_()
@@ -111,7 +111,7 @@ def test_adam_takes_torchs_steps() -> None:
     )  # an average that keeps nothing is the last iterate
 
 
-def test_adam_shows_the_mean_of_its_iterates_and_stays_within_the_bounds() -> None:
+def test_adam_image_is_ema_within_bounds() -> None:
     loss, _, _c = quadratic(2)
     descent, seen = Adam(loss, half(), **ADAM), []
     for _ in range(300):
@@ -124,7 +124,7 @@ def test_adam_shows_the_mean_of_its_iterates_and_stays_within_the_bounds() -> No
     assert float(loss(descent.image)[0]) < float(loss(half())[0]) / 10
 
 
-def test_adam_goes_back_where_the_loss_is_not_finite() -> None:
+def test_adam_restarts_after_a_nonfinite_loss() -> None:
     bad = {7, 8}
     asked = 0
 
@@ -145,7 +145,7 @@ def test_adam_goes_back_where_the_loss_is_not_finite() -> None:
     assert taken < 20
 
 
-def test_adams_moments_grow_with_the_picture() -> None:
+def test_adam_rescales_moments() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 0.2).square().mean()]), 2 * (x - 0.2) / x.numel()
 
@@ -159,7 +159,7 @@ def test_adams_moments_grow_with_the_picture() -> None:
 
 
 @pytest.mark.parametrize("keys", [{"lr": 0.0}, {"lr": 2.0}, {"betas": [0.9]}, {"ema_decay": 1.0}])
-def test_settings_that_cannot_be_are_refused(keys: dict[str, object]) -> None:
+def test_invalid_optimizer_settings_are_refused(keys: dict[str, object]) -> None:
     loss, _, _ = quadratic(0)
     with pytest.raises(ValueError, match="must be between 0 and 1"):
         Adam(loss, half(), **(ADAM | keys))  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ def test_settings_that_cannot_be_are_refused(keys: dict[str, object]) -> None:
         LBFGS(loss, half(), history_size=0)
 
 
-def test_dot_is_of_all_numbers_however_they_lie() -> None:
+def test_dot_does_not_depend_on_memory_format() -> None:
     a, b = torch.rand(2, 1, 3, 4, 5)
     laid = a.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(dot(laid, b), (a * b).sum())

@@ -57,7 +57,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", TORCHVISION_FILES)
-def test_the_files_are_those_that_torchvision_fetches(name: str) -> None:
+def test_file_names_equal_torchvision(name: str) -> None:
     weights = models.get_model_weights(name).DEFAULT
     file, megabytes = TORCHVISION_FILES[name]
     assert weights.url.endswith(f"/{file}") and megabytes == round(
@@ -65,7 +65,7 @@ def test_the_files_are_those_that_torchvision_fetches(name: str) -> None:
     )  # it says MiB
 
 
-def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
+def test_download_saves_the_convolutions(
     served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(
@@ -73,7 +73,10 @@ def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
     ):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
     first = load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
-    assert "features=vgg16: weights of 553 MB, once; 40 MB are kept" in capsys.readouterr().err
+    assert (
+        "features=vgg16: downloading 553 MB of weights, once; 40 MB are kept"
+        in capsys.readouterr().err
+    )
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name == "vgg16_features.safetensors"
     assert kept.stat().st_size == pytest.approx(truncated_megabytes("vgg16") * 1e6, rel=0.001)
@@ -90,9 +93,7 @@ def test_weights_are_fetched_when_asked_for_and_their_convolutions_kept(
     assert first.encoder.relu_names[-1] == "relu5_1" and first.name == "vgg16"
 
 
-def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(
-    served: Path, tmp_path: Path
-) -> None:
+def test_file_of_torchvision_is_used_if_its_checksum_is_valid(served: Path, tmp_path: Path) -> None:
     (file,) = served.iterdir()
     place = tmp_path / "home" / "hub" / "checkpoints" / file.name
     place.parent.mkdir(parents=True)
@@ -114,14 +115,14 @@ def test_a_file_that_torchvision_has_fetched_serves_once_its_checksum_is_right(
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
 
 
-def test_what_is_damaged_or_cannot_be_fetched_is_told(
+def test_failed_download_names_the_reason(
     served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (file,) = served.iterdir()
     file.write_bytes(file.read_bytes()[:-5] + b"12345")
     with pytest.raises(
         DataUnavailable,
-        match=r"vgg16's weights cannot be fetched .*checksum.*; put vgg16-.*\.pth into .*kept",
+        match=r"vgg16's weights cannot be downloaded .*checksum.*; put vgg16-.*\.pth into .*kept",
     ):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
@@ -130,7 +131,7 @@ def test_what_is_damaged_or_cannot_be_fetched_is_told(
     assert not (tmp_path / "kept" / "vgg16_features.safetensors").exists()
 
 
-def test_random_features_follow_the_seed() -> None:
+def test_random_weights_depend_on_the_seed() -> None:
     spec = EncoderSettings(name="random", weights=None, pool="average")
     one, same, other = (
         load_encoder(spec, deepest_layer="relu5_1", seed=seed, allow_download=False)
@@ -140,7 +141,7 @@ def test_random_features_follow_the_seed() -> None:
     assert one.encoder.convention.pool == "average"
 
 
-def test_a_deeper_file_is_the_same_network(served: Path, tmp_path: Path) -> None:
+def test_hash_ignores_unused_layers(served: Path, tmp_path: Path) -> None:
     (file,) = served.iterdir()
     kept = tmp_path / "some.safetensors"
     save_vgg_weights(
@@ -158,7 +159,7 @@ def test_a_deeper_file_is_the_same_network(served: Path, tmp_path: Path) -> None
     )
 
 
-def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
+def test_auto_prefers_vgg19_to_bundled_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path))
@@ -168,7 +169,7 @@ def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
     assert (own.name, own.features_name) == (
         "bundled",
         "bundled",
-    ) and "VGG-19's weights are not here" in str(own.reason)
+    ) and "no VGG-19 weights found" in str(own.reason)
     wide = init_random_vgg(
         conv_channels((*CONVS_PER_BLOCK["vgg19"][:4], 1)), torch.Generator().manual_seed(0)
     )
@@ -177,14 +178,14 @@ def test_vgg_19_is_taken_where_it_is_and_the_bundled_network_elsewhere(
     assert (better.name, better.features_name) == (
         "vgg19",
         "vgg19",
-    ) and better.reason == f"features=vgg19: its weights are in {tmp_path}"
+    ) and better.reason == f"features=vgg19: weights found in {tmp_path}"
     asked = load_encoder(
         replace(auto, name="bundled"), deepest_layer="relu5_1", seed=0, allow_download=False
     )
     assert asked.sha256 == own.sha256 and asked.reason is None
 
 
-def test_the_bundled_network_is_small_and_says_what_made_it() -> None:
+def test_bundled_weights_are_small_and_have_provenance() -> None:
     assert BUNDLED_WEIGHTS.stat().st_size <= 2_000_000
     with safe_open(BUNDLED_WEIGHTS, "pt") as opened:
         made = json.loads(opened.metadata()["made"])

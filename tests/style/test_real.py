@@ -71,7 +71,7 @@ def judge(weights: Path):  # type: ignore[no-untyped-def]
     return grams
 
 
-def test_a_photograph_is_painted_as_another_network_sees_it_too(
+def test_style_loss_falls_for_another_network_too(
     real_style: tuple[Path, Path],
 ) -> None:
     at = made(real_style)
@@ -90,7 +90,7 @@ def test_a_photograph_is_painted_as_another_network_sees_it_too(
     assert max(shares) < 0.9
 
 
-def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(
+def test_truncated_weights_name_the_missing_layer(
     real_style: tuple[Path, Path],
 ) -> None:
     from cnnlab.core.errors import UsageError
@@ -109,7 +109,7 @@ def test_only_the_first_eight_layers_are_not_enough_and_it_says_so(
 
 
 @pytest.mark.parametrize("name", ["bundled", "vgg19_quarter.safetensors"])
-def test_pieces_of_a_real_picture_add_up_to_the_whole(
+def test_tiled_loss_of_a_real_image_equals_untiled(
     real_style: tuple[Path, Path], name: str
 ) -> None:
     """Zeros around the maps, and reflections; a third of the way from photograph to painting, at an odd size."""

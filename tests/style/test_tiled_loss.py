@@ -46,7 +46,7 @@ def terms(made: TransferLoss, x: Tensor) -> Tensor:
     return made.evaluate_terms(made.make_objective((height, width)), x)
 
 
-def test_several_paintings_are_one_target_and_in_any_order() -> None:
+def test_style_images_are_order_independent() -> None:
     g = torch.Generator().manual_seed(5)
     others = [torch.rand(1, 3, 30, 30, generator=g) for _ in range(2)]
     pictures = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
@@ -64,7 +64,7 @@ def test_several_paintings_are_one_target_and_in_any_order() -> None:
     assert not torch.allclose(one, alone)
 
 
-def test_half_precision_is_of_the_convolutions_alone() -> None:
+def test_bfloat16_applies_to_convolutions_only() -> None:
     made = easel(dtype=torch.bfloat16)
     (whole,) = made.make_tiles(SIZES[-1])
     maps = made.compute_feature_maps(made.content(SIZES[-1]), whole)
@@ -80,7 +80,7 @@ def test_half_precision_is_of_the_convolutions_alone() -> None:
     torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02)
 
 
-def test_only_what_is_needed_is_computed() -> None:
+def test_encoder_computes_requested_layers_only() -> None:
     made = easel()
     assert made.relu_names == ("relu1_1", "relu2_1", "relu3_1", "relu2_2")
     assert list(made.encoder(made.content(SIZES[0]), ["relu1_1"])) == ["relu1_1"]
@@ -88,7 +88,7 @@ def test_only_what_is_needed_is_computed() -> None:
 
 @pytest.mark.parametrize(("padding", "pool"), [*product(("zeros", "reflect"), ("max", "average"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pieces_add_up_to_the_whole(padding: str, pool: str, dtype: torch.dtype) -> None:
+def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: torch.dtype) -> None:
     """Loss and gradient alike, at a size that neither the pieces nor the poolings divide."""
     convention = replace(TORCHVISION_CONVENTION, padding=padding, pool=pool)  # type: ignore[arg-type]
     tensors = init_random_vgg(

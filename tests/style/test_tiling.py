@@ -15,7 +15,7 @@ DEEP = conv_channels((2, 2, 1), (3, 4, 4))
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 130), (31, 500), (16, 16), (1001, 47)])
 @pytest.mark.parametrize("most", [1, 3000, 10_000, 1 << 40])
-def test_each_place_counts_once_and_none_has_less_around_it_than_the_network_sees(
+def test_tiles_cover_each_position_once_with_enough_margin(
     size: tuple[int, int], most: int
 ) -> None:
     reach, grain = 20, 8
@@ -44,7 +44,7 @@ def test_each_place_counts_once_and_none_has_less_around_it_than_the_network_see
             assert outer.stop is None or outer.stop - (inner.stop or length) >= reach
 
 
-def test_the_network_sees_as_far_as_it_is_said_to_and_no_further() -> None:
+def test_receptive_radius_equals_gradient_support() -> None:
     """By the gradient of one place of each layer's maps."""
     encoder = VGGFeatures(
         {k: v.abs() for k, v in init_random_vgg(DEEP, torch.Generator().manual_seed(0)).items()},

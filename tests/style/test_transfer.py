@@ -30,7 +30,7 @@ def painted(
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
-def test_the_loss_falls_at_each_scale_from_the_smallest_to_the_largest(method: str) -> None:
+def test_loss_falls_at_each_scale(method: str) -> None:
     states = painted(easel(), method)
     assert [state.size for state in states if state.is_last] == SIZES
     assert [state.total_steps for state in states] == list(range(1, 25)) and [
@@ -43,12 +43,12 @@ def test_the_loss_falls_at_each_scale_from_the_smallest_to_the_largest(method: s
     assert float(states[-1].terms[0]) < 0.8 * float(untouched[0])
 
 
-def test_the_same_again_is_the_same_to_the_bit() -> None:
+def test_transfer_is_deterministic() -> None:
     one, other = (painted(easel())[-1].image for _ in range(2))
     assert torch.equal(one, other)
 
 
-def test_what_is_reported_is_the_loss_of_the_picture() -> None:
+def test_reported_terms_are_those_of_the_image() -> None:
     made = easel()
     state = painted(made)[-1]
     torch.testing.assert_close(terms(made, state.image), state.terms)
@@ -56,7 +56,7 @@ def test_what_is_reported_is_the_loss_of_the_picture() -> None:
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
-def test_a_scale_starts_where_the_last_one_ended(
+def test_scale_starts_from_the_previous_result(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
@@ -74,7 +74,7 @@ def test_a_scale_starts_where_the_last_one_ended(
         torch.testing.assert_close(begun, upsample_bicubic(ended.image, size))
 
 
-def test_a_loss_that_is_not_finite_from_the_start_is_told() -> None:
+def test_nonfinite_initial_loss_is_refused() -> None:
     made = easel(content=lambda size: torch.full((1, 3, *size), float("nan")))
     with pytest.raises(CnnlabError, match="the loss is not finite before the first step at 20x16"):
         painted(made)

@@ -42,7 +42,7 @@ def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("kind", ["D", "E"])
-def test_every_relu_is_torchvisions(kind: str) -> None:
+def test_every_relu_equals_torchvision(kind: str) -> None:
     layers, tensors = by_torchvision(kind)
     encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION)
     found = encoder(PICTURE, encoder.relu_names)
@@ -60,7 +60,7 @@ def test_every_relu_is_torchvisions(kind: str) -> None:
         assert (ours - reference).abs().max() <= 1e-5 * reference.abs().max(), name
 
 
-def test_blocks_and_shapes_are_the_papers() -> None:
+def test_conv_channels_equal_torchvision() -> None:
     for name, kind in (("vgg16", "D"), ("vgg19", "E")):
         widths = [width for width in vgg.cfgs[kind] if width != "M"]
         assert [out for _, out in conv_channels(CONVS_PER_BLOCK[name]).values()] == widths
@@ -72,7 +72,7 @@ def test_blocks_and_shapes_are_the_papers() -> None:
         assert tuple(inside) == CONVS_PER_BLOCK[name]
 
 
-def test_the_input_is_brought_to_what_the_network_was_trained_on() -> None:
+def test_normalize_follows_the_convention() -> None:
     caffe = replace(
         TORCHVISION_CONVENTION,
         mean=(104.0, 117.0, 123.0),
@@ -93,7 +93,7 @@ def test_the_input_is_brought_to_what_the_network_was_trained_on() -> None:
 
 @pytest.mark.parametrize("pool", ["max", "average"])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
-def test_padding_and_pooling_are_as_the_convention_says(padding: Any, pool: Any) -> None:
+def test_padding_and_pooling_follow_the_convention(padding: Any, pool: Any) -> None:
     encoder = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding, pool=pool))
     mode = {"zeros": "constant", "reflect": "reflect"}[padding]
     x = encoder.normalize(PICTURE)
@@ -107,13 +107,13 @@ def test_padding_and_pooling_are_as_the_convention_says(padding: Any, pool: Any)
     torch.testing.assert_close(encoder(PICTURE, ["relu2_1"])["relu2_1"], x)
 
 
-def test_no_deeper_than_is_asked_for() -> None:
+def test_truncated_vgg_and_its_input_checks() -> None:
     encoder = VGGFeatures(truncate_vgg_weights(SMALL, "conv2_1"), TORCHVISION_CONVENTION)
     assert encoder.relu_names == ("relu1_1", "relu1_2", "relu2_1") and encoder.min_size == 2
     assert VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding="reflect")).min_size == 8
     with pytest.raises(UsageError, match="layer 'relu3_1' is not one of relu1_1, relu1_2, relu2_1"):
         encoder(PICTURE, ["relu1_1", "relu3_1"])
-    with pytest.raises(UsageError, match="70x1 pixels are too few: 2 a side are needed"):
+    with pytest.raises(UsageError, match="70x1 pixels are too few: each side needs at least 2"):
         encoder(PICTURE[:, :, :1], ["relu1_1"])
     for padding in ("zeros", "reflect"):  # and of `least` pixels there is something left
         whole = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding))  # type: ignore[arg-type]
@@ -139,12 +139,12 @@ def test_no_deeper_than_is_asked_for() -> None:
         (SMALL | {"conv1_2.weight": torch.zeros(4, 4, 5, 5)}, r"\(4, 4, 5, 5\), not of \(filters, 4, 3, 3\)"),
     ],
 )  # fmt: skip
-def test_what_is_no_vgg_is_named(broken: dict[str, Tensor], message: str) -> None:
+def test_other_tensors_are_refused_by_name(broken: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list_conv_names(broken)
 
 
-def test_random_weights_keep_the_scale_and_follow_the_seed() -> None:
+def test_random_vgg_keeps_activation_scale() -> None:
     deep = init_random_vgg(
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
     )

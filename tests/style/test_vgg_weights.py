@@ -28,7 +28,7 @@ SAID = {
 }
 
 
-def test_what_is_kept_comes_back_and_says_what_its_input_is(tmp_path: Path) -> None:
+def test_saved_weights_are_read_back(tmp_path: Path) -> None:
     path, own = (
         tmp_path / "a.safetensors",
         replace(TORCHVISION_CONVENTION, color="BGR", padding="reflect", mean=(0.1, 0.2, 0.3)),
@@ -39,7 +39,7 @@ def test_what_is_kept_comes_back_and_says_what_its_input_is(tmp_path: Path) -> N
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS.items())
 
 
-def test_a_network_has_one_fingerprint_whatever_holds_it(tmp_path: Path) -> None:
+def test_hash_does_not_depend_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     exact = {name: tensor.half().float() for name, tensor in TENSORS.items()}
     save_file({name: tensor.half() for name, tensor in exact.items()}, path, SAID)
@@ -56,7 +56,7 @@ def test_a_network_has_one_fingerprint_whatever_holds_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("zipped", [True, False])  # torch's files of before 2020 are no zips
-def test_torchvisions_numbers_become_the_papers_names(tmp_path: Path, zipped: bool) -> None:
+def test_torchvision_layers_get_the_papers_names(tmp_path: Path, zipped: bool) -> None:
     layers = vgg.make_layers([4, 4, "M", 6, 6, "M", 8, 8, 8, 8, "M", 5])
     model = torch.nn.ModuleDict(
         {"features": layers, "classifier": torch.nn.Sequential(torch.nn.Linear(5, 2))}
@@ -74,7 +74,8 @@ def test_torchvisions_numbers_become_the_papers_names(tmp_path: Path, zipped: bo
     batch_norm = torch.nn.ModuleDict({"features": vgg.make_layers([4, 4, "M", 6], batch_norm=True)})
     torch.save(batch_norm.state_dict(), tmp_path / "bn.pth")
     with pytest.raises(
-        CnnlabError, match=r"bn.pth cannot serve: features.1 is not where a VGG without batch norm"
+        CnnlabError,
+        match=r"bn.pth cannot be used: features.1 is not a convolution of a VGG without batch norm",
     ):
         read_vgg_weights(tmp_path / "bn.pth")
 
@@ -86,12 +87,12 @@ class Canary:
         return Path.touch, (Path("canary"),)
 
 
-def test_nothing_in_a_pickle_is_run(here: Path) -> None:
+def test_pickled_code_is_not_executed(here: Path) -> None:
     for name, write in (("a.pth", lambda p: torch.save({"features.0.weight": Canary()}, p)),
                         ("b.pth", lambda p: p.write_bytes(pickle.dumps(Canary())))):  # fmt: skip
         write(here / name)
         with pytest.raises(
-            CnnlabError, match=f"{name} is no file of torch's, or holds more than tensors"
+            CnnlabError, match=f"{name} is not a PyTorch file, or holds more than tensors"
         ):
             read_vgg_weights(here / name)
     assert not (here / "canary").exists()
@@ -100,14 +101,14 @@ def test_nothing_in_a_pickle_is_run(here: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({}, "its metadata must say mean, std, range, color, padding, pool; mean is missing"),
+        ({}, "its metadata must contain mean, std, range, color, padding, pool; mean is missing"),
         (SAID | {"mean": "1,2"}, "its metadata's mean cannot be '1,2'"),
         (SAID | {"std": "a,b,c"}, "could not convert"),
         (SAID | {"pool": "median"}, "its metadata's pool cannot be 'median'"),
         (SAID | {"sha256": "0" * 64}, "it is damaged: its checksum differs"),
     ],
 )
-def test_a_file_must_say_what_its_input_is(
+def test_file_without_convention_is_refused(
     tmp_path: Path, said: dict[str, str], message: str
 ) -> None:
     save_file(TENSORS, tmp_path / "a.safetensors", said)
@@ -115,7 +116,7 @@ def test_a_file_must_say_what_its_input_is(
         read_vgg_weights(tmp_path / "a.safetensors")
 
 
-def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
+def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_vgg_weights(path, TENSORS, TORCHVISION_CONVENTION)
     whole = path.read_bytes()
@@ -123,21 +124,21 @@ def test_damage_and_other_networks_are_named(tmp_path: Path) -> None:
     changed[-1] ^= 64
     for blob, message in (
         (bytes(changed), "damaged: its checksum differs"),
-        (whole[:-9], "cannot serve"),
-        (whole[:5], "cannot serve"),
-        (b"", "cannot serve"),
+        (whole[:-9], "cannot be used"),
+        (whole[:5], "cannot be used"),
+        (b"", "cannot be used"),
     ):
         path.write_bytes(blob)
         with pytest.raises(CnnlabError, match=message):
             read_vgg_weights(path)
         path.with_suffix(".pth").write_bytes(blob)
-        with pytest.raises(CnnlabError, match=r"cannot serve|is no file of torch's"):
+        with pytest.raises(CnnlabError, match=r"cannot be used|is not a PyTorch file"):
             read_vgg_weights(path.with_suffix(".pth"))
     with pytest.raises(CnnlabError, match="No such file"):
         read_vgg_weights(tmp_path / "absent.safetensors")
     path.write_bytes(whole)
     with pytest.raises(
-        CnnlabError, match="they are another network's: vgg19's conv1_1 has 64 filters of 3x3x3"
+        CnnlabError, match="it is another network: vgg19's conv1_1 has 64 filters of 3x3x3"
     ):
         read_vgg_weights(path, "vgg19")
     broken = load_file(path) | {"conv2_1.bias": torch.full((6,), float("nan"))}

@@ -1,4 +1,4 @@
-"""A run to work on, and pictures to paint from."""
+"""A run to work on, and images to stylize."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.conftest import Cnnlab
 
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
 NET = "features.weights=net.safetensors"
-Paint = Any
+Stylize = Any
 
 
 @pytest.fixture
@@ -25,32 +25,33 @@ def run(tiny_run: Path, here: Path) -> Path:
 
 
 @pytest.fixture
-def studio(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a photograph, two paintings and a network, and no weights elsewhere."""
+def image_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a content image, two style images and a network; no weights elsewhere."""
     monkeypatch.setenv("CNNLAB_WEIGHTS", str(here / "nothing"))
     monkeypatch.setenv("TORCH_HOME", str(here / "home"))
     rng = np.random.default_rng(0)
     for name, (width, height) in (("photo", (64, 48)), ("one", (80, 60)), ("two", (50, 70))):
-        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        small = (small * {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))).astype(np.uint8)
-        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(
-            here / f"{name}.png"
-        )
-    save_vgg_weights(here / "net.safetensors", init_random_vgg(conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)),
-                                                  torch.Generator().manual_seed(0)), TORCHVISION_CONVENTION)  # fmt: skip
+        pixels = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        tint = {"photo": (0.4, 0.6, 1.0)}.get(name, (1.0, 0.5, 0.3))
+        image = Image.fromarray((pixels * tint).astype(np.uint8))
+        image.resize((width, height), Image.Resampling.BICUBIC).save(here / f"{name}.png")
+    channels = conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8))
+    tensors = init_random_vgg(channels, torch.Generator().manual_seed(0))
+    save_vgg_weights(here / "net.safetensors", tensors, TORCHVISION_CONVENTION)
     return here
 
 
 @pytest.fixture
-def paint(studio: Path, cnnlab: Cnnlab) -> Paint:
-    """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr), the exit code being as expected."""
+def stylize(image_folder: Path, cnnlab: Cnnlab) -> Stylize:
+    """`cnnlab stylize photo.png one.png ...`, quickly -> (stdout, stderr); checks the exit code."""
 
     def command(
-        *words: str, code: int = 0, pictures: tuple[str, ...] = ("photo.png", "one.png")
+        *words: str, code: int = 0, images: tuple[str, ...] = ("photo.png", "one.png")
     ) -> tuple[str, str]:
-        again = any(word.startswith("--reproduce") for word in words)
-        found, out, err = cnnlab("stylize", *pictures, NET, *([] if again else QUICK), *words)
-        assert found == code, err or out
+        reproduces = any(word in ("--reproduce", "--again") for word in words)
+        options = [] if reproduces else QUICK
+        exit_code, out, err = cnnlab("stylize", *images, NET, *options, *words)
+        assert exit_code == code, err or out
         return out, err
 
     return command

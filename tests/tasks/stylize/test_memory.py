@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 
-Paint = Any
+Stylize = Any
 
 
 def large(path: Path, width: int, height: int) -> Path:
@@ -44,8 +44,8 @@ def peak_of(*words: str) -> tuple[str, int]:
     done = subprocess.run(
         [*command, *words, "features=bundled"], capture_output=True, text=True, env=os.environ
     )
-    *said, peak = done.stdout.strip().splitlines()
-    return "\n".join(said), int(peak)
+    *record, peak = done.stdout.strip().splitlines()
+    return "\n".join(record), int(peak)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
@@ -54,96 +54,96 @@ def peak_of(*words: str) -> tuple[str, int]:
     [(512, 900, 2), pytest.param(512, 900, 22, marks=pytest.mark.slow),
      pytest.param(1720, 1500, 2, marks=pytest.mark.slow)],
 )  # fmt: skip
-def test_the_limit_is_kept(width: int, limit_mb: int, steps: int, studio: Path) -> None:
+def test_memory_limit_is_kept(width: int, limit_mb: int, steps: int, image_folder: Path) -> None:
     """Past steps and pixels fill it; and 2.2 megapixels would take five times as much in one go."""
-    large(studio / "large.png", width, width * 3 // 4)
-    said, peak = peak_of(
+    large(image_folder / "large.png", width, width * 3 // 4)
+    record, peak = peak_of(
         f"size={width}",
         f"steps={steps}",
         f"first_steps={steps}",
         "coarsest=360",
         f"memory_limit={limit_mb}MB",
     )
-    assert f"{width}x{width * 3 // 4} pixels" in said, said
+    assert f"{width}x{width * 3 // 4} pixels" in record, record
     assert 0.3e9 < peak < limit_mb * 1e6
-    assert width < 1000 or "pieces, which add up to the whole" in said
+    assert width < 1000 or "tiles, with the same result" in record
 
 
-def test_what_does_not_fit_is_painted_smaller_and_said(paint: Paint, studio: Path) -> None:
+def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Path) -> None:
     from torch import device
 
     from cnnlab.core.memory import get_used_memory
 
-    large(studio / "large.png", 2800, 2100)
+    large(image_folder / "large.png", 2800, 2100)
     limit = get_used_memory(device("cpu")) + 200_000_000
-    out, _ = paint("size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999",
-                   pictures=("large.png", "one.png"))  # fmt: skip
+    out, _ = stylize("size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999",
+                   images=("large.png", "one.png"))  # fmt: skip
     assert f"memory_limit={limit} holds " in out and " pixels, not 2800x2100\n" in out
-    assert "past steps of L-BFGS, not 20" in out
+    assert "an L-BFGS history of 5, not 20" in out
     width, height = Image.open("large_one.png").size
     assert 100 < width < 1400 and width / height == pytest.approx(4 / 3, 0.02)
-    said = read_transfer_record("large_one.png")["settings"]
-    assert said["size"] == width and said["lbfgs"]["history_size"] == 5
-    paint(
-        "--reproduce", "large_one.png", pictures=("large.png", "one.png")
+    record = read_transfer_record("large_one.png")["settings"]
+    assert record["size"] == width and record["lbfgs"]["history_size"] == 5
+    stylize(
+        "--reproduce", "large_one.png", images=("large.png", "one.png")
     )  # with memory enough, as then
     assert np.array_equal(
         *(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png"))
     )
     less = get_used_memory(device("cpu")) + 80_000_000
-    _, err = paint("--reproduce", "large_one.png", f"memory_limit={less}", code=2,
-                   pictures=("large.png", "one.png"))  # fmt: skip
+    _, err = stylize("--reproduce", "large_one.png", f"memory_limit={less}", code=2,
+                   images=("large.png", "one.png"))  # fmt: skip
     assert (
         err
-        == "cnnlab: large_one.png was made with more memory than there is now, or memory_limit= leaves\n"
+        == "cnnlab: large_one.png was made with more memory than is free, or memory_limit= allows\n"
     )
 
 
-def test_a_painting_that_is_rounded_larger_than_the_picture_is_seen_alike_again(
-    paint: Paint, studio: Path
-) -> None:
-    large(studio / "painting.png", 1000, 797)
-    large(studio / "photo.jpg", 512, 384)
+def test_slightly_larger_style_image_is_not_tiled(stylize: Stylize, image_folder: Path) -> None:
+    large(image_folder / "painting.png", 1000, 797)
+    large(image_folder / "photo.jpg", 512, 384)
     pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
-    paint(*words, "out=first.png", pictures=pictures)
+    stylize(*words, "out=first.png", images=pictures)
     assert read_transfer_record("first.png")["settings"]["max_tile_pixels"] is None
-    paint("--reproduce", "first.png", "out=second.png", pictures=pictures)
+    stylize("--reproduce", "first.png", "out=second.png", images=pictures)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
-def test_a_score_needs_no_more_than_a_look(paint: Paint, studio: Path) -> None:
+def test_score_needs_less_memory(stylize: Stylize, image_folder: Path) -> None:
     from torch import device
 
     from cnnlab.core.memory import get_used_memory
 
-    large(studio / "large.png", 1600, 1200)
+    large(image_folder / "large.png", 1600, 1200)
     limit = f"memory_limit={get_used_memory(device('cpu')) + 200_000_000}"
-    out, _ = paint("--score", "large.png", limit, pictures=("large.png", "one.png"))
+    out, _ = stylize("--score", "large.png", limit, images=("large.png", "one.png"))
     assert "large.png, 1600x1200" in out
 
 
-def test_pieces_paint_what_the_whole_does(paint: Paint, studio: Path) -> None:
-    large(studio / "large.png", 400, 300)
+def test_tiled_image_equals_untiled(stylize: Stylize, image_folder: Path) -> None:
+    large(image_folder / "large.png", 400, 300)
     words = ["size=400", "coarsest=400", "first_steps=10"]
-    paint(*words, "out=whole.png", pictures=("large.png", "one.png"))
-    out, _ = paint(*words, "max_tile_pixels=60000", "out=cut.png", pictures=("large.png", "one.png"))
-    assert "looked at in " in out and " pieces, which add up to the whole\n" in out
+    stylize(*words, "out=whole.png", images=("large.png", "one.png"))
+    out, _ = stylize(
+        *words, "max_tile_pixels=60000", "out=cut.png", images=("large.png", "one.png")
+    )
+    assert "evaluated in " in out and " tiles, with the same result\n" in out
     whole, cut = (read_transfer_record(name)["losses"] for name in ("whole.png", "cut.png"))
     assert cut["loss"] == pytest.approx(
         whole["loss"], rel=1e-2
     )  # ten steps on, rounding has been multiplied
     assert read_transfer_record("cut.png")["settings"]["max_tile_pixels"] == 60_000
-    paint("--reproduce", "cut.png", "out=again.png", pictures=("large.png", "one.png"))
+    stylize("--reproduce", "cut.png", "out=again.png", images=("large.png", "one.png"))
     assert Path("again.png").read_bytes() == Path("cut.png").read_bytes()
 
 
-def test_too_little_for_anything_is_one_line(paint: Paint) -> None:
-    _, err = paint("memory_limit=1MB", code=2)
+def test_too_little_memory_is_refused_in_one_line(stylize: Stylize) -> None:
+    _, err = stylize("memory_limit=1MB", code=2)
     assert (
-        err.startswith("cnnlab: memory_limit=1MB is too little to paint with: ")
+        err.startswith("cnnlab: memory_limit=1MB is too little to stylize with: ")
         and len(err.splitlines()) == 1
     )
     assert (
         "memory_limit must be like 4GB or 800MB, not 'lots'"
-        in paint("memory_limit=lots", code=2)[1]
+        in stylize("memory_limit=lots", code=2)[1]
     )

@@ -11,7 +11,7 @@ from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_
 from cnnlab.style.vgg_weights import save_vgg_weights
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.conftest import Cnnlab
-from tests.tasks.conftest import Paint, pixels
+from tests.tasks.conftest import Stylize, pixels
 
 
 @pytest.mark.parametrize(
@@ -23,56 +23,58 @@ from tests.tasks.conftest import Paint, pixels
     ],
     ids=" ".join,
 )
-def test_again_makes_the_same_picture_to_the_bit(paint: Paint, words: list[str]) -> None:
-    paint(*words, "out=first.png")
-    paint("--reproduce", "first.png", "out=second.png")
+def test_reproduce_is_bit_identical(stylize: Stylize, words: list[str]) -> None:
+    stylize(*words, "out=first.png")
+    stylize("--reproduce", "first.png", "out=second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
     first, second = read_transfer_record("first.png"), read_transfer_record("second.png")
     assert (first["losses"], first["steps"]) == (second["losses"], second["steps"])
 
 
-def test_again_with_several_paintings_keeps_their_order(paint: Paint) -> None:
+def test_reproduce_needs_the_order_of_styles(stylize: Stylize) -> None:
     three = ("photo.png", "one.png", "two.png")
-    paint("style_weights=[1,3]", "out=first.png", pictures=three)
-    paint("--reproduce", "first.png", "out=second.png", pictures=three)
+    stylize("style_weights=[1,3]", "out=first.png", images=three)
+    stylize("--reproduce", "first.png", "out=second.png", images=three)
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
-    paint("--reproduce", "first.png", code=2, pictures=("photo.png", "two.png", "one.png"))
+    stylize("--reproduce", "first.png", code=2, images=("photo.png", "two.png", "one.png"))
 
 
-def test_again_wants_the_same_weights(paint: Paint, studio: Path, cnnlab: Cnnlab) -> None:
-    paint()
+def test_reproduce_needs_the_same_weights(
+    stylize: Stylize, image_folder: Path, cnnlab: Cnnlab
+) -> None:
+    stylize()
     other = init_random_vgg(
         conv_channels((2, 2, 4, 2, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(9)
     )
-    save_vgg_weights(studio / "net.safetensors", other, TORCHVISION_CONVENTION)
-    _, err = paint("--reproduce", "photo_one.png", code=2)
+    save_vgg_weights(image_folder / "net.safetensors", other, TORCHVISION_CONVENTION)
+    _, err = stylize("--reproduce", "photo_one.png", code=2)
     assert err == "cnnlab: photo_one.png was made with other weights than net.safetensors's\n"
-    (studio / "net.safetensors").rename(studio / "moved.safetensors")
+    (image_folder / "net.safetensors").rename(image_folder / "moved.safetensors")
     code, _, err = cnnlab("stylize", "--reproduce", "photo_one.png", "photo.png", "one.png")
     assert (
         code == 2
-        and "photo_one.png was made with net.safetensors: say where it is, features.weights=FILE"
+        and "photo_one.png was made with net.safetensors: give its path by features.weights=FILE"
         in err
     )
     assert (
-        "--reproduce paints and --score does not"
-        in paint("--reproduce", "photo_one.png", "--score", "one.png", code=2)[1]
+        "--reproduce and --score cannot be given together"
+        in stylize("--reproduce", "photo_one.png", "--score", "one.png", code=2)[1]
     )
 
 
-def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> None:
-    paint()
-    _, err = paint("--reproduce", "photo_one.png", code=2, pictures=("photo.png", "two.png"))
-    assert err.startswith("cnnlab: photo_one.png was made from other pictures")
-    _, err = paint("--reproduce", "photo_one.png", "strength=1", code=2)
+def test_reproduce_needs_the_same_images_and_settings(stylize: Stylize) -> None:
+    stylize()
+    _, err = stylize("--reproduce", "photo_one.png", code=2, images=("photo.png", "two.png"))
+    assert err.startswith("cnnlab: photo_one.png was made from other images")
+    _, err = stylize("--reproduce", "photo_one.png", "strength=1", code=2)
     assert (
         "--reproduce takes its settings from photo_one.png: style.strength=1 cannot be given with it"
         in err
     )
-    assert "does not say how it was made" in paint("--reproduce", "one.png", code=1)[1]
+    assert "does not record how it was made" in stylize("--reproduce", "one.png", code=1)[1]
     Path("text.png").write_text("nothing")
-    assert "does not say how it was made" in paint("--reproduce", "text.png", code=1)[1]
-    assert "no picture absent.png" in paint("--reproduce", "absent.png", code=1)[1]
+    assert "does not record how it was made" in stylize("--reproduce", "text.png", code=1)[1]
+    assert "no image absent.png" in stylize("--reproduce", "absent.png", code=1)[1]
 
 
 @pytest.mark.parametrize(
@@ -89,21 +91,21 @@ def test_again_wants_the_same_pictures_and_no_other_settings(paint: Paint) -> No
         {"settings": {"lbfgs": {"memory": "x"}}},
     ],
 )
-def test_a_record_that_was_tampered_with_is_refused(paint: Paint, change: dict[str, Any]) -> None:
+def test_tampered_record_is_refused(stylize: Stylize, change: dict[str, Any]) -> None:
     from PIL import PngImagePlugin
 
-    paint()
-    said = read_transfer_record("photo_one.png")
+    stylize()
+    record = read_transfer_record("photo_one.png")
     for key, value in change.items():
         both = isinstance(value, dict) and value
-        said[key] = said[key] | value if both else value
+        record[key] = record[key] | value if both else value
     text = PngImagePlugin.PngInfo()
-    text.add_text("cnnlab", json.dumps(said))
+    text.add_text("cnnlab", json.dumps(record))
     Image.open("photo_one.png").save("forged.png", pnginfo=text)
     out = Path("out.png")
     for code in (1, 2):
         try:
-            _, err = paint("--reproduce", "forged.png", "out=out.png", code=code)
+            _, err = stylize("--reproduce", "forged.png", "out=out.png", code=code)
         except AssertionError:
             continue
         assert err.startswith("cnnlab: ") and len(err.splitlines()) <= 2 and "--debug" not in err

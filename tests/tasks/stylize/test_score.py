@@ -5,37 +5,38 @@ from PIL import Image
 
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.conftest import Cnnlab
-from tests.tasks.conftest import Paint
+from tests.tasks.conftest import Stylize
 
 
-def test_the_score_of_a_picture_is_what_was_minimised(paint: Paint, cnnlab: Cnnlab) -> None:
-    paint()
-    said = read_transfer_record("photo_one.png")["losses"]
+def test_score_equals_the_recorded_losses(stylize: Stylize, cnnlab: Cnnlab) -> None:
+    stylize()
+    record = read_transfer_record("photo_one.png")["losses"]
     Image.open("photo_one.png").save("copy.png")  # without what it says of itself
-    found = json.loads(paint("--score", "copy.png", "--json")[0])
-    assert found["content"]["share"] == pytest.approx(said["content"], rel=1e-5)
-    assert found["style"]["share"] == pytest.approx(said["style"], rel=1e-5)
+    found = json.loads(stylize("--score", "copy.png", "--json")[0])
+    assert found["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
+    assert found["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
     assert (found["width"], found["height"]) == Image.open("copy.png").size
-    for name, value in said["layers"].items():
-        assert found["layers"][name]["share"] == pytest.approx(value, rel=1e-5)
-    paint("style=chapter", "out=chapter.png")
-    said = read_transfer_record("chapter.png")["losses"]
-    found = json.loads(paint("--score", "chapter.png", "--json")[0])
-    assert found["style"]["chapter"] == pytest.approx(said["style"], rel=1e-5)
-    assert found["content"]["chapter"] == pytest.approx(said["content"], rel=1e-5)
-    table = paint("--score", "copy.png")[0]
-    assert "relu5_1" in table and "seen by net.safetensors" in table
+    for name, value in record["layers"].items():
+        assert found["layers"][name]["relative"] == pytest.approx(value, rel=1e-5)
+    stylize("style=chapter", "out=chapter.png")
+    record = read_transfer_record("chapter.png")["losses"]
+    found = json.loads(stylize("--score", "chapter.png", "--json")[0])
+    assert found["style"]["chapter"] == pytest.approx(record["style"], rel=1e-5)
+    assert found["content"]["chapter"] == pytest.approx(record["content"], rel=1e-5)
+    table = stylize("--score", "copy.png")[0]
+    assert "relu5_1" in table and "by net.safetensors" in table
     Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS).save("small.png")
-    untouched = json.loads(paint("--score", "small.png", "--json")[0])
-    assert untouched["content"]["share"] == 0 and untouched["style"]["share"] == pytest.approx(
-        1, rel=1e-5
-    )
+    untouched = json.loads(stylize("--score", "small.png", "--json")[0])
+    assert untouched["content"]["relative"] == 0 and untouched["style"][
+        "relative"
+    ] == pytest.approx(1, rel=1e-5)
     Image.new("RGB", (320, 165)).save(
         "wide.png"
     )  # cnnlab's own results are of one shape, however narrow
-    paint("size=33", "coarsest=33", "out=narrow.png", pictures=("wide.png", "one.png"))
-    paint("--score", "narrow.png", pictures=("wide.png", "one.png"))
+    stylize("size=33", "coarsest=33", "out=narrow.png", images=("wide.png", "one.png"))
+    stylize("--score", "narrow.png", images=("wide.png", "one.png"))
     Image.new("RGB", (48, 48)).save("square.png")
     assert (
-        "square.png and photo.png are not of one shape" in paint("--score", "square.png", code=2)[1]
+        "square.png and photo.png differ in aspect ratio"
+        in stylize("--score", "square.png", code=2)[1]
     )

@@ -3,7 +3,7 @@ import pytest
 from cnnlab.tasks.stylize.settings import parse_duration
 
 
-def test_times_are_read_as_people_write_them() -> None:
+def test_parse_duration() -> None:
     for text, seconds in (
         ("30s", 30),
         ("2m", 120),
