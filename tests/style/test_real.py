@@ -76,7 +76,7 @@ def test_style_loss_falls_for_another_network_too(
 ) -> None:
     at = made(real_style)
     picture, terms = painted(at, 60)
-    losses = at.losses_by_name(terms)
+    losses = at.setup.spec.losses_by_name(terms)
     assert losses["style"] < 0.01 and losses["content"] < 0.6
     grams = judge(real_style[0])
     style = grams(at.transfer_loss.styles[0](at.transfer_loss.compute_style_sizes(at.sizes[-1])[0]))

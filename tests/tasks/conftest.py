@@ -9,8 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from cnnlab.config import compose
+from cnnlab.core.schema import call_checked
+from cnnlab.style.source_image import read_source_image
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
 from cnnlab.style.vgg_weights import save_vgg_weights
+from cnnlab.tasks.stylize.settings import StylizeSettings
+from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 from tests.conftest import Cnnlab
 
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
@@ -59,3 +64,16 @@ def stylize(image_folder: Path, cnnlab: Cnnlab) -> Stylize:
 
 def pixels(name: str) -> np.ndarray:
     return np.asarray(Image.open(name))
+
+
+def make_settings(content: Path, style: Path, *overrides: str) -> StylizeSettings:
+    """The settings of `cnnlab stylize`."""
+    images = {"content": str(content), "styles": [str(style)]}
+    return call_checked(StylizeSettings, compose("stylize", [*overrides]) | images, "")
+
+
+def make_job(content: Path, style: Path) -> TransferJob:
+    """A quick job with the network of `image_folder`."""
+    settings = make_settings(content, style, NET, *QUICK)
+    setup = prepare_styles(settings, torch.device("cpu"), allow_download=False)
+    return prepare_job(setup, read_source_image(str(content), settings.max_pixels))

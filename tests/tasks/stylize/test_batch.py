@@ -12,21 +12,20 @@ from PIL import Image
 from cnnlab.style.budget import TransferBudget
 from cnnlab.style.memory_plan import MemoryPlan
 from cnnlab.style.tiled_loss import TransferLoss
-from cnnlab.tasks.stylize.batch import make_unique_stems
-
-Stylize = Any
+from cnnlab.tasks.stylize.batch_paths import make_unique_stems
+from tests.tasks.conftest import Stylize
 
 
 @pytest.fixture
 def photos(image_folder: Path) -> Path:
-    """Three photographs of one size in a folder, and what is none."""
+    """A folder with three content images of one size, and two other files."""
     folder = image_folder / "photos"
     folder.mkdir()
     for number, name in enumerate(("a.png", "b.jpg", "c.PNG")):
         image = Image.open(image_folder / "photo.png").rotate(180 * (number % 2))
         image.save(folder / name, format="JPEG" if name.endswith("jpg") else "PNG")
-    (folder / "notes.txt").write_text("no picture")
-    (folder / ".hidden.png").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
     return folder
 
 
@@ -40,10 +39,10 @@ def test_folder_images_equal_single_images(stylize: Stylize, photos: Path) -> No
         "\nphotos_one: 3 stylized, 0 already existed, 0 failed\n"
     )
     assert all(len(line) <= 80 for line in out.splitlines())
-    painted = sorted(Path("photos_one").iterdir())
-    assert [path.name for path in painted] == ["a.png", "b.png", "c.png"]
+    outputs = sorted(Path("photos_one").iterdir())
+    assert [path.name for path in outputs] == ["a.png", "b.png", "c.png"]
     stylize("out=alone.png", images=("photos/a.png", "one.png"))
-    assert painted[0].read_bytes() == Path("alone.png").read_bytes()
+    assert outputs[0].read_bytes() == Path("alone.png").read_bytes()
     assert sorted(path.name for path in photos.iterdir()) == [
         ".hidden.png",
         "a.png",
@@ -55,7 +54,7 @@ def test_folder_images_equal_single_images(stylize: Stylize, photos: Path) -> No
 
 def test_existing_outputs_are_skipped(stylize: Stylize, photos: Path) -> None:
     stylize(images=FOLDER)
-    before = {one: one.stat().st_mtime_ns for one in Path("photos_one").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in Path("photos_one").iterdir()}
     Image.open("two.png").save(photos / "d.png")
     Path("photos_one/b.png").unlink()
     out, _ = stylize(images=FOLDER)
@@ -63,10 +62,12 @@ def test_existing_outputs_are_skipped(stylize: Stylize, photos: Path) -> None:
         "1/4  a.png  already exists" in out
         and "photos_one: 2 stylized, 2 already existed, 0 failed" in out
     )
-    assert all(one.stat().st_mtime_ns == at for one, at in before.items() if one.name != "b.png")
-    Image.open("two.png").save(photos / "a.png")  # another photograph under the old name
+    assert all(
+        path.stat().st_mtime_ns == time for path, time in before.items() if path.name != "b.png"
+    )
+    Image.open("two.png").save(photos / "a.png")  # another image under the same name
     out, err = stylize(images=FOLDER, code=1)
-    assert err == "cnnlab: 1 of 4 images failed:  a.png\n"
+    assert err == "cnnlab: 1 of 4 images failed: a.png\n"
     assert (
         "a.png  failed: a.png already exists, made otherwise: --overwrite replaces it, out=DIR leaves it\n"
         in out
@@ -79,7 +80,7 @@ def test_outputs_of_other_settings_are_refused(stylize: Stylize, photos: Path) -
     before = Path("photos_one/a.png").read_bytes()
     out, err = stylize("strength=0.3", images=FOLDER, code=1)
     assert (
-        err == "cnnlab: 3 of 3 images failed:  a.png, b.jpg, c.PNG\n"
+        err == "cnnlab: 3 of 3 images failed: a.png, b.jpg, c.PNG\n"
         and out.count("made otherwise") == 3
     )
     assert Path("photos_one/a.png").read_bytes() == before
@@ -94,14 +95,14 @@ def test_one_failure_does_not_stop_a_folder(stylize: Stylize, photos: Path) -> N
         "1/3  a.png  failed: photos/a.png is not a picture" in out
         and "2 stylized, 0 already existed, 1 failed" in out
     )
-    assert err == "cnnlab: 1 of 3 images failed:  a.png\n"
+    assert err == "cnnlab: 1 of 3 images failed: a.png\n"
 
 
 def test_equal_stems_keep_their_suffix(stylize: Stylize, photos: Path) -> None:
     for name in (
         "a.tiff",
         "a.png.bmp",
-    ):  # the second one's own name is what the first's would become
+    ):  # its own name is the first's with a suffix
         Image.open("two.png").save(photos / name)
     stylize(images=FOLDER)
     names = ["a.png.bmp.png", "a.png.png", "a.tiff.png", "b.png", "c.png"]
@@ -109,13 +110,13 @@ def test_equal_stems_keep_their_suffix(stylize: Stylize, photos: Path) -> None:
 
 
 def test_unique_stems_ignore_case() -> None:
-    def named(*names: str) -> list[str]:
+    def stems(*names: str) -> list[str]:
         return make_unique_stems([Path(name) for name in names])
 
-    assert named("IMG.jpg", "img.JPG", "img.jpg") == ["IMG.jpg", "img.JPG_2", "img.jpg_3"]
-    assert named("a.png", "A.JPG", "b.png") == ["a.png", "A.JPG", "b"]
-    assert named("a.png", "a.tiff", "a.png.bmp") == ["a.png", "a.tiff", "a.png.bmp"]
-    assert len({name.lower() for name in named("a.png", "A.PNG", "a.png.bmp", "a.png_2.bmp")}) == 4
+    assert stems("IMG.jpg", "img.JPG", "img.jpg") == ["IMG.jpg", "img.JPG_2", "img.jpg_3"]
+    assert stems("a.png", "A.JPG", "b.png") == ["a.png", "A.JPG", "b"]
+    assert stems("a.png", "a.tiff", "a.png.bmp") == ["a.png", "a.tiff", "a.png.bmp"]
+    assert len({name.lower() for name in stems("a.png", "A.PNG", "a.png.bmp", "a.png_2.bmp")}) == 4
 
 
 def test_default_output_folder(
@@ -148,35 +149,33 @@ def test_shrunk_output_is_replaced_with_more_memory(
 def test_style_statistics_are_computed_once_per_size(
     stylize: Stylize, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.open("photo.png").crop((0, 0, 48, 48)).save(
-        photos / "aa.png"
-    )  # of another shape, in between
-    before, looks = TransferLoss.compute_statistics, list[Any]()
+    Image.open("photo.png").crop((0, 0, 48, 48)).save(photos / "aa.png")  # of another shape
+    compute_statistics, sizes = TransferLoss.compute_statistics, list[Any]()
 
-    def seen(self: TransferLoss, x: Any) -> Any:
-        looks.append(tuple(x.shape[2:]))
-        return before(self, x)
+    def record(self: TransferLoss, x: Any) -> Any:
+        sizes.append(tuple(x.shape[2:]))
+        return compute_statistics(self, x)
 
-    monkeypatch.setattr(TransferLoss, "compute_statistics", seen)
+    monkeypatch.setattr(TransferLoss, "compute_statistics", record)
     stylize(images=FOLDER)
     assert (
-        len(looks) == 2 * 4 + 2 * 2
-    )  # two scales: each photograph, and for each shape the painting once
+        len(sizes) == 2 * 4 + 2 * 2
+    )  # two scales: each content image, and the style image once for each shape
 
 
 def test_interrupted_folder_continues(
     stylize: Stylize, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, asked = TransferBudget.should_stop, 0
+    should_stop, calls = TransferBudget.should_stop, 0
 
-    def enough(self: TransferBudget, scale: int, step: int) -> bool:
-        nonlocal asked
-        asked += 1
-        if asked == 9:
+    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
             os.kill(os.getpid(), signal.SIGINT)
-        return before(self, scale, step)
+        return should_stop(self, scale, step)
 
-    monkeypatch.setattr(TransferBudget, "should_stop", enough)
+    monkeypatch.setattr(TransferBudget, "should_stop", interrupt)
     _, err = stylize(images=FOLDER, code=130)
     assert err == "cnnlab: stopped, b.jpg has no output; the same command continues\n"
     assert [path.name for path in Path("photos_one").iterdir()] == ["a.png"]
@@ -187,30 +186,30 @@ def test_interrupted_folder_continues(
 def test_interrupt_while_saving_keeps_the_image(
     stylize: Stylize, photos: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
-    before, asked = TransferBudget.should_stop, 0
+    should_stop, calls = TransferBudget.should_stop, 0
 
-    def enough(self: TransferBudget, scale: int, step: int) -> bool:
-        nonlocal asked
-        asked += 1
-        if asked == when == 7:
+    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == when == 7:
             os.kill(os.getpid(), signal.SIGINT)
-        return before(self, scale, step)
+        return should_stop(self, scale, step)
 
-    def conclude(*_: object) -> None:
+    def write_result(*_: object) -> None:
         if when == 8:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(TransferBudget, "should_stop", enough)
-    monkeypatch.setattr("cnnlab.tasks.stylize.log.TransferLog.write_result", conclude)
+    monkeypatch.setattr(TransferBudget, "should_stop", interrupt)
+    monkeypatch.setattr("cnnlab.tasks.stylize.log.TransferLog.write_result", write_result)
     _, err = stylize(images=FOLDER, code=130)
     assert err == "cnnlab: stopped, a.png is finished; the same command continues\n"
 
 
 def test_unusual_names_do_not_stop_a_folder(stylize: Stylize, photos: Path) -> None:
-    whole = (photos / "a.png").read_bytes()
-    (photos / ("n" * 245 + ".png")).write_bytes(whole)
+    png = (photos / "a.png").read_bytes()
+    (photos / ("n" * 245 + ".png")).write_bytes(png)
     with suppress(OSError):  # a file system that takes no such bytes
-        Path(os.fsdecode(os.fsencode(photos) + b"/odd\xff.png")).write_bytes(whole)
+        Path(os.fsdecode(os.fsencode(photos) + b"/odd\xff.png")).write_bytes(png)
     out, err = stylize(images=FOLDER, code=1)
     assert "File name too long" in out and err.startswith("cnnlab: 1 of ") and "1 failed" in out
     assert {"a.png", "b.png", "c.png"} < {path.name for path in Path("photos_one").iterdir()}
@@ -220,14 +219,14 @@ def test_incomplete_output_is_refused(
     stylize: Stylize, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stylize(images=FOLDER)
-    before = TransferBudget.should_stop
+    should_stop = TransferBudget.should_stop
 
-    def enough(self: TransferBudget, scale: int, step: int) -> bool:
+    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
         os.kill(os.getpid(), signal.SIGINT)
-        return before(self, scale, step)
+        return should_stop(self, scale, step)
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(TransferBudget, "should_stop", enough)
+        stopping.setattr(TransferBudget, "should_stop", interrupt)
         stylize("out=photos_one/a.png", "--overwrite", images=("photos/a.png", "one.png"), code=130)
     assert "a.png already exists, made otherwise" in stylize(images=FOLDER, code=1)[0]
     assert "1 stylized, 2 already existed" in stylize("--overwrite", images=FOLDER)[0]
@@ -250,20 +249,20 @@ def test_output_folder_must_differ_from_the_input(stylize: Stylize, photos: Path
 
 def test_folder_json_is_one_line_per_image(stylize: Stylize, photos: Path) -> None:
     out, err = stylize("--json", images=FOLDER)
-    found = [json.loads(line) for line in out.splitlines()]
-    assert [line["image"] for line in found] == [
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["image"] for line in lines] == [
         "photos_one/a.png",
         "photos_one/b.png",
         "photos_one/c.png",
     ]
     assert "photos_one: 3 stylized" in err
-    (photos / "b.jpg").write_text("no picture")
-    (photos / "d.jpg").write_text("nor this")
-    found = [json.loads(line) for line in stylize("--json", images=FOLDER, code=1)[0].splitlines()]
-    assert [line["content"] for line in found] == [
+    (photos / "b.jpg").write_text("no image")
+    (photos / "d.jpg").write_text("nor an image")
+    lines = [json.loads(line) for line in stylize("--json", images=FOLDER, code=1)[0].splitlines()]
+    assert [line["content"] for line in lines] == [
         f"photos/{name}" for name in ("a.png", "b.jpg", "c.PNG", "d.jpg")
     ]
-    assert [line.get("already_exists", line.get("error", "")[:5]) for line in found] == [
+    assert [line.get("already_exists", line.get("error", "")[:5]) for line in lines] == [
         True,
         "b.png",
         True,

@@ -1,4 +1,4 @@
-"""Pictures of all kinds through the whole command."""
+"""Images of all kinds through the whole command."""
 
 import json
 from pathlib import Path
@@ -45,9 +45,9 @@ def test_every_format_is_written_and_reproduced(stylize: Stylize, ending: str) -
 def test_transparency_is_kept(stylize: Stylize, ending: str) -> None:
     alpha = cut_out("cut.png")
     out, _ = stylize(f"out=a{ending}", images=("cut.png", "one.png"))
-    found = pixels(f"a{ending}")
+    saved = pixels(f"a{ending}")
     small = Image.fromarray(alpha).resize((48, 36), Image.Resampling.LANCZOS)
-    assert np.array_equal(found[..., 3], small) and "composited" not in out
+    assert np.array_equal(saved[..., 3], small) and "composited" not in out
     scores = json.loads(
         stylize("--score", f"a{ending}", "--json", images=("cut.png", "one.png"))[0]
     )
@@ -69,8 +69,8 @@ def test_transparency_is_composited_for_jpeg(stylize: Stylize) -> None:
 def test_color_options_keep_transparency(stylize: Stylize, color: str) -> None:
     cut_out("cut.png")
     stylize(f"color={color}", images=("cut.png", "one.png"))
-    found = pixels("cut_one.png")
-    assert found.shape == (36, 48, 4) and found[found[..., 3] == 0][:, :3].min() >= 254
+    saved = pixels("cut_one.png")
+    assert saved.shape == (36, 48, 4) and saved[saved[..., 3] == 0][:, :3].min() >= 254
 
 
 def test_first_frame_of_an_animation_is_used(stylize: Stylize) -> None:
@@ -82,8 +82,8 @@ def test_first_frame_of_an_animation_is_used(stylize: Stylize) -> None:
         "\nclip.gif: the first of 3 frames\n"
         in stylize("--score", "a.png", images=("clip.gif", "one.png"))[0]
     )
-    found, err = stylize("--json", images=("clip.gif", "one.png"))
-    assert json.loads(found) and "clip.gif: the first of 3 frames" in err
+    out, err = stylize("--json", images=("clip.gif", "one.png"))
+    assert json.loads(out) and "clip.gif: the first of 3 frames" in err
 
 
 def test_exif_orientation_is_applied(stylize: Stylize) -> None:

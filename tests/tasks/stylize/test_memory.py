@@ -4,15 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cnnlab.tasks.stylize.provenance import read_transfer_record
-
-Stylize = Any
+from tests.tasks.conftest import Stylize
 
 
 def large(path: Path, width: int, height: int) -> Path:

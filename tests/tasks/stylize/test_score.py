@@ -12,17 +12,17 @@ def test_score_equals_the_recorded_losses(stylize: Stylize, cnnlab: Cnnlab) -> N
     stylize()
     record = read_transfer_record("photo_one.png")["losses"]
     Image.open("photo_one.png").save("copy.png")  # without what it says of itself
-    found = json.loads(stylize("--score", "copy.png", "--json")[0])
-    assert found["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
-    assert found["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
-    assert (found["width"], found["height"]) == Image.open("copy.png").size
+    scores = json.loads(stylize("--score", "copy.png", "--json")[0])
+    assert scores["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
+    assert scores["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
+    assert (scores["width"], scores["height"]) == Image.open("copy.png").size
     for name, value in record["layers"].items():
-        assert found["layers"][name]["relative"] == pytest.approx(value, rel=1e-5)
+        assert scores["layers"][name]["relative"] == pytest.approx(value, rel=1e-5)
     stylize("style=chapter", "out=chapter.png")
     record = read_transfer_record("chapter.png")["losses"]
-    found = json.loads(stylize("--score", "chapter.png", "--json")[0])
-    assert found["style"]["chapter"] == pytest.approx(record["style"], rel=1e-5)
-    assert found["content"]["chapter"] == pytest.approx(record["content"], rel=1e-5)
+    scores = json.loads(stylize("--score", "chapter.png", "--json")[0])
+    assert scores["style"]["chapter"] == pytest.approx(record["style"], rel=1e-5)
+    assert scores["content"]["chapter"] == pytest.approx(record["content"], rel=1e-5)
     table = stylize("--score", "copy.png")[0]
     assert "relu5_1" in table and "by net.safetensors" in table
     Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS).save("small.png")

@@ -1,0 +1,99 @@
+"""What settings, style images and network make of an image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnlab.tasks.stylize.provenance import read_transfer_record
+from tests.tasks.conftest import Stylize, pixels
+
+
+def test_seed_determines_the_noise(stylize: Stylize) -> None:
+    for seed in (3, 4):
+        stylize("start=noise", f"seed={seed}", f"out={seed}.png")
+    assert not np.array_equal(pixels("3.png"), pixels("4.png"))
+
+
+def test_strength_trades_content_for_style(stylize: Stylize) -> None:
+    losses = {}
+    for strength in ("0.3", "0.6", "0.9"):
+        stylize(f"strength={strength}", "steps=25", f"out={strength}.png")
+        losses[strength] = read_transfer_record(f"{strength}.png")["losses"]
+    assert losses["0.3"]["content"] < losses["0.6"]["content"] < losses["0.9"]["content"]
+    assert losses["0.3"]["style"] > losses["0.6"]["style"] > losses["0.9"]["style"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer=adam"],
+        ["start=style"],
+        ["features.pool=average"],
+        ["precision=bfloat16"],
+        ["layers=[relu1_1,relu3_1]", "content_layer=relu3_2"],
+        ["style_scale=0.5"],
+        ["size=40", "coarsest=100"],
+        ["time=0.4"],
+    ],
+    ids=" ".join,
+)
+def test_every_option_changes_the_image(stylize: Stylize, words: list[str]) -> None:
+    stylize(*words)
+    stylize("out=plain.png")
+    assert len(np.unique(pixels("photo_one.png"))) > 50
+    assert pixels("photo_one.png").shape != (36, 48, 3) or not np.array_equal(
+        *map(pixels, ("photo_one.png", "plain.png"))
+    )
+
+
+def test_style_weights(stylize: Stylize) -> None:
+    three = ("photo.png", "one.png", "two.png")
+    stylize("style_weights=[1,0]", "out=a.png", images=three)
+    stylize("out=b.png")
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+    out, _ = stylize("style_weights=[1,3]", images=three)
+    assert "in the style of one.png, two.png" in out and Path("photo_one_two.png").exists()
+    assert (
+        "style_weights must be 2 numbers" in stylize("style_weights=[1]", code=2, images=three)[1]
+    )
+
+
+def test_color_options_keep_the_content_colors(stylize: Stylize) -> None:
+    stylize("color=content", "steps=60", "out=content.png")
+    stylize("color=matched", "steps=60", "out=matched.png")
+    stylize("steps=60", "out=style.png")
+    photo = np.asarray(Image.open("photo.png").resize((48, 36), Image.Resampling.LANCZOS)).astype(
+        float
+    )
+    means = {
+        name: pixels(f"{name}.png").astype(float).mean((0, 1))
+        for name in ("content", "matched", "style")
+    }
+    distances = {
+        name: float(np.abs(mean - photo.mean((0, 1))).max()) for name, mean in means.items()
+    }
+    assert 2 * max(distances["content"], distances["matched"]) < distances["style"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_gpu_result_is_reproducible(stylize: Stylize) -> None:
+    for device, precision in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")):
+        stylize(
+            f"device={device}",
+            f"precision={precision}",
+            "steps=30",
+            f"out={device}_{precision}.png",
+        )
+    stylize("--reproduce", "cuda_bfloat16.png", "device=cuda", "out=again.png")
+    assert np.array_equal(pixels("again.png"), pixels("cuda_bfloat16.png"))
+    losses = [
+        read_transfer_record(f"{name}.png")["losses"]["loss"]
+        for name in ("cpu_float32", "cuda_float32", "cuda_bfloat16")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.2) and losses[2] == pytest.approx(
+        losses[0], rel=0.3
+    )
