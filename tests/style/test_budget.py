@@ -5,7 +5,7 @@ from cnnlab.style.budget import TransferBudget
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock set by the test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
         self.now = now
@@ -13,7 +13,7 @@ class Clock:
 
 
 def run(budget: TransferBudget, clock: Clock, costs: list[float]) -> list[float]:
-    """Steps of so many seconds at each scale, a loss taking two to set up -> when each scale ended."""
+    """Run scales with steps of these seconds, two for the targets; return their end times."""
     ends = []
     for scale, cost in enumerate(costs, 1):
         clock.now += 2 * cost
@@ -42,7 +42,7 @@ def test_steps_end_scales_without_a_time_limit() -> None:
 def test_time_limit_is_kept_and_shared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of 44 s from the command's beginning 4 have gone by before, and half a second is kept to save."""
+    """44 s from the start of the command: 4 s have passed, 0.5 s are reserved to save."""
     clock = Clock(monkeypatch, 104.0)
     budget = TransferBudget(
         [(10, 10), (20, 20), (40, 40)],
@@ -59,7 +59,7 @@ def test_time_limit_is_kept_and_shared(
     )
     assert (
         144 - 0.5 - 1.5 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 0.8
-    )  # room for a look at the picture, and to save
+    )  # half a step to evaluate, and saving
     assert all(n > 10 for n in budget.steps_taken[:2])
 
 
@@ -73,14 +73,14 @@ def test_scale_without_enough_time_is_not_started(monkeypatch: pytest.MonkeyPatc
 
 
 def test_can_start_includes_the_style_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of 1 s at the next scale, and 7 s: enough for one beside one painting, not beside ten times its pixels."""
-    for beside, holds in ((1.0, True), (10.0, False)):
+    """7 s and steps of 1 s: enough with one style image, not with ten times its pixels."""
+    for ratio, is_enough in ((1.0, True), (10.0, False)):
         Clock(monkeypatch, 0.0)
         budget = TransferBudget(
-            [(10, 10), (20, 20)], [1] * 2, [beside] * 2, 7.0, 0.0, 0.0, optimization_started_at=0.0
+            [(10, 10), (20, 20)], [1] * 2, [ratio] * 2, 7.0, 0.0, 0.0, optimization_started_at=0.0
         )
         budget.step_end_times = [-0.25, 0.0]
-        assert budget.can_start(2) == holds
+        assert budget.can_start(2) == is_enough
 
 
 def test_last_scale_uses_the_rest_of_the_time(

@@ -30,26 +30,31 @@ def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
     }
 
 
-def sitters(photograph: dict[str, Tensor], painting: dict[str, Tensor]) -> TransferTargets:
-    grams = [{name: gram_matrix(one[name]) for name in LAYERS} for one in (photograph, painting)]
+def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor]) -> TransferTargets:
+    grams = [
+        {name: gram_matrix(one[name]) for name in LAYERS} for one in (content_maps, style_maps)
+    ]
     far = mean_pair_distance(
-        measure_feature_spread(photograph[CONTENT]), measure_feature_spread(painting[CONTENT])
+        measure_feature_spread(content_maps[CONTENT]), measure_feature_spread(style_maps[CONTENT])
     )
-    return TransferTargets(photograph[CONTENT], far, grams[1], grams[0])
+    return TransferTargets(content_maps[CONTENT], far, grams[1], grams[0])
 
 
-def objective(
-    aim: LossSpec, photograph: dict[str, Tensor], painting: dict[str, Tensor], variation: float = 0
+def make_objective(
+    spec: LossSpec,
+    content_maps: dict[str, Tensor],
+    style_maps: dict[str, Tensor],
+    variation: float = 0,
 ) -> Objective:
-    made = sitters(photograph, painting)
-    return Objective(made, aim.compute_scales(made), aim, variation)
+    targets = make_targets(content_maps, style_maps)
+    return Objective(targets, spec.compute_scales(targets), spec, variation)
 
 
-def terms(made: Objective, now: dict[str, Tensor], x: Tensor | None = None) -> Tensor:
-    """Of a picture, by its maps."""
-    distance = (now[made.spec.content_layer] - made.targets.P).square().sum()
-    grams = [gram_matrix(now[name]) for name in made.spec.layers]
-    return made.compute_terms([distance, *grams], now["relu1_1"] if x is None else x)
+def terms(own: Objective, current: dict[str, Tensor], x: Tensor | None = None) -> Tensor:
+    """The terms of an image, given its maps."""
+    distance = (current[own.spec.content_layer] - own.targets.P).square().sum()
+    grams = [gram_matrix(current[name]) for name in own.spec.layers]
+    return own.compute_terms([distance, *grams], current["relu1_1"] if x is None else x)
 
 
 def test_gram_matrix_equals_einsum() -> None:
@@ -63,16 +68,16 @@ def test_gram_matrix_equals_einsum() -> None:
 
 
 def test_chapter_loss_of_a_two_filter_example() -> None:
-    """Two filters, a map of 1x2: F = [[1, 2], [0, 1]] painted, [[1, 0], [2, 1]] photographed, [[3, 1], [1, 1]] now."""
+    """Two filters, maps of 1x2: A of the style, P of the content, X of the output image."""
     P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in
                ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
-    aim = chapter_loss(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
+    spec = chapter_loss(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram_matrix(A)}, {"relu1_1": gram_matrix(P)}
-    made = TransferTargets(
+    targets = TransferTargets(
         P, mean_pair_distance(measure_feature_spread(P), measure_feature_spread(A)), *grams
     )
     loss, content, style, _ = terms(
-        Objective(made, aim.compute_scales(made), aim), {"relu1_1": X}
+        Objective(targets, spec.compute_scales(targets), spec), {"relu1_1": X}
     ).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
     # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
@@ -80,58 +85,60 @@ def test_chapter_loss_of_a_two_filter_example() -> None:
 
 
 def test_chapter_loss_equals_formula() -> None:
-    photograph, painting, now = maps(1), maps(2), maps(3)
-    aim = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
-    loss, content, *styles, _ = terms(objective(aim, photograph, painting), now)
+    content_maps, style_maps, current = maps(1), maps(2), maps(3)
+    spec = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
+    loss, content, *styles, _ = terms(make_objective(spec, content_maps, style_maps), current)
     expected = torch.zeros((), dtype=torch.float64)
     for style, name in zip(styles, LAYERS, strict=True):
-        k, m = now[name].shape[1], now[name].shape[2] * now[name].shape[3]
-        A, G = (torch.einsum("nihw,njhw->ij", one[name], one[name]) for one in (painting, now))
+        k, m = current[name].shape[1], current[name].shape[2] * current[name].shape[3]
+        A, G = (
+            torch.einsum("nihw,njhw->ij", one[name], one[name]) for one in (style_maps, current)
+        )
         one = ((A - G) ** 2).sum() / (4 * k**2 * m**2) / len(LAYERS)
         torch.testing.assert_close(style, one)
         expected = expected + one
-    torch.testing.assert_close(content, ((photograph[CONTENT] - now[CONTENT]) ** 2).sum())
+    torch.testing.assert_close(content, ((content_maps[CONTENT] - current[CONTENT]) ** 2).sum())
     torch.testing.assert_close(loss, 0.5 * content + expected)
 
 
 def test_relative_loss_is_normalized() -> None:
-    photograph, painting = maps(1), maps(2)
-    aim = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
-    made = objective(aim, photograph, painting)
-    loss, content, *styles, _ = terms(made, photograph).tolist()
+    content_maps, style_maps = maps(1), maps(2)
+    spec = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
+    made = make_objective(spec, content_maps, style_maps)
+    loss, content, *styles, _ = terms(made, content_maps).tolist()
     assert (
         content == 0
         and styles == pytest.approx([0.5, 0.5])
         and loss == pytest.approx(strength_weights(0.7)[1])
     )
-    _, content, *styles, _ = terms(made, painting).tolist()
+    _, content, *styles, _ = terms(made, style_maps).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
 def test_relative_content_is_1_over_unrelated_positions() -> None:
-    photograph, painting = maps(1, 60, 50), maps(2)
-    scale, _ = relative_scales(sitters(photograph, painting))
-    P, S = (one[CONTENT].flatten(2)[0] for one in (photograph, painting))
-    every = (
-        (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()
-    )  # all places of one beside all of the other
+    content_maps, style_maps = maps(1, 60, 50), maps(2)
+    scale, _ = relative_scales(make_targets(content_maps, style_maps))
+    P, S = (one[CONTENT].flatten(2)[0] for one in (content_maps, style_maps))
+    every = (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()  # all pairs of positions
     assert float(scale * every * P.shape[1]) == pytest.approx(1, rel=1e-6)
 
 
 def test_style_loss_does_not_depend_on_image_size() -> None:
-    """And the chapter's content, a sum over places, four times as much; as a share it is the same."""
-    photograph, painting, now = maps(1), maps(2), maps(3)
-    for aim, times in ((chapter_loss(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
+    """The chapter's content term, a sum over positions, is four times as large."""
+    content_maps, style_maps, current = maps(1), maps(2), maps(3)
+    for spec, times in ((chapter_loss(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
                        (relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
-        _, content, *styles, _ = terms(objective(aim, photograph, painting), now)
+        _, content, *styles, _ = terms(make_objective(spec, content_maps, style_maps), current)
         double = [
             {name: one.repeat(1, 1, 2, 2) for name, one in each.items()}
-            for each in (photograph, painting, now)
+            for each in (content_maps, style_maps, current)
         ]
-        _, larger, *same, _ = terms(objective(aim, *double[:2]), double[2])
+        _, larger, *same, _ = terms(make_objective(spec, *double[:2]), double[2])
         torch.testing.assert_close(torch.stack(same), torch.stack(styles))
         torch.testing.assert_close(larger, times * content)
-        _, _, *other, _ = terms(objective(aim, photograph, double[1]), now)  # the painting alone
+        _, _, *other, _ = terms(
+            make_objective(spec, content_maps, double[1]), current
+        )  # the style image alone
         torch.testing.assert_close(torch.stack(other), torch.stack(styles))
 
 
@@ -140,16 +147,18 @@ def test_gradient_equals_finite_differences(kind: str) -> None:
     tensors = init_random_vgg(conv_channels((1, 1), (4, 5)), torch.Generator().manual_seed(0))
     encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION).double()
     g = torch.Generator().manual_seed(1)
-    photograph, painting, x = (
+    content_maps, style_maps, x = (
         torch.rand(1, 3, 8, 10, generator=g, dtype=torch.float64) for _ in range(3)
     )
     keys = {"layers": LAYERS, "content_layer": CONTENT}
-    aim = (
+    spec = (
         chapter_loss(ratio=0.01, **keys)
         if kind == "chapter"
         else relative_loss(strength=0.6, **keys)
     )  # type: ignore[arg-type]
-    made = objective(aim, encoder(photograph, LAYERS), encoder(painting, LAYERS), variation=0.1)
+    made = make_objective(
+        spec, encoder(content_maps, LAYERS), encoder(style_maps, LAYERS), variation=0.1
+    )
     x.requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x: terms(made, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
@@ -157,7 +166,7 @@ def test_gradient_equals_finite_differences(kind: str) -> None:
 
 
 def test_blended_grams_have_the_gradient_of_the_sum() -> None:
-    photograph, one, two, now = maps(1), maps(2), maps(3), maps(4)
+    content_maps, one, two, current = maps(1), maps(2), maps(3), maps(4)
     grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (one, two)]
     target = blend_grams(grams, [2.0, 1.0])
     G = {name: maps(4)[name].requires_grad_() for name in LAYERS}
@@ -169,24 +178,24 @@ def test_blended_grams_have_the_gradient_of_the_sum() -> None:
             torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart)
         )  # type: ignore[arg-type]
         torch.testing.assert_close(ours, theirs)
-    assert now.keys() == photograph.keys()
+    assert current.keys() == content_maps.keys()
 
 
 def test_relative_loss_of_equal_images_is_finite() -> None:
     same = maps(1)
-    aim = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
-    assert terms(objective(aim, same, same), same).tolist() == [0.0] * 5
+    spec = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
+    assert terms(make_objective(spec, same, same), same).tolist() == [0.0] * 5
     flat = {name: torch.zeros_like(one) for name, one in same.items()}
-    assert bool(terms(objective(aim, flat, flat), same).isfinite().all())
+    assert bool(terms(make_objective(spec, flat, flat), same).isfinite().all())
 
 
 def test_floor_distance_does_not_depend_on_image_size() -> None:
-    """A picture of one color and one a twentieth lighter are told apart, whatever their size."""
+    """A uniform image and one 5 % lighter have distance 1 at any size."""
     for repeat in (1, 30):
         P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
         same = {"relu1_1": P, "relu2_1": P}
         other = {name: one * 1.05 for name, one in same.items()}
-        scale, _ = relative_scales(sitters(same, other))
+        scale, _ = relative_scales(make_targets(same, other))
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
 
 
@@ -217,7 +226,7 @@ def test_invalid_loss_settings_are_refused() -> None:
             relative_loss(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):
         chapter_loss(ratio=-1, layers=LAYERS, content_layer=CONTENT)
-    assert raw_scales(sitters(maps(1), maps(2)))[0] == 1
+    assert raw_scales(make_targets(maps(1), maps(2)))[0] == 1
     assert (
         chapter_loss(ratio=1, layers=["relu5_1"], content_layer="relu4_2").deepest_layer
         == "relu5_1"

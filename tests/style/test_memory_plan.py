@@ -19,60 +19,61 @@ from cnnlab.style.memory_plan import (
 )
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
-from tests.style.test_tiled_loss import easel
+from tests.style.test_tiled_loss import make_loss
 
 SIZE = (3000, 4000)
 PIXELS = SIZE[0] * SIZE[1]
 
 
 @pytest.fixture(scope="module")
-def made() -> TransferLoss:
-    return easel()
+def loss() -> TransferLoss:
+    return make_loss()
 
 
-def needed(made: TransferLoss, past: int) -> float:
-    """Bytes beside what is looked at."""
+def other_bytes(loss: TransferLoss, history_size: int) -> float:
+    """Bytes besides those of a pass."""
     return PIXELS * (
         LIVE_IMAGES * BYTES_PER_PIXEL
-        + past * HISTORY_BYTES_PER_PIXEL
-        + content_bytes_per_pixel(made)
+        + history_size * HISTORY_BYTES_PER_PIXEL
+        + content_bytes_per_pixel(loss)
     )
 
 
-def test_plan_with_ample_memory_reduces_nothing(made: TransferLoss) -> None:
-    found = plan_memory(1 << 50, SIZE, 4000, made, 20, measure_bytes_per_pixel(made))
+def test_plan_with_ample_memory_reduces_nothing(loss: TransferLoss) -> None:
+    plan = plan_memory(1 << 50, SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss))
     assert (
-        found is not None
-        and (found.size, found.history_size) == (SIZE, 20)
-        and found.max_tile_pixels > PIXELS
+        plan is not None
+        and (plan.size, plan.history_size) == (SIZE, 20)
+        and plan.max_tile_pixels > PIXELS
     )
 
 
-def test_plan_reduces_tiles_then_history_then_size(made: TransferLoss) -> None:
-    each = measure_bytes_per_pixel(made)
-    cut = plan_memory(
-        int(needed(made, 20) + each * PIXELS / 2),
+def test_plan_reduces_tiles_then_history_then_size(loss: TransferLoss) -> None:
+    pixel_bytes = measure_bytes_per_pixel(loss)
+    tiled = plan_memory(
+        int(other_bytes(loss, 20) + pixel_bytes * PIXELS / 2),
         SIZE,
         4000,
-        made,
+        loss,
         20,
-        measure_bytes_per_pixel(made),
+        measure_bytes_per_pixel(loss),
     )
     assert (
-        cut is not None
-        and (cut.size, cut.history_size) == (SIZE, 20)
-        and cut.max_tile_pixels == pytest.approx(PIXELS / 2, rel=1e-3)
+        tiled is not None
+        and (tiled.size, tiled.history_size) == (SIZE, 20)
+        and tiled.max_tile_pixels == pytest.approx(PIXELS / 2, rel=1e-3)
     )
-    forgetful = plan_memory(
-        int(needed(made, 10)), SIZE, 4000, made, 20, measure_bytes_per_pixel(made)
+    short = plan_memory(
+        int(other_bytes(loss, 10)), SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss)
     )
-    assert (
-        forgetful is not None
-        and forgetful.size == SIZE
-        and MIN_HISTORY_SIZE <= forgetful.history_size < 10
-    )
+    assert short is not None and short.size == SIZE and MIN_HISTORY_SIZE <= short.history_size < 10
     small = plan_memory(
-        int(needed(made, MIN_HISTORY_SIZE) / 4), SIZE, 4000, made, 20, measure_bytes_per_pixel(made)
+        int(other_bytes(loss, MIN_HISTORY_SIZE) / 4),
+        SIZE,
+        4000,
+        loss,
+        20,
+        measure_bytes_per_pixel(loss),
     )
     assert small is not None and small.history_size == MIN_HISTORY_SIZE
     assert 0.2 < small.size[0] * small.size[1] / PIXELS < 0.3 and small.size[0] / small.size[
@@ -80,43 +81,45 @@ def test_plan_reduces_tiles_then_history_then_size(made: TransferLoss) -> None:
     ] == pytest.approx(0.75, 0.01)
 
 
-def test_plan_is_monotonic_in_memory(made: TransferLoss) -> None:
-    found = [
-        plan_memory(int(1.5**n * 1e3), SIZE, 4000, made, 20, measure_bytes_per_pixel(made))
+def test_plan_is_monotonic_in_memory(loss: TransferLoss) -> None:
+    plans = [
+        plan_memory(int(1.5**n * 1e3), SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss))
         for n in range(50)
     ]
-    sizes = [one.size[0] if one else 0 for one in found]
+    sizes = [plan.size[0] if plan else 0 for plan in plans]
     assert (
         sizes == sorted(sizes)
         and sizes[-1] == SIZE[0]
-        and plan_memory(0, SIZE, 4000, made, 20, measure_bytes_per_pixel(made)) is None
+        and plan_memory(0, SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss)) is None
     )
-    for one in found:
-        assert one is None or one.max_tile_pixels >= min(MIN_TILE_PIXELS, one.size[0] * one.size[1])
+    for plan in plans:
+        assert plan is None or plan.max_tile_pixels >= min(
+            MIN_TILE_PIXELS, plan.size[0] * plan.size[1]
+        )
 
 
-def test_plan_without_history(made: TransferLoss) -> None:
-    found = plan_memory(
-        int(needed(made, 0) + measure_bytes_per_pixel(made) * PIXELS * 1.01),
+def test_plan_without_history(loss: TransferLoss) -> None:
+    plan = plan_memory(
+        int(other_bytes(loss, 0) + measure_bytes_per_pixel(loss) * PIXELS * 1.01),
         SIZE,
         4000,
-        made,
+        loss,
         0,
-        measure_bytes_per_pixel(made),
+        measure_bytes_per_pixel(loss),
     )
     assert (
-        found is not None
-        and (found.size, found.history_size) == (SIZE, 0)
-        and found.max_tile_pixels >= PIXELS
+        plan is not None
+        and (plan.size, plan.history_size) == (SIZE, 0)
+        and plan.max_tile_pixels >= PIXELS
     )
     assert (
-        plan_memory(1 << 50, SIZE, 4000, made, 3, measure_bytes_per_pixel(made)).history_size == 3
-    )  # type: ignore[union-attr]  (what was asked for, below FEW)
+        plan_memory(1 << 50, SIZE, 4000, loss, 3, measure_bytes_per_pixel(loss)).history_size == 3
+    )  # type: ignore[union-attr]  (as requested, below MIN_HISTORY_SIZE)
 
 
-def test_measured_bytes_include_saved_tensors(made: TransferLoss) -> None:
-    """By hand: what each convolution is given or gives, each pooling its indices (8 bytes), and the picture."""
-    counted = measure_bytes_per_pixel(made) / (1 + BACKWARD_OVERHEAD)
+def test_measured_bytes_include_saved_tensors(loss: TransferLoss) -> None:
+    """By hand: the image, pixel_bytes convolution's input or output, pooling indices (8 bytes)."""
+    counted = measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD)
     floats = (
         3 + 6 + 6 + (6 + 8 + 8) / 4 + (8 + 10) / 16
     )  # x, relu1_1, relu1_2, pool1, relu2_1, relu2_2, pool2, relu3_1
@@ -125,49 +128,57 @@ def test_measured_bytes_include_saved_tensors(made: TransferLoss) -> None:
 
 
 def test_bfloat16_needs_less_memory() -> None:
-    assert measure_bytes_per_pixel(easel(dtype=torch.bfloat16)) < measure_bytes_per_pixel(easel())
+    assert measure_bytes_per_pixel(make_loss(dtype=torch.bfloat16)) < measure_bytes_per_pixel(
+        make_loss()
+    )
 
 
-def test_evaluation_plan_needs_one_tile_and_no_history(made: TransferLoss) -> None:
-    beside, each = (
-        PIXELS * (LIVE_IMAGES_EVALUATING * BYTES_PER_PIXEL + content_bytes_per_pixel(made)),
-        measure_bytes_per_pixel(made) / (1 + BACKWARD_OVERHEAD),
+def test_evaluation_plan_needs_one_tile_and_no_history(loss: TransferLoss) -> None:
+    other, pixel_bytes = (
+        PIXELS * (LIVE_IMAGES_EVALUATING * BYTES_PER_PIXEL + content_bytes_per_pixel(loss)),
+        measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD),
     )
-    found = plan_evaluation_memory(
-        int(beside + each * MIN_TILE_PIXELS * 1.01), SIZE, made, measure_bytes_per_pixel(made)
+    plan = plan_evaluation_memory(
+        int(other + pixel_bytes * MIN_TILE_PIXELS * 1.01), SIZE, loss, measure_bytes_per_pixel(loss)
     )
-    assert found is not None and (found.size, found.history_size) == (SIZE, 0)
-    assert found.max_tile_pixels == pytest.approx(MIN_TILE_PIXELS * 1.01, rel=1e-3)
+    assert plan is not None and (plan.size, plan.history_size) == (SIZE, 0)
+    assert plan.max_tile_pixels == pytest.approx(MIN_TILE_PIXELS * 1.01, rel=1e-3)
     assert (
         plan_evaluation_memory(
-            int(beside + each * MIN_TILE_PIXELS * 0.99), SIZE, made, measure_bytes_per_pixel(made)
+            int(other + pixel_bytes * MIN_TILE_PIXELS * 0.99),
+            SIZE,
+            loss,
+            measure_bytes_per_pixel(loss),
         )
         is None
     )
-    large = replace(made, style_sizes=[(9000, 9000)], style_scale=9.0)
+    large = replace(loss, style_sizes=[(9000, 9000)], style_scale=9.0)
     assert (
         plan_evaluation_memory(
-            int(beside + each * MIN_TILE_PIXELS * 1.01), SIZE, large, measure_bytes_per_pixel(made)
+            int(other + pixel_bytes * MIN_TILE_PIXELS * 1.01),
+            SIZE,
+            large,
+            measure_bytes_per_pixel(loss),
         )
         is None
     )
 
 
 def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the pixels to try on, and the same bytes for each; a network as wide as VGG-19 is mostly weights."""
+    """The bytes per pixel do not depend on PROBE_SIDE, though a wide network is mostly weights."""
     wide = VGGFeatures(
         init_random_vgg(conv_channels((1, 1, 1), (8, 16, 512)), torch.Generator().manual_seed(0)),
         TORCHVISION_CONVENTION,
     )
-    aim = relative_loss(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
+    spec = relative_loss(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
     floats = 3 + 8 + 8 / 4 + 16 / 4 + 16 / 16 + 512 / 16
     least = 4 * floats + 8 * (8 / 4 + 16 / 16)
-    counted = measure_bytes_per_pixel(easel(encoder=wide, spec=aim)) / (1 + BACKWARD_OVERHEAD)
+    counted = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec)) / (1 + BACKWARD_OVERHEAD)
     assert least <= counted <= 2 * least
     for dtype in (torch.float32, torch.bfloat16):
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 128)
-        once = measure_bytes_per_pixel(easel(encoder=wide, spec=aim, dtype=dtype))
+        once = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec, dtype=dtype))
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 256)
-        assert measure_bytes_per_pixel(easel(encoder=wide, spec=aim, dtype=dtype)) == pytest.approx(
-            once, rel=0.01
-        )
+        assert measure_bytes_per_pixel(
+            make_loss(encoder=wide, spec=spec, dtype=dtype)
+        ) == pytest.approx(once, rel=0.01)

@@ -10,7 +10,7 @@ from cnnlab.style.optimizers import LBFGS, Adam, dot
 
 SHAPE = (1, 3, 3, 4)
 N = 36
-ADAM = {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.9}
+ADAM_OPTIONS = {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.9}
 
 
 def quadratic(seed: int):  # type: ignore[no-untyped-def]
@@ -21,8 +21,8 @@ def quadratic(seed: int):  # type: ignore[no-untyped-def]
     c = torch.rand(N, generator=g, dtype=torch.float64) * 1.6 - 0.3
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
-        apart = x.reshape(-1) - c
-        return torch.stack([apart @ H @ apart / 2]), (H @ apart).view(SHAPE)
+        difference = x.reshape(-1) - c
+        return torch.stack([difference @ H @ difference / 2]), (H @ difference).view(SHAPE)
 
     return loss, H, c
 
@@ -44,33 +44,37 @@ def half() -> Tensor:
 def test_lbfgs_minimum_equals_scipy() -> None:
     for seed in range(5):
         loss, H, c = quadratic(seed)
-        descent = LBFGS(loss, half(), history_size=20)
-        values = [descent.value]
-        while descent.step() and len(values) < 2000:
-            values.append(descent.value)
-            assert float(descent.image.min()) >= 0 and float(descent.image.max()) <= 1
+        optimizer = LBFGS(loss, half(), history_size=20)
+        values = [optimizer.value]
+        while optimizer.step() and len(values) < 2000:
+            values.append(optimizer.value)
+            assert float(optimizer.image.min()) >= 0 and float(optimizer.image.max()) <= 1
         assert all(after <= before for before, after in itertools.pairwise(values))
-        theirs = by_scipy(H.numpy(), c.numpy())
-        assert descent.value == pytest.approx(theirs.fun, rel=1e-6)
-        np.testing.assert_allclose(descent.image.reshape(-1).numpy(), theirs.x, atol=1e-3)
-        assert bool((descent.image == 0).any() | (descent.image == 1).any())  # a border was met
+        expected = by_scipy(H.numpy(), c.numpy())
+        assert optimizer.value == pytest.approx(expected.fun, rel=1e-6)
+        np.testing.assert_allclose(optimizer.image.reshape(-1).numpy(), expected.x, atol=1e-3)
+        assert bool(
+            (optimizer.image == 0).any() | (optimizer.image == 1).any()
+        )  # a bound is active
 
 
 def test_lbfgs_direction_equals_dense_matrix() -> None:
     """The two-loop recursion against H built up step by step (Nocedal & Wright, 7.16 and 7.19)."""
     loss, _, _ = quadratic(0)
-    descent = LBFGS(loss, half(), history_size=5)
+    optimizer = LBFGS(loss, half(), history_size=5)
     for _ in range(4):
-        assert descent.step()
-    s, y = ([one[i].permute(0, 2, 3, 1).reshape(-1) for one in descent.history] for i in (0, 1))
-    rho = [one[2] for one in descent.history]
+        assert optimizer.step()
+    s, y = (
+        [entry[i].permute(0, 2, 3, 1).reshape(-1) for entry in optimizer.history] for i in (0, 1)
+    )
+    rho = [entry[2] for entry in optimizer.history]
     H = torch.eye(N, dtype=torch.float64) / (rho[-1] * (y[-1] @ y[-1]))
     for si, yi, ri in zip(s, y, rho, strict=True):
         V = torch.eye(N, dtype=torch.float64) - ri * torch.outer(yi, si)
         H = V.T @ H @ V + ri * torch.outer(si, si)
-    g = descent.gradient
-    ours = descent.compute_direction(g).permute(0, 2, 3, 1).reshape(-1)
-    torch.testing.assert_close(ours, -H @ g.permute(0, 2, 3, 1).reshape(-1))
+    g = optimizer.gradient
+    result = optimizer.compute_direction(g).permute(0, 2, 3, 1).reshape(-1)
+    torch.testing.assert_close(result, -H @ g.permute(0, 2, 3, 1).reshape(-1))
 
 
 def test_lbfgs_never_accepts_a_nonfinite_loss() -> None:
@@ -82,63 +86,65 @@ def test_lbfgs_never_accepts_a_nonfinite_loss() -> None:
             x - 0.9
         )
 
-    descent = LBFGS(loss, half(), history_size=5)
-    while descent.step():
-        assert bool(descent.terms.isfinite().all()) and float(descent.image.max()) < 0.52
-    assert descent.num_nonfinite > 0 and float(descent.image.max()) > 0.51
+    optimizer = LBFGS(loss, half(), history_size=5)
+    while optimizer.step():
+        assert bool(optimizer.terms.isfinite().all()) and float(optimizer.image.max()) < 0.52
+    assert optimizer.num_nonfinite > 0 and float(optimizer.image.max()) > 0.51
 
 
 def test_lbfgs_stops_at_a_minimum() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 2).square().sum()]), 2 * (x - 2)
 
-    descent = LBFGS(loss, torch.ones(SHAPE), history_size=5)
-    assert not descent.step() and bool((descent.image == 1).all())
+    optimizer = LBFGS(loss, torch.ones(SHAPE), history_size=5)
+    assert not optimizer.step() and bool((optimizer.image == 1).all())
 
 
 def test_adam_equals_torch() -> None:
     loss, _, _ = quadratic(1)
-    ours = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
-    theirs = half().requires_grad_()
-    optimizer = torch.optim.Adam([theirs], lr=0.001, betas=(0.9, 0.99), eps=1e-12)
+    result = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
+    expected = half().requires_grad_()
+    reference = torch.optim.Adam([expected], lr=0.001, betas=(0.9, 0.99), eps=1e-12)
     for _ in range(30):
-        assert ours.step()
-        theirs.grad = loss(theirs.detach())[1]
-        optimizer.step()
-    torch.testing.assert_close(ours.x, theirs.detach())
+        assert result.step()
+        expected.grad = loss(expected.detach())[1]
+        reference.step()
+    torch.testing.assert_close(result.x, expected.detach())
     torch.testing.assert_close(
-        ours.image, ours.x
-    )  # an average that keeps nothing is the last iterate
+        result.image, result.x
+    )  # an average with decay 0 is the last iterate
 
 
 def test_adam_image_is_ema_within_bounds() -> None:
     loss, _, _c = quadratic(2)
-    descent, seen = Adam(loss, half(), **ADAM), []
+    optimizer, iterates = Adam(loss, half(), **ADAM_OPTIONS), []
     for _ in range(300):
-        assert descent.step()
-        seen.append(descent.x)
-        assert float(descent.x.min()) >= 0 and float(descent.x.max()) <= 1
+        assert optimizer.step()
+        iterates.append(optimizer.x)
+        assert float(optimizer.x.min()) >= 0 and float(optimizer.x.max()) <= 1
     weights = torch.tensor([0.9**i for i in range(300)][::-1], dtype=torch.float64)
-    mean = (torch.stack(seen) * (weights / weights.sum()).view(-1, 1, 1, 1, 1)).sum(0)
-    torch.testing.assert_close(descent.image, mean)
-    assert float(loss(descent.image)[0]) < float(loss(half())[0]) / 10
+    mean = (torch.stack(iterates) * (weights / weights.sum()).view(-1, 1, 1, 1, 1)).sum(0)
+    torch.testing.assert_close(optimizer.image, mean)
+    assert float(loss(optimizer.image)[0]) < float(loss(half())[0]) / 10
 
 
 def test_adam_restarts_after_a_nonfinite_loss() -> None:
     bad = {7, 8}
-    asked = 0
+    calls = 0
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
-        nonlocal asked
-        asked += 1
-        value = (x - 0.9).square().sum() * (float("nan") if asked in bad else 1)
+        nonlocal calls
+        calls += 1
+        value = (x - 0.9).square().sum() * (float("nan") if calls in bad else 1)
         return torch.stack([value]), 2 * (x - 0.9)
 
-    descent = Adam(loss, half(), **ADAM)
+    optimizer = Adam(loss, half(), **ADAM_OPTIONS)
     for _ in range(60):
-        assert descent.step() and bool(descent.image.isfinite().all())
-    assert descent.num_nonfinite >= 1 and descent.lr < 0.05 and float(descent.image.mean()) > 0.8
-    always = Adam(lambda x: (torch.stack([x.sum() * float("nan")]), x), half(), **ADAM)
+        assert optimizer.step() and bool(optimizer.image.isfinite().all())
+    assert (
+        optimizer.num_nonfinite >= 1 and optimizer.lr < 0.05 and float(optimizer.image.mean()) > 0.8
+    )
+    always = Adam(lambda x: (torch.stack([x.sum() * float("nan")]), x), half(), **ADAM_OPTIONS)
     taken = 0
     while always.step():
         taken += 1
@@ -149,7 +155,7 @@ def test_adam_rescales_moments() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 0.2).square().mean()]), 2 * (x - 0.2) / x.numel()
 
-    small = Adam(loss, half(), **ADAM)
+    small = Adam(loss, half(), **ADAM_OPTIONS)
     for _ in range(20):
         small.step()
     big = small.rescale(loss, torch.nn.functional.interpolate(small.image, (6, 8)))
@@ -162,12 +168,12 @@ def test_adam_rescales_moments() -> None:
 def test_invalid_optimizer_settings_are_refused(keys: dict[str, object]) -> None:
     loss, _, _ = quadratic(0)
     with pytest.raises(ValueError, match="must be between 0 and 1"):
-        Adam(loss, half(), **(ADAM | keys))  # type: ignore[arg-type]
+        Adam(loss, half(), **(ADAM_OPTIONS | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="history_size must be at least 1"):
         LBFGS(loss, half(), history_size=0)
 
 
 def test_dot_does_not_depend_on_memory_format() -> None:
     a, b = torch.rand(2, 1, 3, 4, 5)
-    laid = a.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(dot(laid, b), (a * b).sum())
+    channels_last = a.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(dot(channels_last, b), (a * b).sum())

@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cnnlab.style.losses import gram_matrix, relative_loss
-from cnnlab.style.tiled_loss import UNTILED, TransferLoss
+from cnnlab.style.tiled_loss import UNTILED, TransferLoss, spatial_size
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
 TINT = torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
 
 
-def easel(**changes: object) -> TransferLoss:
+def make_loss(**changes: object) -> TransferLoss:
     g = torch.Generator().manual_seed(0)
     content, style = (torch.rand(1, 3, *size, generator=g) for size in ((4, 5), (32, 40)))
     content, style = (
@@ -24,7 +24,7 @@ def easel(**changes: object) -> TransferLoss:
     tensors = init_random_vgg(
         conv_channels((2, 2, 1), (6, 8, 10)), torch.Generator().manual_seed(1)
     )
-    given = {
+    defaults = {
         "encoder": VGGFeatures(tensors, TORCHVISION_CONVENTION),
         "content": lambda size: interpolate(content, size, mode="area"),
         "styles": [lambda size: interpolate(style, size, mode="area")],
@@ -38,58 +38,57 @@ def easel(**changes: object) -> TransferLoss:
         "dtype": torch.float32,
         "max_tile_pixels": UNTILED,
     }
-    return TransferLoss(**(given | changes))  # type: ignore[arg-type]
+    return TransferLoss(**(defaults | changes))  # type: ignore[arg-type]
 
 
-def terms(made: TransferLoss, x: Tensor) -> Tensor:
-    height, width = x.shape[2:]
-    return made.evaluate_terms(made.make_objective((height, width)), x)
+def terms(loss: TransferLoss, x: Tensor) -> Tensor:
+    return loss.evaluate_terms(loss.make_objective(spatial_size(x)), x)
 
 
 def test_style_images_are_order_independent() -> None:
     g = torch.Generator().manual_seed(5)
     others = [torch.rand(1, 3, 30, 30, generator=g) for _ in range(2)]
-    pictures = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
+    images = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
     keys = {"style_sizes": [(30, 30)] * 2}
-    x = easel().content(SIZES[-1])
+    x = make_loss().content(SIZES[-1])
     one, other = (
-        terms(easel(styles=pictures[::way], style_weights=[2.0, 1.0][::way], **keys), x + 0.01)
+        terms(make_loss(styles=images[::way], style_weights=[2.0, 1.0][::way], **keys), x + 0.01)
         for way in (1, -1)
     )
     torch.testing.assert_close(one, other)
-    alone = terms(easel(styles=pictures[:1], style_sizes=[(30, 30)]), x + 0.01)
+    alone = terms(make_loss(styles=images[:1], style_sizes=[(30, 30)]), x + 0.01)
     torch.testing.assert_close(
-        terms(easel(styles=pictures, style_weights=[1.0, 0.0], **keys), x + 0.01), alone
+        terms(make_loss(styles=images, style_weights=[1.0, 0.0], **keys), x + 0.01), alone
     )
     assert not torch.allclose(one, alone)
 
 
 def test_bfloat16_applies_to_convolutions_only() -> None:
-    made = easel(dtype=torch.bfloat16)
-    (whole,) = made.make_tiles(SIZES[-1])
-    maps = made.compute_feature_maps(made.content(SIZES[-1]), whole)
+    loss = make_loss(dtype=torch.bfloat16)
+    (whole,) = loss.make_tiles(SIZES[-1])
+    maps = loss.compute_feature_maps(loss.content(SIZES[-1]), whole)
     assert (
-        all(one.dtype == torch.bfloat16 for one in maps.values())
+        all(own.dtype == torch.bfloat16 for own in maps.values())
         and gram_matrix(maps["relu1_1"]).dtype == torch.float32
     )
-    found, gradient = made.make_loss_function(made.make_objective(SIZES[-1]))(
-        made.content(SIZES[-1])
+    found, gradient = loss.make_loss_function(loss.make_objective(SIZES[-1]))(
+        loss.content(SIZES[-1])
     )
-    exact = terms(easel(), made.content(SIZES[-1]))
+    exact = terms(make_loss(), loss.content(SIZES[-1]))
     assert found.dtype == gradient.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02)
 
 
 def test_encoder_computes_requested_layers_only() -> None:
-    made = easel()
-    assert made.relu_names == ("relu1_1", "relu2_1", "relu3_1", "relu2_2")
-    assert list(made.encoder(made.content(SIZES[0]), ["relu1_1"])) == ["relu1_1"]
+    loss = make_loss()
+    assert loss.relu_names == ("relu1_1", "relu2_1", "relu3_1", "relu2_2")
+    assert list(loss.encoder(loss.content(SIZES[0]), ["relu1_1"])) == ["relu1_1"]
 
 
 @pytest.mark.parametrize(("padding", "pool"), [*product(("zeros", "reflect"), ("max", "average"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: torch.dtype) -> None:
-    """Loss and gradient alike, at a size that neither the pieces nor the poolings divide."""
+    """At a size that is a multiple of neither the tiles nor the poolings."""
     convention = replace(TORCHVISION_CONVENTION, padding=padding, pool=pool)  # type: ignore[arg-type]
     tensors = init_random_vgg(
         conv_channels((2, 2, 2, 1, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(3)
@@ -98,11 +97,9 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
     g = torch.Generator().manual_seed(4)
     size = (203, 318)
     content, style, x = (torch.rand(1, 3, *size, generator=g).to(dtype) for _ in range(3))
-    style = style * TINT.to(
-        dtype
-    )  # of two pictures of one noise the Gram matrices differ by rounding alone
+    style = style * TINT.to(dtype)  # without tint the Gram matrices differ by rounding only
     layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
-    given = {
+    options = {
         "encoder": encoder,
         "content": lambda size: content,
         "styles": [lambda size: style],
@@ -110,14 +107,14 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
         "spec": relative_loss(strength=0.7, layers=layers, content_layer="relu3_2"),
         "tv_weight": 0.3,
     }
-    whole, cut = (easel(**given, max_tile_pixels=pixels) for pixels in (UNTILED, 30_000))
-    assert len(cut.make_tiles(size)) > 3
-    (terms, gradient), (ours, mine) = (
-        made.make_loss_function(made.make_objective(size))(x) for made in (whole, cut)
+    untiled, tiled = (make_loss(**options, max_tile_pixels=pixels) for pixels in (UNTILED, 30_000))
+    assert len(tiled.make_tiles(size)) > 3
+    (terms, gradient), (tiled_terms, tiled_gradient) = (
+        loss.make_loss_function(loss.make_objective(size))(x) for loss in (untiled, tiled)
     )
-    assert torch.linalg.norm(ours - terms) <= (
+    assert torch.linalg.norm(tiled_terms - terms) <= (
         1e-5 if dtype is torch.float32 else 1e-12
     ) * torch.linalg.norm(terms)
-    error = torch.linalg.norm(mine - gradient) / torch.linalg.norm(gradient)
+    error = torch.linalg.norm(tiled_gradient - gradient) / torch.linalg.norm(gradient)
     assert float(error) <= (1e-5 if dtype is torch.float32 else 1e-12)
-    assert mine.is_contiguous(memory_format=torch.channels_last)
+    assert tiled_gradient.is_contiguous(memory_format=torch.channels_last)

@@ -14,38 +14,38 @@ DEEP = conv_channels((2, 2, 1), (3, 4, 4))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 130), (31, 500), (16, 16), (1001, 47)])
-@pytest.mark.parametrize("most", [1, 3000, 10_000, 1 << 40])
+@pytest.mark.parametrize("max_pixels", [1, 3000, 10_000, 1 << 40])
 def test_tiles_cover_each_position_once_with_enough_margin(
-    size: tuple[int, int], most: int
+    size: tuple[int, int], max_pixels: int
 ) -> None:
-    reach, grain = 20, 8
-    found = make_tiles(size, most, reach, grain)
+    radius, alignment = 20, 8
+    tiles = make_tiles(size, max_pixels, radius, alignment)
     pixels = torch.arange(size[0] * size[1]).view(1, 1, *size)
     for step in (1, 2, 4, 8):
         whole = pixels[..., : size[0] // step * step : step, : size[1] // step * step : step]
         counted = torch.zeros_like(whole)
-        for piece in found:
-            looked = piece.crop(pixels)
-            height, width = (side // step * step for side in looked.shape[2:])
-            inner = piece.crop_valid(looked[..., :height:step, :width:step], step)
-            assert torch.equal(inner, piece.crop_whole_maps(whole, step))
-            piece.crop_whole_maps(counted, step).add_(1)
+        for tile in tiles:
+            crop = tile.crop(pixels)
+            height, width = (side // step * step for side in crop.shape[2:])
+            inner = tile.crop_valid(crop[..., :height:step, :width:step], step)
+            assert torch.equal(inner, tile.crop_whole_maps(whole, step))
+            tile.crop_whole_maps(counted, step).add_(1)
         assert bool((counted == 1).all())
-    least = 1
+    min_pixels = 1
     for length in size:
-        least *= min(
-            length, grain + 2 * 24
-        )  # the smallest part, and around it the reach in whole grains
-    for piece in found:
-        assert piece.crop(pixels)[0, 0].numel() <= max(most, least)
-        for length, (outer, inner) in zip(size, (piece.rows, piece.columns), strict=True):
-            assert outer.start % grain == 0 and inner.start % grain == 0
-            assert outer.start == 0 or inner.start - outer.start >= reach
-            assert outer.stop is None or outer.stop - (inner.stop or length) >= reach
+        min_pixels *= min(
+            length, alignment + 2 * 24
+        )  # the smallest tile, with a radius of 20 rounded up to 24
+    for tile in tiles:
+        assert tile.crop(pixels)[0, 0].numel() <= max(max_pixels, min_pixels)
+        for length, (outer, inner) in zip(size, (tile.rows, tile.columns), strict=True):
+            assert outer.start % alignment == 0 and inner.start % alignment == 0
+            assert outer.start == 0 or inner.start - outer.start >= radius
+            assert outer.stop is None or outer.stop - (inner.stop or length) >= radius
 
 
 def test_receptive_radius_equals_gradient_support() -> None:
-    """By the gradient of one place of each layer's maps."""
+    """The support of the gradient of one position of each layer's maps."""
     encoder = VGGFeatures(
         {k: v.abs() for k, v in init_random_vgg(DEEP, torch.Generator().manual_seed(0)).items()},
         TORCHVISION_CONVENTION,
@@ -61,5 +61,5 @@ def test_receptive_radius_equals_gradient_support() -> None:
             at * step - encoder.receptive_radius([name]),
             (at + 1) * step - 1 + encoder.receptive_radius([name]),
         )
-        # A maximum hands its gradient to one of its pixels: it may fall short by the pooling's width.
+        # Max pooling has a gradient at one of its pixels: the support may be a stride smaller.
         assert first <= int(rows[0]) < first + step and last - step < int(rows[-1]) <= last
