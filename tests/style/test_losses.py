@@ -34,10 +34,10 @@ def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor])
     grams = [
         {name: gram_matrix(one[name]) for name in LAYERS} for one in (content_maps, style_maps)
     ]
-    far = mean_pair_distance(
+    distance = mean_pair_distance(
         measure_feature_spread(content_maps[CONTENT]), measure_feature_spread(style_maps[CONTENT])
     )
-    return TransferTargets(content_maps[CONTENT], far, grams[1], grams[0])
+    return TransferTargets(content_maps[CONTENT], distance, grams[1], grams[0])
 
 
 def make_objective(
@@ -80,7 +80,8 @@ def test_chapter_loss_of_a_two_filter_example() -> None:
         Objective(targets, spec.compute_scales(targets), spec), {"relu1_1": X}
     ).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
-    # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34, over 4 k^2 m^2 = 4*4*4 and L = 1
+    # A A^T = [[5, 2], [2, 1]], X X^T = [[10, 4], [4, 2]]: 25 + 4 + 4 + 1 = 34,
+    # over 4 k^2 m^2 = 4*4*4 and L = 1
     assert (content, style) == (6, 34 / 64) and loss == 10 * 6 + 34 / 64
 
 
@@ -94,9 +95,9 @@ def test_chapter_loss_equals_formula() -> None:
         A, G = (
             torch.einsum("nihw,njhw->ij", one[name], one[name]) for one in (style_maps, current)
         )
-        one = ((A - G) ** 2).sum() / (4 * k**2 * m**2) / len(LAYERS)
-        torch.testing.assert_close(style, one)
-        expected = expected + one
+        term = ((A - G) ** 2).sum() / (4 * k**2 * m**2) / len(LAYERS)
+        torch.testing.assert_close(style, term)
+        expected = expected + term
     torch.testing.assert_close(content, ((content_maps[CONTENT] - current[CONTENT]) ** 2).sum())
     torch.testing.assert_close(loss, 0.5 * content + expected)
 
@@ -104,14 +105,14 @@ def test_chapter_loss_equals_formula() -> None:
 def test_relative_loss_is_normalized() -> None:
     content_maps, style_maps = maps(1), maps(2)
     spec = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
-    made = make_objective(spec, content_maps, style_maps)
-    loss, content, *styles, _ = terms(made, content_maps).tolist()
+    objective = make_objective(spec, content_maps, style_maps)
+    loss, content, *styles, _ = terms(objective, content_maps).tolist()
     assert (
         content == 0
         and styles == pytest.approx([0.5, 0.5])
         and loss == pytest.approx(strength_weights(0.7)[1])
     )
-    _, content, *styles, _ = terms(made, style_maps).tolist()
+    _, content, *styles, _ = terms(objective, style_maps).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
@@ -126,11 +127,15 @@ def test_relative_content_is_1_over_unrelated_positions() -> None:
 def test_style_loss_does_not_depend_on_image_size() -> None:
     """The chapter's content term, a sum over positions, is four times as large."""
     content_maps, style_maps, current = maps(1), maps(2), maps(3)
-    for spec, times in ((chapter_loss(ratio=1.0, layers=LAYERS, content_layer=CONTENT), 4),
-                       (relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT), 1)):  # fmt: skip
+    keys = {"layers": LAYERS, "content_layer": CONTENT}
+    cases = [
+        (chapter_loss(ratio=1.0, **keys), 4),  # type: ignore[arg-type]
+        (relative_loss(strength=0.5, **keys), 1),  # type: ignore[arg-type]
+    ]
+    for spec, times in cases:
         _, content, *styles, _ = terms(make_objective(spec, content_maps, style_maps), current)
         double = [
-            {name: one.repeat(1, 1, 2, 2) for name, one in each.items()}
+            {name: own.repeat(1, 1, 2, 2) for name, own in each.items()}
             for each in (content_maps, style_maps, current)
         ]
         _, larger, *same, _ = terms(make_objective(spec, *double[:2]), double[2])
@@ -156,23 +161,26 @@ def test_gradient_equals_finite_differences(kind: str) -> None:
         if kind == "chapter"
         else relative_loss(strength=0.6, **keys)
     )  # type: ignore[arg-type]
-    made = make_objective(
+    objective = make_objective(
         spec, encoder(content_maps, LAYERS), encoder(style_maps, LAYERS), variation=0.1
     )
     x.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: terms(made, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
+        lambda x: terms(objective, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
     )
 
 
 def test_blended_grams_have_the_gradient_of_the_sum() -> None:
-    content_maps, one, two, current = maps(1), maps(2), maps(3), maps(4)
-    grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (one, two)]
+    content_maps, first, second, current = maps(1), maps(2), maps(3), maps(4)
+    grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (first, second)]
     target = blend_grams(grams, [2.0, 1.0])
     G = {name: maps(4)[name].requires_grad_() for name in LAYERS}
     together = sum((gram_matrix(G[name]) - target[name]).square().sum() for name in LAYERS)
-    apart = sum(w * (gram_matrix(G[name]) - each[name]).square().sum()
-                for w, each in zip((2 / 3, 1 / 3), grams, strict=True) for name in LAYERS)  # fmt: skip
+    apart = sum(
+        w * (gram_matrix(G[name]) - own[name]).square().sum()
+        for w, own in zip((2 / 3, 1 / 3), grams, strict=True)
+        for name in LAYERS
+    )
     for name in LAYERS:
         ours, theirs = (
             torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart)
@@ -185,7 +193,7 @@ def test_relative_loss_of_equal_images_is_finite() -> None:
     same = maps(1)
     spec = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
     assert terms(make_objective(spec, same, same), same).tolist() == [0.0] * 5
-    flat = {name: torch.zeros_like(one) for name, one in same.items()}
+    flat = {name: torch.zeros_like(own) for name, own in same.items()}
     assert bool(terms(make_objective(spec, flat, flat), same).isfinite().all())
 
 
@@ -194,7 +202,7 @@ def test_floor_distance_does_not_depend_on_image_size() -> None:
     for repeat in (1, 30):
         P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
         same = {"relu1_1": P, "relu2_1": P}
-        other = {name: one * 1.05 for name, one in same.items()}
+        other = {name: own * 1.05 for name, own in same.items()}
         scale, _ = relative_scales(make_targets(same, other))
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
 

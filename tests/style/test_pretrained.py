@@ -30,8 +30,10 @@ VGG16 = EncoderSettings(name="vgg16", weights=None, pool=None)
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A server that has VGG-16's convolutions, random, under its published kind of name; the folder served. None of it
-    is where torch or cnnlab keep weights."""
+    """The folder of a server with random VGG-16 convolutions under a name with their checksum.
+
+    The folders of torch and cnnlab are empty.
+    """
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path / "kept"))
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
@@ -41,7 +43,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     state = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])}).state_dict()
     torch.save(
         state, folder / "weights.pth", _use_new_zipfile_serialization=False
-    )  # as torchvision's own is
+    )  # like torchvision's file
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
     (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
@@ -62,7 +64,7 @@ def test_file_names_equal_torchvision(name: str) -> None:
     file, megabytes = TORCHVISION_FILES[name]
     assert weights.url.endswith(f"/{file}") and megabytes == round(
         weights.meta["_file_size"] * 1.048576
-    )  # it says MiB
+    )  # in MiB
 
 
 def test_download_saves_the_convolutions(
@@ -77,18 +79,16 @@ def test_download_saves_the_convolutions(
         "features=vgg16: downloading 553 MB of weights, once; 40 MB are kept"
         in capsys.readouterr().err
     )
-    (kept,) = (tmp_path / "kept").iterdir()
-    assert kept.name == "vgg16_features.safetensors"
-    assert kept.stat().st_size == pytest.approx(truncated_megabytes("vgg16") * 1e6, rel=0.001)
+    (saved,) = (tmp_path / "kept").iterdir()
+    assert saved.name == "vgg16_features.safetensors"
+    assert saved.stat().st_size == pytest.approx(truncated_megabytes("vgg16") * 1e6, rel=0.001)
     (file,) = served.iterdir()
-    again = load_encoder(
-        VGG16, deepest_layer="relu5_1", seed=0, allow_download=False
-    )  # and now they are here
+    again = load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
     assert again.sha256 == first.sha256 and capsys.readouterr() == ("", "")
     state = torch.load(file, weights_only=True)
     assert (
-        torch.equal(read_vgg_weights(kept)[0]["conv5_1.weight"], state["features.24.weight"])
-        and read_vgg_weights(kept)[1] == TORCHVISION_CONVENTION
+        torch.equal(read_vgg_weights(saved)[0]["conv5_1.weight"], state["features.24.weight"])
+        and read_vgg_weights(saved)[1] == TORCHVISION_CONVENTION
     )
     assert first.encoder.relu_names[-1] == "relu5_1" and first.name == "vgg16"
 
@@ -105,11 +105,11 @@ def test_file_of_torchvision_is_used_if_its_checksum_is_valid(served: Path, tmp_
         ).encoder.relu_names[-1]
         == "relu4_2"
     )
-    (kept,) = (
+    (saved,) = (
         tmp_path / "kept"
-    ).iterdir()  # and its convolutions are kept, so that it is not looked at again
-    assert read_vgg_weights(kept, "vgg16")
-    kept.unlink()
+    ).iterdir()  # and its convolutions are saved, so that it is not looked at again
+    assert read_vgg_weights(saved, "vgg16")
+    saved.unlink()
     place.write_bytes(blob[:-1])
     with pytest.raises(CnnlabError, match=r"is damaged .its checksum differs."):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
@@ -133,29 +133,29 @@ def test_failed_download_names_the_reason(
 
 def test_random_weights_depend_on_the_seed() -> None:
     spec = EncoderSettings(name="random", weights=None, pool="average")
-    one, same, other = (
+    first, same, other = (
         load_encoder(spec, deepest_layer="relu5_1", seed=seed, allow_download=False)
         for seed in (0, 0, 1)
     )
-    assert one.sha256 == same.sha256 != other.sha256 and "random weights, seed 1" in other.name
-    assert one.encoder.convention.pool == "average"
+    assert first.sha256 == same.sha256 != other.sha256 and "random weights, seed 1" in other.name
+    assert first.encoder.convention.pool == "average"
 
 
 def test_hash_ignores_unused_layers(served: Path, tmp_path: Path) -> None:
     (file,) = served.iterdir()
-    kept = tmp_path / "some.safetensors"
+    saved = tmp_path / "some.safetensors"
     save_vgg_weights(
-        kept, truncate_vgg_weights(read_vgg_weights(file)[0], "conv5_1"), TORCHVISION_CONVENTION
+        saved, truncate_vgg_weights(read_vgg_weights(file)[0], "conv5_1"), TORCHVISION_CONVENTION
     )
-    found = [
+    encoders = [
         load_encoder(
             replace(VGG16, weights=str(path)), deepest_layer="relu4_2", seed=0, allow_download=False
         )
-        for path in (file, kept)
+        for path in (file, saved)
     ]
     assert (
-        found[0].sha256 == found[1].sha256
-        and found[0].encoder.relu_names == found[1].encoder.relu_names
+        encoders[0].sha256 == encoders[1].sha256
+        and encoders[0].encoder.relu_names == encoders[1].encoder.relu_names
     )
 
 
@@ -188,11 +188,19 @@ def test_auto_prefers_vgg19_to_bundled_weights(
 def test_bundled_weights_are_small_and_have_provenance() -> None:
     assert BUNDLED_WEIGHTS.stat().st_size <= 2_000_000
     with safe_open(BUNDLED_WEIGHTS, "pt") as opened:
-        made = json.loads(opened.metadata()["made"])
+        provenance = json.loads(opened.metadata()["made"])
         assert {opened.get_tensor(name).dtype for name in opened.keys()} == {torch.float16}  # noqa: SIM118
-    assert made["command"][:3] == ["cnnlab", "train", "experiment=features_quarter"]
-    assert made["commit"] and made["test"]["accuracy"] > 0.2 and made["seconds"] < 5400
+    assert provenance["command"][:3] == ["cnnlab", "train", "experiment=features_quarter"]
+    assert (
+        provenance["commit"]
+        and provenance["test"]["accuracy"] > 0.2
+        and provenance["seconds"] < 5400
+    )
     tensors, _ = read_vgg_weights(BUNDLED_WEIGHTS)
-    assert {name: one.shape[0] for name, one in tensors.items() if name.endswith("1.bias")} == {
-        "conv1_1.bias": 16, "conv2_1.bias": 32, "conv3_1.bias": 64, "conv4_1.bias": 128, "conv5_1.bias": 128,
-    }  # fmt: skip
+    assert {name: own.shape[0] for name, own in tensors.items() if name.endswith("1.bias")} == {
+        "conv1_1.bias": 16,
+        "conv2_1.bias": 32,
+        "conv3_1.bias": 64,
+        "conv4_1.bias": 128,
+        "conv5_1.bias": 128,
+    }

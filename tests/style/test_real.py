@@ -1,4 +1,4 @@
-"""On trained networks and real pictures, where they are."""
+"""With trained networks and real images, where available."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 pytestmark = pytest.mark.style
 
 
-def made(real_style: tuple[Path, Path], **keys: object) -> TransferJob:
+def make_job(real_style: tuple[Path, Path], **keys: object) -> TransferJob:
     weights, pictures = real_style
     config = compose(
         "stylize", ["size=128", f"features.weights='{weights}/vgg19_quarter.safetensors'"]
@@ -32,26 +32,26 @@ def made(real_style: tuple[Path, Path], **keys: object) -> TransferJob:
         "content": str(pictures / "tubingen.jpg"),
         "styles": [str(pictures / "starry_night.jpg")],
     }
-    shop = prepare_styles(
+    setup = prepare_styles(
         call_checked(StylizeSettings, config | own | keys, ""),
         torch.device("cpu"),
         allow_download=False,
     )
-    return prepare_job(shop, read_source_image(own["content"], 10**8))
+    return prepare_job(setup, read_source_image(own["content"], 10**8))
 
 
-def painted(at: TransferJob, steps: int) -> tuple[Tensor, Tensor]:
-    """The picture as it is saved, and its terms."""
-    budget = TransferBudget(at.sizes, [steps] * len(at.sizes), [1.0] * len(at.sizes))
+def run_transfer(job: TransferJob, steps: int) -> tuple[Tensor, Tensor]:
+    """The image as it is saved, and its terms."""
+    budget = TransferBudget(job.sizes, [steps] * len(job.sizes), [1.0] * len(job.sizes))
     *_, state = transfer_style(
-        at.transfer_loss, at.make_initial_image, partial(LBFGS, history_size=20), budget
+        job.transfer_loss, job.make_initial_image, partial(LBFGS, history_size=20), budget
     )
     x = image_to_tensor(tensor_to_image(state.image))
-    return x, at.transfer_loss.evaluate_terms(state.objective, x)
+    return x, job.transfer_loss.evaluate_terms(state.objective, x)
 
 
-def judge(weights: Path):  # type: ignore[no-untyped-def]
-    """SqueezeNet's Gram matrices of a picture: another network's eyes."""
+def squeezenet_grams(weights: Path):  # type: ignore[no-untyped-def]
+    """Return image -> the Gram matrices of another network, SqueezeNet."""
     tensors = load_file(weights / "squeezenet1_1_features.safetensors")
     network = models.squeezenet1_1(weights=None).features.eval()
     network.load_state_dict(
@@ -60,30 +60,32 @@ def judge(weights: Path):  # type: ignore[no-untyped-def]
     mean = torch.tensor([123, 117, 104]).view(1, 3, 1, 1) / 255
 
     @torch.inference_mode()
-    def grams(x: Tensor) -> list[Tensor]:
-        x, found = x - mean, []
+    def compute(x: Tensor) -> list[Tensor]:
+        x, grams = x - mean, []
         for i, layer in enumerate(network):
             x = layer(x)
             if i in (1, 3, 6, 9):
-                found.append(gram_matrix(x))
-        return found
+                grams.append(gram_matrix(x))
+        return grams
 
-    return grams
+    return compute
 
 
 def test_style_loss_falls_for_another_network_too(
     real_style: tuple[Path, Path],
 ) -> None:
-    at = made(real_style)
-    picture, terms = painted(at, 60)
-    losses = at.setup.spec.losses_by_name(terms)
+    job = make_job(real_style)
+    image, terms = run_transfer(job, 60)
+    losses = job.setup.spec.losses_by_name(terms)
     assert losses["style"] < 0.01 and losses["content"] < 0.6
-    grams = judge(real_style[0])
-    style = grams(at.transfer_loss.styles[0](at.transfer_loss.compute_style_sizes(at.sizes[-1])[0]))
+    grams = squeezenet_grams(real_style[0])
+    style = grams(
+        job.transfer_loss.styles[0](job.transfer_loss.compute_style_sizes(job.sizes[-1])[0])
+    )
     shares = [
         float((G - A).square().sum() / (P - A).square().sum())
         for G, A, P in zip(
-            grams(picture), style, grams(at.transfer_loss.content(at.sizes[-1])), strict=True
+            grams(image), style, grams(job.transfer_loss.content(job.sizes[-1])), strict=True
         )
     ]
     print(losses, shares)
@@ -112,21 +114,21 @@ def test_truncated_weights_name_the_missing_layer(
 def test_tiled_loss_of_a_real_image_equals_untiled(
     real_style: tuple[Path, Path], name: str
 ) -> None:
-    """Zeros around the maps, and reflections; a third of the way from photograph to painting, at an odd size."""
+    """With zero padding and with reflection, of a mixture of both images at an odd size."""
     network = (
         {"name": name, "weights": None}
         if name == "bundled"
         else {"name": "auto", "weights": f"{real_style[0]}/{name}"}
     )
-    at = made(real_style, size=509, features={"pool": None, **network})
-    cut, size = replace(at.transfer_loss, max_tile_pixels=100_000, style_cache={}), at.sizes[-1]
-    x = at.transfer_loss.content(size).lerp(at.transfer_loss.styles[0](size), 0.3)
-    (terms, gradient), (ours, mine) = (
-        easel.make_loss_function(easel.make_objective(size))(x) for easel in (at.transfer_loss, cut)
+    job = make_job(real_style, size=509, features={"pool": None, **network})
+    tiled, size = replace(job.transfer_loss, max_tile_pixels=100_000, style_cache={}), job.sizes[-1]
+    x = job.transfer_loss.content(size).lerp(job.transfer_loss.styles[0](size), 0.3)
+    (terms, gradient), (tiled_terms, tiled_gradient) = (
+        loss.make_loss_function(loss.make_objective(size))(x) for loss in (job.transfer_loss, tiled)
     )
     errors = [
         float(torch.linalg.norm(a - b) / torch.linalg.norm(b))
-        for a, b in ((ours, terms), (mine, gradient))
+        for a, b in ((tiled_terms, terms), (tiled_gradient, gradient))
     ]
-    print(len(cut.make_tiles(size)), errors)
-    assert len(cut.make_tiles(size)) > 3 and max(errors) < 1e-4
+    print(len(tiled.make_tiles(size)), errors)
+    assert len(tiled.make_tiles(size)) > 3 and max(errors) < 1e-4

@@ -51,16 +51,16 @@ def test_style_images_are_order_independent() -> None:
     images = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
     keys = {"style_sizes": [(30, 30)] * 2}
     x = make_loss().content(SIZES[-1])
-    one, other = (
+    first, other = (
         terms(make_loss(styles=images[::way], style_weights=[2.0, 1.0][::way], **keys), x + 0.01)
         for way in (1, -1)
     )
-    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(first, other)
     alone = terms(make_loss(styles=images[:1], style_sizes=[(30, 30)]), x + 0.01)
     torch.testing.assert_close(
         terms(make_loss(styles=images, style_weights=[1.0, 0.0], **keys), x + 0.01), alone
     )
-    assert not torch.allclose(one, alone)
+    assert not torch.allclose(first, alone)
 
 
 def test_bfloat16_applies_to_convolutions_only() -> None:
@@ -71,12 +71,12 @@ def test_bfloat16_applies_to_convolutions_only() -> None:
         all(own.dtype == torch.bfloat16 for own in maps.values())
         and gram_matrix(maps["relu1_1"]).dtype == torch.float32
     )
-    found, gradient = loss.make_loss_function(loss.make_objective(SIZES[-1]))(
+    half, gradient = loss.make_loss_function(loss.make_objective(SIZES[-1]))(
         loss.content(SIZES[-1])
     )
     exact = terms(make_loss(), loss.content(SIZES[-1]))
-    assert found.dtype == gradient.dtype == torch.float32
-    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02)
+    assert half.dtype == gradient.dtype == torch.float32
+    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.02)
 
 
 def test_encoder_computes_requested_layers_only() -> None:

@@ -47,8 +47,8 @@ def test_loss_falls_at_each_scale(optimizer: str) -> None:
 
 
 def test_transfer_is_deterministic() -> None:
-    one, other = (run_transfer(make_loss())[-1].image for _ in range(2))
-    assert torch.equal(one, other)
+    first, second = (run_transfer(make_loss())[-1].image for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_reported_terms_are_those_of_the_image() -> None:

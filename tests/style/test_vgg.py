@@ -20,7 +20,7 @@ from cnnlab.style.vgg import (
 from cnnlab.style.vgg_weights import truncate_vgg_weights
 
 SMALL = init_random_vgg(conv_channels((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
-PICTURE = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(1))
+IMAGE = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(1))
 
 
 def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
@@ -45,19 +45,19 @@ def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
 def test_every_relu_equals_torchvision(kind: str) -> None:
     layers, tensors = by_torchvision(kind)
     encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION)
-    found = encoder(PICTURE, encoder.relu_names)
+    maps = encoder(IMAGE, encoder.relu_names)
     mean, std = (
         torch.tensor(values).view(1, 3, 1, 1)
         for values in (TORCHVISION_CONVENTION.mean, TORCHVISION_CONVENTION.std)
     )
-    x, theirs = (PICTURE - mean) / std, []
+    x, expected = (IMAGE - mean) / std, []
     for layer in layers:
         x = layer(x)
         if isinstance(layer, torch.nn.ReLU):
-            theirs.append(x.clone())
-    assert len(found) == len(theirs) == sum(CONVS_PER_BLOCK["vgg16" if kind == "D" else "vgg19"])
-    for (name, ours), reference in zip(found.items(), theirs, strict=True):
-        assert (ours - reference).abs().max() <= 1e-5 * reference.abs().max(), name
+            expected.append(x.clone())
+    assert len(maps) == len(expected) == sum(CONVS_PER_BLOCK["vgg16" if kind == "D" else "vgg19"])
+    for (name, own), reference in zip(maps.items(), expected, strict=True):
+        assert (own - reference).abs().max() <= 1e-5 * reference.abs().max(), name
 
 
 def test_conv_channels_equal_torchvision() -> None:
@@ -80,14 +80,14 @@ def test_normalize_follows_the_convention() -> None:
         range="0..255",
         color="BGR",
     )
-    given = VGGFeatures(SMALL, caffe).normalize(PICTURE)
+    normalized = VGGFeatures(SMALL, caffe).normalize(IMAGE)
     for channel, (rgb, mean) in enumerate(((2, 104), (1, 117), (0, 123))):
-        torch.testing.assert_close(given[:, channel], PICTURE[:, rgb] * 255 - mean)
+        torch.testing.assert_close(normalized[:, channel], IMAGE[:, rgb] * 255 - mean)
     assert torch.equal(
         VGGFeatures(SMALL, replace(caffe, range="0..1", color="RGB", mean=(0, 0, 0))).normalize(
-            PICTURE
+            IMAGE
         ),
-        PICTURE,
+        IMAGE,
     )
 
 
@@ -96,7 +96,7 @@ def test_normalize_follows_the_convention() -> None:
 def test_padding_and_pooling_follow_the_convention(padding: Any, pool: Any) -> None:
     encoder = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding, pool=pool))
     mode = {"zeros": "constant", "reflect": "reflect"}[padding]
-    x = encoder.normalize(PICTURE)
+    x = encoder.normalize(IMAGE)
     for name in ("conv1_1", "conv1_2", "pool", "conv2_1"):
         if name == "pool":
             x = F.max_pool2d(x, 2) if pool == "max" else F.avg_pool2d(x, 2)
@@ -104,7 +104,7 @@ def test_padding_and_pooling_follow_the_convention(padding: Any, pool: Any) -> N
             x = F.conv2d(
                 F.pad(x, (1, 1, 1, 1), mode), SMALL[f"{name}.weight"], SMALL[f"{name}.bias"]
             ).relu()
-    torch.testing.assert_close(encoder(PICTURE, ["relu2_1"])["relu2_1"], x)
+    torch.testing.assert_close(encoder(IMAGE, ["relu2_1"])["relu2_1"], x)
 
 
 def test_truncated_vgg_and_its_input_checks() -> None:
@@ -112,14 +112,14 @@ def test_truncated_vgg_and_its_input_checks() -> None:
     assert encoder.relu_names == ("relu1_1", "relu1_2", "relu2_1") and encoder.min_size == 2
     assert VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding="reflect")).min_size == 8
     with pytest.raises(UsageError, match="layer 'relu3_1' is not one of relu1_1, relu1_2, relu2_1"):
-        encoder(PICTURE, ["relu1_1", "relu3_1"])
+        encoder(IMAGE, ["relu1_1", "relu3_1"])
     with pytest.raises(UsageError, match="70x1 pixels are too few: each side needs at least 2"):
-        encoder(PICTURE[:, :, :1], ["relu1_1"])
-    for padding in ("zeros", "reflect"):  # and of `least` pixels there is something left
-        whole = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding))  # type: ignore[arg-type]
+        encoder(IMAGE[:, :, :1], ["relu1_1"])
+    for padding in ("zeros", "reflect"):  # of `min_size` pixels something is left
+        encoder = VGGFeatures(SMALL, replace(TORCHVISION_CONVENTION, padding=padding))  # type: ignore[arg-type]
         assert (
             min(
-                whole(PICTURE[..., : whole.min_size, : whole.min_size], ["relu3_1"])[
+                encoder(IMAGE[..., : encoder.min_size, : encoder.min_size], ["relu3_1"])[
                     "relu3_1"
                 ].shape
             )
@@ -127,18 +127,25 @@ def test_truncated_vgg_and_its_input_checks() -> None:
         )
 
 
+def without(prefix: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in SMALL.items() if not name.startswith(prefix)}
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
         ({}, "it holds no convolutions"),
         ({"fc.weight": torch.zeros(3)}, "fc is not the convolution that follows conv1_0"),
-        ({k: v for k, v in SMALL.items() if not k.startswith("conv1")}, "conv2_1 is not the convolution"),
-        ({k: v for k, v in SMALL.items() if not k.startswith("conv2_1")}, "conv2_2 is not the convolution"),
-        ({k: v for k, v in SMALL.items() if k != "conv2_2.bias"}, "conv2_2.weight is of"),
+        (without("conv1"), "conv2_1 is not the convolution"),
+        (without("conv2_1"), "conv2_2 is not the convolution"),
+        (without("conv2_2.bias"), "conv2_2.weight is of"),
         (SMALL | {"conv1_2.bias": torch.zeros(4, 1)}, "conv1_2.weight is of"),
-        (SMALL | {"conv1_2.weight": torch.zeros(4, 4, 5, 5)}, r"\(4, 4, 5, 5\), not of \(filters, 4, 3, 3\)"),
+        (
+            SMALL | {"conv1_2.weight": torch.zeros(4, 4, 5, 5)},
+            r"\(4, 4, 5, 5\), not of \(filters, 4, 3, 3\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_other_tensors_are_refused_by_name(broken: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list_conv_names(broken)
@@ -149,10 +156,10 @@ def test_random_vgg_keeps_activation_scale() -> None:
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
     )
     encoder = VGGFeatures(deep, TORCHVISION_CONVENTION)
-    found = encoder(
+    maps = encoder(
         torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)), ["relu1_1", "relu5_1"]
     )
-    spread = [float(maps.std()) for maps in found.values()]
+    spread = [float(own.std()) for own in maps.values()]
     assert 0.1 < spread[1] / spread[0] < 10
     again = init_random_vgg(
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)

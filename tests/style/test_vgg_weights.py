@@ -18,7 +18,7 @@ from cnnlab.style.vgg_weights import (
 )
 
 TENSORS = init_random_vgg(conv_channels((2, 2, 1), (4, 6, 8)), torch.Generator().manual_seed(0))
-SAID = {
+METADATA = {
     "mean": "0,0,0",
     "std": "1,1,1",
     "range": "0..1",
@@ -42,7 +42,7 @@ def test_saved_weights_are_read_back(tmp_path: Path) -> None:
 def test_hash_does_not_depend_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     exact = {name: tensor.half().float() for name, tensor in TENSORS.items()}
-    save_file({name: tensor.half() for name, tensor in exact.items()}, path, SAID)
+    save_file({name: tensor.half() for name, tensor in exact.items()}, path, METADATA)
     own = read_vgg_weights(path)[1]
     assert (
         hash_vgg_weights(*read_vgg_weights(path))
@@ -69,8 +69,9 @@ def test_torchvision_layers_get_the_papers_names(tmp_path: Path, zipped: bool) -
         for name in ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "3_4", "4_1")
     ]
     assert torch.equal(tensors["conv3_4.weight"], layers[16].weight)
-    assert list(truncate_vgg_weights(tensors, "conv2_1")) == ["conv1_1.weight", "conv1_1.bias", "conv1_2.weight", "conv1_2.bias",
-                                               "conv2_1.weight", "conv2_1.bias"]  # fmt: skip
+    assert list(truncate_vgg_weights(tensors, "conv2_1")) == [
+        f"conv{name}.{part}" for name in ("1_1", "1_2", "2_1") for part in ("weight", "bias")
+    ]
     batch_norm = torch.nn.ModuleDict({"features": vgg.make_layers([4, 4, "M", 6], batch_norm=True)})
     torch.save(batch_norm.state_dict(), tmp_path / "bn.pth")
     with pytest.raises(
@@ -99,19 +100,19 @@ def test_pickled_code_is_not_executed(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("metadata", "message"),
     [
         ({}, "its metadata must contain mean, std, range, color, padding, pool; mean is missing"),
-        (SAID | {"mean": "1,2"}, "its metadata's mean cannot be '1,2'"),
-        (SAID | {"std": "a,b,c"}, "could not convert"),
-        (SAID | {"pool": "median"}, "its metadata's pool cannot be 'median'"),
-        (SAID | {"sha256": "0" * 64}, "it is damaged: its checksum differs"),
+        (METADATA | {"mean": "1,2"}, "its metadata's mean cannot be '1,2'"),
+        (METADATA | {"std": "a,b,c"}, "could not convert"),
+        (METADATA | {"pool": "median"}, "its metadata's pool cannot be 'median'"),
+        (METADATA | {"sha256": "0" * 64}, "it is damaged: its checksum differs"),
     ],
 )
 def test_file_without_convention_is_refused(
-    tmp_path: Path, said: dict[str, str], message: str
+    tmp_path: Path, metadata: dict[str, str], message: str
 ) -> None:
-    save_file(TENSORS, tmp_path / "a.safetensors", said)
+    save_file(TENSORS, tmp_path / "a.safetensors", metadata)
     with pytest.raises(CnnlabError, match=message):
         read_vgg_weights(tmp_path / "a.safetensors")
 
@@ -119,29 +120,29 @@ def test_file_without_convention_is_refused(
 def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_vgg_weights(path, TENSORS, TORCHVISION_CONVENTION)
-    whole = path.read_bytes()
-    changed = bytearray(whole)
+    content = path.read_bytes()
+    changed = bytearray(content)
     changed[-1] ^= 64
-    for blob, message in (
+    for damaged, message in (
         (bytes(changed), "damaged: its checksum differs"),
-        (whole[:-9], "cannot be used"),
-        (whole[:5], "cannot be used"),
+        (content[:-9], "cannot be used"),
+        (content[:5], "cannot be used"),
         (b"", "cannot be used"),
     ):
-        path.write_bytes(blob)
+        path.write_bytes(damaged)
         with pytest.raises(CnnlabError, match=message):
             read_vgg_weights(path)
-        path.with_suffix(".pth").write_bytes(blob)
+        path.with_suffix(".pth").write_bytes(damaged)
         with pytest.raises(CnnlabError, match=r"cannot be used|is not a PyTorch file"):
             read_vgg_weights(path.with_suffix(".pth"))
     with pytest.raises(CnnlabError, match="No such file"):
         read_vgg_weights(tmp_path / "absent.safetensors")
-    path.write_bytes(whole)
+    path.write_bytes(content)
     with pytest.raises(
         CnnlabError, match="it is another network: vgg19's conv1_1 has 64 filters of 3x3x3"
     ):
         read_vgg_weights(path, "vgg19")
     broken = load_file(path) | {"conv2_1.bias": torch.full((6,), float("nan"))}
-    save_file(broken, path, SAID)
+    save_file(broken, path, METADATA)
     with pytest.raises(CnnlabError, match=r"conv2_1.bias has values that are not finite"):
         read_vgg_weights(path)

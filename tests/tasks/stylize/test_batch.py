@@ -69,8 +69,8 @@ def test_existing_outputs_are_skipped(stylize: Stylize, photos: Path) -> None:
     out, err = stylize(images=FOLDER, code=1)
     assert err == "cnnlab: 1 of 4 images failed: a.png\n"
     assert (
-        "a.png  failed: a.png already exists, made otherwise: --overwrite replaces it, out=DIR leaves it\n"
-        in out
+        "a.png  failed: a.png already exists, made otherwise: "
+        "--overwrite replaces it, out=DIR leaves it\n" in out
     )
     assert "1 stylized, 3 already existed" in stylize("--overwrite", images=FOLDER)[0]
 

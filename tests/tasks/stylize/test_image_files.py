@@ -12,8 +12,8 @@ from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.tasks.conftest import Stylize, pixels
 
 
-def cut_out(name: str) -> np.ndarray:
-    """The photograph with a transparent left and a half transparent middle, as `name`; its alpha."""
+def save_with_alpha(name: str) -> np.ndarray:
+    """Save the content image, its left transparent, its middle half so; return its alpha."""
     image, alpha = Image.open("photo.png").convert("RGB"), np.full((48, 64), 255, np.uint8)
     alpha[:, :20], alpha[:, 20:40] = 0, 128
     image.putalpha(Image.fromarray(alpha))
@@ -43,7 +43,7 @@ def test_every_format_is_written_and_reproduced(stylize: Stylize, ending: str) -
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
 def test_transparency_is_kept(stylize: Stylize, ending: str) -> None:
-    alpha = cut_out("cut.png")
+    alpha = save_with_alpha("cut.png")
     out, _ = stylize(f"out=a{ending}", images=("cut.png", "one.png"))
     saved = pixels(f"a{ending}")
     small = Image.fromarray(alpha).resize((48, 36), Image.Resampling.LANCZOS)
@@ -57,7 +57,7 @@ def test_transparency_is_kept(stylize: Stylize, ending: str) -> None:
 
 
 def test_transparency_is_composited_for_jpeg(stylize: Stylize) -> None:
-    cut_out("cut.png")
+    save_with_alpha("cut.png")
     out, _ = stylize("out=a.JPG", images=("cut.png", "cut.png"))
     assert "\ncut.png: transparency composited on white\n" in out
     assert "\ncut.png: composited on white, .JPG has no transparency\n" in out
@@ -67,7 +67,7 @@ def test_transparency_is_composited_for_jpeg(stylize: Stylize) -> None:
 
 @pytest.mark.parametrize("color", ["content", "matched"])
 def test_color_options_keep_transparency(stylize: Stylize, color: str) -> None:
-    cut_out("cut.png")
+    save_with_alpha("cut.png")
     stylize(f"color={color}", images=("cut.png", "one.png"))
     saved = pixels("cut_one.png")
     assert saved.shape == (36, 48, 4) and saved[saved[..., 3] == 0][:, :3].min() >= 254

@@ -22,10 +22,11 @@ def large(path: Path, width: int, height: int) -> Path:
 
 
 def peak_of(*words: str) -> tuple[str, int]:
-    """What a `stylize` of its own process says, and the most bytes that it has resident."""
+    """The output of `stylize` in a process of its own, and its peak resident bytes."""
     code = (
         "import resource, subprocess, sys;"
-        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True); print(done.stdout, done.stderr);"
+        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True);"
+        "print(done.stdout, done.stderr);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
     command = [
@@ -42,8 +43,8 @@ def peak_of(*words: str) -> tuple[str, int]:
     done = subprocess.run(
         [*command, *words, "features=bundled"], capture_output=True, text=True, env=os.environ
     )
-    *record, peak = done.stdout.strip().splitlines()
-    return "\n".join(record), int(peak)
+    *lines, peak = done.stdout.strip().splitlines()
+    return "\n".join(lines), int(peak)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
@@ -53,18 +54,18 @@ def peak_of(*words: str) -> tuple[str, int]:
      pytest.param(1720, 1500, 2, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_memory_limit_is_kept(width: int, limit_mb: int, steps: int, image_folder: Path) -> None:
-    """Past steps and pixels fill it; and 2.2 megapixels would take five times as much in one go."""
+    """History and tiles fill it; 2.2 megapixels untiled would take five times as much."""
     large(image_folder / "large.png", width, width * 3 // 4)
-    record, peak = peak_of(
+    out, peak = peak_of(
         f"size={width}",
         f"steps={steps}",
         f"first_steps={steps}",
         "coarsest=360",
         f"memory_limit={limit_mb}MB",
     )
-    assert f"{width}x{width * 3 // 4} pixels" in record, record
+    assert f"{width}x{width * 3 // 4} pixels" in out, out
     assert 0.3e9 < peak < limit_mb * 1e6
-    assert width < 1000 or "tiles, with the same result" in record
+    assert width < 1000 or "tiles, with the same result" in out
 
 
 def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Path) -> None:
@@ -74,8 +75,8 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
 
     large(image_folder / "large.png", 2800, 2100)
     limit = get_used_memory(device("cpu")) + 200_000_000
-    out, _ = stylize("size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999",
-                   images=("large.png", "one.png"))  # fmt: skip
+    words = ["size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999"]
+    out, _ = stylize(*words, images=("large.png", "one.png"))
     assert f"memory_limit={limit} holds " in out and " pixels, not 2800x2100\n" in out
     assert "an L-BFGS history of 5, not 20" in out
     width, height = Image.open("large_one.png").size
@@ -84,7 +85,7 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
     assert record["size"] == width and record["lbfgs"]["history_size"] == 5
     stylize(
         "--reproduce", "large_one.png", images=("large.png", "one.png")
-    )  # with memory enough, as then
+    )  # with enough memory this time
     assert np.array_equal(
         *(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png"))
     )
@@ -98,9 +99,9 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
 
 
 def test_slightly_larger_style_image_is_not_tiled(stylize: Stylize, image_folder: Path) -> None:
-    large(image_folder / "painting.png", 1000, 797)
+    large(image_folder / "style.png", 1000, 797)
     large(image_folder / "photo.jpg", 512, 384)
-    pictures, words = ("photo.jpg", "painting.png"), ["size=512", "coarsest=512", "first_steps=1"]
+    pictures, words = ("photo.jpg", "style.png"), ["size=512", "coarsest=512", "first_steps=1"]
     stylize(*words, "out=first.png", images=pictures)
     assert read_transfer_record("first.png")["settings"]["max_tile_pixels"] is None
     stylize("--reproduce", "first.png", "out=second.png", images=pictures)

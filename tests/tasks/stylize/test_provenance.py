@@ -139,8 +139,8 @@ def test_reproduce_needs_the_same_images_and_settings(stylize: Stylize) -> None:
     assert err.startswith("cnnlab: photo_one.png was made from other images")
     _, err = stylize("--reproduce", "photo_one.png", "strength=1", code=2)
     assert (
-        "--reproduce takes its settings from photo_one.png: style.strength=1 cannot be given with it"
-        in err
+        "--reproduce takes its settings from photo_one.png: "
+        "style.strength=1 cannot be given with it" in err
     )
     assert "does not record how it was made" in stylize("--reproduce", "one.png", code=1)[1]
     Path("text.png").write_text("nothing")
