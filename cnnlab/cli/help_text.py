@@ -126,18 +126,18 @@ Keys:
   of t-SNE: perplexity=P  steps=N  early_steps=N  early_exaggeration=X  lr=X
 """
 
-STYLIZE_HELP = """Paint a photograph in the style of a painting.
+STYLIZE_HELP = """Render an image in the style of another (neural style transfer).
 
 \b
 Examples:
-  cnnlab stylize photo.jpg painting.jpg    photo_painting.png beside it
+  cnnlab stylize photo.jpg painting.jpg    writes photo_painting.png beside it
   cnnlab stylize photo.jpg painting.jpg strength=0.9 size=800
   cnnlab stylize photo.jpg painting.jpg out=a.jpg     or .tif, .webp
   cnnlab stylize photo.jpg painting.jpg --time 30s
   cnnlab stylize photo.jpg one.jpg two.jpg style_weights=[2,1]
   cnnlab stylize photo.jpg painting.jpg color=content
   cnnlab stylize photo.jpg painting.jpg style=chapter
-  cnnlab stylize photos/ painting.jpg      photos_painting/, one for each
+  cnnlab stylize photos/ painting.jpg      a folder: photos_painting/
   cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg
   cnnlab stylize --reproduce photo_painting.png photo.jpg painting.jpg
   cnnlab stylize --score any.png photo.jpg painting.jpg

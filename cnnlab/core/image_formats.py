@@ -1,4 +1,4 @@
-"""The kinds of file that a painted picture can be, and how each says what made it."""
+"""The formats of stylized images, and how each stores a record of how the image was made."""
 
 import warnings
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from PIL import Image, PngImagePlugin
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
 
-PNG_TEXT_KEY = "cnnlab"  # the PNG's text that says what made it
-DESCRIPTION_TAG, PREDICTOR_TAG = (
-    270,
-    317,
-)  # tags of TIFF, the first also of EXIF: there the other formats say it
+PNG_TEXT_KEY = "cnnlab"  # key of the PNG text with the record
+# Tags of TIFF; the first is also EXIF's, which holds the record in the other formats.
+DESCRIPTION_TAG, PREDICTOR_TAG = 270, 317
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFormat:
-    """How a kind of picture file is written: Pillow's name, how it says what made it, and Pillow's options.
-    `megapixel_s`: seconds that a million pixels take at most on a slow core; `alpha`: whether it can have transparency;
-    `side`: pixels that a side may have; `paintings`: whose hashes it has room for."""
+    """How a format is written: Pillow's name for it, its metadata, and Pillow's options.
+
+    `seconds_per_megapixel`: at most, on a slow core; `max_side`: in pixels; `max_styles`: style
+    images whose hashes the metadata can hold.
+    """
 
     name: str
     encode_metadata: Callable[[str], dict[str, Any]]
@@ -33,55 +33,62 @@ class ImageFormat:
     max_side: int = maxsize
     max_styles: int = maxsize
 
-    def check_fits(self, ending: str, size: tuple[int, int], num_styles: int) -> None:
-        """Raises UsageError where a picture would not go into such a file."""
+    def check_fits(self, suffix: str, size: tuple[int, int], num_styles: int) -> None:
+        """Raise UsageError where a file of this format cannot hold an image or its record."""
         if max(size) > self.max_side:
             raise UsageError(
-                f"a {ending} can have {self.max_side:,} pixels a side, not {max(size):,}"
+                f"a {suffix} file can have {self.max_side:,} pixels per side, not {max(size):,}"
             )
         if num_styles > self.max_styles:
             raise UsageError(
-                f"a {ending} has room to name {self.max_styles} paintings, not {num_styles}"
+                f"a {suffix} file can record {self.max_styles} style images, not {num_styles}"
             )
 
 
 def encode_png_text(record: str) -> dict[str, Any]:
-    """A record as the option that puts it into a PNG."""
+    """Return Pillow's option that stores a record in a PNG."""
     text = PngImagePlugin.PngInfo()
     text.add_text(PNG_TEXT_KEY, record)
     return {"pnginfo": text}
 
 
 def encode_exif(record: str) -> dict[str, Any]:
-    """And into a JPEG or a WebP, whose EXIF is a small TIFF."""
+    """Return Pillow's option that stores a record in the EXIF of a JPEG or WebP."""
     exif = Image.Exif()
     exif[DESCRIPTION_TAG] = record
     return {"exif": exif}
 
 
 def encode_tiff_tag(record: str) -> dict[str, Any]:
-    """And into a TIFF; with a predictor, which stores neighbours' differences and makes the file smaller."""
+    """Return Pillow's option that stores a record in a TIFF; a predictor makes the file smaller."""
     return {"tiffinfo": {DESCRIPTION_TAG: record, PREDICTOR_TAG: 2}}
 
 
-# Of a painted picture level 4 makes as small a file as Pillow's 6, 2.5 times as fast.
+# For stylized images level 4 is as small as Pillow's default of 6, and 2.5 times as fast.
 PNG = ImageFormat(
     name="PNG",
     encode_metadata=encode_png_text,
     options={"compress_level": 4},
     seconds_per_megapixel=0.4,
 )
-# EXIF is 64 kB in a JPEG: 5 kB of settings and losses, and up to 100 bytes for a painting's hash and weight.
-JPEG = ImageFormat(name="JPEG", encode_metadata=encode_exif, options={"quality": 95, "subsampling": 0}, seconds_per_megapixel=0.05, has_alpha=False,
-              max_side=65_500, max_styles=500)  # fmt: skip
+# EXIF in a JPEG has 64 kB: 5 kB of settings and losses, up to 100 bytes per style image.
+JPEG = ImageFormat(
+    name="JPEG",
+    encode_metadata=encode_exif,
+    options={"quality": 95, "subsampling": 0},
+    seconds_per_megapixel=0.05,
+    has_alpha=False,
+    max_side=65_500,
+    max_styles=500,
+)
 TIFF = ImageFormat(
     name="TIFF",
     encode_metadata=encode_tiff_tag,
     options={"compression": "tiff_adobe_deflate"},
     seconds_per_megapixel=0.4,
 )
-# Lossless: the other kind of WebP halves the colours' resolution at any quality, and strokes are made of colour. There
-# quality is effort: a file as small as at 80, 3.7 times as fast.
+# Lossless, since lossy WebP always subsamples chroma. Quality is then effort: 20 is as small as 80,
+# and 3.7 times as fast.
 WEBP = ImageFormat(
     name="WEBP",
     encode_metadata=encode_exif,
@@ -100,17 +107,19 @@ FORMAT_BY_SUFFIX = {
 
 
 def find_image_format(path: Path) -> ImageFormat:
-    """The format that a name asks for. Raises UsageError where it asks for none."""
-    *most, last = FORMAT_BY_SUFFIX
+    """Return the format of a path's suffix. Raises UsageError for an unknown suffix."""
+    *others, last = FORMAT_BY_SUFFIX
     if path.suffix.lower() not in FORMAT_BY_SUFFIX:
-        raise UsageError(f"out must end in {', '.join(most)} or {last}, not {printable(path.name)}")
+        raise UsageError(
+            f"out must end in {', '.join(others)} or {last}, not {printable(path.name)}"
+        )
     return FORMAT_BY_SUFFIX[path.suffix.lower()]
 
 
 def read_image_metadata(path: str) -> str:
-    """The text in which a picture may say what made it; the pixels stay undecoded."""
-    kinds = {form.name for form in FORMAT_BY_SUFFIX.values()}
-    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=tuple(kinds)) as opened:
+    """Return the text of an image's record, empty without one; pixels are not decoded."""
+    names = {form.name for form in FORMAT_BY_SUFFIX.values()}
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=tuple(names)) as opened:
         if opened.format == PNG.name:
             return str(opened.info.get(PNG_TEXT_KEY, ""))
         return str(opened.getexif().get(DESCRIPTION_TAG, ""))

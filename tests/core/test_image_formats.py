@@ -33,7 +33,7 @@ def test_the_longest_side_is_what_a_format_can_write(tmp_path: Path, ending: str
     Image.new("RGB", (form.max_side, 1)).save(tmp_path / "x", format=form.name)
     with pytest.raises(
         UsageError,
-        match=f"a {ending} can have {form.max_side:,} pixels a side, not {form.max_side + 1:,}",
+        match=f"a {ending} file can have {form.max_side:,} pixels per side, not {form.max_side + 1:,}",
     ):
         form.check_fits(ending, (form.max_side + 1, 1), 1)
     with pytest.raises((ValueError, OSError)):
@@ -47,7 +47,7 @@ def test_a_jpeg_has_room_for_as_many_paintings_as_it_says(tmp_path: Path) -> Non
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", **JPEG.encode_metadata(text))
     assert read_image_metadata(str(tmp_path / "x.jpg")) == text
     JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles)
-    with pytest.raises(UsageError, match=r"a \.jpg has room to name 500 paintings, not 501"):
+    with pytest.raises(UsageError, match=r"a \.jpg file can record 500 style images, not 501"):
         JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles + 1)
 
 

@@ -83,7 +83,9 @@ def test_output_path_defaults_to_a_png_beside_the_content(
     with pytest.raises(UsageError, match="one of the input images"):
         resolve_output_path(job, content)
     large = replace(job, sizes=[(20_000, 10)])
-    with pytest.raises(UsageError, match=r"a \.webp can have 16,383 pixels a side, not 20,000"):
+    with pytest.raises(
+        UsageError, match=r"a \.webp file can have 16,383 pixels per side, not 20,000"
+    ):
         resolve_output_path(large, Path("x.webp"))
     assert sorted(path.name for path in image_folder.iterdir()) == names
 
