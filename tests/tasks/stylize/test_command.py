@@ -114,7 +114,7 @@ def test_bundled_weights_are_the_fallback(image_folder: Path, cnnlab: Cnnlab) ->
     assert code == 0 and "features=bundled:" not in out
     assert Path("photo_one_2.png").read_bytes() == Path("photo_one.png").read_bytes()
     code, _, err = cnnlab("stylize", "photo.png", "one.png", "features=vgg16", "download=false")
-    assert code == 1 and "no vgg16 weights found" in err
+    assert code == 1 and "vgg16's weights cannot be downloaded" in err
     code, out, _ = cnnlab("stylize", "photo.png", "one.png", "features=random", *QUICK)
     assert code == 0 and "RANDOM WEIGHTS: the network is untrained" in out
     assert cnnlab("stylize", "photo.png")[2].startswith(

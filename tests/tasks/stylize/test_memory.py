@@ -139,7 +139,7 @@ def test_tiled_image_equals_untiled(stylize: Stylize, image_folder: Path) -> Non
 def test_too_little_memory_is_refused_in_one_line(stylize: Stylize) -> None:
     _, err = stylize("memory_limit=1MB", code=2)
     assert (
-        err.startswith("cnnlab: memory_limit=1MB is too little to stylize with: ")
+        err.startswith("cnnlab: a memory limit of 1 MB is too little to stylize: ")
         and len(err.splitlines()) == 1
     )
     assert (
