@@ -20,7 +20,7 @@ PATH_KEYS = (
     *(
         "against",
         "dataset.root",
-        "drawing",
+        "figure",
         "features.weights",
         "init",
         "out",

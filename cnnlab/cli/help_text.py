@@ -160,7 +160,7 @@ DESCRIBE_HELP = """Describe a network's layers: volumes, parameters, work, memor
 Examples:
   cnnlab describe model=mnist_cnn
   cnnlab describe last                    the newest run's network
-  cnnlab describe model=vgg16 drawing=vgg16.svg
+  cnnlab describe model=vgg16 figure=vgg16.svg
   cnnlab describe model=mnist_cnn layer=conv_1.conv   its formulas
   cnnlab describe conv w=5 h=5 d=3 e=3 s=2 p=1 k=2    of any layer
   cnnlab describe pool w=28 h=28 d=32 e=3 s=2
@@ -168,10 +168,10 @@ Examples:
 
 \b
 Keys: those of `cnnlab train` (of a run: batch_size), and
-  layer=NAME   formulas=true   drawing=FILE (.svg and .png)
+  layer=NAME   formulas=true   figure=FILE (.svg and .png)
   growth.sizes=[N,...]  growth.depth=N  growth.extent=N  growth.units=N
-Nothing is loaded, downloaded or allocated; without drawing= nothing is
-written, but by growth.
+Nothing is loaded, downloaded or allocated; without figure= nothing is
+written, except by growth.
 """
 
 LR_FIND_HELP = """Find a learning rate by a range test.

@@ -261,7 +261,7 @@ def describe(
             f"{letters[0]} is of one layer: `cnnlab describe conv {letters[0]} ...`, or pool"
         )
     if what in ("conv", "pool"):
-        others = ("+", "~", "json=", "outputs=", "drawing=")
+        others = ("+", "~", "json=", "outputs=", "figure=")
         rest = [word if word.startswith(others) else f"+shape.{word}" for word in rest]
     named = [f"what={what}" if what else f"run={hydra_literal(name)}" for name in names]
     launch("describe", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)

@@ -31,7 +31,7 @@ def run(config: Config, overrides: list[str]) -> None:
     a = call_checked(DescribeSettings, own, "")
     if a.what in conv_arithmetic.LAYER_FORMULAS:
         if a.figure is not None:
-            raise UsageError(f"drawing= draws a network or growth, and {a.what} is one layer")
+            raise UsageError(f"figure= draws a network or growth; {a.what} is one layer")
         answer = call_checked(conv_arithmetic.LAYER_FORMULAS[a.what], a.shape, a.what)
         print(
             json.dumps(answer.values, indent=1) if a.json else "\n".join(wrap_lines(answer.lines))
@@ -77,7 +77,7 @@ def describe_network(a: DescribeSettings, config: Config, overrides: list[str]) 
     if place:
         save_network_diagram(subject, layers, place)
         if not a.json:
-            print(f"drawing: {place}.svg, {place}.png")
+            print(f"figure: {place}.svg, {place}.png")
 
 
 def find_layer_summary(layers: list[LayerSummary], name: str) -> LayerSummary:
@@ -142,14 +142,14 @@ def network_to_dict(subject: DescribedNetwork, layers: list[LayerSummary]) -> di
     }
 
 
-def resolve_figure_stem(drawing: str | None) -> Path | None:
+def resolve_figure_stem(figure: str | None) -> Path | None:
     """Where pictures go, without their endings."""
-    if not drawing:
+    if not figure:
         return None
-    path = Path(drawing).expanduser()
+    path = Path(figure).expanduser()
     path = path.with_suffix("") if path.suffix in (".svg", ".png", ".json") else path
     if not path.name or path.is_dir():
-        raise UsageError(f"drawing={printable(drawing)} is a folder; name a file in it")
+        raise UsageError(f"figure={printable(figure)} is a folder; name a file in it")
     return path
 
 

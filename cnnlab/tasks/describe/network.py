@@ -34,7 +34,7 @@ OPTIMIZER_STATE_COPIES = {
 RUN_KEYWORDS = ("conv", "growth", "last", "pool")  # that can stand where a run's name does
 
 
-KEYS_WITH_RUN = ("run", "layer", "formulas", "drawing", "json", "batch_size", "outputs")
+KEYS_WITH_RUN = ("run", "layer", "formulas", "figure", "json", "batch_size", "outputs")
 
 
 @dataclass(frozen=True)

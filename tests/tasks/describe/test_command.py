@@ -115,14 +115,14 @@ def test_growth_is_drawn_and_says_where(cnnlab: Cnnlab, here: Path) -> None:
     assert found["fully_connected"] == [64 * (28 * 28 * 3 + 1), 64 * (120_000 + 1)]
     assert found["convolutional"] == [64 * 76] * 2 and (folder / "growth.png").stat().st_size > 5000
     assert (
-        cnnlab("describe", "growth", "drawing=mine.png", "--json")[0] == 0
+        cnnlab("describe", "growth", "figure=mine.png", "--json")[0] == 0
         and (here / "mine.png").exists()
     )
 
 
 def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> None:
-    code, out, _ = cnnlab("describe", "model=cifar_bn", "drawing=it is.svg")
-    assert code == 0 and out.endswith("drawing: it is.svg, it is.png\n")
+    code, out, _ = cnnlab("describe", "model=cifar_bn", "figure=it is.svg")
+    assert code == 0 and out.endswith("figure: it is.svg, it is.png\n")
     assert sorted(path.name for path in here.iterdir()) == ["it is.png", "it is.svg"]
     assert "12x12x64" in (here / "it is.svg").read_text()
 
@@ -153,10 +153,10 @@ def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> 
             "dataset: depth must be 1 (gray) or 3 (color), not 2",
         ),
         (["resume=last"], "resume and init are of a training"),
-        (["drawing=."], "drawing=. is a folder; name a file in it"),
+        (["figure=."], "figure=. is a folder; name a file in it"),
         (
-            ["conv", *CONV, "drawing=x.svg"],
-            "drawing= draws a network or growth, and conv is one layer",
+            ["conv", *CONV, "figure=x.svg"],
+            "figure= draws a network or growth; conv is one layer",
         ),
     ],
 )
@@ -171,5 +171,5 @@ def test_a_slip_is_one_line(cnnlab: Cnnlab, here: Path, words: list[str], messag
 
 
 def test_a_drawing_that_cannot_be_written_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
-    code, _, err = cnnlab("describe", "drawing=nowhere/x.svg")
+    code, _, err = cnnlab("describe", "figure=nowhere/x.svg")
     assert code == 1 and err == "cnnlab: cannot write nowhere/x.svg: No such file or directory\n"
