@@ -169,7 +169,8 @@ Examples:
 \b
 Keys: those of `cnnlab train` (of a run: batch_size), and
   layer=NAME   formulas=true   figure=FILE (.svg and .png)
-  growth.sizes=[N,...]  growth.depth=N  growth.extent=N  growth.units=N
+  growth.sizes=[N,...]  growth.depth=N  growth.kernel_size=N
+  growth.units=N
 Nothing is loaded, downloaded or allocated; without figure= nothing is
 written, except by growth.
 """

@@ -24,7 +24,7 @@ def write_growth(g: GrowthSettings, outputs: Path, stem: Path | None, *, as_json
         ),
     )
     found: dict[str, Any] = {"sizes": g.sizes, "fully_connected": g.fully_connected_parameters, "convolutional": g.convolutional_parameters, "depth": g.depth,
-             "extent": g.kernel_size, "units": g.units}  # fmt: skip
+             "kernel_size": g.kernel_size, "units": g.units}  # fmt: skip
     write_json(place.with_name(f"{place.name}.json"), found)
     found["picture"] = f"{place}.png"
     print(

@@ -146,7 +146,7 @@ def test_volumes_are_drawn_where_they_are_wanted(cnnlab: Cnnlab, here: Path) -> 
         (["cov", *CONV], "w=5 is of one layer: `cnnlab describe conv w=5 ...`, or pool"),
         (["conv", "x=5"], "unknown key conv.x; conv takes w, h, d, e, s, p, k"),
         (["pool", "w=5"], "pool.h is missing; it must be a whole number"),
-        (["growth", "growth.extent=0"], "growth: extent must be at least 1, not 0"),
+        (["growth", "growth.kernel_size=0"], "growth: extent must be at least 1, not 0"),
         (["model=vgg16", "dataset.size=16"], "model: nothing is left of 16x16 pixels before fc6"),
         (
             ["model=vgg16", "dataset.depth=2"],
