@@ -88,7 +88,7 @@ def collect_volumes(sides: tuple[ConvAxis, ConvAxis], d: int, k: int) -> dict[st
         "input": [*(side.input_size for side in sides), d],
         "output": [*(side.floor_size for side in sides), k],
         "output_chapter": [*(side.ceil_size for side in sides), k],
-        "left_over": [side.uncovered for side in sides],
+        "uncovered": [side.uncovered for side in sides],
     }
 
 
@@ -154,9 +154,9 @@ LAYER_FORMULAS: dict[str, Callable[..., FormulaResult]] = {
 
 def get_conv_axes(layer: LayerSummary) -> tuple[ConvAxis, ConvAxis] | None:
     """Width and height of a layer that slides and that the formulas describe (dilation and ceil_mode they do not)."""
-    if layer.extent is None or layer.stride is None or layer.padding is None:
+    if layer.kernel_size is None or layer.stride is None or layer.padding is None:
         return None
-    parts: Any = zip("hw", layer.input[1:], layer.extent, layer.stride, layer.padding, strict=True)
+    parts: Any = zip("hw", layer.input[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
     down, across = (ConvAxis(*part) for part in parts)
     return (across, down) if (down.floor_size, across.floor_size) == layer.output[1:] else None
 

@@ -21,9 +21,9 @@ from cnnlab.models.receptive_field import (
 )
 
 LAYER_KINDS: dict[type[nn.Module], str] = {
-    nn.Conv2d: "convolution", nn.Linear: "fully connected", nn.MaxPool2d: "max pooling", nn.AvgPool2d: "mean pooling",
-    FractionalMaxPool: "fractional max pooling", nn.BatchNorm1d: "batch normalisation", nn.Dropout: "dropout",
-    nn.BatchNorm2d: "batch normalisation", nn.ReLU: "ReLU", nn.Flatten: "flattening",
+    nn.Conv2d: "convolution", nn.Linear: "fully connected", nn.MaxPool2d: "max pooling", nn.AvgPool2d: "average pooling",
+    FractionalMaxPool: "fractional max pooling", nn.BatchNorm1d: "batch normalization", nn.Dropout: "dropout",
+    nn.BatchNorm2d: "batch normalization", nn.ReLU: "ReLU", nn.Flatten: "flatten",
 }  # fmt: skip
 OptionalPair = tuple[int, int] | None  # down, across
 SMALL_BATCH, LARGE_BATCH = (
@@ -59,7 +59,7 @@ class LayerSummary:
     kind: str
     input: tuple[int, ...]
     output: tuple[int, ...]
-    extent: OptionalPair
+    kernel_size: OptionalPair
     stride: OptionalPair
     padding: OptionalPair
     weights: int

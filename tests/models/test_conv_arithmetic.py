@@ -50,7 +50,7 @@ def test_two_hundred_random_layers_are_pytorchs() -> None:
         seen = picture.grad[0].ne(0).any(0)
         reached = [max(seen.any(axis).nonzero().flatten().tolist()) + 1 for axis in (0, 1)]
         # A filter smaller than its stride passes over pixels within, too; the last that it reaches is what counts.
-        assert reached == [w - answer["left_over"][0], h - answer["left_over"][1]] or e < s
+        assert reached == [w - answer["uncovered"][0], h - answer["uncovered"][1]] or e < s
         up = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
         if e >= s:  # PyTorch drops a window that would begin beyond the picture
             assert pool_formulas(w=w, h=h, d=d, e=e, s=s).values["output_chapter"] == [

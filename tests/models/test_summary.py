@@ -115,7 +115,7 @@ def test_mnist_cnn_by_hand() -> None:
     layers = {layer.name: layer for layer in summarize_layers(model, (1, 28, 28))}
     first = layers["conv_1.conv"]
     assert (first.input, first.output) == ((1, 28, 28), (32, 28, 28))
-    assert (first.weights, first.biases) == (32 * 25, 32) and (first.extent, first.stride) == (
+    assert (first.weights, first.biases) == (32 * 25, 32) and (first.kernel_size, first.stride) == (
         (5, 5),
         (1, 1),
     )
@@ -158,7 +158,7 @@ def test_what_is_kept_in_place_and_out_of_place() -> None:
 
 def test_moments_do_not_grow_with_the_batch() -> None:
     norm = next(layer for layer in summarize_layers(nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), (1, 3, 3))
-                if layer.kind == "batch normalisation")  # fmt: skip
+                if layer.kind == "batch normalization")  # fmt: skip
     assert (norm.weights, norm.biases, norm.buffers) == (4, 4, 8)
     assert (
         norm.saved_for_backward == BatchMemory(4 * 9 * 4, 2 * 4 * 4)

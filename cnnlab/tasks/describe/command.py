@@ -114,7 +114,7 @@ def format_network_report(
     if a.formulas:
         yield ""
         yield from format_formulas(
-            [layer for layer in layers if layer.extent or layer.kind == "fully connected"]
+            [layer for layer in layers if layer.kernel_size or layer.kind == "fully connected"]
         )
 
 

@@ -26,7 +26,7 @@ def write_growth(g: GrowthSettings, outputs: Path, stem: Path | None, *, as_json
     found: dict[str, Any] = {"sizes": g.sizes, "fully_connected": g.fully_connected_parameters, "convolutional": g.convolutional_parameters, "depth": g.depth,
              "kernel_size": g.kernel_size, "units": g.units}  # fmt: skip
     write_json(place.with_name(f"{place.name}.json"), found)
-    found["picture"] = f"{place}.png"
+    found["figure"] = f"{place}.png"
     print(
         json.dumps(found, indent=1) if as_json else "\n".join(format_growth_table(g, place)),
         flush=True,
@@ -49,6 +49,6 @@ def format_growth_table(g: GrowthSettings, place: Path) -> list[str]:
         "",
         f"the chapter's neurons have {both}",
         "",
-        f"picture: {place}.png",
+        f"figure: {place}.png",
         f"numbers: {place}.json",
     ]

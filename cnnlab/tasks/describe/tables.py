@@ -38,10 +38,10 @@ def shorten_layer_name(layer: LayerSummary) -> str:
 
 def format_filters(layer: LayerSummary) -> str:
     """Extent, stride, padding, as 5x5x1 s1 p2."""
-    if layer.extent is None:
+    if layer.kernel_size is None:
         return ""
     deep = (layer.input[0],) if layer.weights else ()
-    size = "x".join(map(str, (*layer.extent[::-1], *deep)))
+    size = "x".join(map(str, (*layer.kernel_size[::-1], *deep)))
     words = [
         f"{letter}{format_pair(pair)}"
         for letter, pair in (("s", layer.stride), ("p", layer.padding))
@@ -120,11 +120,11 @@ def compute_totals(
         "flops": sum(layer.flops for layer in layers),
         "forward_bytes": forward.per_image,
         "forward_out_of_place_bytes": FLOAT32_BYTES
-        * sum(math.prod(la.output) for la in layers if la.kind != "flattening"),
+        * sum(math.prod(la.output) for la in layers if la.kind != "flatten"),
         "forward_and_gradients_bytes": 2 * forward.per_image,
-        "picture_bytes": FLOAT32_BYTES * math.prod(shape),
-        "kept_bytes": kept.per_image,
-        "kept_batch_bytes": kept.for_batch(batch),
+        "image_bytes": FLOAT32_BYTES * math.prod(shape),
+        "saved_for_backward_bytes": kept.per_image,
+        "saved_for_backward_batch_bytes": kept.for_batch(batch),
         "batch_size": batch,
         "parameter_bytes": FLOAT32_BYTES * parameters,
         "gradient_bytes": FLOAT32_BYTES * parameters,
@@ -141,8 +141,8 @@ def format_totals(t: dict[str, int]) -> Iterator[str]:
     yield "              (convolutions and products; not biases, ReLU, pooling)"
     yield f"memory        {format_decimal_bytes(t['forward_bytes'])} a picture: every output once, float32, ReLU in place"
     yield f"              {format_decimal_bytes(t['forward_and_gradients_bytes'])} with a gradient for each of them"
-    yield f"              {format_decimal_bytes(t['kept_bytes'])} a picture that PyTorch keeps until backward,"
-    batch = f"{format_decimal_bytes(t['kept_batch_bytes'])} for a batch of {t['batch_size']}"
+    yield f"              {format_decimal_bytes(t['saved_for_backward_bytes'])} a picture that PyTorch keeps until backward,"
+    batch = f"{format_decimal_bytes(t['saved_for_backward_batch_bytes'])} for a batch of {t['batch_size']}"
     yield f"              {batch}: the picture and places of maxima too"
     sizes = [
         format_decimal_bytes(t[f"{what}_bytes"]) for what in ("parameter", "gradient", "optimizer")
@@ -183,7 +183,7 @@ def layer_to_dict(layer: LayerSummary, batch: int) -> dict[str, Any]:
         "kind": layer.kind,
         "input": list(layer.input),
         "output": list(layer.output),
-        "extent": layer.extent,
+        "kernel_size": layer.kernel_size,
         "stride": layer.stride,
         "padding": layer.padding,
         "weights": layer.weights,
@@ -192,8 +192,8 @@ def layer_to_dict(layer: LayerSummary, batch: int) -> dict[str, Any]:
         "multiply_adds": layer.multiply_adds,
         "flops": layer.flops,
         "forward_bytes": layer.forward_memory.per_image,
-        "kept_bytes": layer.saved_for_backward.per_image,
-        "kept_batch_bytes": layer.saved_for_backward.for_batch(batch),
+        "saved_for_backward_bytes": layer.saved_for_backward.per_image,
+        "saved_for_backward_batch_bytes": layer.saved_for_backward.for_batch(batch),
         "receptive_field": list(layer.receptive_field.size),
     }
 
@@ -205,7 +205,7 @@ def build_diagram_volumes(
     first that has one, and how many of them learn."""
     runs: list[list[LayerSummary]] = []
     for layer in layers:
-        if layer.kind == "flattening":
+        if layer.kind == "flatten":
             continue
         if runs and runs[-1][0].output == layer.output and not (layer.kind.endswith("pooling")):
             runs[-1].append(layer)
@@ -214,7 +214,7 @@ def build_diagram_volumes(
     drawn = [LayerVolume("picture", *shape)]
     for run in runs:
         learned = [
-            layer.name for layer in run if layer.weights and layer.kind != "batch normalisation"
+            layer.name for layer in run if layer.weights and layer.kind != "batch normalization"
         ]
         name = " to ".join(dict.fromkeys([run[0].name, *learned[-1:]]))
         depth, height, width = (*run[0].output, 1, 1)[:3]

@@ -49,7 +49,9 @@ def test_vgg_16_in_numbers(cnnlab: Cnnlab, here: Path) -> None:
     assert layers["conv1_2"]["receptive_field"] == [5, 5] and layers["pool5"][
         "receptive_field"
     ] == [212, 212]
-    assert sums["kept_bytes"] == sum(layer["kept_bytes"] for layer in layers.values())
+    assert sums["saved_for_backward_bytes"] == sum(
+        layer["saved_for_backward_bytes"] for layer in layers.values()
+    )
 
 
 def test_a_run_is_described_as_it_trained(cnnlab: Cnnlab, tiny_run: Path, here: Path) -> None:
