@@ -1,205 +1,190 @@
-"""Files from the network: under a temporary name, gone on with where they broke off, checked, then moved into place."""
+"""Download files: pooch fetches and verifies them, filelock admits one process at a time."""
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import torch
+from filelock import FileLock, Timeout
 
 from cnnlab.core.errors import CnnlabError, WriteFailed, summarize_error
-from cnnlab.core.lock import FolderLock
 from cnnlab.core.progress import Progress
 
-TIMEOUT_S = 20.0  # without an answer, or with less than SLOWEST bytes a second
-
-
-MIN_BYTES_PER_S = 1000
-
-
-MAX_FAILED_ATTEMPTS = 4  # of one address, in a row, that bring less than STRIDE bytes
-
-
-MIN_ATTEMPT_BYTES = 1_000_000
+TIMEOUT_S = 20.0  # without a byte from the server
+MAX_ATTEMPTS = 4  # of one address whose connection breaks
+CHUNK_BYTES = 1 << 16
+# Both names stay out of a listing of the folder; the system releases the lock when its holder dies.
+LOCK_NAME, SCRATCH_NAME = ".download.lock", ".download"
 
 
 class CorruptDownload(Exception):
-    """What was fetched is not what was published."""
+    """A downloaded file is not the published one."""
+
+
+class TransferMonitor:
+    """Show a download's progress and enforce its size limit. It has the interface of pooch's
+    `progressbar`, and raises ValueError where more than `max_bytes` are announced or arrive."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.received, self.expected = max_bytes, 0, 0
+        self.start, self.line = monotonic(), Progress(sys.stderr)
+
+    @property
+    def total(self) -> int:
+        """Bytes that the server announces; 0 where it does not."""
+        return self.expected
+
+    @total.setter
+    def total(self, expected: int) -> None:
+        if expected > self.max_bytes:
+            raise ValueError(f"{expected:,} bytes, where at most {self.max_bytes:,} are expected")
+        self.expected = expected
+
+    def update(self, count: int) -> None:
+        """Count a chunk of at most `count` bytes: pooch reports the last one as a whole one."""
+        self.received += count
+        if self.received - count > self.max_bytes:
+            raise ValueError(f"more than {self.max_bytes:,} bytes")
+        self.line.show(self.format_progress(), keep=False)
+
+    def format_progress(self) -> str:
+        """Return the share, size and speed as one line."""
+        received = min(self.received, self.expected or self.received)
+        speed = f"{received / max(monotonic() - self.start, 1e-3) / 1e6:.1f} MB/s"
+        if not self.expected:
+            return f"{received / 1e6:.1f} MB, {speed}"
+        return f"{received / self.expected:4.0%} of {self.expected / 1e6:.1f} MB, {speed}"
+
+    def reset(self) -> None:
+        self.received = 0
+
+    def close(self) -> None:
+        self.line.end()
 
 
 def fetch(
-    name: str, addresses: Sequence[str], folder: Path, wanted: Sequence[str], unpack: Callable[[Path], object], *,
-    max_bytes: int, timeout_s: float = TIMEOUT_S,
-) -> None:  # fmt: skip
-    """Make the files `wanted` in `folder` from the file `name`, which is looked for below each address in turn,
-    CNNLAB_MIRROR first where it is set. `unpack` is given the fetched file, of at most so many bytes, and puts what is
-    wanted in its place, or raises Damaged where it is not the published one. Of several processes that want the same,
-    one works and the others wait. Raises CnnlabError with what each address said, Unwritable where the disk refuses."""
+    name: str,
+    addresses: Sequence[str],
+    folder: Path,
+    wanted: Sequence[str],
+    unpack: Callable[[Path], object],
+    *,
+    max_bytes: int,
+    known_hash: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Create the files `wanted` in `folder` from the file `name`, which is searched below
+    CNNLAB_MIRROR, if set, and then below each of `addresses`. One of several processes downloads;
+    the others wait.
+
+    `unpack` receives the downloaded file and writes the wanted files, or raises CorruptDownload.
+    `max_bytes`: size limit of the download. `known_hash`: `md5:...` or `sha256:...`, if published.
+    Raises CnnlabError with the error of each address, or WriteFailed if the disk refuses."""
+    if has_files(folder, wanted):
+        return
+    if os.environ.get("CNNLAB_OFFLINE"):
+        raise CnnlabError("CNNLAB_OFFLINE is set")
+    mirror = os.environ.get("CNNLAB_MIRROR")
+    urls = [f"{base.rstrip('/')}/{name}" for base in [mirror, *addresses] if base]
+    scratch = folder / SCRATCH_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with lock_download_folder(folder):
+            if has_files(folder, wanted):
+                return
+            try:
+                try_addresses(
+                    urls,
+                    lambda url: unpack(download(url, scratch, known_hash, max_bytes, timeout_s)),
+                )
+            finally:
+                remove_scratch(scratch)
     except OSError as error:
         raise WriteFailed(folder, error) from error
-    with lock_download_folder(folder):
-        if all((folder / one).exists() for one in wanted):
-            return
-        if os.environ.get("CNNLAB_OFFLINE"):
-            raise CnnlabError("CNNLAB_OFFLINE is set")
-        said, mirror = [], os.environ.get("CNNLAB_MIRROR")
-        for base in [mirror, *addresses] if mirror else addresses:
-            address = f"{base.rstrip('/')}/{name}"
-            try:
-                download_and_unpack(address, folder / f".{name}.part", unpack, max_bytes, timeout_s)
-                return
-            except (OSError, HTTPException, ValueError, CorruptDownload) as error:
-                said.append(
-                    f"{urlsplit(address).hostname or address}: {format_network_error(error)}"
-                )
-        raise CnnlabError("; ".join(said))
 
 
-def format_network_error(error: Exception) -> str:
-    """An error of the network's; urllib hides the system's within its own."""
-    inner = getattr(error, "reason", None)
-    return summarize_error(inner) if isinstance(inner, Exception) else summarize_error(error)
+def has_files(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).exists() for name in names)
 
 
-def lock_download_folder(folder: Path) -> FolderLock:
-    """The lock on a folder, waited for."""
-    lock = FolderLock(folder)
-    if not lock.acquire(blocking=False):
-        print(
-            f"another process downloads into {folder}; waiting for it", file=sys.stderr, flush=True
-        )
-        lock.acquire(blocking=True)
+def remove_scratch(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def lock_download_folder(folder: Path) -> FileLock:
+    """Return the folder's acquired lock, after waiting for the process that holds it."""
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        message = f"another process downloads into {folder}; waiting for it"
+        print(message, file=sys.stderr, flush=True)
+        lock.acquire()
     return lock
 
 
-def download_and_unpack(
-    address: str, part: Path, unpack: Callable[[Path], object], most: int, timeout_s: float
-) -> None:
-    """Fetch and unpack. A file that was put together from several requests, and is damaged, is begun again once."""
-    for last in (False, True):
-        whole = download_with_retries(address, part, most, timeout_s)
+def try_addresses(urls: Sequence[str], use: Callable[[str], object]) -> None:
+    """Call `use` with each address until one succeeds. Raises CnnlabError with all errors."""
+    from requests import RequestException
+
+    errors = []
+    for url in urls:
         try:
-            unpack(part)
-        except CorruptDownload:
-            part.unlink()
-            if whole or last:
-                raise
-        else:
-            part.unlink()
+            use(url)
             return
+        except (RequestException, ValueError, CorruptDownload) as error:
+            errors.append(f"{urlsplit(url).hostname or url}: {format_download_error(error)}")
+    raise CnnlabError("; ".join(errors))
 
 
-def download_with_retries(address: str, part: Path, most: int, timeout_s: float) -> bool:
-    """Bring `part` to its full length, from where it is, by as many requests as it takes; whether one did it all."""
-    progress, failed, whole = Progress(sys.stderr), 0, not part.exists()
-    print(f"downloading {address} to {part.parent}", file=sys.stderr, flush=True)
-    try:
-        while True:
-            before = file_size(part)
-            try:
-                if download_once(address, part, most, timeout_s, progress):
-                    return whole
-                error: Exception = ConnectionError("the connection broke off")
-            except HTTPError as refused:
-                refused.close()
-                if refused.code != 416 or not before:
-                    raise
-                error = refused
-                part.unlink()  # it is longer than the whole
-            except (OSError, HTTPException) as broken:
-                error = broken
-            whole = whole and not file_size(part)
-            failed = 0 if file_size(part) - before >= MIN_ATTEMPT_BYTES else failed + 1
-            if failed == MAX_FAILED_ATTEMPTS:
-                raise error
-    finally:
-        progress.end()
+def download(
+    url: str, scratch: Path, known_hash: str | None, max_bytes: int, timeout_s: float
+) -> Path:
+    """Return the verified download of `url` in `scratch`; a broken connection is tried again.
+    Raises requests' errors, ValueError for a wrong size or checksum, or OSError."""
+    import pooch
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
-
-def download_once(
-    address: str, part: Path, most: int, timeout_s: float, progress: Progress
-) -> bool:
-    """One request, which goes on at the end of `part` where the server can; whether all has come."""
-    have = file_size(part)
+    print(f"downloading {url} to {scratch.parent}", file=sys.stderr, flush=True)
+    remove_scratch(scratch)  # of another address, or of a killed process: pooch would take it
+    pooch.get_logger().setLevel("WARNING")
     headers = {"User-Agent": "cnnlab", "Accept-Encoding": "identity"}
-    request = Request(address, headers=headers | ({"Range": f"bytes={have}-"} if have else {}))
-    with urlopen(request, timeout=timeout_s) as answer:
-        start = have if getattr(answer, "status", None) == 206 else 0
-        stated = answer.headers.get("Content-Length")
-        total = start + int(stated) if stated else None
-        if (total or 0) > most:
-            raise ValueError(f"{total:,} bytes, where at most {most:,} can be right")
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        monitor = TransferMonitor(max_bytes)
+        downloader = pooch.HTTPDownloader(
+            progressbar=monitor, chunk_size=CHUNK_BYTES, timeout=timeout_s, headers=headers
+        )
         try:
-            with part.open("r+b" if start else "wb") as file:
-                file.truncate(start)
-                file.seek(start)
-                copy_response(
-                    answer,
-                    file,
-                    most,
-                    timeout_s,
-                    lambda now, speed: progress.show(
-                        format_download_progress(now, total, speed), keep=False
-                    ),
-                )
-        except PermissionError as error:
-            raise WriteFailed(part, error) from error
-    return total is None or file_size(part) == total
+            path = pooch.retrieve(url, known_hash, "file", scratch, downloader=downloader)
+            return Path(str(path))
+        except (ChunkedEncodingError, ConnectionError, Timeout):
+            if attempt == MAX_ATTEMPTS:
+                raise
+        finally:
+            monitor.close()
+    raise AssertionError("unreachable")
 
 
-def copy_response(
-    answer: HTTPResponse,
-    file: BinaryIO,
-    most: int,
-    timeout_s: float,
-    tell: Callable[[int, float], object],
-) -> None:
-    """The answer's bytes into a file; raises TimeoutError where they only trickle, and Unwritable for a full disk."""
-    began = mark = monotonic()
-    first = seen = file.tell()
-    while blob := answer.read1(1 << 16):
-        try:
-            file.write(blob)
-        except OSError as error:
-            raise WriteFailed(Path(file.name), error) from error
-        now, at = monotonic(), file.tell()
-        if at > most:
-            raise ValueError(f"more than {most:,} bytes, and no end")
-        if now - mark > timeout_s:
-            if at - seen < MIN_BYTES_PER_S * timeout_s:
-                raise TimeoutError(f"only {at - seen:,} bytes in {timeout_s:g} s")
-            mark, seen = now, at
-        tell(at, (at - first) / max(now - began, 1e-3))
-
-
-def format_download_progress(now: int, total: int | None, speed: float) -> str:
-    of = f"{now / total:4.0%} of {total / 1e6:.1f} MB" if total else f"{now / 1e6:.1f} MB"
-    return f"{of}, {speed / 1e6:.1f} MB/s"
-
-
-def file_size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def format_download_error(error: BaseException) -> str:
+    """Return an error in one line; requests wraps the system's error, which says more."""
+    if isinstance(error, OSError):
+        while error.__context__ is not None:
+            error = error.__context__
+    return summarize_error(error)
 
 
 def torch_hub_folder() -> Path:
-    """Where torch keeps the weights that it fetches."""
+    """Return the folder in which torch keeps downloaded weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def has_valid_checksum(path: Path, file: str) -> bool:
-    """Whether a file's SHA-256 begins as the end of its published name says."""
-    with path.open("rb") as opened:
-        return (
-            hashlib.file_digest(opened, "sha256")
-            .hexdigest()
-            .startswith(Path(file).stem.rpartition("-")[2])
-        )
+    """Return whether a file's SHA-256 begins with the digits at the end of its published name."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digest.startswith(Path(file).stem.rpartition("-")[2])

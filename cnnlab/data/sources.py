@@ -126,7 +126,15 @@ def cifar10(split: Split, *, root: str | None) -> TensorImageSet:
     if not all((folder / name).exists() for name in names):
         with explain_missing_files("CIFAR-10", folder, CIFAR10_FILES):
             unpack = partial(unpack_cifar10, folder=folder)
-            fetch(CIFAR10_ARCHIVE, CIFAR10_URLS, folder, names, unpack, max_bytes=180_000_000)
+            fetch(
+                CIFAR10_ARCHIVE,
+                CIFAR10_URLS,
+                folder,
+                names,
+                unpack,
+                max_bytes=180_000_000,
+                known_hash=f"md5:{CIFAR10_ARCHIVE_MD5}",
+            )
     batches = [read_cifar_batch(folder / name, CIFAR10_FILES[name]) for name in names]
     images = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
     labels = [label for batch in batches for label in batch["labels"]]
@@ -168,9 +176,6 @@ def unpack_mnist(path: Path, *, target: Path) -> None:
 
 def unpack_cifar10(path: Path, *, folder: Path) -> None:
     """CIFAR-10's batches out of their archive and into place, and nothing else of it."""
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() != CIFAR10_ARCHIVE_MD5:
-            raise CorruptDownload("its checksum is not the published one")
     with tarfile.open(path) as archive:
         for name, md5 in CIFAR10_FILES.items():
             member = archive.extractfile(f"cifar-10-batches-py/{name}")
