@@ -238,8 +238,15 @@ def add_text(axes: Axes, text: DiagramText) -> None:
     alignment = "center" if text.is_centered else "left"
     size = POINTS_PER_PIXEL * DIAGRAM_FONT_SIZE
     line = text.line.replace("$", r"\$")
-    style = {"family": "monospace", "fontsize": size, "color": TEXT_COLOR}
-    axes.text(*text.position, line, ha=alignment, va="baseline", **style)
+    axes.text(
+        *text.position,
+        line,
+        ha=alignment,
+        va="baseline",
+        family="monospace",
+        fontsize=size,
+        color=TEXT_COLOR,
+    )
 
 
 def draw_network_diagram(volumes: Sequence[LayerVolume], title: str) -> np.ndarray:
@@ -249,9 +256,10 @@ def draw_network_diagram(volumes: Sequence[LayerVolume], title: str) -> np.ndarr
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, diagram.width), ylim=(diagram.height, 0))
     axes.set_axis_off()
-    outline = {"edgecolor": OUTLINE_COLOR, "linewidth": OUTLINE_POINTS}
     for polygon in diagram.polygons:
-        axes.add_patch(Polygon(polygon.corners, facecolor=polygon.color, **outline))
+        face = Polygon(polygon.corners, facecolor=polygon.color, edgecolor=OUTLINE_COLOR)
+        face.set_linewidth(OUTLINE_POINTS)
+        axes.add_patch(face)
     for text in diagram.texts:
         add_text(axes, text)
     return render_figure(figure)

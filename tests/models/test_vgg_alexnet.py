@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from cnnlab.config import compose
 from cnnlab.models import build_model
 from cnnlab.models.vgg_alexnet import fold_batch_norm, vgg
+from cnnlab.style.vgg import CONVS_PER_BLOCK, FILTERS_PER_BLOCK
 
 PARAMETERS = {"vgg16": 138_357_544, "vgg19": 143_667_240, "alexnet": 61_100_840}
 
@@ -41,6 +42,14 @@ def test_layer_for_layer_it_is_torchvisions(name: str) -> None:
         tuple(p.shape) for p in theirs.parameters()
     ]
     assert sum(p.numel() for p in mine.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", CONVS_PER_BLOCK)
+def test_configured_filters_match_the_table_of_style(name: str) -> None:
+    """The two stay apart: the models' layout is configuration, and style reads none."""
+    filters = compose("train", [f"model={name}"])["model"]["filters"]
+    blocks = zip(CONVS_PER_BLOCK[name], FILTERS_PER_BLOCK, strict=True)
+    assert filters == [[width] * count for count, width in blocks]
 
 
 def test_the_same_weights_give_the_same_logits() -> None:
