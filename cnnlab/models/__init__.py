@@ -1,5 +1,6 @@
-"""Networks by name. A builder takes the input's (depth, height, width) and the number of classes, then
-keywords that its YAML file in configs/model gives, and returns (N, depth, height, width) -> (N, classes) logits."""
+"""Networks by name. A builder takes the input's (depth, height, width), the number of classes and
+the keywords of its YAML file in configs/model. Its network maps (N, depth, height, width) to
+(N, classes) logits."""
 
 from collections.abc import Callable
 
@@ -25,13 +26,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A network by its `model` configuration, for pictures of a shape. Raises UsageError."""
+    """Return the network of a `model` configuration for images of a shape. Raises UsageError."""
     return build_registered(MODELS, spec, "model", shape, classes)
 
 
 def move_to_device(
     model: nn.Module, device: str | torch.device, *, channels_last: bool
 ) -> nn.Module:
-    """The network on a device, its weights laid out in memory as asked: it shows in the last bits of what comes out."""
+    """Return the network on a device, with the given memory layout of its weights. The layout
+    affects the last bits of the output."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)

@@ -1,6 +1,6 @@
-"""The chapter's networks, for any size and depth of picture: the feed-forward baseline and the convolutional network
-of "Closing the Loop on MNIST" and "Building a Convolutional Network for CIFAR-10", with and without batch
-normalisation."""
+"""The chapter's networks for images of any size and depth: the feed-forward baseline and the
+convolutional network of "Closing the Loop on MNIST" and "Building a Convolutional Network for
+CIFAR-10", with and without batch normalization."""
 
 import itertools
 import math
@@ -19,7 +19,8 @@ from cnnlab.models.layers import (
 
 
 def mlp(shape: ImageShape, classes: int, *, hidden: list[int], dropout: float) -> nn.Sequential:
-    """(N, *shape) pictures -> (N, classes) logits: the feed-forward baseline, each hidden layer with a ReLU."""
+    """Build the feed-forward baseline, (N, *shape) images -> (N, classes) logits; each hidden layer
+    has a ReLU."""
     return named_sequential(
         flatten=nn.Flatten(), **mlp_head(math.prod(shape), classes, hidden, dropout, None, "linear")
     )
@@ -37,22 +38,24 @@ def cnn(
     batch_norm: dict[str, float] | None,
     output: Literal["linear", "as_listed"],
 ) -> nn.Sequential:
-    """(N, *shape) pictures -> (N, classes) logits: a convolution and pooling (`layers.POOLS`) for each entry of
-    `filters`, then fully connected layers of `hidden` units with dropout; `batch_norm` ({decay, eps}) before every
-    nonlinearity. `output`: linear, or as the chapter lists it, with batch normalisation and ReLU on the logits too, and
-    biases of the fully connected layers that begin as their weights do.
-    Raises ValueError where a picture is pooled away."""
+    """Build a convolutional network, (N, *shape) images -> (N, classes) logits: a convolution and
+    pooling (`layers.POOLINGS`) for each entry of `filters`, then fully connected layers of `hidden`
+    units with dropout; `batch_norm` ({decay, eps}) before every nonlinearity.
+
+    `output`: `linear`, or `as_listed` in the chapter: batch normalization and ReLU on the logits
+    too, and biases of fully connected layers initialized like their weights. Raises ValueError for
+    an image too small for the poolings."""
     depth, *size = shape
     for number in range(1, len(filters) + 1):
         size = [get_pooling(pool).output_size(pixels) for pixels in size]
         if min(size) < 1:
+            pixels = f"{shape[1]}x{shape[2]} pixels"
             raise ValueError(
-                f"{number} poolings leave nothing of {shape[1]}x{shape[2]} pixels; use fewer filters entries"
+                f"{number} poolings leave nothing of {pixels}; use fewer filters entries"
             )
-    pairs = enumerate(itertools.pairwise([depth, *filters]), 1)
     layers = {
-        f"conv_{n}": conv_block(before, after, extent, pool, batch_norm)
-        for n, (before, after) in pairs
+        f"conv_{number}": conv_block(inputs, outputs, extent, pool, batch_norm)
+        for number, (inputs, outputs) in enumerate(itertools.pairwise([depth, *filters]), 1)
     }
     flat = ([depth, *filters][-1]) * math.prod(size)
     return named_sequential(
@@ -65,15 +68,14 @@ def cnn(
 def mlp_head(
     inputs: int, classes: int, hidden: list[int], dropout: float, norm: BatchNormConfig, output: str
 ) -> dict[str, nn.Module]:
-    """fc_1, fc_2, ... and the output, whose logits go to the softmax in the loss."""
-    sizes, listed = [inputs, *hidden], output == "as_listed"
+    """Return fc_1, fc_2, ... and the output layer, without softmax: the loss has it."""
+    sizes, is_listed = [inputs, *hidden], output == "as_listed"
     layers: dict[str, nn.Module] = {
-        f"fc_{n}": linear_block(a, b, dropout, norm, has_random_bias=listed)
-        for n, (a, b) in enumerate(itertools.pairwise(sizes), 1)
+        f"fc_{number}": linear_block(before, after, dropout, norm, has_random_bias=is_listed)
+        for number, (before, after) in enumerate(itertools.pairwise(sizes), 1)
     }
-    last = (
-        linear_block(sizes[-1], classes, 0, norm, has_random_bias=True)
-        if listed
-        else nn.Linear(sizes[-1], classes)
-    )
-    return {**layers, "output": last}
+    if is_listed:
+        layers["output"] = linear_block(sizes[-1], classes, 0, norm, has_random_bias=True)
+    else:
+        layers["output"] = nn.Linear(sizes[-1], classes)
+    return layers

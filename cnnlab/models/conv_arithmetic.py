@@ -156,7 +156,9 @@ def get_conv_axes(layer: LayerSummary) -> tuple[ConvAxis, ConvAxis] | None:
     """Width and height of a layer that slides and that the formulas describe (dilation and ceil_mode they do not)."""
     if layer.kernel_size is None or layer.stride is None or layer.padding is None:
         return None
-    parts: Any = zip("hw", layer.input[1:], layer.kernel_size, layer.stride, layer.padding, strict=True)
+    parts: Any = zip(
+        "hw", layer.input[1:], layer.kernel_size, layer.stride, layer.padding, strict=True
+    )
     down, across = (ConvAxis(*part) for part in parts)
     return (across, down) if (down.floor_size, across.floor_size) == layer.output[1:] else None
 

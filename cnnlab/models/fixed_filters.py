@@ -1,5 +1,5 @@
-"""A baseline without learning of features, in the spirit of the chapter's beginning: filters written by hand, as Viola
-and Jones's and the edge detectors of figure 5-5 are, and a linear classifier on what they say."""
+"""A baseline without learned features, after the chapter's introduction: handmade filters, like
+those of Viola and Jones and the edge detectors of figure 5-5, and a linear classifier."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,16 @@ from cnnlab.models.layers import ImageShape, named_sequential
 
 
 def sobel_kernels() -> Tensor:
-    """(4, 3, 3): edges down, across and along both diagonals (Sobel & Feldman 1968)."""
+    """Return (4, 3, 3) detectors of edges down, across and along both diagonals (Sobel & Feldman
+    1968)."""
     down = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
     slant = torch.tensor([[0.0, 1, 2], [-1, 0, 1], [-2, -1, 0]])
     return torch.stack((down, down.t(), slant, slant.flip(1))) / 8
 
 
 def haar_kernels(size: int) -> Tensor:
-    """(5, size, size): Viola and Jones's (2001) differences between rectangles: two side by side, two above each other,
-    three each way, and four as on a chessboard. `size` is a multiple of 4."""
+    """Return (5, size, size) differences between rectangles (Viola & Jones 2001): two side by side,
+    two above each other, three each way, and four as on a chessboard. `size` is a multiple of 4."""
     at = (torch.arange(size) + 0.5) / size
     edge = torch.where(at < 0.5, 1.0, -1.0)
     line = torch.where((at - 0.5).abs() < 0.25, 1.0, -1.0)
@@ -29,8 +30,8 @@ def haar_kernels(size: int) -> Tensor:
 
 
 class FixedFilterBank(nn.Module):
-    """(N, depth, H, W) -> (N, features): every channel under every filter, what is above zero and what is below apart,
-    each averaged over `cells` x `cells` parts of the picture, beside the channels' own averages."""
+    """(N, depth, H, W) -> (N, features): the averages over `cells` x `cells` parts of the image of
+    every channel, and of the positive and negative parts of its response to every filter."""
 
     def __init__(self, cells: int) -> None:
         super().__init__()
@@ -44,22 +45,22 @@ class FixedFilterBank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, depth, height, width = x.shape
-        grey = x.reshape(n * depth, 1, height, width)
-        maps = [grey]
+        gray = x.reshape(n * depth, 1, height, width)
+        maps = [gray]
         for _, bank in self.named_buffers():
-            answer = F.conv2d(grey, bank.to(x.dtype), padding=bank.shape[-1] // 2)
-            maps += [answer.relu(), (-answer).relu()]
-        return torch.cat([F.adaptive_avg_pool2d(one, self.cells).reshape(n, -1) for one in maps], 1)
+            response = F.conv2d(gray, bank.to(x.dtype), padding=bank.shape[-1] // 2)
+            maps += [response.relu(), (-response).relu()]
+        averages = (F.adaptive_avg_pool2d(channels, self.cells) for channels in maps)
+        return torch.cat([average.reshape(n, -1) for average in averages], 1)
 
 
 def fixed_filters(shape: ImageShape, classes: int, *, cells: int) -> nn.Sequential:
-    """(N, *shape) pictures -> (N, classes) logits: 29 hand-written averages a channel and cell, brought to mean 0 and
-    variance 1 by their batch (by running moments when it is judged), and a linear classifier, the only part that
+    """Build (N, *shape) images -> (N, classes) logits: 29 averages a channel and cell, normalized by
+    their batch (by running moments in evaluation), and a linear classifier, the only part that
     learns. Raises ValueError for more cells than pixels."""
     if not 1 <= cells <= min(shape[1:]):
-        raise ValueError(
-            f"cells must be between 1 and the picture's {min(shape[1:])} pixels, not {cells}"
-        )
+        pixels = f"the image's {min(shape[1:])} pixels"
+        raise ValueError(f"cells must be between 1 and {pixels}, not {cells}")
     filters = FixedFilterBank(cells)
     features = shape[0] * (1 + 2 * sum(len(bank) for bank in filters.buffers())) * cells**2
     return named_sequential(
@@ -70,15 +71,16 @@ def fixed_filters(shape: ImageShape, classes: int, *, cells: int) -> nn.Sequenti
 
 
 def line_kernel(direction: str) -> tuple[Tensor, bool]:
-    """(1, 3, 3): a light line between darker sides, as the detectors of figure 5-6 find one; sums to 0."""
+    """Return (1, 3, 3) that detects a light line between dark sides, after figure 5-6, and True.
+    The weights sum to 0."""
     upright = torch.tensor([[-1.0, 2, -1]] * 3)
     slant = torch.tensor([[-1.0, -1, 2], [-1, 2, -1], [2, -1, -1]])
-    return {"vertical": upright, "horizontal": upright.t(), "diagonal": slant}[direction].unsqueeze(
-        0
-    ), True
+    kernels = {"vertical": upright, "horizontal": upright.t(), "diagonal": slant}
+    return kernels[direction].unsqueeze(0), True
 
 
-# Filters by name: (K, e, e) weights, and whether each is looked for (lines) or their joint strength is (edges).
+# Filters by name: (K, e, e) weights, and whether each is applied alone (lines) or their joint
+# magnitude is taken (edges).
 HANDMADE_FILTERS: dict[str, Callable[[], tuple[Tensor, bool]]] = {
     "vertical": lambda: line_kernel("vertical"),
     "horizontal": lambda: line_kernel("horizontal"),
@@ -88,10 +90,11 @@ HANDMADE_FILTERS: dict[str, Callable[[], tuple[Tensor, bool]]] = {
 
 
 def draw_toy_image() -> Tensor:
-    """(24, 24) in 0..1: white lines on black, upright, level and slanted, in the spirit of the chapter's figure 5-5."""
-    picture = torch.zeros(24, 24)
-    picture[3:21, 4] = picture[3, 4:14] = picture[12, 4:12] = picture[20, 4:14] = 1
+    """Return (24, 24) in 0..1: white vertical, horizontal and diagonal lines on black, after the
+    chapter's figure 5-5."""
+    image = torch.zeros(24, 24)
+    image[3:21, 4] = image[3, 4:14] = image[12, 4:12] = image[20, 4:14] = 1
     for i in range(9):
-        picture[4 + i, 22 - i] = 1
-    picture[14:21, 20] = 1
-    return picture
+        image[4 + i, 22 - i] = 1
+    image[14:21, 20] = 1
+    return image

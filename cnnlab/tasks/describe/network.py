@@ -1,4 +1,4 @@
-"""The network that `describe` describes: from a configuration or from a run."""
+"""Build the network that `describe` describes, from a configuration or a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnlab.core import checkpoint as checkpoints
+from cnnlab.core.checkpoint import find_checkpoint, read_record
 from cnnlab.core.errors import UsageError, suggest_nearest
 from cnnlab.core.files import resolve_outputs_folder
 from cnnlab.core.quoting import printable
@@ -21,25 +21,19 @@ from cnnlab.data.build import (
 )
 from cnnlab.data.sources import SOURCES, get_dataset_shape
 from cnnlab.models import build_model
-from cnnlab.tasks.describe import tables as tables
+from cnnlab.tasks.describe.tables import format_volume
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.trained_run import build_meta_model, build_mismatch_error
 
-OPTIMIZER_STATE_COPIES = {
-    "adam": 2,
-    "adamw": 2,
-}  # numbers that the optimizer keeps for each parameter; sgd's is its momentum
-
-
-RUN_KEYWORDS = ("conv", "growth", "last", "pool")  # that can stand where a run's name does
-
-
+# Numbers that the optimizer keeps for each parameter; SGD keeps one if it has momentum.
+OPTIMIZER_STATE_COPIES = {"adam": 2, "adamw": 2}
+RUN_KEYWORDS = ("conv", "growth", "last", "pool")  # that are accepted in place of a run's name
 KEYS_WITH_RUN = ("run", "layer", "formulas", "figure", "json", "batch_size", "outputs")
 
 
 @dataclass(frozen=True)
 class DescribedNetwork:
-    """A network without weights, and what is known of it. `shape`: what it sees, (depth, height, width)."""
+    """A network without weights; `shape` is its input's (depth, height, width)."""
 
     model: nn.Module
     name: str
@@ -49,71 +43,71 @@ class DescribedNetwork:
     optimizer_copies: int
 
 
-def build_described_network(s: TrainSettings) -> DescribedNetwork:
-    """The network that a training would have. Raises UsageError."""
-    if s.resume is not None or s.init is not None:
+def build_described_network(settings: TrainSettings) -> DescribedNetwork:
+    """Return the network that a training with these settings has. Raises UsageError."""
+    if settings.resume is not None or settings.init is not None:
         raise UsageError(
-            "resume and init are of a training; for a run's network, `cnnlab describe RUN`"
+            "resume and init are keys of training; for a run's network, `cnnlab describe RUN`"
         )
-    spec, name = get_source_settings(s.dataset), printable(str(s.dataset.get("name")))
-    parse_data_settings(s.dataset)
+    spec = get_source_settings(settings.dataset)
+    name = printable(str(settings.dataset.get("name")))
+    parse_data_settings(settings.dataset)
     check_spec(SOURCES, spec, "dataset")
-    shape, classes = call_checked(lambda: get_dataset_shape(name, spec), {}, "dataset")
-    seen = compute_input_shape(build_pipelines(s.augment).eval, shape)
+    shape, num_classes = call_checked(lambda: get_dataset_shape(name, spec), {}, "dataset")
+    shape = compute_input_shape(build_pipelines(settings.augment).eval, shape)
     with torch.device("meta"):
-        model = build_model(s.model, seen, classes)
-    many = f"{classes:,} classes" + (
-        " as ImageNet (no dataset.root)" if name == "folder" and not spec["root"] else ""
-    )
-    title = f"{s.model['name']} on {name}: {tables.format_volume(seen)}, {many}"
+        model = build_model(settings.model, shape, num_classes)
+    is_imagenet = name == "folder" and not spec["root"]
+    classes = f"{num_classes:,} classes" + " as ImageNet (no dataset.root)" * is_imagenet
+    title = f"{settings.model['name']} on {name}: {format_volume(shape)}, {classes}"
+    copies = count_optimizer_copies(settings.optim)
     return DescribedNetwork(
-        model, s.model["name"], title, seen, s.batch_size, count_optimizer_copies(s.optim)
+        model, settings.model["name"], title, shape, settings.batch_size, copies
     )
 
 
 def load_described_network(name: str, config: Config, overrides: list[str]) -> DescribedNetwork:
-    """A run's network, by its newest checkpoint's record. Raises UsageError, CnnlabError for a damaged one."""
-    for word in overrides:
-        key = word.lstrip("+~").partition("=")[0]
-        if key.split(".")[0] not in KEYS_WITH_RUN:
-            raise UsageError(
-                f"a run has its own {printable(key)}: with it describe takes {', '.join(KEYS_WITH_RUN[1:])}"
-            )
-    path = checkpoints.find_checkpoint(
-        find_run_or_suggest(name, config["outputs"]) / "checkpoints", "last"
-    )
-    record = checkpoints.read_record(path)
+    """Return a run's network by its newest checkpoint's record. Raises UsageError, or CnnlabError
+    for a damaged checkpoint."""
+    check_run_overrides(overrides)
+    run = find_run_or_suggest(name, config["outputs"])
+    path = find_checkpoint(run / "checkpoints", "last")
+    record = read_record(path)
     try:
-        theirs = rename_keys("train", record["config"])
-        model = build_meta_model(theirs["model"], theirs["augment"], record)
-        seen = compute_input_shape(build_pipelines(theirs["augment"]).eval, tuple(record["shape"]))
-        told = any(word.startswith("batch_size=") for word in overrides)
-        batch = int((config if told else theirs)["batch_size"])
-        title = (
-            f"{theirs['model']['name']} of {printable(str(path.parents[1]))}: {tables.format_volume(seen)}, "
-            + (f"{len(record['classes']):,} classes")
-        )
+        run_config = rename_keys("train", record["config"])
+        model = build_meta_model(run_config["model"], run_config["augment"], record)
+        pipelines = build_pipelines(run_config["augment"])
+        shape = compute_input_shape(pipelines.eval, tuple(record["shape"]))
+        has_batch_size = any(override.startswith("batch_size=") for override in overrides)
+        batch_size = int((config if has_batch_size else run_config)["batch_size"])
+        source = f"{run_config['model']['name']} of {printable(str(path.parents[1]))}"
+        title = f"{source}: {format_volume(shape)}, {len(record['classes']):,} classes"
+        copies = count_optimizer_copies(run_config["optim"])
         return DescribedNetwork(
-            model,
-            theirs["model"]["name"],
-            title,
-            seen,
-            batch,
-            count_optimizer_copies(theirs["optim"]),
+            model, run_config["model"]["name"], title, shape, batch_size, copies
         )
     except (UsageError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise build_mismatch_error(path, error) from error
 
 
+def check_run_overrides(overrides: list[str]) -> None:
+    """Raises UsageError for a key that the run itself decides."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.split(".")[0] not in KEYS_WITH_RUN:
+            allowed = ", ".join(KEYS_WITH_RUN[1:])
+            raise UsageError(
+                f"a run has its own {printable(key)}: with it describe takes {allowed}"
+            )
+
+
 def find_run_or_suggest(name: str, outputs: str) -> Path:
-    """A run's folder; where there is none, what might have been meant. Raises UsageError."""
+    """Return a run's folder. Raises UsageError with the nearest keyword."""
     try:
         return find_run(name, resolve_outputs_folder(outputs))
     except UsageError as error:
-        raise UsageError(
-            printable(str(error))
-            + ("" if name in RUN_KEYWORDS else suggest_nearest(name, RUN_KEYWORDS))
-        ) from error
+        hint = "" if name in RUN_KEYWORDS else suggest_nearest(name, RUN_KEYWORDS)
+        raise UsageError(printable(str(error)) + hint) from error
 
 
 def count_optimizer_copies(optim: Config) -> int:
