@@ -55,8 +55,8 @@ class FixedFilterBank(nn.Module):
 
 
 def fixed_filters(shape: ImageShape, classes: int, *, cells: int) -> nn.Sequential:
-    """Build (N, *shape) images -> (N, classes) logits: 29 averages a channel and cell, normalized by
-    their batch (by running moments in evaluation), and a linear classifier, the only part that
+    """Build (N, *shape) images -> (N, classes) logits: 29 averages a channel and cell, normalized
+    by their batch (by running moments in evaluation), and a linear classifier, the only part that
     learns. Raises ValueError for more cells than pixels."""
     if not 1 <= cells <= min(shape[1:]):
         pixels = f"the image's {min(shape[1:])} pixels"

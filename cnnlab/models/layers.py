@@ -25,9 +25,9 @@ def named_sequential(**layers: nn.Module) -> nn.Sequential:
 
 
 class FractionalMaxPool(nn.Module):
-    """(N, C, H, W) -> (N, C, int(H / √2), int(W / √2)) by overlapping 2x2 regions. Their steps of one
-    and two pixels are random for each image and channel in training (Graham 2014, pseudorandom),
-    and fixed in evaluation."""
+    """(N, C, H, W) -> (N, C, int(H / √2), int(W / √2)) by overlapping 2x2 regions. Their steps of
+    one and two pixels are random for each image and channel in training (Graham 2014,
+    pseudorandom), and fixed in evaluation."""
 
     ratio = 1 / math.sqrt(2)
 
@@ -153,8 +153,8 @@ def copy_with_random_weights(model: nn.Module, rng: torch.Generator, images: Ten
 
 @torch.no_grad()
 def initialize_weights(model: nn.Module, rng: torch.Generator) -> None:
-    """Draw every weight from N(0, 2 / fan_in), in the modules' order, and set every bias to zero, as
-    the chapter's listings do (He et al. 2015).
+    """Draw every weight from N(0, 2 / fan_in), in the modules' order, and set every bias to zero,
+    as the chapter's listings do (He et al. 2015).
 
     fan_in is a filter's height x width x depth, or a fully connected layer's number of inputs.
     """

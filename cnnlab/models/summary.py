@@ -1,7 +1,7 @@
-"""What each layer of a network is made of and asks for: volumes, parameters, multiply-adds, memory. On shapes alone:
-nothing is computed or allocated, however large the network."""
+"""Summarize each layer of a network: volumes, parameters, multiply-adds, memory. Only shapes are
+propagated: nothing is computed or allocated, however large the network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -18,23 +18,28 @@ from cnnlab.models.receptive_field import (
     as_pair,
     compute_receptive_fields,
     get_leading_padding,
+    use_mode,
 )
 
 LAYER_KINDS: dict[type[nn.Module], str] = {
-    nn.Conv2d: "convolution", nn.Linear: "fully connected", nn.MaxPool2d: "max pooling", nn.AvgPool2d: "average pooling",
-    FractionalMaxPool: "fractional max pooling", nn.BatchNorm1d: "batch normalization", nn.Dropout: "dropout",
-    nn.BatchNorm2d: "batch normalization", nn.ReLU: "ReLU", nn.Flatten: "flatten",
-}  # fmt: skip
+    nn.Conv2d: "convolution",
+    nn.Linear: "fully connected",
+    nn.MaxPool2d: "max pooling",
+    nn.AvgPool2d: "average pooling",
+    FractionalMaxPool: "fractional max pooling",
+    nn.BatchNorm1d: "batch normalization",
+    nn.BatchNorm2d: "batch normalization",
+    nn.Dropout: "dropout",
+    nn.ReLU: "ReLU",
+    nn.Flatten: "flatten",
+}
 OptionalPair = tuple[int, int] | None  # down, across
-SMALL_BATCH, LARGE_BATCH = (
-    2,
-    3,
-)  # pictures at once: memory is a part for each picture, and a part that does not grow
+SMALL_BATCH, LARGE_BATCH = 2, 3  # two batch sizes separate the memory by image from the constant
 
 
 @dataclass(frozen=True)
 class BatchMemory:
-    """Memory that grows with a batch: so much for each picture, and so much whatever the batch."""
+    """Bytes for each image of a batch, and bytes that do not depend on its size."""
 
     per_image: int
     fixed: int = 0
@@ -48,12 +53,12 @@ class BatchMemory:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One module of a network that holds no others. Volumes are (depth, height, width), or (units,).
+    """A module without submodules. Volumes are (depth, height, width), or (units,).
 
-    `weights` and `biases`: batch normalisation's gamma and beta too; `buffers`: numbers that it keeps and does not
-    learn. Multiply-adds of convolutions and products of matrices for one picture, forward. `forward`: what it puts
-    out, where that is new memory: nothing for what it changes in place. `kept`: what it is the first to keep in
-    training until its gradient was taken, parameters not counted."""
+    `weights` and `biases` include batch normalization's gamma and beta; `buffers` counts numbers
+    that are not learned. `multiply_adds`: of convolutions and matrix products, for one image,
+    forward. `forward_memory`: the output, if it is new memory; nothing for in-place layers.
+    `saved_for_backward`: memory that this layer is the first to save, without parameters."""
 
     name: str
     kind: str
@@ -76,14 +81,14 @@ class LayerSummary:
 
     @property
     def flops(self) -> int:
-        """As torch's FlopCounterMode counts: two for a multiply-add; additions of biases, ReLU, pooling, batch
-        normalisation and dropout are not counted."""
+        """Two for a multiply-add, as torch's FlopCounterMode counts; biases, ReLU, pooling, batch
+        normalization and dropout are not counted."""
         return 2 * self.multiply_adds
 
 
 @dataclass
 class LayerTrace:
-    """What one layer did while a batch passed."""
+    """Shapes, work and memory of one layer for one batch."""
 
     input: tuple[int, ...] = ()
     output: tuple[int, ...] = ()
@@ -93,113 +98,126 @@ class LayerTrace:
 
 
 def summarize_layers(model: nn.Module, shape: ImageShape) -> list[LayerSummary]:
-    """The layers in the order that a picture of `shape` (depth, height, width) passes them, in float32, as they are in
-    training on the CPU. Raises what the model raises for a shape that it cannot take."""
-    few, more, seen = (
-        trace_layers(model, shape, SMALL_BATCH),
-        trace_layers(model, shape, LARGE_BATCH),
-        compute_receptive_fields(model, shape),
-    )
+    """Return the layers in the order in which an image of `shape` (depth, height, width) passes
+    them, in float32, in training on the CPU. Raises what the model raises for a shape that it does
+    not take."""
+    small, large = (trace_layers(model, shape, size) for size in (SMALL_BATCH, LARGE_BATCH))
+    fields = compute_receptive_fields(model, shape)
     modules = dict(model.named_modules())
+    return [
+        summarize_layer(name, modules[name], small[name], large[name], fields[name])
+        for name in small
+    ]
 
-    def memory(name: str, what: str) -> BatchMemory:
-        one, other = getattr(few[name], what), getattr(more[name], what)
-        return BatchMemory(other - one, one - SMALL_BATCH * (other - one))
 
-    def described(name: str) -> LayerSummary:
-        module, found = modules[name], few[name]
-        own = {key: tensor.numel() for key, tensor in module.named_parameters(recurse=False)}
-        biases = own.get("bias", 0)
-        moments = sum(t.numel() for t in module.buffers(recurse=False) if t.is_floating_point())
-        kind = LAYER_KINDS.get(type(module), type(module).__name__)
-        return LayerSummary(
-            name, kind, found.input, found.output, *get_window_geometry(module), sum(own.values()) - biases, biases,
-            moments, found.flops // (2 * SMALL_BATCH), memory(name, "forward_bytes"), memory(name, "saved_bytes"), seen[name],
-        )  # fmt: skip
+def summarize_layer(
+    name: str, module: nn.Module, small: LayerTrace, large: LayerTrace, field: ReceptiveField
+) -> LayerSummary:
+    """Return a layer's summary from its traces in a small and a large batch."""
+    counts = {key: tensor.numel() for key, tensor in module.named_parameters(recurse=False)}
+    biases = counts.get("bias", 0)
+    buffers = (tensor for tensor in module.buffers(recurse=False) if tensor.is_floating_point())
+    kernel_size, stride, padding = get_window_geometry(module)
+    return LayerSummary(
+        name=name,
+        kind=LAYER_KINDS.get(type(module), type(module).__name__),
+        input=small.input,
+        output=small.output,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        weights=sum(counts.values()) - biases,
+        biases=biases,
+        buffers=sum(tensor.numel() for tensor in buffers),
+        multiply_adds=small.flops // (2 * SMALL_BATCH),
+        forward_memory=fit_memory(small.forward_bytes, large.forward_bytes),
+        saved_for_backward=fit_memory(small.saved_bytes, large.saved_bytes),
+        receptive_field=field,
+    )
 
-    return [described(name) for name in few]
+
+def fit_memory(small: int, large: int) -> BatchMemory:
+    """Return the memory that grows by image from the bytes of a small and a large batch."""
+    per_image = (large - small) // (LARGE_BATCH - SMALL_BATCH)
+    return BatchMemory(per_image, small - SMALL_BATCH * per_image)
 
 
 def get_window_geometry(module: Any) -> tuple[OptionalPair, OptionalPair, OptionalPair]:
-    """(extent, stride, padding), each down and across, of what slides over a volume; None of what does not."""
+    """Return (kernel size, stride, padding), each down and across, of a convolution or pooling;
+    None for others."""
     if isinstance(module, FractionalMaxPool):
         return (2, 2), None, None
     if not isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
         return None, None, None
-    return (
-        as_pair(module.kernel_size),
-        as_pair(module.stride),
-        (get_leading_padding(module, 0), get_leading_padding(module, 1)),
-    )
+    padding = get_leading_padding(module, 0), get_leading_padding(module, 1)
+    return as_pair(module.kernel_size), as_pair(module.stride), padding
+
+
+class TraceRecorder:
+    """Record each layer's FLOPs and memory while a batch on the meta device passes."""
+
+    def __init__(self, counter: FlopCounterMode, parameters: Iterable[Tensor], batch: Tensor):
+        self.counter, self.layers = counter, dict[str, LayerTrace]()
+        # Storages are kept alive, so that no new one gets the same id.
+        self.saved = {get_storage_id(tensor): tensor.untyped_storage() for tensor in parameters}
+        self.outputs = {get_storage_id(batch): batch.untyped_storage()}
+
+    def begin(self, name: str, inputs: Any) -> None:
+        shape, flops = tuple(inputs[0].shape[1:]), self.counter.get_total_flops()
+        self.layers[name] = LayerTrace(input=shape, flops=-flops)
+
+    def end(self, name: str, output: Tensor) -> None:
+        layer = self.layers[name]
+        layer.flops += self.counter.get_total_flops()
+        layer.output = tuple(output.shape[1:])
+        if get_storage_id(output) not in self.outputs:
+            self.outputs[get_storage_id(output)] = output.untyped_storage()
+            layer.forward_bytes = output.untyped_storage().nbytes()
+
+    def save(self, tensor: Tensor) -> Tensor:
+        """Count a tensor that autograd saves, for the layer that runs."""
+        if get_storage_id(tensor) not in self.saved:
+            self.saved[get_storage_id(tensor)] = tensor.untyped_storage()
+            list(self.layers.values())[-1].saved_bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+
+def make_meta_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the model's parameters and buffers on the meta device; float parameters need
+    gradients, also those of a run that is only evaluated."""
+    tensors = {
+        name: torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
+        for name, tensor in chain(model.named_parameters(), model.named_buffers())
+    }
+    for name, parameter in model.named_parameters():
+        tensors[name].requires_grad_(parameter.is_floating_point())
+    return tensors
 
 
 def trace_layers(model: nn.Module, shape: ImageShape, batch_size: int) -> dict[str, LayerTrace]:
-    """What each layer did in the forward pass of a training, by name, in order."""
-    own = chain(model.named_parameters(), model.named_buffers())
-    tensors = {
-        name: torch.empty_like(t, device="meta", requires_grad=t.requires_grad) for name, t in own
-    }
-    for name, parameter in model.named_parameters():
-        tensors[name].requires_grad_(
-            parameter.is_floating_point()
-        )  # that of a run that only judges, too
-    batch = torch.zeros(batch_size, *shape, device="meta")
-    found: dict[str, LayerTrace] = {}
-    known = {
-        get_storage_id(t): t.untyped_storage() for t in tensors.values()
-    }  # kept alive, so that no other takes its place
-    made = {get_storage_id(batch): batch.untyped_storage()}
-    with FlopCounterMode(display=False) as counter, training_mode(model):
-
-        def begin(name: str, inputs: Any) -> None:
-            found[name] = LayerTrace(
-                input=tuple(inputs[0].shape[1:]), flops=-counter.get_total_flops()
-            )
-
-        def end(name: str, output: Tensor) -> None:
-            layer = found[name]
-            layer.flops += counter.get_total_flops()
-            layer.output = tuple(output.shape[1:])
-            if get_storage_id(output) not in made:
-                made[get_storage_id(output)] = output.untyped_storage()
-                layer.forward_bytes = output.untyped_storage().nbytes()
-
-        def pack(tensor: Tensor) -> Tensor:
-            if get_storage_id(tensor) not in known:
-                known[get_storage_id(tensor)] = tensor.untyped_storage()
-                list(found.values())[-1].saved_bytes += tensor.untyped_storage().nbytes()
-            return tensor
-
+    """Return the traces of a forward pass in training, by layer, in order."""
+    tensors, batch = make_meta_tensors(model), torch.zeros(batch_size, *shape, device="meta")
+    with FlopCounterMode(display=False) as counter, use_mode(model, is_training=True):
+        recorder = TraceRecorder(counter, tensors.values(), batch)
         with (
-            hook_leaf_modules(model, begin, end),
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            hook_leaf_modules(model, recorder.begin, recorder.end),
+            torch.autograd.graph.saved_tensors_hooks(recorder.save, lambda tensor: tensor),
         ):
             functional_call(model, tensors, (batch,))
-    return found
+    return recorder.layers
 
 
 def get_storage_id(tensor: Tensor) -> int:
-    """Of the memory behind a tensor, or behind its views; on the meta device it has no address."""
+    """Return the identity of a tensor's memory, the same for views; meta tensors have no
+    address."""
     return tensor.untyped_storage()._cdata
-
-
-@contextmanager
-def training_mode(model: nn.Module) -> Iterator[None]:
-    """The model as it is in training, then in the mode that each of its modules was in."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.train()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager
 def hook_leaf_modules(
     model: nn.Module, begin: Callable[[str, Any], None], end: Callable[[str, Any], None]
 ) -> Iterator[None]:
-    """Call `begin(name, inputs)` and `end(name, output)` around each module that holds no others."""
+    """Call `begin(name, inputs)` and `end(name, output)` around each module without submodules."""
     handles = []
     for name, module in model.named_modules():
         if not list(module.children()):
@@ -221,5 +239,5 @@ def hook_leaf_modules(
 
 
 def sum_memory(parts: list[BatchMemory]) -> BatchMemory:
-    """Of the whole network: no memory is counted at two layers."""
+    """Return the sum over layers: no memory is counted twice."""
     return sum(parts, BatchMemory(0))

@@ -32,9 +32,9 @@ def vgg(
     dropout: float,
     batch_norm: dict[str, float] | None,
 ) -> nn.Sequential:
-    """Build a VGG, (N, *shape) images -> (N, classes) logits: for each entry of `filters` a block of
-    3x3 convolutions, each with `batch_norm` ({decay, eps}) and a ReLU, then 2x2 pooling; then the
-    head (Simonyan & Zisserman 2014, table 1: D is VGG-16, E is VGG-19, both without batch
+    """Build a VGG, (N, *shape) images -> (N, classes) logits: for each entry of `filters` a block
+    of 3x3 convolutions, each with `batch_norm` ({decay, eps}) and a ReLU, then 2x2 pooling; then
+    the head (Simonyan & Zisserman 2014, table 1: D is VGG-16, E is VGG-19, both without batch
     normalization). Layers have the paper's names: conv3_2 is the second convolution of the third
     block. Raises ValueError for too small an image, or a block without convolutions.
 
@@ -103,9 +103,9 @@ def classifier_head(
     *,
     is_dropout_first: bool,
 ) -> dict[str, nn.Module]:
-    """Return the fully connected layers; numbers continue those of the convolutions' blocks. Dropout
-    is before each layer but the last, or after its ReLU. Raises ValueError for an empty volume,
-    `hidden` or `dropout` out of range."""
+    """Return the fully connected layers; numbers continue those of the convolutions' blocks.
+    Dropout is before each layer but the last, or after its ReLU. Raises ValueError for an empty
+    volume, `hidden` or `dropout` out of range."""
     if min(volume[1:]) < 1:
         pixels = f"{shape[1]}x{shape[2]} pixels"
         raise ValueError(f"nothing is left of {pixels} before fc{number}; use larger images")
@@ -123,9 +123,9 @@ def classifier_head(
 
 
 def fold_batch_norm(model: nn.Sequential) -> dict[str, Tensor]:
-    """Return a VGG's convolutions as {"conv1_1.weight": ..., "conv1_1.bias": ...}, each with its batch
-    normalization folded in: in evaluation the two are one affine map (Jacob et al. 2018, section
-    3.2)."""
+    """Return a VGG's convolutions as {"conv1_1.weight": ..., "conv1_1.bias": ...}, each with its
+    batch normalization folded in: in evaluation the two are one affine map (Jacob et al. 2018,
+    section 3.2)."""
     layers, tensors = dict(model.named_children()), dict[str, Tensor]()
     for name, layer in layers.items():
         if isinstance(layer, nn.Conv2d):

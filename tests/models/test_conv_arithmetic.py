@@ -62,12 +62,12 @@ def test_two_hundred_random_layers_are_pytorchs() -> None:
 def test_ceiling_and_floor_differ_and_what_is_left_over_is_said() -> None:
     assert conv_formulas(w=224, h=224, d=3, e=11, s=4, p=2, k=64).lines[-2:] == [
         "  PyTorch rounds down: 55x55 where the chapter has 56x56",
-        "  what the floor leaves out is padding alone",
+        "  only padding is uncovered",
     ]
-    assert pool_formulas(w=28, h=27, d=1, e=2, s=2).lines[-1] == "  no filter reaches the last row"
+    assert pool_formulas(w=28, h=27, d=1, e=2, s=2).lines[-1] == "  no filter covers the last row"
     assert (
         pool_formulas(w=10, h=10, d=1, e=3, s=4).lines[-1]
-        == "  no filter reaches the last 3 columns and 3 rows"
+        == "  no filter covers the last 3 columns and 3 rows"
     )
     assert (
         pool_formulas(w=28, h=28, d=1, e=2, s=2).lines[-1] == "  PyTorch rounds down: the same here"
@@ -92,7 +92,7 @@ def test_a_layers_formulas_end_in_its_own_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"e": 9}, "conv: e=9 is larger than w=5 with p=1 around"),
+        ({"e": 9}, "conv: e=9 is larger than w=5 with padding p=1"),
         ({"s": 0}, "conv: s must be at least 1, not 0"),
         ({"p": -1}, "conv: p must be at least 0, not -1"),
         ({"k": 0}, "conv: k must be at least 1, not 0"),

@@ -43,9 +43,7 @@ def test_features_are_averages_of_what_is_above_and_below_zero() -> None:
 
 
 def test_more_cells_than_pixels_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="cells must be between 1 and the picture's 8 pixels, not 9"
-    ):
+    with pytest.raises(ValueError, match="cells must be between 1 and the image's 8 pixels, not 9"):
         fixed_filters((1, 8, 8), 10, cells=9)
 
 

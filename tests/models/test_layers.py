@@ -194,7 +194,7 @@ def test_what_cannot_be_is_refused() -> None:
         with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
             linear_block(1, 1, dropout, None, has_random_bias=False)
     for norm in ({"decay": 1.0, "eps": 1e-3}, {"decay": 0.9, "eps": 0.0}):
-        with pytest.raises(ValueError, match="batch_norm wants decay"):
+        with pytest.raises(ValueError, match="batch_norm: decay must be"):
             conv_block(1, 1, 3, "max", norm)
     with pytest.raises(UsageError, match=r"unknown key model\.batch_norm\.momentum"):
         conv_block(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})

@@ -97,7 +97,7 @@ def test_convolution_of_figures_5_11_and_5_12(cnnlab: Cnnlab, here: Path) -> Non
     assert (code, err) == (0, "") and out.startswith("convolution: 5x5x3 -> 3x3x2\n")
     assert json.loads(cnnlab("describe", "conv", *CONV, "--json")[1])["output"] == [3, 3, 2]
     assert (
-        "no filter reaches the last row"
+        "no filter covers the last row"
         in cnnlab("describe", "pool", "w=4", "h=5", "d=1", "e=2", "s=2")[1]
     )
     assert not list(here.iterdir())
