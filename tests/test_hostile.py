@@ -114,7 +114,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     for tenth in tenths:
         path.write_bytes(blob[: len(blob) * tenth // 10])
         code, err = run_quietly(cnnlab, "eval", str(run), "checkpoint=last")
-        assert code == 1 and f"{path.name} is not a whole checkpoint" in err
+        assert code == 1 and f"{path.name} is not a complete checkpoint" in err
     code, err = run_quietly(cnnlab, "train", f"resume={run}")
     assert (
         code == 0
@@ -152,7 +152,7 @@ def replace_tensors(path: Path, **tensors: torch.Tensor) -> None:
         (
             "model__output__bias",
             torch.full((10,), torch.inf),
-            "model/output.bias holds values that are not finite",
+            "model/output.bias has values that are not finite",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_invalid_weights_are_named(
         (
             "optimizer__0__exp_avg",
             torch.full((4, 1, 3, 3), torch.nan),
-            "optimizer/0/exp_avg holds values that are not",
+            "optimizer/0/exp_avg has values that are not",
         ),
         ("rng__cpu", torch.zeros(7, dtype=torch.uint8), "does not fit its own description"),
         ("window__sums", torch.zeros(5), "does not fit its own description"),

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and what can be said about it afterwards."""
+"""Select and describe the device, and set its precision, threads and determinism."""
 
 import os
 import platform
@@ -12,7 +12,8 @@ from cnnlab.core.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto | cpu | cuda[:N] | mps` -> a device that is there. Raises UsageError where it is not."""
+    """Return the device of `auto | cpu | cuda[:N] | mps`. Raises UsageError if it is not
+    available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -22,16 +23,22 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps") or name.startswith("cpu:"):
         raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices found; try device=auto"
-        )
+        raise UsageError(format_missing_cuda(name))
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not here; try device=auto")
+        raise UsageError("MPS is not available on this machine; use device=auto")
     return device
 
 
+def format_missing_cuda(name: str) -> str:
+    count = torch.cuda.device_count()
+    if not count:
+        return "CUDA is not available on this machine; use device=auto"
+    devices = f"{count} CUDA device{'s' * (count != 1)}"
+    return f"device {name!r} is not available: this machine has {devices}; use device=auto"
+
+
 def describe_device(device: torch.device) -> str:
-    """A device in words: `cuda:0 (NVIDIA H200)`, `cpu (2 threads, AMD EPYC)`."""
+    """Return a device's description: `cuda:0 (NVIDIA H200)`, `cpu (2 threads, AMD EPYC)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     count = torch.get_num_threads()
@@ -39,7 +46,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def get_cpu_name() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Return the processor's name, as far as the system provides it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -50,7 +57,7 @@ def get_cpu_name() -> str:
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """Within it torch computes with `count` threads of the CPU; None leaves it as it is."""
+    """Compute with `count` CPU threads in this context; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -61,7 +68,8 @@ def use_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def use_deterministic_algorithms(device: torch.device) -> Iterator[None]:
-    """Within it a GPU adds numbers up in the same order each time, where torch knows how; a CPU always does."""
+    """Use deterministic GPU algorithms in this context, where torch has them; a CPU's always
+    are."""
     if device.type != "cuda":
         yield
         return
@@ -79,7 +87,7 @@ def use_deterministic_algorithms(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def disable_tf32() -> Iterator[None]:
-    """Within it a GPU's convolutions of float32 are of float32, and not of TF32's ten bits."""
+    """Compute a GPU's float32 convolutions in float32 in this context, not in TF32."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -89,7 +97,7 @@ def disable_tf32() -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the device, so that a clock read next means something."""
+    """Wait until the device has finished, so that a time can be measured."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

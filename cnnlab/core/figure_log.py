@@ -1,4 +1,4 @@
-"""Figures as they are made: in a folder, in TensorBoard, and at hand for a page."""
+"""Log figures to a folder and TensorBoard, and keep them for a page."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from cnnlab.core.run import Run
 
 @dataclass(frozen=True)
 class LoggedFigure:
-    """A figure that was made: its name, (H, W, 3) uint8, its title, how it is to be read, and its numbers."""
+    """A figure as (H, W, 3) uint8, its numbers, title and explanation."""
 
     name: str
     image: np.ndarray
@@ -23,11 +23,11 @@ class LoggedFigure:
 
 
 class FigureLog:
-    """Figures of one command, and why some could not be made. The folder is there from the first figure on: a command
-    that is refused leaves nothing."""
+    """The figures of one command, and reasons for skipped ones. The folder is created with the
+    first figure: a refused command leaves nothing."""
 
     def __init__(self, parent: Path, name: str, step: int) -> None:
-        """`parent`/<date>_<time>_<name> will be the folder; `step`: of the run, where TensorBoard puts the figures."""
+        """The folder will be `parent`/<date>_<time>_<name>. `step`: of the run, for TensorBoard."""
         self.parent, self.name, self.step = parent, name, step
         self.figures: list[LoggedFigure] = []
         self.skipped: list[tuple[str, str]] = []
@@ -43,13 +43,13 @@ class FigureLog:
     def log_figure(
         self, name: str, image: np.ndarray, numbers: Any, title: str, note: str = ""
     ) -> None:
-        """A figure to the folder and TensorBoard, its numbers beside it."""
+        """Write a figure to the folder and TensorBoard, and its numbers as JSON beside it."""
         self.run.save_figure(name, image, self.step, numbers)
         self.figures.append(LoggedFigure(name, image, numbers, title, note))
 
-    def record_skipped(self, name: str, why: str) -> None:
-        """A figure that there cannot be, and why: the page says it in its place."""
-        self.skipped.append((name, why))
+    def record_skipped(self, name: str, reason: str) -> None:
+        """Record why a figure is impossible; the page prints the reason in its place."""
+        self.skipped.append((name, reason))
 
     def close(self) -> None:
         if "run" in self.__dict__:

@@ -1,4 +1,4 @@
-"""Logits and labels of a data set as one file: what every score follows from."""
+"""Write and read the logits and labels of a data set, from which every score follows."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cnnlab.core.quoting import printable
 
 
 def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
-    """(N, K) logits and (N,) labels as one safetensors file: what every score follows from."""
+    """Write (N, K) logits and (N,) labels as one safetensors file. Raises WriteFailed."""
     from safetensors.torch import save_file
 
     tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
@@ -18,17 +18,16 @@ def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
 
 
 def read_predictions(path: Path) -> tuple[Tensor, Tensor]:
-    """What `write_answers` wrote. Raises CnnlabError for what it did not."""
+    """Return the (N, K) logits and (N,) labels of such a file. Raises CnnlabError."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path)
-        logits, labels = found["logits"], found["labels"]
+        tensors = load_file(path)
+        logits, labels = tensors["logits"], tensors["labels"]
         if logits.ndim != 2 or labels.shape != logits.shape[:1]:
             raise KeyError(f"logits of {tuple(logits.shape)} and labels of {tuple(labels.shape)}")
     except (OSError, KeyError, SafetensorError) as error:
-        raise CnnlabError(
-            f"{path} does not hold logits and labels: {printable(summarize_error(error))}"
-        ) from error
+        reason = printable(summarize_error(error))
+        raise CnnlabError(f"{path} does not hold logits and labels: {reason}") from error
     return logits, labels

@@ -1,4 +1,4 @@
-"""What a figure needs beside it to be measured again: command, commit, versions, machine."""
+"""The provenance of a figure: command, commit, versions, machine."""
 
 import os
 import platform
@@ -24,34 +24,29 @@ RECORDED_PACKAGES = (
 
 
 def read_git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, `+` where it is changed; None outside one."""
+    """Return the commit of the checkout that this package runs from, with `+` if it has changes;
+    None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
-    git = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(here),
-    ]  # a run that is killed leaves no lock in the checkout
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, timeout=5
-        )
+        head = run_git(here, "rev-parse", "--short=12", "HEAD")
+        status = run_git(here, "status", "--porcelain")
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return (
-        head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
-        if head.returncode == 0
-        else None
-    )
+    if head.returncode != 0:
+        return None
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git without optional locks: a killed run leaves none in the checkout."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5)
 
 
 def collect_environment(device: torch.device) -> dict[str, Any]:
-    """What a figure needs beside it to be measured again: command, commit, versions, machine, threads."""
+    """Return what is needed to reproduce a figure: command, commit, versions, machine, threads."""
     return {
         "command": get_command_line(),
         "commit": read_git_commit(),

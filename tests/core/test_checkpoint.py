@@ -47,7 +47,7 @@ def test_a_checkpoint_cut_anywhere_is_named_as_damaged(tmp_path: Path) -> None:
         path = tmp_path / "cut.safetensors"
         path.write_bytes(whole[: len(whole) * tenth // 10])
         for read in (checkpoint.load_checkpoint, checkpoint.read_record):
-            with pytest.raises(CnnlabError, match=r"cut\.safetensors is not a whole checkpoint"):
+            with pytest.raises(CnnlabError, match=r"cut\.safetensors is not a complete checkpoint"):
                 read(path)
 
 
@@ -59,7 +59,7 @@ class Canary:
 def test_a_pickle_in_place_of_a_checkpoint_does_not_run(tmp_path: Path) -> None:
     path = tmp_path / "canary.safetensors"
     path.write_bytes(pickle.dumps(Canary()))
-    with pytest.raises(CnnlabError, match="not a whole checkpoint"):
+    with pytest.raises(CnnlabError, match="not a complete checkpoint"):
         checkpoint.load_checkpoint(path)
 
 
@@ -68,7 +68,7 @@ def test_a_foreign_or_missing_file_is_named(tmp_path: Path) -> None:
 
     path = tmp_path / "foreign.safetensors"
     save_file({"w": torch.ones(1)}, path)
-    with pytest.raises(CnnlabError, match="not a checkpoint of cnnlab's"):
+    with pytest.raises(CnnlabError, match="not a cnnlab checkpoint"):
         checkpoint.load_checkpoint(path)
     save_file({"w": torch.ones(1)}, path, {"cnnlab": "1", "record": "[1"})
     with pytest.raises(CnnlabError, match="record that cannot be read"):
@@ -101,7 +101,7 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(tmp_path: Path) -> No
     assert checkpoint.find_checkpoint(tmp_path, "best") == checkpoint.checkpoint_path(tmp_path, 1)
     for step in (1, 2):
         checkpoint.checkpoint_path(tmp_path, step).write_bytes(b"cut")
-    with pytest.raises(CnnlabError, match=r"step_000000003.* is not a whole checkpoint"):
+    with pytest.raises(CnnlabError, match=r"step_000000003.* is not a complete checkpoint"):
         checkpoint.load_newest_valid(tmp_path)
 
 

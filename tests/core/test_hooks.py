@@ -64,7 +64,7 @@ def test_a_layers_output_stays_what_it_was_whatever_is_added_to_it() -> None:
     model, x = Odd(), torch.randn(4, 3)
     with torch.no_grad():
         torch.testing.assert_close(capture_outputs(model, x, ["conv"])["conv"], model.conv(x))
-    with pytest.raises(UsageError, match="pair gives a tuple, not one tensor: name another layer"):
+    with pytest.raises(UsageError, match="pair returns a tuple, not one tensor: name another layer"):
         capture_outputs(model, x, ["pair"])
-    with pytest.raises(UsageError, match="idle is not called by the network as a layer of its own"):
+    with pytest.raises(UsageError, match="the network does not call idle as a layer"):
         capture_outputs(model, x, ["idle"])

@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_named(cnnlab: Cnnlab, run: Path) -> None:
     path = checkpoint.find_checkpoint(run / "checkpoints", "last")
     path.write_bytes(path.read_bytes()[:5000])
     code, out, err = cnnlab("eval")
-    assert (code, out) == (1, "") and "step_000000050.safetensors is not a whole checkpoint" in err
+    assert (code, out) == (1, "") and "step_000000050.safetensors is not a complete checkpoint" in err
     assert len(err.splitlines()) == 1
     shutil.rmtree(run / "checkpoints")
     code, _, err = cnnlab("eval", str(run))
