@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it this process has."""
+"""Measure the memory of the machine and of this process."""
 
 import ctypes
 import re
@@ -10,7 +10,7 @@ import torch
 M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1 << 20  # glibc's number for it, and bytes
 BYTE_UNIT_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 CGROUP_ROOT, PROCESS_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# By the kind of group, as OWN names it: version 2 names none.
+# By the controller's name in PROCESS_CGROUPS; version 2 has none.
 CGROUP_FILES = {
     "": ("memory.max", "memory.current"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -19,20 +19,21 @@ RECLAIMABLE_CACHES = ("inactive_file", "active_file")
 
 
 def parse_bytes(text: str) -> int:
-    """`4GB`, `1.5GiB`, `800M`, `4e9` -> bytes, k = 1000 and ki = 1024. Raises ValueError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
-    if not found or not 0 < (number := float(found[1])) < 1e18:
+    """Return the bytes of `4GB`, `1.5GiB`, `800M` or `4e9`; k = 1000, ki = 1024. Raises
+    ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if not match or not 0 < (number := float(match[1])) < 1e18:
         raise ValueError(f"memory_limit must be like 4GB or 800MB, not {text!r}")
-    return int(number * (1024 if found[3] else 1000) ** BYTE_UNIT_EXPONENTS[found[2].lower()])
+    return int(number * (1024 if match[3] else 1000) ** BYTE_UNIT_EXPONENTS[match[2].lower()])
 
 
 def format_bytes(count: float) -> str:
-    """Bytes -> `3.2 GB`, `800 MB`."""
+    """Return bytes as `3.2 GB` or `800 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def get_used_memory(device: torch.device) -> int:
-    """Bytes that this process has of a device's memory; of the CPU's, resident."""
+    """Return the bytes of a device's memory that this process uses; on the CPU, resident."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
@@ -43,10 +44,10 @@ def get_used_memory(device: torch.device) -> int:
 
 
 def get_free_memory(device: torch.device) -> int:
-    """Bytes that it could have beside those."""
+    """Return the bytes that it could use in addition."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     import psutil
@@ -55,50 +56,48 @@ def get_free_memory(device: torch.device) -> int:
 
 
 def list_cgroup_headroom() -> list[int]:
-    """What the control groups that this process is in, a container's or a job's, leave it; files of the disk that they
-    keep in memory would go."""
-    return [
-        rest
-        for place, files in find_cgroups()
-        if (rest := read_cgroup_headroom(place, *files)) is not None
-    ]
+    """Return the bytes that each limited control group of this process, a container's or a job's,
+    leaves; cached files count as free."""
+    headroom = (read_cgroup_headroom(folder, *files) for folder, files in find_cgroups())
+    return [free for free in headroom if free is not None]
 
 
 def find_cgroups() -> list[tuple[Path, tuple[str, str]]]:
-    """The folders that tell of them, the innermost first, and the names of limit and usage (Linux, both versions)."""
-    found = list[tuple[Path, tuple[str, str]]]()
+    """Return the folders of this process's control groups, innermost first, and the file names of
+    limit and usage (Linux, both versions)."""
+    groups = list[tuple[Path, tuple[str, str]]]()
     with suppress(OSError, ValueError):
         for line in PROCESS_CGROUPS.read_text().splitlines():
-            _, kinds, path = line.split(":", 2)
-            if kinds in CGROUP_FILES:
-                inner = PurePosixPath(path)
-                found += [
-                    (CGROUP_ROOT / kinds / str(one).lstrip("/"), CGROUP_FILES[kinds])
-                    for one in (inner, *inner.parents)
+            _, controller, path = line.split(":", 2)
+            if controller in CGROUP_FILES:
+                innermost = PurePosixPath(path)
+                groups += [
+                    (CGROUP_ROOT / controller / str(group).lstrip("/"), CGROUP_FILES[controller])
+                    for group in (innermost, *innermost.parents)
                 ]
-    return found
+    return groups
 
 
-def read_cgroup_headroom(place: Path, limit: str, usage: str) -> int | None:
-    """Bytes that a group may still have; None where it says nothing, or has no limit."""
+def read_cgroup_headroom(folder: Path, limit: str, usage: str) -> int | None:
+    """Return the bytes that a group may still use; None without a limit."""
     with suppress(OSError, ValueError):  # no such file, or "max"
-        rest = int((place / limit).read_text()) - int((place / usage).read_text())
-        said = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
-        return rest + sum(
-            int(said.get(f"total_{kind}", said.get(kind, 0))) for kind in RECLAIMABLE_CACHES
-        )
+        free = int((folder / limit).read_text()) - int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        caches = (stat.get(f"total_{kind}", stat.get(kind, 0)) for kind in RECLAIMABLE_CACHES)
+        return free + sum(map(int, caches))
     return None
 
 
 def release_cached() -> None:
-    """Give the system what was freed and is still held, where the C library can (glibc), and a GPU its cache."""
-    torch.cuda.empty_cache()  # nothing, where CUDA was not begun
+    """Return freed memory to the system, if the C library can (glibc), and empty the GPU's
+    cache."""
+    torch.cuda.empty_cache()  # does nothing if CUDA is not initialized
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def release_immediately() -> None:
-    """From now on give it back as soon as it is freed, but for what is small (glibc). Kept, as it is otherwise up to 32
-    MB, it is in pieces of which the next ones need not fit into any; but fresh pages cost time."""
+    """Return memory to the system as soon as it is freed from now on, except small blocks (glibc).
+    By default blocks of up to 32 MB are retained, and fragment; fresh pages cost time, though."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

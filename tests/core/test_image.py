@@ -41,7 +41,7 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
     Image.open(whole).save(
         tmp_path / "icon.ico"
     )  # Pillow decodes it before it can be asked for its size
-    for name, words in (("absent.png", "no picture"), ("text.png", "not a picture"), ("icon.ico", "not a picture"),
+    for name, words in (("absent.png", "no image"), ("text.png", "not an image"), ("icon.ico", "not a picture"),
                         ("cut.png", "cannot be read")):  # fmt: skip
         with pytest.raises(CnnlabError, match=f"{words}.*|.*{name}.*{words}") as error:
             read_image(tmp_path / name)

@@ -85,7 +85,7 @@ def test_pictures_that_cannot_be_read_are_all_named_after_the_others(
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
     assert (
-        err == "cnnlab: text.png is not a picture that can be read\ncnnlab: no picture absent.png\n"
+        err == "cnnlab: text.png is not an image that can be read\ncnnlab: no picture absent.png\n"
     )
 
 

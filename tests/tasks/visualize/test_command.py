@@ -102,7 +102,7 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert code != 0 and "7" in err and len(err.splitlines()) == 1
     Path("text.png").write_text("no picture")
     code, _, err = cnnlab("visualize", "saliency", "text.png")
-    assert code == 1 and "text.png is not a picture that can be read" in err
+    assert code == 1 and "text.png is not an image that can be read" in err
 
 
 def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
