@@ -281,5 +281,5 @@ def test_invalid_run_names_are_refused(cnnlab: Cnnlab, here: Path, name: str) ->
 
     code, err = run_quietly(cnnlab, "train", *TINY, f"name={hydra_literal(name)}")
     assert (
-        code == 2 and "name must be usable in a folder's name" in err and not list(here.iterdir())
+        code == 2 and "name must be a valid folder name" in err and not list(here.iterdir())
     )

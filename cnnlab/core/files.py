@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and nothing that was there is lost on the way."""
+"""Write files atomically, without losing what they replace."""
 
 import json
 import os
@@ -14,41 +14,41 @@ from cnnlab.core.errors import CnnlabError, WriteFailed
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it into place. Raises
-    Unwritable where the system refuses, and leaves what was there."""
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it. Raises
+    WriteFailed if the system refuses; the previous file stays."""
     with temporary_file(path, write) as part:
         part.replace(path)
         fsync_path(path.parent)
 
 
 def write_unique(path: Path, write: Callable[[Path], object]) -> Path:
-    """The same, but nothing is replaced: where `path` is taken, _2, _3, ... comes behind the name. Returns which it
-    is."""
+    """Write like `write_atomically` without replacing a file: if `path` exists, _2, _3, ... is
+    appended to the name. Returns the path."""
     with temporary_file(path, write) as part:
-        for free in chain([path], (path.with_stem(f"{path.stem}_{n}") for n in count(2))):
+        for unique in chain([path], (path.with_stem(f"{path.stem}_{n}") for n in count(2))):
             with suppress(FileExistsError):
-                free.touch(exist_ok=False)  # nobody else has the name now
-                part.replace(free)
-                fsync_path(free.parent)
-                return free
-    raise AssertionError("names do not run out")
+                unique.touch(exist_ok=False)  # reserves the name
+                part.replace(unique)
+                fsync_path(unique.parent)
+                return unique
+    raise AssertionError("unreachable")
 
 
 def temporary_path(path: Path) -> Path:
-    """The temporary name beside a file that this process writes it under."""
+    """Return the temporary path beside a file under which this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextmanager
 def temporary_file(path: Path, write: Callable[[Path], object]) -> Iterator[Path]:
-    """What `write` made, flushed, under its temporary name: to be renamed within. Raises Unwritable where the system
-    refuses either."""
+    """Yield the flushed temporary file that `write` filled, to be renamed in the context. Raises
+    WriteFailed if the system refuses either."""
     part = temporary_path(path)
     try:
         write(part)
         mask = os.umask(0)
         os.umask(mask)
-        part.chmod(0o666 & ~mask)  # some writers make files that only their owner can read
+        part.chmod(0o666 & ~mask)  # some writers create files that only their owner can read
         fsync_path(part)
         yield part
     except Exception as error:
@@ -61,19 +61,19 @@ def temporary_file(path: Path, write: Callable[[Path], object]) -> Iterator[Path
 
 
 def foreign_write_errors() -> tuple[type[BaseException], ...]:
-    """What a writer that is not Python raises where Python raises OSError; known once it is imported."""
+    """Return the errors that safetensors, once imported, raises where Python raises OSError."""
     safetensors = sys.modules.get("safetensors")
     return (safetensors.SafetensorError,) if safetensors else ()
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write there. The folder must be the caller's alone."""
+    """Remove temporary files of a killed process. No other process may use the folder."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def fsync_path(path: Path) -> None:
-    """Wait until the disk has a file, or a folder's list of names."""
+    """Wait until a file, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,17 +82,18 @@ def fsync_path(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`, whole."""
+    """Replace `path` by `text` atomically. Raises WriteFailed."""
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by plain numbers, texts, lists and mappings; raises ValueError for what JSON has no word for."""
+    """Replace `path` by a value as JSON. Raises ValueError for a value that JSON cannot
+    represent."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def path_exists(path: Path) -> bool:
-    """Whether a file or folder is there; a name too long to be one is not."""
+    """Return whether a file or folder exists; False for a name that is too long."""
     try:
         return path.exists()
     except OSError:
@@ -100,7 +101,7 @@ def path_exists(path: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote, or None where there is nothing that can be read."""
+    """Return the value of a JSON file, or None if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -108,7 +109,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of JSON objects; one cut short by a crash, or that is something else, is left out."""
+    """Return the objects of a file with a JSON object a line; damaged and other lines are
+    skipped."""
     if not path.is_file():
         return []
     rows = []
@@ -119,13 +121,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for what cannot stand in a folder's name."""
+    """Raises ValueError for a name that a folder cannot have."""
     if "/" in name or not name.strip(".") or not name.isprintable() or len(name) > 100:
-        raise ValueError(f"name must be usable in a folder's name, not {name!r}")
+        raise ValueError(f"name must be a valid folder name, not {name!r}")
 
 
 def make_run_folder(parent: Path, name: str) -> Path:
-    """`parent`/<date>_<time>_<name>, made so that no two runs can share one."""
+    """Create and return `parent`/<date>_<time>_<name>; no two runs can share one."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
         folder = parent / "_".join([stamp, name] + ([str(attempt)] if attempt > 1 else []))
@@ -135,24 +137,22 @@ def make_run_folder(parent: Path, name: str) -> Path:
         except FileExistsError:
             if not parent.is_dir():
                 raise CnnlabError(
-                    f"cannot make a run's folder in {parent}: it is not a folder"
+                    f"cannot create a run folder in {parent}: it is not a folder"
                 ) from None
             continue
         except OSError as error:
             raise CnnlabError(
-                f"cannot make a run's folder in {parent}: {error.strerror}"
+                f"cannot create a run folder in {parent}: {error.strerror}"
             ) from error
         return folder
-    raise CnnlabError(
-        f"a thousand runs named {name} began in this second; there is no free name in {parent}"
-    )
+    raise CnnlabError(f"no free name in {parent}: a thousand runs named {name} in this second")
 
 
 def resolve_outputs_folder(outputs: str) -> Path:
-    """Where runs go; `~` is the user's own folder."""
+    """Return the folder of runs; `~` is the user's home folder."""
     return Path(outputs).expanduser()
 
 
 def truncate_to_bytes(text: str, max_bytes: int) -> str:
-    """A text of at most so many bytes, which is what file systems count."""
+    """Return a text shortened to so many bytes; file systems limit bytes."""
     return text.encode(errors="surrogateescape")[:max_bytes].decode(errors="ignore")

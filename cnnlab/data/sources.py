@@ -1,4 +1,4 @@
-"""Data sets by name: files -> uint8 pictures. Nothing read here can run code."""
+"""Read data sets by name as uint8 images. No file read here can run code."""
 
 import csv
 import gzip
@@ -74,9 +74,10 @@ def get_data_root(root: str | None) -> Path:
 
 
 def digits(split: Split, *, root: str | None) -> TensorImageSet:
-    """1,797 handwritten digits of 8x8 pixels and 17 greys, shipped with scikit-learn (Alpaydin & Kaynak 1998).
+    """Return scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels and 17 gray levels
+    (Alpaydin & Kaynak 1998).
 
-    The last 360 in the file's order are the test set. The file is read as it lies: importing
+    The last 360 in the file's order are the test set. The file is read directly: importing
     scikit-learn's loader takes over a second. `root` is not used.
     """
     package = find_spec("sklearn")
@@ -88,14 +89,15 @@ def digits(split: Split, *, root: str | None) -> TensorImageSet:
     with gzip.open(path, "rt", newline="") as file:
         table = np.array(list(csv.reader(file)), dtype=np.float32)
     table = table[:-DIGITS_TEST_SIZE] if split == "train" else table[-DIGITS_TEST_SIZE:]
-    greys = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    grays = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     return TensorImageSet(
-        torch.from_numpy(greys), torch.from_numpy(table[:, 64].astype(np.int64)), DIGIT_CLASSES
+        torch.from_numpy(grays), torch.from_numpy(table[:, 64].astype(np.int64)), DIGIT_CLASSES
     )
 
 
 def mnist(split: Split, *, root: str | None) -> TensorImageSet:
-    """70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), in `root`/MNIST/raw or downloaded there."""
+    """Return MNIST's 70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), from
+    `root`/MNIST/raw, to which they are downloaded."""
     images, labels, count = MNIST_FILES[split]
     folder = get_data_root(root) / "MNIST" / "raw"
     with explain_missing_files("MNIST", folder, MNIST_MD5):
@@ -108,19 +110,20 @@ def mnist(split: Split, *, root: str | None) -> TensorImageSet:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """An idx file of bytes -> a uint8 tensor of the expected shape. Raises CnnlabError where it is not that."""
+    """Return an idx file as a uint8 tensor of the expected shape. Raises CnnlabError for another
+    file."""
     blob = path.read_bytes()
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     if not blob.startswith(header) or len(blob) != len(header) + int(np.prod(shape)):
-        raise CnnlabError(
-            f"{path} is damaged or not MNIST's ({len(blob):,} bytes); remove it, and it is fetched again"
-        )
+        problem = f"is damaged or not MNIST's ({len(blob):,} bytes)"
+        raise CnnlabError(f"{path} {problem}; remove it to download it again")
     return torch.from_numpy(np.frombuffer(blob, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
 def cifar10(split: Split, *, root: str | None) -> TensorImageSet:
-    """60,000 natural pictures of 32x32 pixels in ten classes (Krizhevsky 2009), in `root`/cifar-10-batches-py
-    or downloaded there. Each batch's md5 is checked before it is unpickled."""
+    """Return CIFAR-10's 60,000 natural images of 32x32 pixels in ten classes (Krizhevsky 2009),
+    from `root`/cifar-10-batches-py, to which they are downloaded. Each batch's MD5 is verified
+    before it is unpickled."""
     folder = get_data_root(root) / "cifar-10-batches-py"
     names = [name for name in CIFAR10_FILES if (name == "test_batch") == (split == "test")]
     if not all((folder / name).exists() for name in names):
@@ -142,17 +145,16 @@ def cifar10(split: Split, *, root: str | None) -> TensorImageSet:
 
 
 def read_cifar_batch(path: Path, md5: str) -> dict[str, Any]:
-    """One official batch. Raises CnnlabError where the bytes are not the published ones."""
+    """Return an official batch. Raises CnnlabError if its checksum is not the published one."""
     blob = path.read_bytes()
     if hashlib.md5(blob).hexdigest() != md5:
-        raise CnnlabError(
-            f"{path} is damaged or not CIFAR-10's (md5 differs); remove it, and it is fetched again"
-        )
+        problem = "is damaged or not CIFAR-10's (md5 differs)"
+        raise CnnlabError(f"{path} {problem}; remove it to download it again")
     return RestrictedUnpickler(io.BytesIO(blob), encoding="latin1").load()
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Admits what the CIFAR authors' batches hold, numpy arrays of plain types, and nothing that could act."""
+    """Unpickle numpy arrays of plain types, as in the official batches, and nothing executable."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "ndarray"):
@@ -161,21 +163,22 @@ class RestrictedUnpickler(pickle.Unpickler):
             return np.dtype
         if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
             return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a CIFAR-10 batch")
 
 
 def unpack_mnist(path: Path, *, target: Path) -> None:
-    """One of MNIST's files out of its archive and into place. Raises Damaged where it is not the published one."""
+    """Decompress one of MNIST's files to `target`. Raises CorruptDownload if it is not the
+    published one."""
     try:
         with gzip.open(path) as file:
-            blob = file.read(60_000_000)  # the largest has 47 million
+            blob = file.read(60_000_000)  # the largest has 47 million bytes
     except (OSError, EOFError, zlib.error) as error:
         raise CorruptDownload(summarize_error(error)) from error
     write_verified(blob, MNIST_MD5[target.name], target)
 
 
 def unpack_cifar10(path: Path, *, folder: Path) -> None:
-    """CIFAR-10's batches out of their archive and into place, and nothing else of it."""
+    """Extract only CIFAR-10's batches into `folder`; member paths are not used."""
     with tarfile.open(path) as archive:
         for name, md5 in CIFAR10_FILES.items():
             member = archive.extractfile(f"cifar-10-batches-py/{name}")
@@ -183,7 +186,7 @@ def unpack_cifar10(path: Path, *, folder: Path) -> None:
 
 
 def write_verified(blob: bytes, md5: str, target: Path) -> None:
-    """Write a file whose checksum is the published one. Raises Damaged where it is not."""
+    """Write a file of the published checksum. Raises CorruptDownload for another one."""
     if hashlib.md5(blob).hexdigest() != md5:
         raise CorruptDownload("its checksum is not the published one")
     write_atomically(target, lambda part: part.write_bytes(blob))
@@ -191,7 +194,7 @@ def write_verified(blob: bytes, md5: str, target: Path) -> None:
 
 @contextmanager
 def explain_missing_files(name: str, folder: Path, files: Iterable[str]) -> Iterator[None]:
-    """A download that fails says which files belong where."""
+    """Add to a download's error which files to put where. Raises DataUnavailable."""
     try:
         yield
     except WriteFailed:
@@ -199,7 +202,7 @@ def explain_missing_files(name: str, folder: Path, files: Iterable[str]) -> Iter
     except CnnlabError as error:
         raise DataUnavailable(
             f"{name} cannot be downloaded ({error}); put {', '.join(files)} into {folder}, "
-            f"or set CNNLAB_DATA to the folder that holds them so"
+            f"or set CNNLAB_DATA to the folder that has this layout"
         ) from error
 
 
@@ -218,9 +221,10 @@ NUM_IMAGENET_CLASSES = 1000
 
 
 def get_dataset_shape(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
-    """(depth, height, width) and the number of classes of a data set, no picture of which is read or fetched; a folder
-    that is not named has as many classes as ImageNet. `spec`: its source's keys. Raises ValueError, or UsageError for
-    a folder without classes."""
+    """Return (depth, height, width) and the number of classes of a data set without reading images.
+    A folder without a root has as many classes as ImageNet.
+
+    `spec`: the source's keys. Raises ValueError, or UsageError for a folder without classes."""
     if name in DATASET_SHAPES:
         return DATASET_SHAPES[name]
     check_image_size(spec["size"], spec["depth"])

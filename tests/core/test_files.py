@@ -64,7 +64,7 @@ def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CnnlabError, match=r"cannot make a run's folder in .*file"):
+    with pytest.raises(CnnlabError, match=r"cannot create a run folder in .*file"):
         make_run_folder(tmp_path / "file" / "sub", "x")
 
 

@@ -48,7 +48,8 @@ def test_what_goes_in_what_comes_out_and_the_answer_are_of_one_pass() -> None:
 
 
 class Odd(nn.Module):
-    """Adds to what a layer gave, in place, as torchvision's residual networks do; gives two; leaves one out."""
+    """Adds to what a layer gave, in place, as torchvision's residual networks do; gives two; leaves
+    one out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +65,9 @@ def test_a_layers_output_stays_what_it_was_whatever_is_added_to_it() -> None:
     model, x = Odd(), torch.randn(4, 3)
     with torch.no_grad():
         torch.testing.assert_close(capture_outputs(model, x, ["conv"])["conv"], model.conv(x))
-    with pytest.raises(UsageError, match="pair returns a tuple, not one tensor: name another layer"):
+    with pytest.raises(
+        UsageError, match="pair returns a tuple, not one tensor: name another layer"
+    ):
         capture_outputs(model, x, ["pair"])
     with pytest.raises(UsageError, match="the network does not call idle as a layer"):
         capture_outputs(model, x, ["idle"])

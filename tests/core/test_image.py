@@ -33,7 +33,7 @@ def test_exif_turns_the_picture(tmp_path: Path) -> None:
     assert read_image(tmp_path / "x.jpg").size == (2, 4)
 
 
-def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     whole = tmp_path / "whole.png"
     save_png(whole, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "text.png").write_text("no")
@@ -41,7 +41,7 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
     Image.open(whole).save(
         tmp_path / "icon.ico"
     )  # Pillow decodes it before it can be asked for its size
-    for name, words in (("absent.png", "no image"), ("text.png", "not an image"), ("icon.ico", "not a picture"),
+    for name, words in (("absent.png", "no image"), ("text.png", "not an image"), ("icon.ico", "not an image"),
                         ("cut.png", "cannot be read")):  # fmt: skip
         with pytest.raises(CnnlabError, match=f"{words}.*|.*{name}.*{words}") as error:
             read_image(tmp_path / name)

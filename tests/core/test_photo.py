@@ -59,7 +59,7 @@ def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
     path = kept(tmp_path / "x.png", Image.fromarray(UPRIGHT), exif=b"Exif\0\0no such thing")
     photo = read_photo(path)
     assert np.array_equal(photo.rgb, UPRIGHT)
-    assert photo.notes == ("x.png: its EXIF cannot be read, and turns nothing",)
+    assert photo.notes == ("x.png: its EXIF cannot be read; its orientation is ignored",)
 
 
 def test_an_exif_that_is_damaged_elsewhere_still_turns(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_previews_in_a_cameras_jpeg_are_not_told_of(tmp_path: Path) -> None:
     assert read_photo(path).notes == ()
 
 
-def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     whole = kept(
         tmp_path / "whole.png", Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     )
@@ -206,10 +206,10 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
     )
     for name, words in (
-        ("absent.png", "no picture"),
-        ("text.png", "is not a picture"),
+        ("absent.png", "no image"),
+        ("text.png", "is not an image"),
         ("cut.png", "cannot be read"),
-        ("program.eps", "is not a picture"),
+        ("program.eps", "is not an image"),
     ):
         with pytest.raises(CnnlabError, match=words) as error:
             read_photo(tmp_path / name)

@@ -110,7 +110,7 @@ def test_inks_without_a_profile_are_subtracted_from_white(tmp_path: Path, ending
     )
 
 
-NOTE = "its colour profile cannot be used, and is ignored"
+NOTE = "its color profile cannot be used, and is ignored"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ NORM = {"decay": 0.9, "eps": 1e-3}
 
 
 def tied(filters: torch.Tensor, size: int) -> torch.Tensor:
-    """(K, C, e, e) filters -> the (K * size^2, C * size^2) matrix of the fully connected layer that figure 5-7 draws:
-    connections of one colour share one weight; zero padding keeps the size."""
+    """(K, C, e, e) filters -> the (K * size^2, C * size^2) matrix of the fully connected layer that
+    figure 5-7 draws: connections of one colour share one weight; zero padding keeps the size."""
     k, c, e, _ = filters.shape
     matrix = torch.zeros(k, size, size, c, size, size, dtype=filters.dtype)
     for i in range(size):
@@ -34,7 +34,8 @@ def tied(filters: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
-    """Figure 5-7: forward, and in the gradient, which is the sum over the connections that share a weight."""
+    """Figure 5-7: forward, and in the gradient, which is the sum over the connections that share a
+    weight."""
     size, rng = 5, torch.Generator().manual_seed(0)
     filters = torch.randn(3, 2, 3, 3, dtype=torch.float64, generator=rng, requires_grad=True)
     x = torch.randn(4, 2, size, size, dtype=torch.float64, generator=rng)
@@ -95,7 +96,8 @@ def test_average_pooling_follows_the_relu_and_a_stride_replaces_pooling() -> Non
 
 
 def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or_two() -> None:
-    """Graham 2014, section 2: a_1 = 1, ..., increments of one or two, pooling regions [a_i, a_i + 1]."""
+    """Graham 2014, section 2: a_1 = 1, ..., increments of one or two, pooling regions [a_i, a_i +
+    1]."""
     pool, x = FractionalMaxPool(), torch.arange(144.0).view(1, 1, 12, 12)
     torch.manual_seed(0)
     seen = set()
@@ -119,8 +121,9 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     [conv_block(2, 5, 3, "average", NORM), linear_block(12, 5, 0, NORM, has_random_bias=False)],
 )
 def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
-    """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps 1e-3, gamma, beta;
-    running moments by decay 0.9, torch's variance n/(n-1) times the chapter's; those are used when it is judged."""
+    """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps
+    1e-3, gamma, beta; running moments by decay 0.9, torch's variance n/(n-1) times the chapter's;
+    those are used when it is judged."""
     layer = layer.double().train()
     norm, first = layer.norm, layer[0]
     torch.manual_seed(0)

@@ -17,7 +17,8 @@ from cnnlab.models.pretrained import SUGGESTED_NETWORKS, load_pretrained
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """torch's folder for weights, empty, and a server that has a random ResNet-18 under its published kind of name."""
+    """torch's folder for weights, empty, and a server that has a random ResNet-18 under its
+    published kind of name."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
     torch.manual_seed(0)

@@ -15,8 +15,9 @@ from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fiel
 
 
 def changes(model: nn.Module, picture: Tensor) -> dict[str, Tensor]:
-    """Each module's output where a pixel was changed, less that where none was: {name: (2 * H * W, ...)}, in one batch
-    each pixel in turn raised by so much that it wins any maximum it takes part in, then lowered."""
+    """Each module's output where a pixel was changed, less that where none was: {name: (2 * H * W,
+    ...)}, in one batch each pixel in turn raised by so much that it wins any maximum it takes part
+    in, then lowered."""
     _, height, width = picture.shape
     every = torch.arange(height * width)
     batch = picture.repeat(2 * len(every) + 1, 1, 1, 1)
@@ -42,8 +43,8 @@ def check(
     names: list[str] | None = None,
     tight: bool = True,
 ) -> None:
-    """Corners and the middle of each layer: no pixel outside changes the unit; where `tight`, those at the window's
-    four edges do."""
+    """Corners and the middle of each layer: no pixel outside changes the unit; where `tight`, those
+    at the window's four edges do."""
     picture = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = changes(model.eval().double(), picture)
     for name, field in compute_receptive_fields(model, shape).items():
@@ -104,7 +105,8 @@ def test_no_pixel_outside_changes_a_unit_of_a_registered_model(name: str) -> Non
 
 
 def random_layer(rng: torch.Generator, depth: int) -> nn.Module:
-    """A convolution or pooling, its extent, stride, padding and dilation drawn, different down and across."""
+    """A convolution or pooling, its extent, stride, padding and dilation drawn, different down and
+    across."""
 
     def drawn(low: int, high: int) -> tuple[int, int]:
         first, second = torch.randint(low, high + 1, (2,), generator=rng).tolist()
@@ -156,7 +158,8 @@ def test_fractional_pooling_begins_where_torch_does(n: int) -> None:
 
 
 def test_sizes_are_the_textbooks() -> None:
-    """mnist_cnn: 5; pooling 5 + 1 = 6; 6 + 4 * 2 = 14; 14 + 2 = 16. Padding counts: the first row begins at -2."""
+    """mnist_cnn: 5; pooling 5 + 1 = 6; 6 + 4 * 2 = 14; 14 + 2 = 16. Padding counts: the first row
+    begins at -2."""
     model = build_model(compose("train", ["model=mnist_cnn"])["model"], (1, 28, 28), 10)
     found = compute_receptive_fields(model, (1, 28, 28))
     sizes = [
@@ -173,8 +176,8 @@ def test_sizes_are_the_textbooks() -> None:
 
 
 def test_what_the_floor_leaves_out_is_not_seen_through_padding() -> None:
-    """Six pixels under a 3x3 filter at stride 2: the last is in no window; padding of the next layer does not show
-    it."""
+    """Six pixels under a 3x3 filter at stride 2: the last is in no window; padding of the next
+    layer does not show it."""
     model = nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.Conv2d(1, 1, 3, padding=1))
     found = compute_receptive_fields(model, (1, 6, 6))
     assert found["1"].clip_window(1, 1, 6, 6) == (0, 5, 0, 5) and found["1"].rows[1] == (0, 7)

@@ -21,8 +21,8 @@ WIDE = {"vgg16": [[4, 4], [4], [6], [6], [6, 6]], "vgg19": [[4], [4], [6], [6], 
 
 
 def kept(model: nn.Module, pictures: Tensor) -> int:
-    """Bytes that autograd keeps, by its own hooks, on real memory: unique storages by address, but for parameters and
-    running moments."""
+    """Bytes that autograd keeps, by its own hooks, on real memory: unique storages by address, but
+    for parameters and running moments."""
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     storages = {}
 
@@ -57,8 +57,8 @@ def held_against_torch(
 
 @pytest.mark.parametrize("name", list_groups()["model"])
 def test_every_model_agrees_with_torch(name: str) -> None:
-    """Sizes, parameters, FLOPs by FlopCounterMode, and memory by saved_tensors_hooks. VGG's with few filters: its own
-    sizes are torchvision's (test_zoo)."""
+    """Sizes, parameters, FLOPs by FlopCounterMode, and memory by saved_tensors_hooks. VGG's with
+    few filters: its own sizes are torchvision's (test_zoo)."""
     config = compose("train", [f"model={name}"])
     small = {"hidden": [8]} if config["dataset"]["name"] == "folder" else {}
     small |= {"filters": WIDE[name]} if name in WIDE else {}

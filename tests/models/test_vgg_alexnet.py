@@ -103,7 +103,8 @@ def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:
 
 
 def test_a_folded_network_judges_as_the_one_it_was() -> None:
-    """Batch normalisations with moments and weights of their own, against the convolutions alone."""
+    """Batch normalisations with moments and weights of their own, against the convolutions
+    alone."""
     torch.manual_seed(0)
     model = vgg(
         (3, 16, 16),

@@ -246,7 +246,7 @@ def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> No
         (["nothing_*"], "no run matches nothing_*"),
         (["nothing"], "no run nothing"),
         (["last", "thresholds=[1.5]"], "thresholds must be above 0 and at most 1"),
-        (["last", "name=a/b"], "name must be usable in a folder's name, not 'a/b'"),
+        (["last", "name=a/b"], "name must be a valid folder name, not 'a/b'"),
         ([""], "compare takes runs"),
         (["last", "treshold=[0.5]"], "unknown key treshold; did you mean thresholds?"),
     ],

@@ -124,7 +124,7 @@ def test_average_is_evaluated() -> None:
         ("label_smoothing=1", "label_smoothing must be at least 0 and below 1, not 1"),
         ("ema_decay=2", "ema_decay must be between 0 and 1, not 2"),
         ("clip_norm=0", "clip_norm must be above 0, not 0"),
-        ("name=a/b", "name must be usable in a folder's name, not 'a/b'"),
+        ("name=a/b", "name must be a valid folder name, not 'a/b'"),
         ("precision=float8", "precision must be one of float32, bfloat16, not 'float8'"),
         (
             "dataset.validation=5000",
