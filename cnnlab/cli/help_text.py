@@ -164,7 +164,7 @@ Examples:
   cnnlab describe model=mnist_cnn layer=conv_1.conv   its formulas
   cnnlab describe conv w=5 h=5 d=3 e=3 s=2 p=1 k=2    of any layer
   cnnlab describe pool w=28 h=28 d=32 e=3 s=2
-  cnnlab describe growth                  figure 5-3: picture and JSON
+  cnnlab describe growth                  figure 5-3: image and JSON
 
 \b
 Keys: those of `cnnlab train` (of a run: batch_size), and

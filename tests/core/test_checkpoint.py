@@ -26,7 +26,7 @@ def saved(folder: Path, step: int, accuracy: float) -> Path:
     return path
 
 
-def test_tensors_and_record_come_back(tmp_path: Path) -> None:
+def test_tensors_and_record_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "c" / "step_000000003.safetensors"
     tensors = {
         "model": {"a.b": torch.randn(3, 4).t(), "n": torch.tensor(7)},
@@ -41,7 +41,7 @@ def test_tensors_and_record_come_back(tmp_path: Path) -> None:
     assert checkpoint.load_checkpoint(path, groups=("rng",))[0].keys() == {"rng"}
 
 
-def test_a_checkpoint_cut_anywhere_is_named_as_damaged(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_named_as_damaged(tmp_path: Path) -> None:
     whole = saved(tmp_path, 1, 0.5).read_bytes()
     for tenth in range(10):
         path = tmp_path / "cut.safetensors"
@@ -56,7 +56,7 @@ class Canary:
         return (exec, ("raise SystemExit('the canary sang')",))
 
 
-def test_a_pickle_in_place_of_a_checkpoint_does_not_run(tmp_path: Path) -> None:
+def test_a_pickle_instead_of_a_checkpoint_does_not_run(tmp_path: Path) -> None:
     path = tmp_path / "canary.safetensors"
     path.write_bytes(pickle.dumps(Canary()))
     with pytest.raises(CnnlabError, match="not a complete checkpoint"):
@@ -92,7 +92,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
         checkpoint.find_checkpoint(tmp_path, "3")
 
 
-def test_a_damaged_newest_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
+def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path) -> None:
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.95)):
         saved(tmp_path, step, accuracy)
     checkpoint.checkpoint_path(tmp_path, 3).write_bytes(b"cut")
@@ -105,7 +105,7 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(tmp_path: Path) -> No
         checkpoint.load_newest_valid(tmp_path)
 
 
-def test_a_save_that_fails_leaves_the_earlier_file(
+def test_a_failed_save_preserves_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path, 1, 0.5)

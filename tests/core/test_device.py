@@ -6,17 +6,17 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.provenance import collect_environment
 
 
-def test_auto_takes_cuda_where_there_is_one() -> None:
+def test_auto_prefers_cuda() -> None:
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "meta", "xpu"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+def test_a_missing_device_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="device"):
         pick_device(name)
 
 
-def test_the_environment_says_what_a_figure_needs() -> None:
+def test_environment_keys() -> None:
     found = collect_environment(torch.device("cpu"))
     assert (
         found["packages"]["torch"] == torch.__version__.split("+")[0]
@@ -34,11 +34,11 @@ def test_the_environment_says_what_a_figure_needs() -> None:
     } <= found.keys()
 
 
-def test_a_device_in_words() -> None:
+def test_device_description() -> None:
     assert describe_device(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")
 
 
-def test_threads_are_set_and_given_back() -> None:
+def test_threads_are_restored() -> None:
     before = torch.get_num_threads()
     with use_threads(3):
         assert torch.get_num_threads() == 3

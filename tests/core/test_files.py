@@ -16,7 +16,7 @@ from cnnlab.core.files import (
 )
 
 
-def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
+def test_writes_are_atomic(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     write_text(path, "before")
 
@@ -30,7 +30,7 @@ def test_a_file_appears_whole_or_the_old_one_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+def test_files_follow_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "x"
     write_atomically(path, lambda part: part.touch(mode=0o600))
     mask = os.umask(0)
@@ -38,7 +38,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_a_name_too_long_is_not_there(tmp_path: Path) -> None:
+def test_a_too_long_name_does_not_exist(tmp_path: Path) -> None:
     assert path_exists(tmp_path) and not path_exists(Path("x" * 5000))
 
 
@@ -56,13 +56,13 @@ def make(parent: Path) -> str:
     return str(make_run_folder(parent, "same"))
 
 
-def test_folders_made_in_the_same_second_are_never_shared(tmp_path: Path) -> None:
+def test_run_folders_of_one_second_differ(tmp_path: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
         made = pool.map(make, [tmp_path / "deep" / "down"] * 24)
     assert len(set(made)) == 24
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_an_uncreatable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CnnlabError, match=r"cannot create a run folder in .*file"):
         make_run_folder(tmp_path / "file" / "sub", "x")
@@ -74,7 +74,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
         make_run_folder(tmp_path / "runs", "a")
 
 
-def test_what_is_new_takes_a_free_name_and_replaces_nothing(tmp_path: Path) -> None:
+def test_write_unique_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     names = [write_unique(path, lambda part, n=n: part.write_text(str(n))).name for n in range(3)]
     assert names == ["a.png", "a_2.png", "a_3.png"]

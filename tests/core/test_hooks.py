@@ -12,7 +12,7 @@ MODEL = named_sequential(
 )
 
 
-def test_each_layers_own_output_is_seen_even_where_the_next_would_overwrite_it() -> None:
+def test_outputs_are_captured_before_inplace_layers() -> None:
     x = torch.randn(2, 1, 5, 5)
     found = capture_outputs(disable_inplace(MODEL), x, ["flatten", "first.conv", "first"])
     assert list(found) == ["flatten", "first.conv", "first"]
@@ -23,7 +23,7 @@ def test_each_layers_own_output_is_seen_even_where_the_next_would_overwrite_it()
     assert not MODEL.first.conv._forward_hooks, "nothing is left on the model"
 
 
-def test_a_misspelt_layer_is_told_which_there_are() -> None:
+def test_an_unknown_layer_names_the_known_ones() -> None:
     with pytest.raises(
         UsageError, match=r"layer 'first\.con' is not one of first, .*did you mean first\.conv\?"
     ):
@@ -32,7 +32,7 @@ def test_a_misspelt_layer_is_told_which_there_are() -> None:
         get_layer(MODEL, "", "saliency.layer")
 
 
-def test_what_goes_in_what_comes_out_and_the_answer_are_of_one_pass() -> None:
+def test_inputs_outputs_and_logits_are_of_one_pass() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     x = torch.randn(5, 3)
     entering, leaving, answer = capture(model, x, ["2"], ["0", "1"])
@@ -61,7 +61,7 @@ class Odd(nn.Module):
         return out + self.pair(x)[0]
 
 
-def test_a_layers_output_stays_what_it_was_whatever_is_added_to_it() -> None:
+def test_captured_outputs_are_copies() -> None:
     model, x = Odd(), torch.randn(4, 3)
     with torch.no_grad():
         torch.testing.assert_close(capture_outputs(model, x, ["conv"])["conv"], model.conv(x))

@@ -14,9 +14,15 @@ from cnnlab.core.image_formats import (
 )
 
 
-def test_a_name_asks_for_its_format() -> None:
-    for name, format_ in (("a.png", "PNG"), ("a.b.JPG", "JPEG"), ("x/a.jpeg", "JPEG"), ("a.Tif", "TIFF"),
-                          ("a.tiff", "TIFF"), ("a.jpg.webp", "WEBP")):  # fmt: skip
+def test_suffix_selects_the_format() -> None:
+    for name, format_ in (
+        ("a.png", "PNG"),
+        ("a.b.JPG", "JPEG"),
+        ("x/a.jpeg", "JPEG"),
+        ("a.Tif", "TIFF"),
+        ("a.tiff", "TIFF"),
+        ("a.jpg.webp", "WEBP"),
+    ):
         assert find_image_format(Path(name)).name == format_
     for name in ("a", "a.gif", ".png", "a.png.part", "a.jp\x1bg"):
         with pytest.raises(
@@ -27,7 +33,7 @@ def test_a_name_asks_for_its_format() -> None:
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".webp"])
-def test_the_longest_side_is_what_a_format_can_write(tmp_path: Path, ending: str) -> None:
+def test_max_side_is_what_the_format_can_write(tmp_path: Path, ending: str) -> None:
     form = FORMAT_BY_SUFFIX[ending]
     form.check_fits(ending, (1, form.max_side), 1)
     Image.new("RGB", (form.max_side, 1)).save(tmp_path / "x", format=form.name)
@@ -40,7 +46,7 @@ def test_the_longest_side_is_what_a_format_can_write(tmp_path: Path, ending: str
         Image.new("RGB", (form.max_side + 1, 1)).save(tmp_path / "y", format=form.name)
 
 
-def test_a_jpeg_has_room_for_as_many_paintings_as_it_says(tmp_path: Path) -> None:
+def test_jpeg_metadata_holds_max_styles(tmp_path: Path) -> None:
     record = {"settings": "s" * 5000, "sha256": ["f" * 64] * JPEG.max_styles,
               "style_weights": [0.12345678901234567] * JPEG.max_styles}  # fmt: skip
     text = json.dumps(record)
@@ -56,7 +62,7 @@ def test_a_jpeg_has_room_for_as_many_paintings_as_it_says(tmp_path: Path) -> Non
     {form.name: form for form in FORMAT_BY_SUFFIX.values()}.values(),
     ids=lambda form: form.name,
 )
-def test_what_a_format_says_is_read_again(tmp_path: Path, form: ImageFormat) -> None:
+def test_metadata_round_trip(tmp_path: Path, form: ImageFormat) -> None:
     text = json.dumps({"a": "é\n€", "b": "x" * 5000})
     Image.new("RGB", (8, 8)).save(tmp_path / "x", format=form.name, **form.encode_metadata(text))
     assert read_image_metadata(str(tmp_path / "x")) == text

@@ -20,17 +20,17 @@ CPU = torch.device("cpu")
         ("2t", 2e12),
     ],
 )
-def test_sizes_are_read_as_people_write_them(text: str, count: float) -> None:
+def test_parse_bytes(text: str, count: float) -> None:
     assert memory.parse_bytes(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "4 apples", "-1GB", "0", "GB", "1e99"])
-def test_what_is_no_size_is_told(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="memory_limit must be like 4GB or 800MB, not"):
         memory.parse_bytes(text)
 
 
-def test_bytes_in_words() -> None:
+def test_format_bytes() -> None:
     assert [memory.format_bytes(count) for count in (3.24e9, 8e8, 1.2e6)] == [
         "3.2 GB",
         "800 MB",
@@ -38,7 +38,7 @@ def test_bytes_in_words() -> None:
     ]
 
 
-def test_what_this_process_has_grows_with_what_it_takes() -> None:
+def test_used_memory_grows_with_allocations() -> None:
     before = memory.get_used_memory(CPU)
     held = torch.ones(50_000_000)
     assert memory.get_used_memory(CPU) - before == pytest.approx(held.numel() * 4, rel=0.1)
@@ -49,12 +49,17 @@ def test_what_this_process_has_grows_with_what_it_takes() -> None:
     ("own", "folder", "limit", "usage", "caches"),
     [
         ("0::/a/job\n", "a", "memory.max", "memory.current", ["inactive_file", "active_file"]),
-        ("3:cpu:/\n4:memory:/a/job\n0::/\n", "memory/a", "memory.limit_in_bytes", "memory.usage_in_bytes",
-         ["total_inactive_file", "total_active_file"]),
+        (
+            "3:cpu:/\n4:memory:/a/job\n0::/\n",
+            "memory/a",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            ["total_inactive_file", "total_active_file"],
+        ),
         ("0::/\n", ".", "memory.max", "memory.current", ["inactive_file", "active_file"]),
     ],
-)  # fmt: skip
-def test_a_containers_limit_counts_and_files_kept_in_memory_do_not(
+)
+def test_cgroup_limits_count_and_cached_files_do_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     own: str,
@@ -80,5 +85,5 @@ def test_a_containers_limit_counts_and_files_kept_in_memory_do_not(
     )
 
 
-def test_handing_back_is_harmless() -> None:
+def test_releasing_memory_changes_nothing() -> None:
     memory.release_cached()

@@ -34,7 +34,7 @@ STORED = {
 
 @pytest.mark.parametrize("ending", [".png", ".webp", ".tiff", ".jpg"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_picture_comes_out_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+def test_photos_are_upright(tmp_path: Path, orientation: int, ending: str) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(
@@ -48,21 +48,21 @@ def test_a_picture_comes_out_upright(tmp_path: Path, orientation: int, ending: s
     assert photo.notes == () and photo.alpha is None
 
 
-def test_transparency_turns_with_the_picture(tmp_path: Path) -> None:
+def test_alpha_is_rotated_with_the_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     path = kept(tmp_path / "x.png", row((9, 9, 9, 255), (9, 9, 9, 7), mode="RGBA"), exif=exif)
     assert np.asarray(read_photo(path).alpha).tolist() == [[255], [7]]
 
 
-def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
+def test_a_damaged_exif_is_ignored(tmp_path: Path) -> None:
     path = kept(tmp_path / "x.png", Image.fromarray(UPRIGHT), exif=b"Exif\0\0no such thing")
     photo = read_photo(path)
     assert np.array_equal(photo.rgb, UPRIGHT)
     assert photo.notes == ("x.png: its EXIF cannot be read; its orientation is ignored",)
 
 
-def test_an_exif_that_is_damaged_elsewhere_still_turns(tmp_path: Path) -> None:
+def test_orientation_survives_other_damaged_tags(tmp_path: Path) -> None:
     """Pillow reads it, and fails where it writes it anew."""
     entries = struct.pack(">HHHIHH", 2, 274, 3, 1, 6, 0) + struct.pack(
         ">HHI4s", 282, 2, 5, bytes([0, 0, 0, 38])
@@ -75,18 +75,16 @@ def test_an_exif_that_is_damaged_elsewhere_still_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".png", ".tiff", ".webp"])
-def test_transparency_is_kept_apart_and_hidden_pixels_are_white(
-    tmp_path: Path, ending: str
-) -> None:
+def test_alpha_is_separate_and_hidden_pixels_are_white(tmp_path: Path, ending: str) -> None:
     image = row((10, 20, 30, 255), (10, 20, 30, 1), (10, 20, 30, 0), mode="RGBA")
     options = {"lossless": True, "exact": True} if ending == ".webp" else {}
     found = seen(kept(tmp_path / f"x{ending}", image, **options))
     assert found == ([[10, 20, 30], [10, 20, 30], [255, 255, 255]], [255, 1, 0])
 
 
-def test_every_way_to_be_transparent(tmp_path: Path) -> None:
-    grey = row((50, 255), (60, 128), (70, 0), mode="LA")
-    assert seen(kept(tmp_path / "la.png", grey)) == ([[50] * 3, [60] * 3, [255] * 3], [255, 128, 0])
+def test_every_kind_of_transparency(tmp_path: Path) -> None:
+    gray = row((50, 255), (60, 128), (70, 0), mode="LA")
+    assert seen(kept(tmp_path / "la.png", gray)) == ([[50] * 3, [60] * 3, [255] * 3], [255, 128, 0])
     three = row((10, 20, 30), (40, 50, 60), (70, 80, 90))
     palette = three.quantize(3)
     at = [palette.getpixel((x, 0)) for x in range(3)]
@@ -108,9 +106,7 @@ def test_every_way_to_be_transparent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".png", ".tga"])
 @pytest.mark.parametrize("value", [255, 0])
-def test_an_alpha_that_hides_nothing_or_everything_is_none(
-    tmp_path: Path, value: int, ending: str
-) -> None:
+def test_a_constant_alpha_is_none(tmp_path: Path, value: int, ending: str) -> None:
     path = kept(tmp_path / f"x{ending}", row((1, 2, 3, value), (4, 5, 6, value), mode="RGBA"))
     assert seen(path) == ([[1, 2, 3], [4, 5, 6]], None)
 
@@ -133,13 +129,13 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
         eight,
         [9, 255],
     )
-    grey = struct.pack(">3H", 0, 257 * 130, 65535)
-    assert seen(written(tmp_path / "l.png", png(3, 16, 0, grey))) == (
+    gray = struct.pack(">3H", 0, 257 * 130, 65535)
+    assert seen(written(tmp_path / "l.png", png(3, 16, 0, gray))) == (
         [[0] * 3, [130] * 3, [255] * 3],
         None,
     )
     keyed = written(
-        tmp_path / "key.png", png(3, 16, 0, grey, (b"tRNS", struct.pack(">H", 257 * 130)))
+        tmp_path / "key.png", png(3, 16, 0, gray, (b"tRNS", struct.pack(">H", 257 * 130)))
     )
     assert seen(keyed) == ([[0] * 3, [255] * 3, [255] * 3], [255, 0, 255])
     both = written(
@@ -150,7 +146,7 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert seen(kept(tmp_path / "f.tif", floats)) == ([[0] * 3, [128] * 3, [255] * 3], None)
 
 
-FRAMES = [Image.new("RGB", (20, 20), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+FRAMES = [Image.new("RGB", (20, 20), color) for color in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +159,7 @@ FRAMES = [Image.new("RGB", (20, 20), colour) for colour in ((200, 0, 0), (0, 200
         (".tiff", "3 pages"),
     ],
 )
-def test_of_several_pictures_the_first_is_taken_and_that_is_told(
+def test_the_first_of_several_images_is_read_and_noted(
     tmp_path: Path, ending: str, note: str
 ) -> None:
     path = kept(
@@ -175,7 +171,7 @@ def test_of_several_pictures_the_first_is_taken_and_that_is_told(
     assert read_photo(kept(tmp_path / f"still{ending}", FRAMES[0])).notes == ()
 
 
-def test_a_damaged_later_frame_does_not_matter(tmp_path: Path) -> None:
+def test_a_damaged_later_frame_is_ignored(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)) for _ in range(5)]
     for ending in (".gif", ".tiff"):
@@ -188,7 +184,7 @@ def test_a_damaged_later_frame_does_not_matter(tmp_path: Path) -> None:
         )
 
 
-def test_the_previews_in_a_cameras_jpeg_are_not_told_of(tmp_path: Path) -> None:
+def test_previews_in_a_jpeg_are_not_noted(tmp_path: Path) -> None:
     path = kept(
         tmp_path / "x.jpg", FRAMES[0], format="MPO", save_all=True, append_images=FRAMES[1:]
     )
@@ -216,7 +212,7 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
         assert name in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_limit_is_held_before_anything_is_decoded(tmp_path: Path) -> None:
+def test_the_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     head = struct.pack(">2I5B", 30_000, 30_000, 8, 2, 0, 0, 0)
     blob = png(1, 8, 2, bytes(3))
     at = blob.index(b"IHDR")
@@ -226,7 +222,7 @@ def test_the_limit_is_held_before_anything_is_decoded(tmp_path: Path) -> None:
         read_photo(path)
 
 
-def test_damage_that_pillow_gets_over_is_not_printed(tmp_path: Path) -> None:
+def test_pillows_warnings_are_not_printed(tmp_path: Path) -> None:
     path = kept(
         tmp_path / "x.jpg", Image.fromarray(UPRIGHT), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"
     )
@@ -235,7 +231,7 @@ def test_damage_that_pillow_gets_over_is_not_printed(tmp_path: Path) -> None:
         assert read_photo(path).notes == ()
 
 
-def test_white_paper_shows_through() -> None:
+def test_composite_on_white() -> None:
     rgb, alpha = row((0, 100, 200), (0, 100, 200), (0, 100, 200)), row(255, 51, 0, mode="L")
     assert np.asarray(composite_on_white(rgb, alpha)).tolist() == [
         [[0, 100, 200], [204, 224, 244], [255, 255, 255]]

@@ -32,7 +32,7 @@ def test_scalars_go_to_tensorboard_and_to_metrics(tmp_path: Path) -> None:
     )
 
 
-def test_a_run_that_resumes_forgets_what_came_after(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_later_metrics(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for step in (1, 2, 3):
         run.log_scalars("train", {"loss": float(step)}, step)
@@ -53,7 +53,7 @@ def test_a_run_that_resumes_forgets_what_came_after(tmp_path: Path) -> None:
     assert [event.value for event in events(tmp_path).Scalars("train/loss")] == [1.0, 2.0, 30.0]
 
 
-def test_what_a_run_is_can_be_read_back_as_plain_values(tmp_path: Path) -> None:
+def test_settings_round_trip(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_settings(
         {"optim": {"lr": 0.1}, "filters": [1, 2]}, ["optim.lr=0.1"], {"commit": None}
@@ -68,7 +68,7 @@ def test_what_a_run_is_can_be_read_back_as_plain_values(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "state.json").read_text())["state"] == "running"
 
 
-def test_pictures_filters_histograms_and_hyperparameters(tmp_path: Path) -> None:
+def test_images_filters_histograms_and_hyperparameters(tmp_path: Path) -> None:
     run = Run(tmp_path)
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     run.save_figure("confusion", image, 5, {"counts": [[1]]})

@@ -32,7 +32,7 @@ from cnnlab.data.sources import (
 )
 
 
-def test_digits_are_scikit_learns() -> None:
+def test_digits_match_scikit_learn() -> None:
     train, test = digits("train", root=None), digits("test", root=None)
     theirs = load_digits()
     ours = torch.cat((train.images, test.images)).squeeze(1).numpy()
@@ -42,7 +42,7 @@ def test_digits_are_scikit_learns() -> None:
     assert train.images.dtype == torch.uint8 and train.images.max() == 255
 
 
-def test_the_mean_and_deviation_in_the_configuration_are_the_digits() -> None:
+def test_configured_mean_and_std_of_digits() -> None:
     from cnnlab.config import compose
 
     config, pixels = (
@@ -93,7 +93,7 @@ def test_a_batch_of_arrays_is_read(tmp_path: Path) -> None:
     assert np.array_equal(read["data"], array) and read["labels"] == [1, 2]
 
 
-def test_where_data_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNLAB_DATA", "/data")
     assert get_data_root(None) == Path("/data") and get_data_root("/other") == Path("/other")
     monkeypatch.delenv("CNNLAB_DATA")
@@ -108,7 +108,7 @@ def test_where_data_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         (cifar10, "test_batch", "cifar-10-batches-py"),
     ],
 )
-def test_offline_one_line_says_which_files_belong_where(
+def test_offline_error_names_files_and_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, name: str, place: str
 ) -> None:
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
@@ -145,7 +145,7 @@ def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_other")
-def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
+def test_only_the_batches_are_extracted_from_cifar10s_archive(
     tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = {name: name.encode() for name in sources.CIFAR10_FILES}
@@ -183,9 +183,7 @@ def test_cifar10_comes_out_of_its_archive_and_nothing_else_does(
         gzip.compress(bytes(1000), mtime=0)[:-9],
     ],
 )
-def test_an_archive_of_mnists_that_is_none_is_named(
-    tmp_path: Path, served: Path, blob: bytes
-) -> None:
+def test_an_invalid_mnist_archive_is_named(tmp_path: Path, served: Path, blob: bytes) -> None:
     (served / "t10k-images-idx3-ubyte.gz").write_bytes(blob)
     with pytest.raises(CnnlabError, match="MNIST cannot be downloaded") as error:
         mnist("test", root=str(tmp_path))
@@ -207,7 +205,7 @@ def test_mnist_is_downloaded(real_data: Path, tmp_path: Path, served: Path) -> N
 
 @pytest.mark.data
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: Split) -> None:
+def test_mnist_and_cifar10_match_torchvision(real_data: Path, split: Split) -> None:
     import torchvision
 
     theirs = torchvision.datasets.MNIST(str(real_data), train=split == "train")
@@ -223,9 +221,7 @@ def test_mnist_and_cifar10_are_torchvisions(real_data: Path, split: Split) -> No
 
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "read"), [("mnist", mnist), ("cifar10", cifar10)])
-def test_the_mean_and_deviation_in_the_configuration_are_the_datas(
-    real_data: Path, name: str, read: object
-) -> None:
+def test_configured_mean_and_std_of_real_data(real_data: Path, name: str, read: object) -> None:
     from cnnlab.config import compose
 
     config = compose("train", [f"dataset={name}"])["dataset"]

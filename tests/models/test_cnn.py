@@ -60,7 +60,7 @@ def test_the_networks_for_cifar10_are_the_chapters() -> None:
         assert model(torch.zeros(2, 3, 24, 24)).min() < 0 or not model.output.weight.any()
 
 
-def test_as_listed_puts_batch_normalisation_and_the_nonlinearity_on_the_logits() -> None:
+def test_as_listed_adds_batch_normalization_and_relu_to_the_logits() -> None:
     model = cnn((3, 24, 24), 10, **CIFAR_BN | {"output": "as_listed"})
     assert [name for name, _ in model.output.named_children()] == ["linear", "norm", "relu"]
     assert model(torch.randn(9, 3, 24, 24)).min() == 0
@@ -76,7 +76,7 @@ def test_as_listed_puts_batch_normalisation_and_the_nonlinearity_on_the_logits()
 
 
 @pytest.mark.parametrize("pool", POOLINGS)
-def test_every_way_of_pooling_makes_a_network(pool: str) -> None:
+def test_every_pooling_builds_a_network(pool: str) -> None:
     for size in (8, 24, 27):
         assert cnn((3, size, size), 10, **CIFAR_BN | {"pool": pool})(
             torch.zeros(2, 3, size, size)
@@ -84,11 +84,11 @@ def test_every_way_of_pooling_makes_a_network(pool: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 24, 24), (2, 5, 31), (1, 29, 30)])
-def test_a_network_takes_its_inputs_size_and_depth(shape: tuple[int, int, int]) -> None:
+def test_networks_follow_the_input_shape(shape: tuple[int, int, int]) -> None:
     for model in (cnn(shape, 7, **MNIST_CNN), mlp(shape, 7, hidden=[4], dropout=0.0)):
         assert model(torch.zeros(3, *shape)).shape == (3, 7)
 
 
-def test_a_picture_pooled_away_is_refused() -> None:
+def test_too_many_poolings_are_refused() -> None:
     with pytest.raises(ValueError, match="2 poolings leave nothing of 3x9 pixels"):
         cnn((1, 3, 9), 10, **MNIST_CNN)

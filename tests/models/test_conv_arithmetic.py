@@ -32,7 +32,7 @@ def test_figures_5_11_and_5_12() -> None:
     assert "  weights = k d_in e^2 = 2 * 3 * 3^2 = 54; biases = k = 2" in answer.lines
 
 
-def test_two_hundred_random_layers_are_pytorchs() -> None:
+def test_random_layers_match_pytorch() -> None:
     """Sizes, parameters, and what the floor leaves out: pixels that change nothing."""
     rng = random.Random(0)
     for _ in range(200):
@@ -42,24 +42,24 @@ def test_two_hundred_random_layers_are_pytorchs() -> None:
             conv_formulas(w=w, h=h, d=d, e=e, s=s, p=p, k=k).values,
             nn.Conv2d(d, k, e, s, p),
         )
-        picture = torch.zeros(1, d, h, w, requires_grad=True)
-        output = layer(picture)
+        image = torch.zeros(1, d, h, w, requires_grad=True)
+        output = layer(image)
         assert answer["output"] == [*output.shape[:1:-1], k]
         assert (answer["weights"], answer["biases"]) == (layer.weight.numel(), layer.bias.numel())
         output.sum().backward()
-        seen = picture.grad[0].ne(0).any(0)
+        seen = image.grad[0].ne(0).any(0)
         reached = [max(seen.any(axis).nonzero().flatten().tolist()) + 1 for axis in (0, 1)]
-        # A filter smaller than its stride passes over pixels within, too; the last that it reaches is what counts.
+        # A filter smaller than its stride skips pixels inside, too; only the last one counts.
         assert reached == [w - answer["uncovered"][0], h - answer["uncovered"][1]] or e < s
         up = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
-        if e >= s:  # PyTorch drops a window that would begin beyond the picture
+        if e >= s:  # PyTorch drops a window that would begin beyond the image
             assert pool_formulas(w=w, h=h, d=d, e=e, s=s).values["output_chapter"] == [
                 *up[:1:-1],
                 d,
             ]
 
 
-def test_ceiling_and_floor_differ_and_what_is_left_over_is_said() -> None:
+def test_rounding_and_uncovered_pixels_are_explained() -> None:
     assert conv_formulas(w=224, h=224, d=3, e=11, s=4, p=2, k=64).lines[-2:] == [
         "  PyTorch rounds down: 55x55 where the chapter has 56x56",
         "  only padding is uncovered",
@@ -74,9 +74,14 @@ def test_ceiling_and_floor_differ_and_what_is_left_over_is_said() -> None:
     )
 
 
-def test_a_layers_formulas_end_in_its_own_numbers() -> None:
-    model = named_sequential(conv=nn.Conv2d(2, 3, (3, 1)), pool=nn.MaxPool2d(2), dilated=nn.Conv2d(3, 3, 2, dilation=2),
-                  flat=nn.Flatten(), fc=nn.Linear(24, 4))  # fmt: skip
+def test_formulas_match_the_layer() -> None:
+    model = named_sequential(
+        conv=nn.Conv2d(2, 3, (3, 1)),
+        pool=nn.MaxPool2d(2),
+        dilated=nn.Conv2d(3, 3, 2, dilation=2),
+        flat=nn.Flatten(),
+        fc=nn.Linear(24, 4),
+    )
     layers = {layer.name: layer for layer in summarize_layers(model, (2, 10, 12))}
     convolution = explain_layer(layers["conv"])
     assert convolution[0] == "convolution: 12x10x2 -> 12x8x3"
@@ -100,13 +105,13 @@ def test_a_layers_formulas_end_in_its_own_numbers() -> None:
         ({"ww": 5}, "unknown key conv.ww; conv takes w, h, d, e, s, p, k; did you mean w?"),
     ],
 )
-def test_a_slip_is_told(change: dict[str, object], message: str) -> None:
+def test_invalid_shapes_are_refused(change: dict[str, object], message: str) -> None:
     values = {"w": 5, "h": 5, "d": 3, "e": 3, "s": 2, "p": 1, "k": 2} | change
     with pytest.raises(UsageError) as error:
         call_checked(conv_formulas, values, "conv")
     assert str(error.value) == message
 
 
-def test_a_side_knows_both_roundings() -> None:
+def test_ceil_and_floor_sizes() -> None:
     side = ConvAxis("w", 6, 3, 2, 0)
     assert (side.ceil_size, side.floor_size, side.uncovered) == (3, 2, 1)

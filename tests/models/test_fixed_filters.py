@@ -12,7 +12,7 @@ from cnnlab.models.fixed_filters import (
 )
 
 
-def test_filters_find_what_they_are_written_for_and_say_nothing_of_flat_pictures() -> None:
+def test_filters_respond_to_their_pattern_only() -> None:
     for bank in (sobel_kernels(), haar_kernels(4), haar_kernels(8)):
         assert bank.sum((1, 2)).abs().max() < 1e-6
     ramp = torch.arange(9.0).repeat(9, 1)  # brighter to the right by one a pixel
@@ -34,7 +34,7 @@ def test_only_the_linear_classifier_learns(shape: tuple[int, int, int]) -> None:
     assert model(torch.rand(4, *shape)).shape == (4, 10)
 
 
-def test_features_are_averages_of_what_is_above_and_below_zero() -> None:
+def test_features_are_averages_of_positive_and_negative_parts() -> None:
     x = torch.rand(2, 1, 12, 12)
     answer = F.conv2d(x, sobel_kernels()[:1].unsqueeze(1), padding=1)
     features = FixedFilterBank(1)(x)
@@ -50,22 +50,22 @@ def test_more_cells_than_pixels_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "other"), [("vertical", "horizontal"), ("horizontal", "vertical")]
 )
-def test_a_line_is_found_by_its_own_filter_alone(name: str, other: str) -> None:
-    picture = torch.zeros(1, 1, 7, 7)
-    picture[..., 3] = 1
-    picture = picture if name == "vertical" else picture.mT
+def test_a_line_is_detected_by_its_filter_only(name: str, other: str) -> None:
+    image = torch.zeros(1, 1, 7, 7)
+    image[..., 3] = 1
+    image = image if name == "vertical" else image.mT
     (own, lines), (cross, _) = HANDMADE_FILTERS[name](), HANDMADE_FILTERS[other]()
     assert lines and float(own.sum()) == 0
-    answer = F.conv2d(picture, own.unsqueeze(1))[0, 0]
+    answer = F.conv2d(image, own.unsqueeze(1))[0, 0]
     assert float(answer.max()) == float(own.clamp(min=0).sum()), "the best that there is"
-    assert not F.conv2d(picture, cross.unsqueeze(1)).any()
+    assert not F.conv2d(image, cross.unsqueeze(1)).any()
 
 
-def test_the_toy_picture_has_a_line_of_each_kind() -> None:
-    picture = draw_toy_image().view(1, 1, 24, 24)
-    assert set(picture.unique().tolist()) == {0, 1}
+def test_the_toy_image_has_a_line_of_each_kind() -> None:
+    image = draw_toy_image().view(1, 1, 24, 24)
+    assert set(image.unique().tolist()) == {0, 1}
     for name in ("vertical", "horizontal", "diagonal"):
         bank, _ = HANDMADE_FILTERS[name]()
-        assert float(F.conv2d(picture, bank.unsqueeze(1)).max()) == float(
-            bank.clamp(min=0).sum()
-        ), name
+        assert float(F.conv2d(image, bank.unsqueeze(1)).max()) == float(bank.clamp(min=0).sum()), (
+            name
+        )

@@ -20,7 +20,7 @@ NORM = {"decay": 0.9, "eps": 1e-3}
 
 def tied(filters: torch.Tensor, size: int) -> torch.Tensor:
     """(K, C, e, e) filters -> the (K * size^2, C * size^2) matrix of the fully connected layer that
-    figure 5-7 draws: connections of one colour share one weight; zero padding keeps the size."""
+    figure 5-7 draws: connections of one color share one weight; zero padding keeps the size."""
     k, c, e, _ = filters.shape
     matrix = torch.zeros(k, size, size, c, size, size, dtype=filters.dtype)
     for i in range(size):
@@ -48,7 +48,7 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
     by_matrix.backward(upstream)
 
     torch.testing.assert_close(by_convolution, by_matrix)
-    # Which weight each connection shares: a filter of the weights' own numbers, laid out in the same way.
+    # Which weight each connection shares: a filter of the weights' indices, laid out alike.
     owner = tied(torch.arange(1, 55, dtype=torch.float64).view(3, 2, 3, 3), size).long()
     summed = torch.zeros(55, dtype=torch.float64).index_add_(
         0, owner.flatten(), matrix.grad.flatten()
@@ -76,9 +76,7 @@ def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -
 
 @pytest.mark.parametrize("extent", [1, 3, 5, 7])
 @pytest.mark.parametrize("pool", POOLINGS)
-def test_padding_keeps_the_size_and_pooling_makes_it_what_the_table_says(
-    extent: int, pool: str
-) -> None:
+def test_output_sizes_match_the_poolings_table(extent: int, pool: str) -> None:
     size = POOLINGS[pool].output_size
     shape = conv_block(3, 4, extent, pool, None)(torch.zeros(2, 3, 28, 27)).shape
     assert shape == (2, 4, size(28), size(27))
@@ -120,7 +118,7 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     "layer",
     [conv_block(2, 5, 3, "average", NORM), linear_block(12, 5, 0, NORM, has_random_bias=False)],
 )
-def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
+def test_batch_normalization_is_the_chapters(layer: nn.Sequential) -> None:
     """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps
     1e-3, gamma, beta; running moments by decay 0.9, torch's variance n/(n-1) times the chapter's;
     those are used when it is judged."""
@@ -162,7 +160,7 @@ def test_batch_normalisation_is_the_chapters(layer: nn.Sequential) -> None:
     )
 
 
-def test_weights_begin_as_the_chapter_says() -> None:
+def test_initialization_is_the_chapters() -> None:
     model = named_sequential(
         conv=conv_block(8, 200, 5, "max", NORM),
         fc=linear_block(300, 400, 0.5, None, has_random_bias=False),
@@ -182,13 +180,13 @@ def test_weights_begin_as_the_chapter_says() -> None:
     assert torch.equal(again.fc.linear.weight, model.fc.linear.weight)
 
 
-def test_as_listed_biases_of_the_fully_connected_layers_begin_as_their_weights() -> None:
+def test_as_listed_biases_are_initialized_like_weights() -> None:
     layer = linear_block(300, 4000, 0.0, None, has_random_bias=True)
     initialize_weights(layer, torch.Generator().manual_seed(1))
     assert layer.linear.bias.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.05)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="extent must be odd"):
         conv_block(1, 1, 4, "max", None)
     with pytest.raises(ValueError, match=r"pool 'maks' is not one of .*did you mean max"):
@@ -203,7 +201,7 @@ def test_what_cannot_be_is_refused() -> None:
         conv_block(1, 1, 3, "max", {"momentum": 0.1, "eps": 1e-3})
 
 
-def test_a_randomized_network_is_a_fresh_one_whose_moments_are_the_pictures() -> None:
+def test_randomized_copy_has_fresh_weights_and_the_images_moments() -> None:
     norm = {"decay": 0.9, "eps": 1e-3}
     model = cnn(
         (1, 8, 8),
@@ -220,13 +218,13 @@ def test_a_randomized_network_is_a_fresh_one_whose_moments_are_the_pictures() ->
         for parameter in model.parameters():
             parameter.fill_(3.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pictures = torch.randn(64, 1, 8, 8)
-    fresh = copy_with_random_weights(model.eval(), torch.Generator().manual_seed(1), pictures)
+    images = torch.randn(64, 1, 8, 8)
+    fresh = copy_with_random_weights(model.eval(), torch.Generator().manual_seed(1), images)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     initialize_weights(model, torch.Generator().manual_seed(1))
     assert torch.equal(fresh.conv_1.conv.weight, model.conv_1.conv.weight) and not fresh.training
     assert torch.equal(fresh.conv_1.norm.weight, torch.ones(3))
-    maps = fresh.conv_1.conv(pictures)
+    maps = fresh.conv_1.conv(images)
     torch.testing.assert_close(
         fresh.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
     )

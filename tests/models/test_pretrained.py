@@ -41,26 +41,26 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server.shutdown()
 
 
-def test_weights_are_fetched_once_checked_and_give_what_torchvision_gives(
+def test_weights_are_downloaded_once_and_match_torchvision(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, prepare = load_pretrained("resnet18")
     assert "features=resnet18: weights of 47 MB, once" in capsys.readouterr().out and hub.exists()
-    pictures = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=1000).eval()
-    given = models.ResNet18_Weights.DEFAULT.transforms()(pictures)
-    assert torch.equal(prepare(pictures), given) and given.shape == (2, 3, 224, 224)
+    given = models.ResNet18_Weights.DEFAULT.transforms()(images)
+    assert torch.equal(prepare(images), given) and given.shape == (2, 3, 224, 224)
     with torch.inference_mode():
         torch.testing.assert_close(model(given), theirs(given))
-    grey = pictures[:, :1]
-    assert torch.equal(prepare(grey), prepare(grey.repeat(1, 3, 1, 1)))
+    gray = images[:, :1]
+    assert torch.equal(prepare(gray), prepare(gray.repeat(1, 3, 1, 1)))
     stamp = hub.stat().st_mtime_ns
     load_pretrained("resnet18")
     assert hub.stat().st_mtime_ns == stamp and "once" not in capsys.readouterr().out
 
 
-def test_what_is_damaged_of_another_network_or_not_there_is_told(
+def test_damaged_wrong_or_missing_weights_are_named(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_pretrained("resnet18")
@@ -79,5 +79,5 @@ def test_what_is_damaged_of_another_network_or_not_there_is_told(
         load_pretrained("qqqq")
 
 
-def test_what_is_offered_by_name_is_torchvisions() -> None:
+def test_suggested_networks_are_torchvisions() -> None:
     assert set(SUGGESTED_NETWORKS) <= set(models.list_models(module=models))

@@ -14,13 +14,13 @@ from cnnlab.models.layers import (
 from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fields
 
 
-def changes(model: nn.Module, picture: Tensor) -> dict[str, Tensor]:
+def changes(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """Each module's output where a pixel was changed, less that where none was: {name: (2 * H * W,
     ...)}, in one batch each pixel in turn raised by so much that it wins any maximum it takes part
     in, then lowered."""
-    _, height, width = picture.shape
+    _, height, width = image.shape
     every = torch.arange(height * width)
-    batch = picture.repeat(2 * len(every) + 1, 1, 1, 1)
+    batch = image.repeat(2 * len(every) + 1, 1, 1, 1)
     batch[every + 1, :, every // width, every % width] += 1e4
     batch[every + 1 + len(every), :, every // width, every % width] -= 1e4
     kept: dict[str, Tensor] = {}
@@ -45,8 +45,8 @@ def check(
 ) -> None:
     """Corners and the middle of each layer: no pixel outside changes the unit; where `tight`, those
     at the window's four edges do."""
-    picture = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = changes(model.eval().double(), picture)
+    image = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = changes(model.eval().double(), image)
     for name, field in compute_receptive_fields(model, shape).items():
         if names is None or name in names:
             for i, j in {
@@ -143,7 +143,7 @@ def test_random_stacks_of_two_layers() -> None:
 
 
 @pytest.mark.parametrize("n", range(2, 80))
-def test_fractional_pooling_begins_where_torch_does(n: int) -> None:
+def test_fractional_pooling_starts_match_torch(n: int) -> None:
     pool = FractionalMaxPool().eval()
     ramp = torch.arange(float(n)).view(1, 1, n, 1).expand(1, 1, n, n)
     if outputs := int(n * pool.ratio):
@@ -157,7 +157,7 @@ def test_fractional_pooling_begins_where_torch_does(n: int) -> None:
         assert len(ends) == outputs
 
 
-def test_sizes_are_the_textbooks() -> None:
+def test_published_receptive_fields() -> None:
     """mnist_cnn: 5; pooling 5 + 1 = 6; 6 + 4 * 2 = 14; 14 + 2 = 16. Padding counts: the first row
     begins at -2."""
     model = build_model(compose("train", ["model=mnist_cnn"])["model"], (1, 28, 28), 10)
@@ -175,7 +175,7 @@ def test_sizes_are_the_textbooks() -> None:
     assert found["output"].clip_window(0, 0, 28, 28) == (0, 28, 0, 28)
 
 
-def test_what_the_floor_leaves_out_is_not_seen_through_padding() -> None:
+def test_uncovered_pixels_are_in_no_field() -> None:
     """Six pixels under a 3x3 filter at stride 2: the last is in no window; padding of the next
     layer does not show it."""
     model = nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.Conv2d(1, 1, 3, padding=1))
@@ -184,7 +184,7 @@ def test_what_the_floor_leaves_out_is_not_seen_through_padding() -> None:
     check(model, (1, 6, 6))
 
 
-def test_what_is_not_known_sees_everything_and_the_model_is_left_as_it_was() -> None:
+def test_unknown_modules_see_everything_and_the_model_is_unchanged() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), nn.InstanceNorm2d(2), nn.Flatten()
     )
@@ -195,7 +195,7 @@ def test_what_is_not_known_sees_everything_and_the_model_is_left_as_it_was() -> 
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_no_memory_is_taken() -> None:
+def test_nothing_is_allocated() -> None:
     with torch.device("meta"):
         model = named_sequential(
             a=nn.Conv2d(3, 10**6, 1001, padding=500), b=nn.Flatten(), c=nn.Linear(10**12, 10**6)
@@ -203,7 +203,7 @@ def test_no_memory_is_taken() -> None:
     assert compute_receptive_fields(model, (3, 1000, 1000))["a"].size == (1001, 1001)
 
 
-def test_fields_are_the_same_wherever_tensors_are_made() -> None:
+def test_fields_do_not_depend_on_the_default_device() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), FractionalMaxPool(), nn.Conv2d(2, 2, 3))
     expected = compute_receptive_fields(model, (1, 20, 17))
     with torch.device("meta"):

@@ -20,7 +20,7 @@ SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 24, 24), "fo
 WIDE = {"vgg16": [[4, 4], [4], [6], [6], [6, 6]], "vgg19": [[4], [4], [6], [6], [6, 6, 6]]}
 
 
-def kept(model: nn.Module, pictures: Tensor) -> int:
+def kept(model: nn.Module, images: Tensor) -> int:
     """Bytes that autograd keeps, by its own hooks, on real memory: unique storages by address, but
     for parameters and running moments."""
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
@@ -33,19 +33,19 @@ def kept(model: nn.Module, pictures: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.train()(pictures)
+        model.train()(images)
     return sum(storage.nbytes() for address, storage in storages.items() if address not in own)
 
 
 def held_against_torch(
     model: nn.Module, shape: tuple[int, int, int], batch: int = 5
 ) -> list[LayerSummary]:
-    pictures = torch.randn(batch, *shape)
+    images = torch.randn(batch, *shape)
     layers = summarize_layers(model, shape)
-    expected = kept(model, pictures)
+    expected = kept(model, images)
     assert sum_memory([layer.saved_for_backward for layer in layers]).for_batch(batch) == expected
     with FlopCounterMode(display=False) as counter:
-        result = model.eval()(pictures)
+        result = model.eval()(images)
     assert sum(layer.flops for layer in layers) * batch == counter.get_total_flops()
     assert layers[-1].output == result.shape[1:] and layers[0].input == shape
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in model.parameters())
@@ -93,12 +93,12 @@ def drawn(rng: random.Random) -> tuple[nn.Module, tuple[int, int, int]]:
     return rng.choice(kinds)(), shape
 
 
-def test_two_hundred_random_layers_agree_with_torch() -> None:
+def test_random_layers_agree_with_torch() -> None:
     rng = random.Random(0)
     torch.manual_seed(0)
     for number in range(200):
         layer, shape = drawn(rng)
-        # Behind a convolution, so that what the layer keeps is not the picture.
+        # Behind a convolution, so that what the layer keeps is not the image.
         model = named_sequential(
             first=nn.Conv2d(shape[0], shape[0], 1),
             layer=layer,
@@ -122,7 +122,7 @@ def test_mnist_cnn_by_hand() -> None:
     assert first.multiply_adds == 28 * 28 * 32 * 25 and first.flops == 2 * first.multiply_adds
     assert first.forward_memory == BatchMemory(
         28 * 28 * 32 * 4
-    ) and first.saved_for_backward == BatchMemory(28 * 28 * 4), "it keeps the picture"
+    ) and first.saved_for_backward == BatchMemory(28 * 28 * 4), "it keeps the image"
     pooled, relu, second = (layers[name] for name in ("conv_1.pool", "conv_1.relu", "conv_2.conv"))
     assert pooled.saved_for_backward == BatchMemory(28 * 28 * 32 * 4 + 14 * 14 * 32 * 8), (
         "its input, and where each maximum was: int64"
@@ -134,7 +134,7 @@ def test_mnist_cnn_by_hand() -> None:
     assert sum(layer.parameters for layer in layers.values()) == 3_274_634
 
 
-def test_what_is_kept_in_place_and_out_of_place() -> None:
+def test_memory_in_place_and_out_of_place() -> None:
     """A ReLU in place saves one map; before the pooling, one pooling's input."""
 
     def of(*modules: nn.Module) -> int:
@@ -150,15 +150,20 @@ def test_what_is_kept_in_place_and_out_of_place() -> None:
         nn.MaxPool2d(2),
         nn.Conv2d(2, 2, 3, padding=1),
     )
-    picture, whole, quarter, places = 256, 512, 128, 256
-    assert of(conv, nn.ReLU(True), pool, after) == picture + whole + places + quarter
-    assert of(conv, pool, nn.ReLU(True), after) == picture + whole + places + quarter
-    assert of(conv, pool, nn.ReLU(False), after) == picture + whole + places + quarter
+    image, whole, quarter, places = 256, 512, 128, 256
+    assert of(conv, nn.ReLU(True), pool, after) == image + whole + places + quarter
+    assert of(conv, pool, nn.ReLU(True), after) == image + whole + places + quarter
+    assert of(conv, pool, nn.ReLU(False), after) == image + whole + places + quarter
 
 
 def test_moments_do_not_grow_with_the_batch() -> None:
-    norm = next(layer for layer in summarize_layers(nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), (1, 3, 3))
-                if layer.kind == "batch normalization")  # fmt: skip
+    norm = next(
+        layer
+        for layer in summarize_layers(
+            nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4)), (1, 3, 3)
+        )
+        if layer.kind == "batch normalization"
+    )
     assert (norm.weights, norm.biases, norm.buffers) == (4, 4, 8)
     assert (
         norm.saved_for_backward == BatchMemory(4 * 9 * 4, 2 * 4 * 4)
@@ -167,7 +172,7 @@ def test_moments_do_not_grow_with_the_batch() -> None:
     )
 
 
-def test_nothing_is_allocated_and_the_model_is_left_as_it_was() -> None:
+def test_nothing_is_allocated_and_the_model_is_unchanged() -> None:
     with torch.device("meta"):
         huge = named_sequential(
             conv=nn.Conv2d(3, 10**6, 1001, padding=500),
@@ -181,7 +186,7 @@ def test_nothing_is_allocated_and_the_model_is_left_as_it_was() -> None:
     )
 
 
-def test_a_run_that_only_judges_is_described_as_it_trained() -> None:
+def test_frozen_parameters_are_summarized_as_in_training() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
     wanted = summarize_layers(model, (1, 8, 8))
     assert summarize_layers(model.eval().requires_grad_(False), (1, 8, 8)) == wanted

@@ -17,7 +17,7 @@ def ours(name: str, size: int = 224, classes: int = 1000) -> nn.Module:
 
 
 def outputs(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    """The layers that a picture passes, in order, and what they put out."""
+    """The layers that a image passes, in order, and what they put out."""
     seen: list[tuple[str, tuple[int, ...]]] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -33,7 +33,7 @@ def outputs(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_layer_for_layer_it_is_torchvisions(name: str) -> None:
+def test_layers_match_torchvision(name: str) -> None:
     mine = ours(name)
     with torch.device("meta"):
         theirs = getattr(torchvision.models, name)()
@@ -64,7 +64,7 @@ def test_the_same_weights_give_the_same_logits() -> None:
         torch.testing.assert_close(mine(x), theirs(x))
 
 
-def test_layers_are_named_as_the_papers_are() -> None:
+def test_layers_have_the_papers_names() -> None:
     names = [name for name, _ in ours("vgg19").named_children()]
     assert names[:7] == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1"]
     assert (
@@ -78,7 +78,7 @@ def test_layers_are_named_as_the_papers_are() -> None:
     ]
 
 
-def test_another_size_changes_the_first_fully_connected_layer_alone() -> None:
+def test_image_size_changes_only_the_first_linear_layer() -> None:
     small, large = (dict(ours("vgg16", size).named_parameters()) for size in (32, 224))
     assert {n for n in small if small[n].shape != large[n].shape} == {"fc6.weight"}
     assert small["fc6.weight"].shape == (4096, 512)
@@ -97,13 +97,13 @@ def test_another_size_changes_the_first_fully_connected_layer_alone() -> None:
         (["model=vgg16", "model.filters=[[8]]", "model.hidden=[0]"], "hidden must be at least 1"),
     ],
 )
-def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(words: list[str], message: str) -> None:
     with torch.device("meta"), pytest.raises(Exception, match=message):
         build_model(compose("train", words)["model"], (3, 16, 16), 10)
 
 
-def test_a_folded_network_judges_as_the_one_it_was() -> None:
-    """Batch normalisations with moments and weights of their own, against the convolutions
+def test_folded_batch_norm_gives_the_same_outputs() -> None:
+    """Batch normalizations with moments and weights of their own, against the convolutions
     alone."""
     torch.manual_seed(0)
     model = vgg(

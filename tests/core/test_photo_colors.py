@@ -1,4 +1,4 @@
-"""Colours of pictures: by their profiles, computed by hand."""
+"""Colours of images: by their profiles, computed by hand."""
 
 import io
 import struct
@@ -27,15 +27,15 @@ from tests.small import kept, row, seen, written
 RNG = np.random.default_rng(0)
 
 
-def test_linear_light_is_given_srgbs_curve(tmp_path: Path) -> None:
+def test_linear_light_gets_srgbs_curve(tmp_path: Path) -> None:
     values = [0, 1, 20, 55, 128, 188, 255]
     wanted = encoded(np.array(values) / 255).round()
     assert wanted.tolist() == [0, 13, 79, 128, 188, 223, 255]
     image = row(*[(v, v, 0) for v in values])
-    colours, _ = seen(kept(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1))))
-    assert np.abs(np.array(colours) - np.stack([wanted, wanted, 0 * wanted], -1)).max() <= 1
+    colors, _ = seen(kept(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1))))
+    assert np.abs(np.array(colors) - np.stack([wanted, wanted, 0 * wanted], -1)).max() <= 1
     for mode, of_grey in (("L", grey_profile(gamma(1))), ("L", rgb_profile(SRGB, gamma(1)))):
-        path = kept(tmp_path / "grey.png", row(*values, mode=mode), icc_profile=of_grey)
+        path = kept(tmp_path / "gray.png", row(*values, mode=mode), icc_profile=of_grey)
         assert np.abs(np.array(seen(path)[0]) - wanted[:, None]).max() <= 1
 
 
@@ -47,7 +47,7 @@ def test_exchanged_primaries_exchange_the_channels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".png", ".tiff", ".webp", ".avif"])
 def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
-    colours = np.array(
+    colors = np.array(
         [
             (120, 160, 90),
             (200, 180, 160),
@@ -57,10 +57,10 @@ def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
             (0, 255, 0),
         ]
     )
-    light = (colours / 255) ** 2.2 @ (np.linalg.inv(SRGB) @ ADOBE).T
+    light = (colors / 255) ** 2.2 @ (np.linalg.inv(SRGB) @ ADOBE).T
     wanted = encoded(light.clip(0, 1))
     assert wanted[0] == pytest.approx((98, 161, 85), abs=1)  # greener than its numbers say
-    image = Image.fromarray(np.repeat(colours[None].astype(np.uint8), 16, 1).repeat(16, 0))
+    image = Image.fromarray(np.repeat(colors[None].astype(np.uint8), 16, 1).repeat(16, 0))
     options = {"lossless": True} if ending == ".webp" else {"quality": 100, "subsampling": "4:4:4"}
     path = kept(
         tmp_path / f"x{ending}", image, icc_profile=rgb_profile(ADOBE, gamma(2.2)), **options
@@ -69,44 +69,49 @@ def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
     assert np.abs(found - wanted).max() <= (6 if ending == ".avif" else 2)
 
 
-def test_a_profile_leaves_transparency_alone(tmp_path: Path) -> None:
+def test_a_profile_does_not_change_alpha(tmp_path: Path) -> None:
     image = row((128, 0, 0, 100), (0, 128, 0, 255), mode="RGBA")
     path = kept(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1)))
     assert seen(path) == ([[188, 0, 0], [0, 188, 0]], [100, 255])
-    assert seen(kept(tmp_path / "p.png", row((128, 0, 0), (0, 0, 0)).quantize(2),
-                     icc_profile=rgb_profile(SRGB, gamma(1)))) == ([[188, 0, 0], [0, 0, 0]], None)  # fmt: skip
+    assert seen(
+        kept(
+            tmp_path / "p.png",
+            row((128, 0, 0), (0, 0, 0)).quantize(2),
+            icc_profile=rgb_profile(SRGB, gamma(1)),
+        )
+    ) == ([[188, 0, 0], [0, 0, 0]], None)
 
 
 @pytest.mark.parametrize(
     "icc", [make_srgb_profile(), rgb_profile(SRGB, table())], ids=["ours", "another"]
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_srgb_stays_as_it_is(tmp_path: Path, icc: bytes, mode: str) -> None:
+def test_srgb_is_unchanged(tmp_path: Path, icc: bytes, mode: str) -> None:
     image = Image.fromarray(RNG.integers(0, 256, (300, 300, 3), dtype=np.uint8)).convert(mode)
     path = kept(tmp_path / "x.png", image, icc_profile=icc)
     photo = read_photo(path)
     assert np.array_equal(photo.rgb, image.convert("RGB")) and photo.notes == ()
 
 
-def test_inks_are_what_their_profile_says(tmp_path: Path) -> None:
+def test_cmyk_follows_its_profile(tmp_path: Path) -> None:
     inks = row((0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255), mode="CMYK")
-    grey = encoded(np.array([((128 / 255 * 100 + 16) / 116) ** 3]))[0]  # CIE 1976: L* -> Y
-    assert grey == pytest.approx(119.4, abs=0.1)
-    colours, _ = seen(kept(tmp_path / "x.tiff", inks, icc_profile=cmyk_profile()))
-    assert np.abs(np.array(colours) - np.array([255, grey, 0])[:, None]).max() <= 2
+    gray = encoded(np.array([((128 / 255 * 100 + 16) / 116) ** 3]))[0]  # CIE 1976: L* -> Y
+    assert gray == pytest.approx(119.4, abs=0.1)
+    colors, _ = seen(kept(tmp_path / "x.tiff", inks, icc_profile=cmyk_profile()))
+    assert np.abs(np.array(colors) - np.array([255, gray, 0])[:, None]).max() <= 2
 
 
 @pytest.mark.parametrize("ending", [".tiff", ".jpg"])
-def test_inks_without_a_profile_are_subtracted_from_white(tmp_path: Path, ending: str) -> None:
+def test_cmyk_without_a_profile_is_subtracted_from_white(tmp_path: Path, ending: str) -> None:
     """A JPEG's are inverted, as Adobe's are."""
     inks = Image.new("CMYK", (32, 16), (255, 0, 0, 0))
     inks.paste((0, 0, 0, 100), (16, 0, 32, 16))
     path = kept(tmp_path / f"x{ending}", inks, quality=100)
     assert ending != ".jpg" or b"Adobe" in path.read_bytes()
-    colours = np.array(seen(path)[0])
+    colors = np.array(seen(path)[0])
     assert (
-        np.abs(colours[4] - (0, 255, 255)).max() <= 2
-        and np.abs(colours[28] - (155, 155, 155)).max() <= 2
+        np.abs(colors[4] - (0, 255, 255)).max() <= 2
+        and np.abs(colors[28] - (155, 155, 155)).max() <= 2
     )
 
 
@@ -123,9 +128,9 @@ NOTE = "its color profile cannot be used, and is ignored"
         cmyk_profile(),
         bytes(500),
     ],
-    ids=["empty", "junk", "cut", "grey's", "inks'", "zeros"],
+    ids=["empty", "junk", "cut", "gray's", "inks'", "zeros"],
 )
-def test_a_profile_that_cannot_be_used_is_ignored_and_told(tmp_path: Path, icc: bytes) -> None:
+def test_an_invalid_profile_is_ignored_and_noted(tmp_path: Path, icc: bytes) -> None:
     chunk = b"x\0\0" + zlib.compress(icc)
     photo = read_photo(
         written(tmp_path / "x.png", png(2, 8, 2, bytes((1, 2, 3, 250, 5, 6)), (b"iCCP", chunk)))
@@ -134,7 +139,7 @@ def test_a_profile_that_cannot_be_used_is_ignored_and_told(tmp_path: Path, icc: 
     assert photo.notes == (f"x.png: {NOTE}",)
 
 
-def test_a_profile_that_cannot_be_unpacked_is_told_of(tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_decompressed_is_noted(tmp_path: Path) -> None:
     blob = png(
         1, 8, 2, bytes((1, 2, 3)), (b"iCCP", b"x\0\0" + zlib.compress(make_srgb_profile())[:-30])
     )
@@ -142,7 +147,7 @@ def test_a_profile_that_cannot_be_unpacked_is_told_of(tmp_path: Path) -> None:
     assert np.asarray(photo.rgb).tolist() == [[[1, 2, 3]]] and photo.notes == (f"x.png: {NOTE}",)
 
 
-def test_a_profile_of_colours_is_not_for_inks(tmp_path: Path) -> None:
+def test_an_rgb_profile_is_refused_for_cmyk(tmp_path: Path) -> None:
     path = kept(
         tmp_path / "x.tiff", row((255, 0, 0, 0), mode="CMYK"), icc_profile=make_srgb_profile()
     )
@@ -151,7 +156,7 @@ def test_a_profile_of_colours_is_not_for_inks(tmp_path: Path) -> None:
 
 
 def test_lab_becomes_srgb(tmp_path: Path) -> None:
-    """Black, grey, white, and nearly sRGB's red, by CIE 1976 under D50."""
+    """Black, gray, white, and nearly sRGB's red, by CIE 1976 under D50."""
     lab = [(0, 128, 128), (128, 128, 128), (255, 128, 128), (138, 209, 198)]
     height = np.array([L / 255 * 100 + 16 for L, _, _ in lab]) / 116
     roots = np.stack(
@@ -164,11 +169,11 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
     xyz = np.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * 3 * (6 / 29) ** 2).T * D50
     wanted = encoded((xyz @ np.linalg.inv(SRGB).T).clip(0, 1))
     assert wanted[3] == pytest.approx((255, 0, 0), abs=6)
-    colours, _ = seen(kept(tmp_path / "x.tiff", row(*lab, mode="LAB")))
-    assert np.abs(np.array(colours) - wanted).max() <= 2
+    colors, _ = seen(kept(tmp_path / "x.tiff", row(*lab, mode="LAB")))
+    assert np.abs(np.array(colors) - wanted).max() <= 2
 
 
-def test_the_profile_written_is_srgb_and_the_same_on_any_day() -> None:
+def test_the_written_profile_is_srgb_with_constant_bytes() -> None:
     blob = make_srgb_profile()
     assert blob[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0) and blob[84:100] == bytes(16)
     assert len(blob) == int.from_bytes(blob[:4])
