@@ -93,7 +93,7 @@ Examples:
 What there is:
   filters     the first layer's, and their way through the training
   features    pictures on their way through the layers
-  exciting    the test pictures that excite each channel most
+  top_activations   the test pictures that excite each channel most
   saliency    which pixels an answer depends on, by five methods
   dream       the input that excites a class or channel most
   invariance  what a shift, a turn, or darkness changes

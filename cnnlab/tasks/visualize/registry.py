@@ -13,7 +13,7 @@ from cnnlab.tasks.visualize.top_activations import visualize_top_activations
 VISUALIZERS: dict[str, Callable[..., None]] = {
     "filters": visualize_filters,
     "features": visualize_feature_maps,
-    "exciting": visualize_top_activations,
+    "top_activations": visualize_top_activations,
     "saliency": visualize_saliency,
     "dream": visualize_activation_maximization,
     "invariance": visualize_invariance,

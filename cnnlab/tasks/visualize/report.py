@@ -31,7 +31,7 @@ MAX_REPORTED_MISTAKES = 18
 SECTION_TITLES = {
     "filters": "Filters",
     "features": "Pictures on their way through",
-    "exciting": "What excites it",
+    "top_activations": "What excites it",
     "saliency": "Where it looks",
     "dream": "What it would like to see",
     "invariance": "What it does not mind",

@@ -1,4 +1,4 @@
-"""`visualize exciting`: what makes a layer's channels answer most, in real pictures."""
+"""`visualize top_activations`: what makes a layer's channels answer most, in real pictures."""
 
 from collections import Counter
 from typing import Any
@@ -21,15 +21,15 @@ def visualize_top_activations(
     """For a layer's channels the pictures that excite them most, all but the patch that the unit sees dimmed."""
     if channels < 1 or not 1 <= images_per_channel <= MAX_TOP_IMAGES:
         raise UsageError(
-            f"exciting: channels must be at least 1 and best 1 to {MAX_TOP_IMAGES}, not {channels} and {images_per_channel}"
+            f"top_activations: channels must be at least 1 and images_per_channel 1 to {MAX_TOP_IMAGES}, not {channels} and {images_per_channel}"
         )
-    name = look.check_layer_name(layer, "exciting.layer") if layer else look.last_spatial_block
+    name = look.check_layer_name(layer, "top_activations.layer") if layer else look.last_spatial_block
     if name is None:
         raise NothingToShow(
-            "no layer of this network has maps; name another, e.g. exciting.layer=fc_1"
+            "no layer of this network has maps; name another, e.g. top_activations.layer=fc_1"
         )
     if name not in look.split_activations.top_activations:
-        raise UsageError(f"exciting.layer: {name} gives no maps or units of its own")
+        raise UsageError(f"top_activations.layer: {name} gives no maps or units of its own")
     peaks, field = look.split_activations.top_activations[name], look.receptive_fields[name]
     rows = [
         list_top_images(look, peaks, k, images_per_channel) for k in range(peaks.values.shape[1])
@@ -52,7 +52,7 @@ def visualize_top_activations(
     note = f"In full light: what the unit sees of the picture. Below: its value, and what the picture is. {silent}."
     figure = draw_image_grid(cells, title, row_labels=labels, note=note, cell_inches=0.8)
     look.figure_log.log_figure(
-        f"exciting_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note
+        f"top_activations_{name.replace('.', '_')}", figure, {"layer": name, "channels": rows}, title, note
     )
 
 

@@ -62,9 +62,9 @@ def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path)
         )[0]
         == 0
     )
-    assert "no layer of this network has maps" in refused(cnnlab, "exciting")
+    assert "no layer of this network has maps" in refused(cnnlab, "top_activations")
     code, out, _ = cnnlab("visualize", "invariance.count=5", "dream.steps=2", "saliency.count=1")
-    assert code == 0 and "no exciting: no layer of this network has maps" in out
+    assert code == 0 and "no top_activations: no layer of this network has maps" in out
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
     text = page.read_text()
     assert (
@@ -74,7 +74,7 @@ def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path)
 
 
 def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Path) -> None:
-    assert "did you mean conv_2?" in refused(cnnlab, "exciting", "layer=conv2")
+    assert "did you mean conv_2?" in refused(cnnlab, "top_activations", "layer=conv2")
     assert "features.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
         cnnlab, "features", "layers=nothing"
     )
@@ -133,7 +133,7 @@ def test_a_gpu_finds_what_a_cpu_finds(cnnlab: Cnnlab, run: Path) -> None:
     one, two = (found(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda"))
     assert one.keys() == two.keys() and one["saliency_0"]["picture"] == two["saliency_0"]["picture"]
     for a, b in zip(
-        one["exciting_conv_2"]["channels"], two["exciting_conv_2"]["channels"], strict=True
+        one["top_activations_conv_2"]["channels"], two["top_activations_conv_2"]["channels"], strict=True
     ):
         for x, y in zip(a["pictures"], b["pictures"], strict=True):
             assert x["value"] == pytest.approx(y["value"], rel=1e-3, abs=1e-4)

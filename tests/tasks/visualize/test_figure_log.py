@@ -8,7 +8,7 @@ def test_what_is_refused_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
     assert "indices is empty" in refused(cnnlab, "features", "indices=[]")
     assert "dream.units is empty" in refused(cnnlab, "dream", "units=[]")
     assert "no run" in refused(cnnlab, "x" * 300)
-    refused(cnnlab, "exciting", "layer=conv2")
+    refused(cnnlab, "top_activations", "layer=conv2")
     assert not (run / "visualize").exists()
 
 

@@ -15,7 +15,7 @@ from tests.visualized import found
 def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(
     cnnlab: Cnnlab, run: Path
 ) -> None:
-    numbers = found(cnnlab, "exciting", "layer=conv_2")["figures"]["exciting_conv_2"]
+    numbers = found(cnnlab, "top_activations", "layer=conv_2")["figures"]["top_activations_conv_2"]
     trained, pictures = load_run(str(run)), digits("test", root=None)
     maps = capture_outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
     for row in numbers["channels"]:
