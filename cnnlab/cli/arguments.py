@@ -10,7 +10,8 @@ from cnnlab.core.quoting import hydra_literal
 
 OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
-LIST_KEYS = ("indices", "features.layers", "dream.units")  # of visualize, with null as default
+# Of visualize, with null as default.
+LIST_KEYS = ("indices", "features.layers", "activation_maximization.units")
 NAME_KEYS = ("saliency.target",)
 # Lists whose brackets may be omitted.
 STYLE_LIST_KEYS = {"layers": "style.layers", "style_weights": "style_weights"}

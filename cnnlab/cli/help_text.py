@@ -85,7 +85,7 @@ Examples:
   cnnlab visualize filters last layer=conv_2
   cnnlab visualize saliency photo.jpg     a picture of your own
   cnnlab visualize saliency indices=3,17 target=cat
-  cnnlab visualize dream features last
+  cnnlab visualize activation_maximization features last
   cnnlab visualize invariance RUN against=ANOTHER
   cnnlab visualize features filters=vertical,horizontal,sobel     no run
 
@@ -95,7 +95,7 @@ What there is:
   features    pictures on their way through the layers
   top_activations   the test pictures that excite each channel most
   saliency    which pixels an answer depends on, by five methods
-  dream       the input that excites a class or channel most
+  activation_maximization   the input that excites a class or channel most
   invariance  what a shift, a turn, or darkness changes
 
 \b

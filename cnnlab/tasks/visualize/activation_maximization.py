@@ -1,4 +1,4 @@
-"""`visualize dream`: the picture that excites a class, a channel or a unit most, made from nothing."""
+"""`visualize activation_maximization`: the picture that excites a class, a channel or a unit most, made from nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,12 +31,12 @@ def visualize_activation_maximization(
     """Pictures for the classes and for the last maps' channels, or for those of the layer that is named."""
     if max_units < 1 or steps < 1 or jitter < 0 or not lr > 0 or not smoothness >= 0:
         raise UsageError(
-            "dream: most and steps at least 1, jitter and smoothness at least 0, lr above 0"
+            "activation_maximization: max_units and steps at least 1, jitter and smoothness at least 0, lr above 0"
         )
     climb = {"steps": steps, "lr": lr, "jitter": jitter, "seed": look.settings.seed}
     last = look.block_names[-1]
     if layer is not None:
-        names = [look.check_layer_name(layer, "dream.layer")]
+        names = [look.check_layer_name(layer, "activation_maximization.layer")]
     else:
         names = (
             [last]
@@ -45,7 +45,7 @@ def visualize_activation_maximization(
         )
     for name in names:
         if len(look.output_shapes.get(name, ())) not in (1, 3):
-            raise UsageError(f"dream.layer: {name} gives no maps or units of its own")
+            raise UsageError(f"activation_maximization.layer: {name} gives no maps or units of its own")
         maximize_layer_units(
             look, name, select_units(look, name, units, max_units), smoothness, climb
         )
@@ -60,7 +60,7 @@ def select_units(
         return list(range(min(count, most)))
     classes = look.classes if name == look.block_names[-1] else ()
     if not units:
-        raise UsageError("dream.units is empty; null takes the first `most`")
+        raise UsageError("activation_maximization.units is empty; null takes the first `max_units`")
     numbers = []
     for unit in units:
         if str(unit) in classes:
@@ -68,9 +68,9 @@ def select_units(
         elif isinstance(unit, int) and 0 <= unit < count:
             numbers.append(unit)
         elif classes:
-            raise UsageError(format_unknown_choice("dream.units", str(unit), classes))
+            raise UsageError(format_unknown_choice("activation_maximization.units", str(unit), classes))
         else:
-            raise UsageError(f"dream.units: {name} has 0 to {count - 1:,}, and no {unit}")
+            raise UsageError(f"activation_maximization.units: {name} has 0 to {count - 1:,}, and no {unit}")
     return list(dict.fromkeys(numbers))
 
 
@@ -98,7 +98,7 @@ def maximize_layer_units(
                 score, (len(units), depth, height, width), look.device, smoothness=cost, **climb
             )
     except ValueError as error:
-        raise UsageError(f"dream: {error}") from error
+        raise UsageError(f"activation_maximization: {error}") from error
     with torch.inference_mode():
         reached = score(made).tolist()
     found = {
@@ -146,7 +146,7 @@ def log_maximized_images(look: RunContext, pictures: Tensor, found: dict[str, An
     )
     rows = [cells[i : i + UNIT_COLUMNS] for i in range(0, len(cells), UNIT_COLUMNS)]
     look.figure_log.log_figure(
-        f"dream_{name.replace('.', '_')}",
+        f"activation_maximization_{name.replace('.', '_')}",
         draw_image_grid(rows, title, note=note, cell_inches=1.3),
         found,
         title,

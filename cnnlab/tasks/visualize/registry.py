@@ -15,6 +15,6 @@ VISUALIZERS: dict[str, Callable[..., None]] = {
     "features": visualize_feature_maps,
     "top_activations": visualize_top_activations,
     "saliency": visualize_saliency,
-    "dream": visualize_activation_maximization,
+    "activation_maximization": visualize_activation_maximization,
     "invariance": visualize_invariance,
 }

@@ -33,7 +33,7 @@ SECTION_TITLES = {
     "features": "Pictures on their way through",
     "top_activations": "What excites it",
     "saliency": "Where it looks",
-    "dream": "What it would like to see",
+    "activation_maximization": "What it would like to see",
     "invariance": "What it does not mind",
 }
 

@@ -25,8 +25,8 @@ def test_dreams_ask_the_middle_unit_and_pay_for_roughness(
         "maximize_activation",
         lambda *a, **k: costs.append(k["smoothness"]) or dream(*a, **k),
     )
-    numbers = found(cnnlab, "dream", "layer=conv_2", "steps=2", "smoothness=0.5")["figures"][
-        "dream_conv_2"
+    numbers = found(cnnlab, "activation_maximization", "layer=conv_2", "steps=2", "smoothness=0.5")["figures"][
+        "activation_maximization_conv_2"
     ]
     assert costs[0].tolist() == pytest.approx(
         [max(best, 1e-3) / 2 for best in numbers["best_real"]]

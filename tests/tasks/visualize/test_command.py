@@ -17,7 +17,7 @@ from tests.visualized import found, refused
 def test_without_further_words_there_is_everything_and_a_page_of_it(
     cnnlab: Cnnlab, run: Path
 ) -> None:
-    code, out, err = cnnlab("visualize", "dream.steps=10")
+    code, out, err = cnnlab("visualize", "activation_maximization.steps=10")
     assert (code, err) == (0, ""), err
     (folder,) = (run / "visualize").iterdir()
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
@@ -63,7 +63,7 @@ def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path)
         == 0
     )
     assert "no layer of this network has maps" in refused(cnnlab, "top_activations")
-    code, out, _ = cnnlab("visualize", "invariance.count=5", "dream.steps=2", "saliency.count=1")
+    code, out, _ = cnnlab("visualize", "invariance.count=5", "activation_maximization.steps=2", "saliency.count=1")
     assert code == 0 and "no top_activations: no layer of this network has maps" in out
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
     text = page.read_text()
@@ -83,8 +83,8 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     )
     assert "saliency.target 'cat' is not one of 0, 1" in refused(cnnlab, "saliency", "target=cat")
     assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "features", "indices=360")
-    assert "dream.units: conv_1 has 0 to 3, and no 4" in refused(
-        cnnlab, "dream", "layer=conv_1", "units=4"
+    assert "activation_maximization.units: conv_1 has 0 to 3, and no 4" in refused(
+        cnnlab, "activation_maximization", "layer=conv_1", "units=4"
     )
     assert "did you mean occlusion?" in refused(cnnlab, "saliency", "methods=oclusion")
     assert "did you mean saliency?" in refused(cnnlab, "what=[salience]")
@@ -92,7 +92,7 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "visualizer 'drem' is not one of dream, " in refused(cnnlab, "drem", str(run))
     assert "looks at one run" in refused(cnnlab, str(run), str(run.parent))
     assert "nor is it a file" in refused(cnnlab, "features", str(run), "nothere.png")
-    assert "pictures are for features and saliency" in refused(cnnlab, "dream", "pictures=a.png")
+    assert "pictures are for features and saliency" in refused(cnnlab, "activation_maximization", "pictures=a.png")
     assert "leave out" in refused(cnnlab, "features", str(run), "filters=sobel")
     assert "list items are addressed by number" in refused(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
@@ -107,17 +107,17 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
 
 def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
     own = read_task_defaults("visualize")
-    assert qualify_override("layer=conv_2", "dream", own) == "dream.layer=conv_2"
+    assert qualify_override("layer=conv_2", "activation_maximization", own) == "activation_maximization.layer=conv_2"
     assert (
         qualify_override("filters=sobel,vertical", "features", own)
         == "features.filters=[sobel,vertical]"
     )
     assert (
-        qualify_override("units=3", "dream", own) == "dream.units=[3]"
+        qualify_override("units=3", "activation_maximization", own) == "activation_maximization.units=[3]"
         and qualify_override("indices=3,5", "", own) == "indices=[3,5]"
     )
     assert (
-        qualify_override("seed=3", "dream", own) == "seed=3"
+        qualify_override("seed=3", "activation_maximization", own) == "seed=3"
         and qualify_override("layer=a", "", own) == "layer=a"
     )
     assert qualify_override("layers=null", "features", own) == "features.layers=null"
@@ -129,7 +129,7 @@ def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_finds_what_a_cpu_finds(cnnlab: Cnnlab, run: Path) -> None:
-    quick = ("dream.steps=5", "invariance.count=10", "saliency.count=1")
+    quick = ("activation_maximization.steps=5", "invariance.count=10", "saliency.count=1")
     one, two = (found(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda"))
     assert one.keys() == two.keys() and one["saliency_0"]["picture"] == two["saliency_0"]["picture"]
     for a, b in zip(

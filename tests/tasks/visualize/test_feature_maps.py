@@ -25,7 +25,7 @@ def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
     ]["filters"]
     assert all(one["found"] == 0 for one in flat.values()), "nor does the border count as an edge"
     assert "did you mean sobel" in refused(cnnlab, "features", "filters=sobl")
-    assert "go with features" in refused(cnnlab, "dream", "features.filters=[sobel]")
+    assert "go with features" in refused(cnnlab, "activation_maximization", "features.filters=[sobel]")
 
 
 def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(

@@ -69,7 +69,7 @@ def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
     ]
     assert cnnlab("train", *words, "threads=1", "batch_size=8", "dataset.workers=0")[0] == 0
     code, _, err = cnnlab(
-        "visualize", "invariance.count=4", "invariance.shifts=[0,1]", "dream.steps=2"
+        "visualize", "invariance.count=4", "invariance.shifts=[0,1]", "activation_maximization.steps=2"
     )
     assert (code, err) == (0, "")
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
@@ -82,5 +82,5 @@ def test_a_run_from_before_the_record_had_everything_is_still_looked_at(
 ) -> None:
     (run / "test.safetensors").unlink()
     write_json(run / "result.json", {})
-    code, out, err = cnnlab("visualize", "dream.steps=2", "invariance.count=4")
+    code, out, err = cnnlab("visualize", "activation_maximization.steps=2", "invariance.count=4")
     assert (code, err) == (0, "") and "report.html" in out
