@@ -11,7 +11,7 @@ from cnnlab.core.quoting import hydra_literal
 OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
 # Of visualize, with null as default.
-LIST_KEYS = ("indices", "features.layers", "activation_maximization.units")
+LIST_KEYS = ("indices", "feature_maps.layers", "activation_maximization.units")
 NAME_KEYS = ("saliency.target",)
 # Lists whose brackets may be omitted.
 STYLE_LIST_KEYS = {"layers": "style.layers", "style_weights": "style_weights"}

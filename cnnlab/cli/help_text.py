@@ -85,14 +85,14 @@ Examples:
   cnnlab visualize filters last layer=conv_2
   cnnlab visualize saliency photo.jpg     a picture of your own
   cnnlab visualize saliency indices=3,17 target=cat
-  cnnlab visualize activation_maximization features last
+  cnnlab visualize activation_maximization feature_maps last
   cnnlab visualize invariance RUN against=ANOTHER
-  cnnlab visualize features filters=vertical,horizontal,sobel     no run
+  cnnlab visualize feature_maps filters=vertical,horizontal,sobel     no run
 
 \b
 What there is:
   filters     the first layer's, and their way through the training
-  features    pictures on their way through the layers
+  feature_maps   images on their way through the layers
   top_activations   the test pictures that excite each channel most
   saliency    which pixels an answer depends on, by five methods
   activation_maximization   the input that excites a class or channel most

@@ -34,9 +34,9 @@ def run(config: Config, overrides: list[str]) -> None:
         check_keywords(builder, getattr(s, name), name)
     if s.feature_maps["filters"]:
         return run_handmade_filters(s)
-    if s.images and s.what and not {"features", "saliency"} & set(s.what):
+    if s.images and s.what and not {"feature_maps", "saliency"} & set(s.what):
         raise UsageError(
-            f"pictures are for features and saliency; {s.what[0]} looks at the data set's"
+            f"pictures are for feature_maps and saliency; {s.what[0]} looks at the data set's"
         )
     trained = load_run(
         s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs
@@ -99,8 +99,8 @@ def print_figures(album: FigureLog, before: int) -> None:
 
 def run_handmade_filters(s: VisualizeSettings) -> None:
     """Filters written by hand over a picture: no run has a part in it."""
-    if s.what not in ([], ["features"]):
-        raise UsageError(f"filters written by hand go with features, not with {', '.join(s.what)}")
+    if s.what not in ([], ["feature_maps"]):
+        raise UsageError(f"filters written by hand go with feature_maps, not with {', '.join(s.what)}")
     if s.run != "last":
         raise UsageError(
             f"filters written by hand are over pictures, no run has a part in it: leave out {printable(s.run)}"
@@ -108,7 +108,7 @@ def run_handmade_filters(s: VisualizeSettings) -> None:
     album = FigureLog(resolve_outputs_folder(s.outputs) / "visualize", "by_hand", 0)
     try:
         visualize_handmade_filters(
-            s.feature_maps["filters"], s.images, s.feature_maps["match"], album
+            s.feature_maps["filters"], s.images, s.feature_maps["threshold"], album
         )
     finally:
         album.close()

@@ -1,4 +1,4 @@
-"""`visualize features`: a picture on its way through the network; or under filters written by hand, as in figures 5-5
+"""`visualize feature_maps`: a picture on its way through the network; or under filters written by hand, as in figures 5-5
 and 5-6."""
 
 import math
@@ -24,9 +24,9 @@ def visualize_feature_maps(
 ) -> None:
     """For each picture a figure: its maps in each layer, those with the highest mean first."""
     if channels < 1:
-        raise UsageError(f"features.channels must be at least 1, not {channels}")
+        raise UsageError(f"feature_maps.channels must be at least 1, not {channels}")
     names = (
-        [look.check_layer_name(name, "features.layers") for name in layers]
+        [look.check_layer_name(name, "feature_maps.layers") for name in layers]
         if layers
         else look.block_names[:-1]
     )
@@ -75,7 +75,7 @@ def log_feature_maps(
         "layers": numbers,
     }
     figure = draw_image_grid(rows, title, row_labels=labels, note=note, cell_inches=0.72)
-    look.figure_log.log_figure(f"features_{number}", figure, about, title, note)
+    look.figure_log.log_figure(f"feature_maps_{number}", figure, about, title, note)
 
 
 def make_feature_map_cells(maps: Tensor, most: int) -> list[GridCell]:

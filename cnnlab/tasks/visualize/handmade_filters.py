@@ -23,9 +23,9 @@ def visualize_handmade_filters(
     """Hand-written filters over a toy picture, or over files: what each answers at every place, and where it found what
     it looks for. Raises UsageError for a filter that there is not."""
     if unknown := [name for name in names if name not in HANDMADE_FILTERS]:
-        raise UsageError(format_unknown_choice("features.filters", unknown[0], HANDMADE_FILTERS))
+        raise UsageError(format_unknown_choice("feature_maps.filters", unknown[0], HANDMADE_FILTERS))
     if not 0 < match <= 1:
-        raise UsageError(f"features.match must be above 0 and at most 1, not {match}")
+        raise UsageError(f"feature_maps.threshold must be above 0 and at most 1, not {match}")
     named = [(Path(name).name, read_gray_image(name)) for name in pictures] or [
         ("a toy picture", draw_toy_image())
     ]
@@ -72,7 +72,7 @@ def log_filter_responses(
     )
     faint = not any(one["found"] for one in numbers.values())
     note = (
-        "Nothing answers so strongly; a smaller features.match finds fainter ones." if faint else ""
+        "Nothing answers so strongly; a smaller feature_maps.threshold finds fainter ones." if faint else ""
     )
     heads = [
         "the picture",
@@ -84,4 +84,4 @@ def log_filter_responses(
         rows, title, row_labels=labels, column_labels=heads, cell_inches=1.5, note=note
     )
     about = {"picture": name, "match": match, "filters": numbers}
-    album.log_figure(f"features_by_hand_{number}", image, about, title)
+    album.log_figure(f"handmade_filters_{number}", image, about, title)

@@ -12,7 +12,7 @@ from cnnlab.tasks.visualize.top_activations import visualize_top_activations
 
 VISUALIZERS: dict[str, Callable[..., None]] = {
     "filters": visualize_filters,
-    "features": visualize_feature_maps,
+    "feature_maps": visualize_feature_maps,
     "top_activations": visualize_top_activations,
     "saliency": visualize_saliency,
     "activation_maximization": visualize_activation_maximization,

@@ -30,7 +30,7 @@ from cnnlab.viz.report_page import ReportFigure, ReportSection, ReportTable, ren
 MAX_REPORTED_MISTAKES = 18
 SECTION_TITLES = {
     "filters": "Filters",
-    "features": "Pictures on their way through",
+    "feature_maps": "Pictures on their way through",
     "top_activations": "What excites it",
     "saliency": "Where it looks",
     "activation_maximization": "What it would like to see",

@@ -75,14 +75,14 @@ def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path)
 
 def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Path) -> None:
     assert "did you mean conv_2?" in refused(cnnlab, "top_activations", "layer=conv2")
-    assert "features.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
-        cnnlab, "features", "layers=nothing"
+    assert "feature_maps.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
+        cnnlab, "feature_maps", "layers=nothing"
     )
     assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in refused(
         cnnlab, "filters", "layer=fc_1"
     )
     assert "saliency.target 'cat' is not one of 0, 1" in refused(cnnlab, "saliency", "target=cat")
-    assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "features", "indices=360")
+    assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "feature_maps", "indices=360")
     assert "activation_maximization.units: conv_1 has 0 to 3, and no 4" in refused(
         cnnlab, "activation_maximization", "layer=conv_1", "units=4"
     )
@@ -91,14 +91,14 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "no run salience" in refused(cnnlab, "salience")
     assert "visualizer 'drem' is not one of dream, " in refused(cnnlab, "drem", str(run))
     assert "looks at one run" in refused(cnnlab, str(run), str(run.parent))
-    assert "nor is it a file" in refused(cnnlab, "features", str(run), "nothere.png")
-    assert "pictures are for features and saliency" in refused(cnnlab, "activation_maximization", "pictures=a.png")
-    assert "leave out" in refused(cnnlab, "features", str(run), "filters=sobel")
-    assert "list items are addressed by number" in refused(cnnlab, "what.ever=3")
+    assert "nor is it a file" in refused(cnnlab, "feature_maps", str(run), "nothere.png")
+    assert "pictures are for feature_maps and saliency" in refused(cnnlab, "activation_maximization", "pictures=a.png")
+    assert "leave out" in refused(cnnlab, "feature_maps", str(run), "filters=sobel")
+    assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
         cnnlab, "saliency", "layer=fc_1"
     )
-    code, _, err = cnnlab("visualize", "features", "indices=0", "checkpoint=7")
+    code, _, err = cnnlab("visualize", "feature_maps", "indices=0", "checkpoint=7")
     assert code != 0 and "7" in err and len(err.splitlines()) == 1
     Path("text.png").write_text("no picture")
     code, _, err = cnnlab("visualize", "saliency", "text.png")
@@ -109,8 +109,8 @@ def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
     own = read_task_defaults("visualize")
     assert qualify_override("layer=conv_2", "activation_maximization", own) == "activation_maximization.layer=conv_2"
     assert (
-        qualify_override("filters=sobel,vertical", "features", own)
-        == "features.filters=[sobel,vertical]"
+        qualify_override("filters=sobel,vertical", "feature_maps", own)
+        == "feature_maps.filters=[sobel,vertical]"
     )
     assert (
         qualify_override("units=3", "activation_maximization", own) == "activation_maximization.units=[3]"
@@ -120,7 +120,7 @@ def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
         qualify_override("seed=3", "activation_maximization", own) == "seed=3"
         and qualify_override("layer=a", "", own) == "layer=a"
     )
-    assert qualify_override("layers=null", "features", own) == "features.layers=null"
+    assert qualify_override("layers=null", "feature_maps", own) == "feature_maps.layers=null"
     assert qualify_override("pictures=a b.png", "saliency", own) == "pictures=['a b.png']"
     for name, builder in VISUALIZERS.items():
         check_keywords(builder, compose("visualize", [])[name], name)

@@ -11,8 +11,8 @@ from tests.visualized import found, refused
 
 
 def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
-    numbers = found(cnnlab, "features", "filters=vertical,horizontal,sobel")["figures"][
-        "features_by_hand_0"
+    numbers = found(cnnlab, "feature_maps", "filters=vertical,horizontal,sobel")["figures"][
+        "handmade_filters_0"
     ]["filters"]
     assert {name: one["found"] > 5 for name, one in numbers.items()} == {
         "vertical": True,
@@ -20,18 +20,18 @@ def test_filters_by_hand_need_no_run(cnnlab: Cnnlab, here: Path) -> None:
         "sobel": True,
     }
     Image.new("L", (300, 20), 255).save("flat.png")
-    flat = found(cnnlab, "features", "flat.png", "filters=vertical,sobel")["figures"][
-        "features_by_hand_0"
+    flat = found(cnnlab, "feature_maps", "flat.png", "filters=vertical,sobel")["figures"][
+        "handmade_filters_0"
     ]["filters"]
     assert all(one["found"] == 0 for one in flat.values()), "nor does the border count as an edge"
-    assert "did you mean sobel" in refused(cnnlab, "features", "filters=sobl")
-    assert "go with features" in refused(cnnlab, "activation_maximization", "features.filters=[sobel]")
+    assert "did you mean sobel" in refused(cnnlab, "feature_maps", "filters=sobl")
+    assert "go with feature_maps" in refused(cnnlab, "activation_maximization", "feature_maps.filters=[sobel]")
 
 
 def test_the_first_picture_is_the_firmest_mistake_and_the_first_maps_the_brightest(
     cnnlab: Cnnlab, run: Path
 ) -> None:
-    numbers = found(cnnlab, "features", "channels=2")["figures"]["features_0"]
+    numbers = found(cnnlab, "feature_maps", "channels=2")["figures"]["feature_maps_0"]
     trained, pictures = load_run(str(run)), digits("test", root=None)
     probability, said = trained(pictures.images).max(1)
     wrong = torch.where(said != pictures.labels, probability, -1.0)

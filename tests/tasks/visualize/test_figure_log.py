@@ -5,7 +5,7 @@ from tests.visualized import found, refused
 
 
 def test_what_is_refused_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
-    assert "indices is empty" in refused(cnnlab, "features", "indices=[]")
+    assert "indices is empty" in refused(cnnlab, "feature_maps", "indices=[]")
     assert "activation_maximization.units is empty" in refused(cnnlab, "activation_maximization", "units=[]")
     assert "no run" in refused(cnnlab, "x" * 300)
     refused(cnnlab, "top_activations", "layer=conv2")
