@@ -101,7 +101,7 @@ What there is:
 \b
 Keys:
   run=RUN  checkpoint=result|last|best|STEP  split=test|validation|train
-  indices=[N,...]  pictures=[FILE,...]  seed=N  device=...  outputs=DIR
+  indices=[N,...]  images=[FILE,...]  seed=N  device=...  outputs=DIR
   and each one's own, bare where it is named alone: `--cfg job` shows all
 """
 

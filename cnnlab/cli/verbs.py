@@ -123,7 +123,7 @@ def visualize(
     words = [
         *([f"what=[{','.join(what)}]"] if what else []),
         *(f"run={hydra_literal(name)}" for name in runs),
-        *([f"pictures=[{','.join(map(hydra_literal, files))}]"] if files else []),
+        *([f"images=[{','.join(map(hydra_literal, files))}]"] if files else []),
         *(qualify_override(word, what[0] if len(what) == 1 else "", own) for word in rest),
         *(["json=true"] if json else []),
     ]

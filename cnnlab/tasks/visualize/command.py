@@ -36,7 +36,7 @@ def run(config: Config, overrides: list[str]) -> None:
         return run_handmade_filters(s)
     if s.images and s.what and not {"feature_maps", "saliency"} & set(s.what):
         raise UsageError(
-            f"pictures are for feature_maps and saliency; {s.what[0]} looks at the data set's"
+            f"images are for feature_maps and saliency; {s.what[0]} looks at the data set's"
         )
     trained = load_run(
         s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs

@@ -92,7 +92,7 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert "visualizer 'drem' is not one of dream, " in refused(cnnlab, "drem", str(run))
     assert "looks at one run" in refused(cnnlab, str(run), str(run.parent))
     assert "nor is it a file" in refused(cnnlab, "feature_maps", str(run), "nothere.png")
-    assert "pictures are for feature_maps and saliency" in refused(cnnlab, "activation_maximization", "pictures=a.png")
+    assert "images are for feature_maps and saliency" in refused(cnnlab, "activation_maximization", "images=a.png")
     assert "leave out" in refused(cnnlab, "feature_maps", str(run), "filters=sobel")
     assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
@@ -121,7 +121,7 @@ def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
         and qualify_override("layer=a", "", own) == "layer=a"
     )
     assert qualify_override("layers=null", "feature_maps", own) == "feature_maps.layers=null"
-    assert qualify_override("pictures=a b.png", "saliency", own) == "pictures=['a b.png']"
+    assert qualify_override("images=a b.png", "saliency", own) == "images=['a b.png']"
     for name, builder in VISUALIZERS.items():
         check_keywords(builder, compose("visualize", [])[name], name)
 

@@ -10,7 +10,7 @@ def test_a_picture_of_ones_own_is_made_to_fit_and_that_is_said(
     cnnlab: Cnnlab, run: Path, here: Path
 ) -> None:
     Image.new("RGB", (40, 30), "white").save("my, picture=1.png")
-    for words in (["my, picture=1.png"], ["pictures='my, picture=1.png'"]):
+    for words in (["my, picture=1.png"], ["images='my, picture=1.png'"]):
         numbers = found(cnnlab, "saliency", *words, "methods=gradient")["figures"]["saliency_0"]
         assert numbers["picture"] == "my, picture=1.png" and numbers["changes"][0] == "made grey"
     code, out, _ = cnnlab("visualize", "feature_maps", "my, picture=1.png")
