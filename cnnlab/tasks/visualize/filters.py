@@ -30,7 +30,7 @@ def visualize_filters(
     """The first layer's filters and their way through the training, or those of a convolution that is named."""
     if max_filters < 1 or epochs < 2:
         raise UsageError(
-            f"filters: most must be at least 1 and epochs at least 2, not {max_filters} and {epochs}"
+            f"filters: max_filters must be at least 1 and epochs at least 2, not {max_filters} and {epochs}"
         )
     if layer is not None:
         name, weights = find_convolution(look, layer)
