@@ -113,7 +113,7 @@ def grad_cam(q: AttributionQuery) -> AttributionMap:
 
 ATTRIBUTION_METHODS: dict[str, Callable[[AttributionQuery], AttributionMap]] = {
     "gradient": vanilla_gradient,
-    "integrated": integrated_gradients,
+    "integrated_gradients": integrated_gradients,
     "smoothgrad": smoothgrad,
     "grad_cam": grad_cam,
     "occlusion": occlusion,

@@ -14,7 +14,7 @@ def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: P
     said = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
     assert len(numbers["maps"]) == 2 and said in numbers["maps"], "the first picture is a mistake"
     for maps in numbers["maps"].values():
-        assert maps["integrated"]["completeness_error"] <= 0.01
+        assert maps["integrated_gradients"]["completeness_error"] <= 0.01
         assert all(-1 <= (one["similarity_to_randomized"] or 0) <= 1 for one in maps.values())
     asked = found(cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam")[
         "figures"
@@ -27,7 +27,7 @@ def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: P
 def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_named(
     cnnlab: Cnnlab, run: Path, baseline: str
 ) -> None:
-    words = ("saliency", "count=1", f"baseline={baseline}", "methods=integrated,gradient")
+    words = ("saliency", "count=1", f"baseline={baseline}", "methods=integrated_gradients,gradient")
     numbers = found(cnnlab, *words)["figures"]["saliency_0"]
     trained, pictures = load_run(str(run)), digits("test", root=None)
     index = int(numbers["picture"].removeprefix("test #"))
@@ -40,7 +40,7 @@ def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_nam
     change = (trained.model(given) - trained.model(nothing))[0]
     assert len(numbers["maps"]) == 2
     for name, maps in numbers["maps"].items():
-        assert maps["integrated"]["logit_difference"] == pytest.approx(
+        assert maps["integrated_gradients"]["logit_difference"] == pytest.approx(
             float(change[int(name)]), rel=1e-3
         )
         assert maps["gradient"]["similarity_to_randomized"] < 0.95, (
