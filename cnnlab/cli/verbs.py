@@ -42,6 +42,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.files import path_exists
 from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.launch import launch
+from cnnlab.tasks.visualize.renamed import check_not_renamed
 
 app = typer.Typer(
     name="cnnlab",
@@ -109,6 +110,7 @@ def visualize(
     debug: DebugOption = False,
 ) -> None:
     names, rest = split_arguments(arguments)
+    check_not_renamed(name for name in names if not path_exists(Path(name)))
     own = config.read_task_defaults("visualize")
     what = [name for name in names if isinstance(own.get(name), dict)]
     files = [name for name in names if path_exists(Path(name)) and Path(name).is_file()]

@@ -1,4 +1,4 @@
-"""Log figures to a folder and TensorBoard, and keep them for a page."""
+"""Save figures to a folder and to TensorBoard, and keep them in memory for a report."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,8 @@ from cnnlab.core.run import Run
 
 @dataclass(frozen=True)
 class LoggedFigure:
-    """A figure as (H, W, 3) uint8, its numbers, title and explanation."""
+    """A saved figure: its name, (H, W, 3) uint8, its numbers, its title, and a note on how to read
+    it."""
 
     name: str
     image: np.ndarray
@@ -23,11 +24,12 @@ class LoggedFigure:
 
 
 class FigureLog:
-    """The figures of one command, and reasons for skipped ones. The folder is created with the
-    first figure: a refused command leaves nothing."""
+    """The figures of one command, and why some were skipped. The folder is created with the first
+    figure: a command that is refused leaves nothing."""
 
     def __init__(self, parent: Path, name: str, step: int) -> None:
-        """The folder will be `parent`/<date>_<time>_<name>. `step`: of the run, for TensorBoard."""
+        """The folder will be `parent`/<date>_<time>_<name>; `step`: the run's step, where
+        TensorBoard shows them."""
         self.parent, self.name, self.step = parent, name, step
         self.figures: list[LoggedFigure] = []
         self.skipped: list[tuple[str, str]] = []
@@ -43,14 +45,20 @@ class FigureLog:
     def log_figure(
         self, name: str, image: np.ndarray, numbers: Any, title: str, note: str = ""
     ) -> None:
-        """Write a figure to the folder and TensorBoard, and its numbers as JSON beside it."""
+        """Write a figure to the folder and TensorBoard, its numbers beside it as JSON."""
         self.run.save_figure(name, image, self.step, numbers)
         self.figures.append(LoggedFigure(name, image, numbers, title, note))
 
     def record_skipped(self, name: str, reason: str) -> None:
-        """Record why a figure is impossible; the page prints the reason in its place."""
+        """Record that a figure cannot be made, and why: the report shows the reason in its
+        place."""
         self.skipped.append((name, reason))
 
     def close(self) -> None:
         if "run" in self.__dict__:
             self.run.close()
+
+
+def figure_name(prefix: str, layer: str) -> str:
+    """Return the file name stem of a layer's figure, without dots."""
+    return f"{prefix}_{layer.replace('.', '_')}"

@@ -1,17 +1,19 @@
-"""A network's layers by name, and their inputs and outputs."""
+"""Look up a network's layers by name and capture their outputs."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from cnnlab.core.errors import UsageError, format_unknown_choice
 
+Hook = Any  # a forward hook: (module, inputs, output) -> None
+
 
 def get_layer(model: nn.Module, name: str, where: str = "layer") -> nn.Module:
-    """Return the module of a dotted name, `conv_1` or `conv_1.conv`. Raises UsageError with the
-    known names."""
+    """Return the module with a dotted name, `conv_1` or `conv_1.conv`. Raises UsageError with the
+    valid names."""
     known = dict(model.named_modules())
     del known[""]
     if name not in known:
@@ -20,7 +22,8 @@ def get_layer(model: nn.Module, name: str, where: str = "layer") -> nn.Module:
 
 
 def disable_inplace(model: nn.Module) -> nn.Module:
-    """Set every layer of the network to not overwrite its input, and return the network."""
+    """Make every layer of a network keep its input, so that each output can be captured; return the
+    network."""
     for module in model.modules():
         if getattr(module, "inplace", False):
             setattr(module, "inplace", False)  # noqa: B010  (of the kinds that have it)
@@ -28,54 +31,89 @@ def disable_inplace(model: nn.Module) -> nn.Module:
 
 
 def capture_outputs(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return each named layer's output, (N, K, h, w) or (N, K), for (N, C, H, W) images, in the
-    order of `names`. The model is one of `disable_inplace`; gradients flow if they are enabled.
-    Raises UsageError for an unknown layer."""
+    """Return each named layer's output for (N, C, H, W) images, (N, K, h, w) or (N, K), in the
+    order of `names`.
+
+    In-place layers must be disabled (`disable_inplace`); gradients flow where they are on. Raises
+    UsageError for an unknown layer."""
     return capture(model, x, (), names)[1]
 
 
 def capture(
-    model: nn.Module, x: Tensor, entering: Sequence[str], leaving: Sequence[str]
+    model: nn.Module, x: Tensor, input_names: Sequence[str], output_names: Sequence[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Return the inputs of the layers `entering`, the outputs of the layers `leaving`, and the
-    network's logits, in one pass. Raises UsageError as `capture_outputs` does."""
+    """Return the inputs of some layers, the outputs of others, and the network's output, in one
+    forward pass."""
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
-    handles = [register_capture(model, name, inputs, is_input=True) for name in entering]
-    handles += [register_capture(model, name, outputs, is_input=False) for name in leaving]
+    handles = [
+        get_layer(model, name).register_forward_hook(make_capture_hook(name, inputs, is_input=True))
+        for name in input_names
+    ]
+    handles += [
+        get_layer(model, name).register_forward_hook(
+            make_capture_hook(name, outputs, is_input=False)
+        )
+        for name in output_names
+    ]
     try:
-        logits = model(x)
+        result = model(x)
     finally:
         for handle in handles:
             handle.remove()
-    missing = [name for name in entering if name not in inputs]
-    missing += [name for name in leaving if name not in outputs]
-    if missing:
-        raise UsageError(f"the network does not call {missing[0]} as a layer: name one around it")
+    check_all_captured([*(n for n in input_names if n not in inputs),
+                        *(n for n in output_names if n not in outputs)])  # fmt: skip
     return (
-        {name: inputs[name] for name in entering},
-        {name: outputs[name] for name in leaving},
-        logits,
+        {name: inputs[name] for name in input_names},
+        {name: outputs[name] for name in output_names},
+        result,
     )
 
 
-def register_capture(
-    model: nn.Module, name: str, captured: dict[str, Tensor], *, is_input: bool
-) -> RemovableHandle:
-    """Store the named layer's input or output in `captured` at the next pass."""
+def make_capture_hook(name: str, captured: dict[str, Tensor], *, is_input: bool) -> Hook:
+    """Return a forward hook that stores a layer's input or output. It raises UsageError for what is
+    not a tensor."""
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         value = inputs[0] if is_input else output
         if not isinstance(value, Tensor):
-            kind = type(value).__name__
-            raise UsageError(f"{name} returns a {kind}, not one tensor: name another layer")
-        captured[name] = value.clone()  # torchvision's residual networks add to it in place
+            raise UsageError(
+                f"{name} gives a {type(value).__name__}, not one tensor: name another layer"
+            )
+        # torchvision's residual networks add to a layer's output in place.
+        captured[name] = value.clone()
 
-    return get_layer(model, name).register_forward_hook(hook)
+    return hook
+
+
+def check_all_captured(missing: Sequence[str]) -> None:
+    """Raise UsageError where a layer was not called."""
+    if missing:
+        raise UsageError(
+            f"{missing[0]} is not called by the network as a layer of its own: name one around it"
+        )
 
 
 def find_last_linear(model: nn.Module) -> str | None:
-    """Return the name of the last fully connected layer, whose input is the penultimate features;
-    None if there is none."""
+    """Return the name of the classifier's last fully connected layer, whose input is the
+    penultimate features; None where the network has none."""
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return names[-1] if names else None
+
+
+def find_first_weighted_layer(model: nn.Module) -> str | None:
+    """Return the name of the first convolution or fully connected layer."""
+    kinds = nn.Conv2d | nn.Linear
+    return next((name for name, module in model.named_modules() if isinstance(module, kinds)), None)
+
+
+def get_first_layer_weights(model: nn.Module, shape: tuple[int, int, int]) -> Tensor | None:
+    """Return the weights applied to the input image: (K, C, e, e) of a convolution, or (K, C, H, W)
+    of a fully connected layer on the whole image of (C, H, W) `shape`; None where the first layer
+    is neither."""
+    layer = next((m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)), None)
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight
+    if isinstance(layer, nn.Linear) and layer.in_features == math.prod(shape):
+        return layer.weight.view(-1, *shape)
+    return None

@@ -1,12 +1,25 @@
-"""Plots of learning curves, learning-rate range tests and parameter growth."""
+"""Plots of learning curves, learning-rate range tests, invariance and parameter growth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.viz.base import BLUE, GRAY, LINE_STYLES, ORANGE, format_label, render_figure
+from cnnlab.viz.base import (
+    BLUE,
+    GRAY,
+    LINE_STYLES,
+    ORANGE,
+    draw_grid_lines,
+    escape_mathtext,
+    format_label,
+    render_figure,
+)
+
+LayerCurves = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # {layer: (x, y)}
 
 
 def plot_lr_range_test(
@@ -16,7 +29,8 @@ def plot_lr_range_test(
     suggested: float,
     title: str,
 ) -> np.ndarray:
-    """Each step's loss and its smoothed course against the learning rate, the suggested one marked."""
+    """Plot the loss of each step and its smoothed curve against the learning rate, the suggested
+    rate marked."""
     figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(rates, losses, ".", color=GRAY, markersize=3, label="each step")
@@ -35,7 +49,7 @@ def plot_lr_range_test(
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """A course over a run: the mean of several runs and their standard deviation."""
+    """A metric over training: the mean of several runs and their standard deviation."""
 
     label: str
     steps: Sequence[int]
@@ -47,40 +61,25 @@ class MeanCurve:
 def plot_learning_curves(
     panels: Sequence[tuple[str, Sequence[MeanCurve]]], title: str
 ) -> np.ndarray:
-    """A row for each (what is measured, its lines): by step on the left, by time on the right; a band of one standard
-    deviation where a line is of several runs. As the chapter's figure 5-17, its two pictures in one."""
+    """Plot a row for each panel, (metric, its curves): against steps on the left, against time on
+    the right, with a band of one standard deviation where a curve is of several runs. The chapter's
+    figure 5-17, its two plots in one."""
     figure = Figure(figsize=(10, 1 + 3.2 * len(panels)), dpi=110, layout="constrained")
     grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row", sharex="col")
     longest = max(
-        (max(line.seconds, default=0) for _, lines in panels for line in lines), default=0
+        (max(curve.seconds, default=0) for _, curves in panels for curve in curves), default=0
     )
-    unit, length = ("minutes", 60) if longest >= 300 else ("seconds", 1)
-    for row, (what, lines) in zip(grid, panels, strict=True):
-        for (color, stroke), line in zip(LINE_STYLES * len(lines), lines, strict=False):
-            mean, deviation = np.asarray(line.mean), np.asarray(line.std)
-            for axes, x in zip(
-                row, (np.asarray(line.steps), np.asarray(line.seconds) / length), strict=True
-            ):
-                alone = "o" if len(mean) == 1 else None  # a line through one point is not seen
-                axes.plot(
-                    x,
-                    mean,
-                    color=color,
-                    linestyle=stroke,
-                    marker=alone,
-                    label=format_label(line.label, 36),
-                )
-                if deviation.any():
-                    axes.fill_between(
-                        x, mean - deviation, mean + deviation, color=color, alpha=0.2, linewidth=0
-                    )
-        row[0].set_ylabel(what)
+    unit, unit_s = ("minutes", 60) if longest >= 300 else ("seconds", 1)
+    for row, (metric, curves) in zip(grid, panels, strict=True):
+        for style, curve in zip(LINE_STYLES * len(curves), curves, strict=False):
+            plot_mean_curve(row[0], np.asarray(curve.steps), curve, style)
+            plot_mean_curve(row[1], np.asarray(curve.seconds) / unit_s, curve, style)
+        row[0].set_ylabel(metric)
         for axes in row:
-            axes.grid(color="#DDDDDD", linewidth=0.6)
-            axes.set_axisbelow(True)
+            draw_grid_lines(axes)
     grid[-1][0].set_xlabel("minibatches")
     grid[-1][1].set_xlabel(f"{unit} of training")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=12)
+    figure.suptitle(escape_mathtext(title), fontsize=12)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False
@@ -88,69 +87,90 @@ def plot_learning_curves(
     return render_figure(figure)
 
 
+def plot_mean_curve(axes: Axes, x: np.ndarray, curve: MeanCurve, style: tuple[str, object]) -> None:
+    """Plot a curve's mean against `x`, and a band of one standard deviation."""
+    color, line_style = style
+    mean, std = np.asarray(curve.mean), np.asarray(curve.std)
+    marker = "o" if len(mean) == 1 else None  # a line through one point is invisible
+    axes.plot(
+        x,
+        mean,
+        color=color,
+        linestyle=line_style,
+        marker=marker,
+        label=format_label(curve.label, 36),
+    )
+    if std.any():
+        axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
+
+
 def plot_layer_changes(
-    rows: Sequence[
-        tuple[str, Sequence[tuple[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]]]
-    ],
-    title: str,
+    rows: Sequence[tuple[str, Sequence[tuple[str, LayerCurves]]]], title: str
 ) -> np.ndarray:
-    """Rows of (their name, panels); a panel is (what is on its x axis, {layer: (amounts, distances)})."""
+    """Plot rows of (name, panels), where a panel is (x label, {layer: (amounts, distances)})."""
     figure = Figure(figsize=(10, 0.9 + 3.4 * len(rows)), dpi=110, layout="constrained")
     grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, sharey=True)
-    names = list(
-        dict.fromkeys(layer for _, panels in rows for _, layers in panels for layer in layers)
-    )
-    for line, (name, panels) in zip(grid, rows, strict=True):
-        for axes, (unit, layers) in zip(line, panels, strict=True):
-            for layer, (x, y) in layers.items():
-                color, stroke = LINE_STYLES[
-                    names.index(layer) % len(LINE_STYLES)
-                ]  # the same in every row
-                axes.plot(
-                    x,
-                    y,
-                    color=color,
-                    linestyle=stroke,
-                    marker=".",
-                    markersize=4,
-                    label=format_label(layer, 24),
-                )
-            axes.axhline(1, color=GRAY, linewidth=0.8)
-            axes.grid(color="#DDDDDD", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.set_xlabel(unit)
-        line[0].set_ylabel(f"{format_label(name, 40)}\nchange (1: another picture)")
-        handles, labels = line[0].get_legend_handles_labels()
-        line[-1].legend(
-            handles,
-            labels,
-            loc="center left",
-            bbox_to_anchor=(1.02, 0.5),
-            frameon=False,
-            fontsize=8,
-        )
+    layers = dict.fromkeys(layer for _, panels in rows for _, curves in panels for layer in curves)
+    styles = dict(zip(layers, cycle(LINE_STYLES), strict=False))  # the same in every row
+    for row, (name, panels) in zip(grid, rows, strict=True):
+        for axes, (x_label, curves) in zip(row, panels, strict=True):
+            plot_layer_curves(axes, curves, styles)
+            axes.set_xlabel(x_label)
+        row[0].set_ylabel(f"{format_label(name, 40)}\nchange (1: another image)")
+        add_side_legend(row)
     for axes in grid[:, 0]:
-        axes.set_ylim(bottom=0)  # last: until then the shared axis grows with what is drawn
-    figure.suptitle(title.replace("$", r"\$"), fontsize=12)
+        axes.set_ylim(bottom=0)  # last: until then the shared axis grows with the data
+    figure.suptitle(escape_mathtext(title), fontsize=12)
     return render_figure(figure)
+
+
+def plot_layer_curves(
+    axes: Axes, curves: LayerCurves, styles: Mapping[str, tuple[str, object]]
+) -> None:
+    """Plot a curve for each layer, and a line at 1."""
+    for layer, (x, y) in curves.items():
+        color, line_style = styles[layer]
+        axes.plot(
+            x,
+            y,
+            color=color,
+            linestyle=line_style,
+            marker=".",
+            markersize=4,
+            label=format_label(layer, 24),
+        )
+    axes.axhline(1, color=GRAY, linewidth=0.8)
+    draw_grid_lines(axes)
+
+
+def add_side_legend(row: Sequence[Axes]) -> None:
+    """Put the legend of a row's first axes to the right of its last."""
+    handles, labels = row[0].get_legend_handles_labels()
+    row[-1].legend(
+        handles,
+        labels,
+        loc="center left",
+        bbox_to_anchor=(1.02, 0.5),
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def plot_parameter_growth(
     sizes: Sequence[int], full: Sequence[int], shared: Sequence[int], title: str
 ) -> np.ndarray:
-    """Parameters of a fully connected and of a convolutional layer for square pictures of so many pixels across ->
-    (H, W, 3) uint8."""
+    """Plot the parameters of a fully connected and of a convolutional layer against the side of a
+    square input image, in pixels."""
     figure = Figure(figsize=(6.4, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(sizes, full, "o-", color=ORANGE, label="fully connected")
     axes.plot(sizes, shared, "s--", color=BLUE, label="convolutional")
     axes.set(
-        xlabel="width and height of the picture, pixels",
+        xlabel="width and height of the image, pixels",
         ylabel="parameters of the layer",
         yscale="log",
     )
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
+    draw_grid_lines(axes)
     axes.legend(frameon=False, loc="center right")
     axes.set_title(title, fontsize=11)
     return render_figure(figure)

@@ -7,13 +7,14 @@ from time import monotonic
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import Stopped
+from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.quoting import as_override
 from cnnlab.core.run import Run, read_metrics
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import StepReport
 from cnnlab.tasks.train.trainer import Trainer, capture_training_state
-from cnnlab.viz.weight_images import get_first_layer_weights, make_filter_sheet
+from cnnlab.viz.weight_images import make_filter_sheet
 
 NUM_SNAPSHOTS = 10  # times in a run that filters and histograms of weights go to TensorBoard
 

@@ -8,6 +8,7 @@ from typing import Any
 from cnnlab.core import checkpoint
 from cnnlab.core.device import describe_device
 from cnnlab.core.files import write_json
+from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.predictions import write_predictions
 from cnnlab.core.progress import format_duration
 from cnnlab.core.provenance import collect_environment
@@ -16,7 +17,7 @@ from cnnlab.core.schema import flatten_config
 from cnnlab.data.build import load_dataset
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
 from cnnlab.tasks.train.trainer import Trainer
-from cnnlab.viz.weight_images import get_first_layer_weights, make_image_sheet
+from cnnlab.viz.weight_images import make_image_sheet
 
 # Keys that do not tell runs apart, left out of TensorBoard's HPARAMS page.
 NON_HPARAM_KEYS = (

@@ -1,24 +1,27 @@
-"""`visualize activation_maximization`: the picture that excites a class, a channel or a unit most, made from nothing."""
+"""`visualize activation_maximization`: the input that maximizes a class, a channel or a unit, made
+from noise."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError, format_unknown_choice
-from cnnlab.core.hooks import capture_outputs
-from cnnlab.core.hooks import get_layer as layer_of
-from cnnlab.interpret import activation_maximization as dreams
+from cnnlab.core.figure_log import figure_name
+from cnnlab.core.hooks import capture_outputs, get_layer
+from cnnlab.interpret.activation_maximization import maximize_activation, use_leaky_relu_gradients
 from cnnlab.tasks.visualize.context import RunContext
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
 UNIT_COLUMNS = 5
-FIELD_TO_JITTER_RATIO = 12  # of what a unit sees: more it is not moved by
+FIELD_TO_JITTER_RATIO = 12  # the jitter is at most the receptive field's side over this
+MIN_SMOOTHNESS_SCALE = 1e-3  # where no real image activates a unit
 
 
 def visualize_activation_maximization(
-    look: RunContext,
+    context: RunContext,
     *,
     layer: str | None,
     units: list[int | str] | None,
@@ -28,147 +31,153 @@ def visualize_activation_maximization(
     jitter: int,
     smoothness: float,
 ) -> None:
-    """Pictures for the classes and for the last maps' channels, or for those of the layer that is named."""
+    """Make images for the classes and the channels of the last maps, or for the units of the layer
+    that is named."""
     if max_units < 1 or steps < 1 or jitter < 0 or not lr > 0 or not smoothness >= 0:
         raise UsageError(
-            "activation_maximization: max_units and steps at least 1, jitter and smoothness at least 0, lr above 0"
+            "activation_maximization: max_units and steps must be at least 1, jitter and smoothness at least 0, lr "
+            "above 0"
         )
-    climb = {"steps": steps, "lr": lr, "jitter": jitter, "seed": look.settings.seed}
-    last = look.block_names[-1]
+    optimization = {"steps": steps, "lr": lr, "jitter": jitter, "seed": context.settings.seed}
+    for name in select_layers(context, layer, units):
+        if len(context.output_shapes.get(name, ())) not in (1, 3):
+            raise UsageError(
+                f"activation_maximization.layer: {name} gives no maps or units of its own"
+            )
+        selected = select_units(context, name, units, max_units)
+        maximize_layer_units(context, name, selected, smoothness, optimization)
+
+
+def select_layers(
+    context: RunContext, layer: str | None, units: list[int | str] | None
+) -> list[str]:
+    """Return the layer that is named, or the output and, unless units are named, the last maps."""
     if layer is not None:
-        names = [look.check_layer_name(layer, "activation_maximization.layer")]
-    else:
-        names = (
-            [last]
-            if units is not None or look.last_spatial_block is None
-            else [last, look.last_spatial_block]
-        )
-    for name in names:
-        if len(look.output_shapes.get(name, ())) not in (1, 3):
-            raise UsageError(f"activation_maximization.layer: {name} gives no maps or units of its own")
-        maximize_layer_units(
-            look, name, select_units(look, name, units, max_units), smoothness, climb
-        )
+        return [context.check_layer_name(layer, "activation_maximization.layer")]
+    output, maps = context.block_names[-1], context.last_spatial_block
+    return [output] if units is not None or maps is None else [output, maps]
 
 
 def select_units(
-    look: RunContext, name: str, units: list[int | str] | None, most: int
+    context: RunContext, name: str, units: list[int | str] | None, most: int
 ) -> list[int]:
-    """The channels or units asked for. Raises UsageError for one that the layer does not have."""
-    count = look.output_shapes[name][0]
+    """Return the numbers of the channels or units asked for. Raises UsageError for one that the
+    layer lacks."""
+    count = context.output_shapes[name][0]
     if units is None:
         return list(range(min(count, most)))
-    classes = look.classes if name == look.block_names[-1] else ()
     if not units:
         raise UsageError("activation_maximization.units is empty; null takes the first `max_units`")
-    numbers = []
-    for unit in units:
-        if str(unit) in classes:
-            numbers.append(classes.index(str(unit)))
-        elif isinstance(unit, int) and 0 <= unit < count:
-            numbers.append(unit)
-        elif classes:
-            raise UsageError(format_unknown_choice("activation_maximization.units", str(unit), classes))
-        else:
-            raise UsageError(f"activation_maximization.units: {name} has 0 to {count - 1:,}, and no {unit}")
-    return list(dict.fromkeys(numbers))
+    classes = context.classes if name == context.block_names[-1] else ()
+    return list(dict.fromkeys(find_unit(unit, name, count, classes) for unit in units))
+
+
+def find_unit(unit: int | str, layer: str, count: int, classes: Sequence[str]) -> int:
+    """Return a unit's number, given that or a class's name."""
+    if str(unit) in classes:
+        return classes.index(str(unit))
+    if isinstance(unit, int) and 0 <= unit < count:
+        return unit
+    where = "activation_maximization.units"
+    if classes:
+        raise UsageError(format_unknown_choice(where, str(unit), classes))
+    raise UsageError(f"{where}: {layer} has 0 to {count - 1:,}, and no {unit}")
 
 
 def maximize_layer_units(
-    look: RunContext, name: str, units: Sequence[int], smoothness: float, climb: dict[str, Any]
+    context: RunContext,
+    name: str,
+    units: Sequence[int],
+    smoothness: float,
+    optimization: dict[str, Any],
 ) -> None:
-    """A figure of a layer's dreams, beside each how far the best real picture comes."""
-    depth, height, width = look.input_shape
+    """Log a figure of a layer's maximized units, and how large they are on the best real image."""
 
     def score(pixels: Tensor) -> Tensor:
-        return select_unit_activations(
-            capture_outputs(look.model, look.trained.preprocess.normalize(pixels), [name])[name],
-            units,
-        )
+        x = context.trained.preprocess.normalize(pixels)
+        return select_unit_activations(capture_outputs(context.model, x, [name])[name], units)
 
-    peaks = look.split_activations.top_activations[name]
-    best = [float(peaks.values[0, k]) for k in units]
-    # A move by a large part of what the unit sees would average a small filter's best picture away.
-    sees = min(look.receptive_fields[name].size)
-    climb = climb | {"jitter": min(climb["jitter"], sees // FIELD_TO_JITTER_RATIO)}
-    cost = smoothness * torch.tensor(best, device=look.device).clamp(min=1e-3)
+    top = context.split_activations.top_activations[name]
+    best_real = [float(top.values[0, k]) for k in units]
+    # A shift by a large part of the receptive field would average a small filter's best image away.
+    field = min(context.receptive_fields[name].size)
+    jitter = min(optimization["jitter"], field // FIELD_TO_JITTER_RATIO)
+    optimization = optimization | {"jitter": jitter}
+    scale = torch.tensor(best_real, device=context.device).clamp(min=MIN_SMOOTHNESS_SCALE)
+    size = (len(units), *context.input_shape)
     try:
-        with dreams.use_leaky_relu_gradients(find_leaky_module(look, name)):
-            made = dreams.maximize_activation(
-                score, (len(units), depth, height, width), look.device, smoothness=cost, **climb
+        with use_leaky_relu_gradients(find_leaky_module(context, name)):
+            images = maximize_activation(
+                score, size, context.device, smoothness=smoothness * scale, **optimization
             )
     except ValueError as error:
         raise UsageError(f"activation_maximization: {error}") from error
     with torch.inference_mode():
-        reached = score(made).tolist()
-    found = {
+        activations = score(images).tolist()
+    numbers = {
         "layer": name,
         "units": list(units),
-        "reached": reached,
-        "best_real": best,
+        "activations": activations,
+        "best_real_activations": best_real,
         "smoothness": smoothness,
     }
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     log_maximized_images(
-        look,
-        crop_to_receptive_field(look, name, (made * 255).round().byte().permute(0, 2, 3, 1).cpu()),
-        found | climb,
+        context, crop_to_receptive_field(context, name, pixels), numbers | optimization
     )
 
 
-def find_leaky_module(look: RunContext, name: str) -> nn.Module:
-    """Where a silent unit is let know what would wake it: its layer, or, where the ReLU stands before that, the whole
-    network. The output is never silent."""
-    layer = layer_of(look.model, name)
-    own = name == look.block_names[-1] or any(isinstance(one, nn.ReLU) for one in layer.modules())
-    return layer if own else look.model
+def find_leaky_module(context: RunContext, name: str) -> nn.Module:
+    """Return the module whose ReLUs let a dead unit have a gradient: the unit's layer, or, where
+    the ReLU comes before that, the whole network. The output is never dead."""
+    layer = get_layer(context.model, name)
+    if name == context.block_names[-1]:
+        return layer
+    return layer if any(isinstance(m, nn.ReLU) for m in layer.modules()) else context.model
 
 
-def log_maximized_images(look: RunContext, pictures: Tensor, found: dict[str, Any]) -> None:
-    """(N, H, W, C) uint8 dreams and what they reached, as a figure."""
-    name, reached, best = found["layer"], found["reached"], found["best_real"]
-    final = name == look.block_names[-1]
-    labels = [look.classes[k] if final else f"#{k}" for k in found["units"]]
-    captions = [
-        f"{one}\n{value:.3g} (real {real:.3g})"
-        for one, value, real in zip(labels, reached, best, strict=True)
-    ]
+def log_maximized_images(context: RunContext, images: np.ndarray, numbers: dict[str, Any]) -> None:
+    """Log (N, H, W, C) uint8 images and the activations they reach as a figure."""
+    name = numbers["layer"]
+    is_output = name == context.block_names[-1]
+    labels = [context.classes[k] if is_output else f"#{k}" for k in numbers["units"]]
+    pairs = list(zip(numbers["activations"], numbers["best_real_activations"], strict=True))
     cells = [
-        GridCell(picture.numpy(), caption)
-        for picture, caption in zip(pictures, captions, strict=True)
+        GridCell(image, f"{label}\n{value:.3g} (real {real:.3g})")
+        for image, label, (value, real) in zip(images, labels, pairs, strict=True)
     ]
-    beaten = sum(value > real for value, real in zip(reached, best, strict=True))
-    what = "class" if final else "channel" if len(look.output_shapes[name]) == 3 else "unit"
-    title = f"Dreams of {name}: {beaten} of {len(cells)} excite their {what} more than any real picture does"
+    larger = sum(value > real for value, real in pairs)
+    kind = "class" if is_output else context.get_unit_kind(name)
+    title = (
+        f"Activation maximization of {name}: {larger} of {len(cells)} images activate their {kind} more than any real "
+        "image"
+    )
     note = (
-        f"Made from noise in {found['steps']} steps of Adam. Number: the {what}'s value, and (real) the largest among "
-        f"{look.num_images_text} {look.settings.split} pictures. A label under a dream is what was asked for, not what one "
-        "sees in it."
+        f"Made from noise in {numbers['steps']} steps of Adam. Number: the {kind}'s activation, and (real) the largest "
+        f"among {context.num_images_text} {context.settings.split} images. The label is what was asked for, not what "
+        "an image shows."
     )
     rows = [cells[i : i + UNIT_COLUMNS] for i in range(0, len(cells), UNIT_COLUMNS)]
-    look.figure_log.log_figure(
-        f"activation_maximization_{name.replace('.', '_')}",
-        draw_image_grid(rows, title, note=note, cell_inches=1.3),
-        found,
-        title,
-        note,
-    )
+    figure = draw_image_grid(rows, title, note=note, cell_inches=1.3)
+    stem = figure_name("activation_maximization", name)
+    context.figure_log.log_figure(stem, figure, numbers, title, note)
 
 
-def select_unit_activations(out: Tensor, units: Sequence[int]) -> Tensor:
-    """(N, K, h, w) or (N, K) outputs, N units -> (N,): each picture's own unit; of maps the one in the middle."""
-    if out.ndim == 4:
-        out = out[..., out.shape[2] // 2, out.shape[3] // 2]
-    return out[
-        torch.arange(len(out), device=out.device), torch.tensor(list(units), device=out.device)
-    ]
+def select_unit_activations(output: Tensor, units: Sequence[int]) -> Tensor:
+    """Return image i's activation of unit units[i], (N,), of (N, K, h, w) or (N, K) outputs; of
+    maps at the center."""
+    if output.ndim == 4:
+        output = output[..., output.shape[2] // 2, output.shape[3] // 2]
+    rows = torch.arange(len(output), device=output.device)
+    return output[rows, torch.tensor(list(units), device=output.device)]
 
 
-def crop_to_receptive_field(look: RunContext, name: str, pictures: Tensor) -> Tensor:
-    """(N, H, W, C) -> the part that the middle unit of a layer with maps sees."""
-    if len(look.output_shapes[name]) != 3:
-        return pictures
-    _, rows, columns = look.output_shapes[name]
-    height, width = pictures.shape[1:3]
-    field = look.receptive_fields[name]
+def crop_to_receptive_field(context: RunContext, name: str, images: np.ndarray) -> np.ndarray:
+    """Crop (N, H, W, C) images to the receptive field of the center unit of a layer with maps."""
+    if len(context.output_shapes[name]) != 3:
+        return images
+    _, rows, columns = context.output_shapes[name]
+    height, width = images.shape[1:3]
+    field = context.receptive_fields[name]
     top, bottom, left, right = field.clip_window(rows // 2, columns // 2, height, width)
-    return pictures[:, top:bottom, left:right]
+    return images[:, top:bottom, left:right]

@@ -1,4 +1,5 @@
-"""`cnnlab visualize`: what a run has learned, in pictures, each with its numbers, and all on one page."""
+"""`cnnlab visualize`: figures of what a run has learned, each with its numbers, and a report of all
+of them."""
 
 import json
 import sys
@@ -17,119 +18,142 @@ from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.context import NothingToShow, RunContext
 from cnnlab.tasks.visualize.handmade_filters import visualize_handmade_filters
 from cnnlab.tasks.visualize.registry import VISUALIZERS
+from cnnlab.tasks.visualize.renamed import check_not_renamed
 from cnnlab.tasks.visualize.report import write_report
 from cnnlab.tasks.visualize.settings import VisualizeSettings
 
 FIGURE_NAME_WIDTH = 26  # columns of a figure's name
+IMAGE_VISUALIZERS = {"feature_maps", "saliency"}  # those that take image files
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Make the figures that are asked for, RUN/visualize/<date>_<time>_<what>/, and print where they are; all of them
-    where none is named, and report.html beside them."""
-    s = call_checked(VisualizeSettings, config, "")
-    for name in s.what:
-        if name not in VISUALIZERS:
-            raise UsageError(format_unknown_choice("what", name, VISUALIZERS))
-    for name, builder in VISUALIZERS.items():
-        check_keywords(builder, getattr(s, name), name)
-    if s.feature_maps["filters"]:
-        return run_handmade_filters(s)
-    if s.images and s.what and not {"feature_maps", "saliency"} & set(s.what):
+    """Make the figures that are asked for in RUN/visualize/<date>_<time>_<what>/ and print where
+    they are. Without a visualizer's name make all of them, and report.html beside them."""
+    settings = call_checked(VisualizeSettings, config, "")
+    check_visualizers(settings)
+    if settings.feature_maps["filters"]:
+        return run_handmade_filters(settings)
+    if settings.images and settings.what and not IMAGE_VISUALIZERS & set(settings.what):
         raise UsageError(
-            f"images are for feature_maps and saliency; {s.what[0]} looks at the data set's"
+            f"images are for feature_maps and saliency; {settings.what[0]} reads the data set's"
         )
-    trained = load_run(
-        s.run, checkpoint=s.checkpoint, device=(device := pick_device(s.device)), outputs=s.outputs
-    )
-    disable_inplace(trained.model)
-    names = s.what or list(VISUALIZERS)
-    name = names[0] if len(names) == 1 else "some" if s.what else "all"
-    look = RunContext(
-        trained, s, device, FigureLog(trained.folder / "visualize", name, trained.step)
-    )
-    if not s.json:
+    context = create_context(settings)
+    if not settings.json:
+        trained, device = context.trained, describe_device(context.device)
         print(
-            f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {describe_device(device)}",
+            f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {device}",
             flush=True,
         )
     try:
-        with use_threads(trained.config.get("threads")):
-            for name in names:
-                run_visualizer(look, name)
-        page = write_report(look) if not s.what else None
-        write_json(
-            look.figure_log.folder / "environment.json",
-            collect_environment(device) | {"seed": s.seed, "step": trained.step},
-        )
+        report = run_visualizers(context)
     finally:
-        look.figure_log.close()
-    print_visualize_result(s, look.figure_log, page)
+        context.figure_log.close()
+    print_visualize_result(settings, context.figure_log, report)
     return None
 
 
-def run_visualizer(look: RunContext, name: str) -> None:
-    """One visualizer's figures, told of as they come; what cannot be is an error only where nothing else was asked."""
-    before = len(look.figure_log.figures)
+def check_visualizers(settings: VisualizeSettings) -> None:
+    """Raise UsageError for a visualizer, or a key of one, that does not exist."""
+    check_not_renamed(settings.what)
+    for name in settings.what:
+        if name not in VISUALIZERS:
+            raise UsageError(format_unknown_choice("what", name, VISUALIZERS))
+    for name, builder in VISUALIZERS.items():
+        check_keywords(builder, getattr(settings, name), name)
+
+
+def create_context(settings: VisualizeSettings) -> RunContext:
+    """Load the run, ready for its layers' outputs to be captured."""
+    device = pick_device(settings.device)
+    trained = load_run(
+        settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
+    )
+    disable_inplace(trained.model)
+    what = settings.what
+    name = what[0] if len(what) == 1 else "some" if what else "all"
+    log = FigureLog(trained.folder / "visualize", name, trained.step)
+    return RunContext(trained, settings, device, log)
+
+
+def run_visualizers(context: RunContext) -> Path | None:
+    """Make the figures that are asked for, and the report where all are; return the report's
+    path."""
+    settings, trained, log = context.settings, context.trained, context.figure_log
+    with use_threads(trained.config.get("threads")):
+        for name in settings.what or VISUALIZERS:
+            run_visualizer(context, name)
+    report = None if settings.what else write_report(context)
+    environment = collect_environment(context.device)
+    numbers = {"seed": settings.seed, "step": trained.step}
+    write_json(log.folder / "environment.json", environment | numbers)
+    return report
+
+
+def run_visualizer(context: RunContext, name: str) -> None:
+    """Make one visualizer's figures and print them. A network without what it shows is an error
+    only where nothing else was asked for."""
+    before = len(context.figure_log.figures)
     try:
-        VISUALIZERS[name](look, **getattr(look.settings, name))
+        VISUALIZERS[name](context, **getattr(context.settings, name))
     except NothingToShow as error:
-        if len(look.settings.what) == 1:
+        if len(context.settings.what) == 1:
             raise
-        look.figure_log.record_skipped(name, str(error))
-    if not look.settings.json:
-        print_figures(look.figure_log, before)
+        context.figure_log.record_skipped(name, str(error))
+    if not context.settings.json:
+        print_figures(context.figure_log, before)
 
 
-def print_figures(album: FigureLog, before: int) -> None:
-    """The figures after the first `before`, each with what it says, for a terminal of 80 columns; the folder first."""
-    if album.figures and not before:
-        print(f"{album.run.figures}\n")
-    for one in album.figures[before:]:
-        print(
-            "\n".join(
-                wrap(
-                    f"{one.name + '.png':<{FIGURE_NAME_WIDTH}}{printable(one.title)}",
-                    80,
-                    subsequent_indent=" " * FIGURE_NAME_WIDTH,
-                )
-            )
-        )
+def print_figures(log: FigureLog, before: int) -> None:
+    """Print the figures after the first `before`, each with its title, in 80 columns; the folder
+    first."""
+    if log.figures and not before:
+        print(f"{log.run.figures}\n")
+    indent = " " * FIGURE_NAME_WIDTH
+    for figure in log.figures[before:]:
+        file, title = f"{figure.name}.png", printable(figure.title)
+        if len(file) >= FIGURE_NAME_WIDTH:
+            print(file)
+            file = ""
+        lines = wrap(title, 80 - FIGURE_NAME_WIDTH) or [""]
+        print(f"{file:<{FIGURE_NAME_WIDTH}}" + f"\n{indent}".join(lines))
     sys.stdout.flush()
 
 
-def run_handmade_filters(s: VisualizeSettings) -> None:
-    """Filters written by hand over a picture: no run has a part in it."""
-    if s.what not in ([], ["feature_maps"]):
-        raise UsageError(f"filters written by hand go with feature_maps, not with {', '.join(s.what)}")
-    if s.run != "last":
+def run_handmade_filters(settings: VisualizeSettings) -> None:
+    """Apply hand-written filters to images; this needs no run."""
+    if settings.what not in ([], ["feature_maps"]):
         raise UsageError(
-            f"filters written by hand are over pictures, no run has a part in it: leave out {printable(s.run)}"
+            f"hand-written filters go with feature_maps, not with {', '.join(settings.what)}"
         )
-    album = FigureLog(resolve_outputs_folder(s.outputs) / "visualize", "by_hand", 0)
+    if settings.run != "last":
+        raise UsageError(
+            f"hand-written filters are applied to images and need no run: leave out {printable(settings.run)}"
+        )
+    log = FigureLog(resolve_outputs_folder(settings.outputs) / "visualize", "handmade_filters", 0)
+    keys = settings.feature_maps
     try:
-        visualize_handmade_filters(
-            s.feature_maps["filters"], s.images, s.feature_maps["threshold"], album
-        )
+        visualize_handmade_filters(keys["filters"], settings.images, keys["threshold"], log)
     finally:
-        album.close()
-    if not s.json:
-        print_figures(album, 0)
-    print_visualize_result(s, album, None)
+        log.close()
+    if not settings.json:
+        print_figures(log, 0)
+    print_visualize_result(settings, log, None)
 
 
-def print_visualize_result(s: VisualizeSettings, album: FigureLog, page: Path | None) -> None:
-    """What there was not, and where the page is; or all as JSON."""
-    if s.json:
-        figures = {one.name: one.numbers for one in album.figures}
-        absent = [{"figure": name, "why": why} for name, why in album.skipped]
-        place = page and str(page)
-        print(
-            json.dumps(
-                {"folder": str(album.folder), "figures": figures, "absent": absent, "page": place}
-            )
-        )
+def print_visualize_result(
+    settings: VisualizeSettings, log: FigureLog, report: Path | None
+) -> None:
+    """Print what was skipped, and where the report is; or all as JSON."""
+    if settings.json:
+        result = {
+            "folder": str(log.folder),
+            "figures": {figure.name: figure.numbers for figure in log.figures},
+            "skipped": [{"figure": name, "reason": reason} for name, reason in log.skipped],
+            "report": report and str(report),
+        }
+        print(json.dumps(result))
         return
-    for name, why in album.skipped:
-        print(f"no {name}: {why}")
-    if page:
-        print(f"\nall on one page: {page}")
+    for name, reason in log.skipped:
+        print(f"skipped {name}: {reason}")
+    if report:
+        print(f"\nreport: {report}")

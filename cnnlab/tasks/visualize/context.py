@@ -1,4 +1,4 @@
-"""What the visualizers look at, and where what they find goes."""
+"""What the visualizers share: a trained run, its images, its layers, and the log of figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,20 @@ from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fiel
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 from cnnlab.tasks.visualize.settings import VisualizeSettings
 
-MAX_TOP_IMAGES = 16  # pictures of each channel that a survey remembers
+MAX_TOP_IMAGES = 16  # images of each channel that are remembered
+RESHAPING_LAYERS = (nn.Flatten, nn.Dropout, nn.Identity)
 
 
 class NothingToShow(CnnlabError):
-    """A visualizer has nothing that it could draw of this run, and says why."""
+    """The run has nothing that a visualizer could draw; the message says why."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class SelectedImage:
-    """A picture that is looked at: (C, H, W) uint8 as the data set has them, its name, and its class where known."""
+    """An image to be shown: (C, H, W) uint8 as the data set has them, its name, and its label where
+    known."""
 
     name: str
     pixels: Tensor
@@ -42,13 +44,14 @@ class SelectedImage:
 
     @property
     def title(self) -> str:
-        """Its name, and what was done to make it fit."""
+        """Its name, and how it was adapted."""
         return f"{self.name} ({', '.join(self.adaptations)})" if self.adaptations else self.name
 
 
 @dataclass(frozen=True)
 class SplitActivations:
-    """Every picture of the split through the network, one view each: (N, K) logits, and each layer's peaks."""
+    """The outputs for every image of the split, one view each: (N, K) logits, and each layer's top
+    activations."""
 
     logits: Tensor
     top_activations: dict[str, TopActivations]
@@ -56,7 +59,7 @@ class SplitActivations:
 
 @dataclass
 class RunContext:
-    """A trained run, its pictures, and the album that figures go to."""
+    """A trained run, its images, and the log of figures."""
 
     trained: TrainedRun
     settings: VisualizeSettings
@@ -77,7 +80,7 @@ class RunContext:
 
     @property
     def batch_size(self) -> int:
-        """Pictures that go through the network together."""
+        """Images in one forward pass."""
         return self.settings.batch_size or int(self.trained.config["eval_batch_size"])
 
     def make_rng(self) -> torch.Generator:
@@ -85,129 +88,125 @@ class RunContext:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(depth, height, width) of what the network is given."""
+        """(depth, height, width) of the network's input."""
         return compute_input_shape(self.trained.preprocess, self.trained.shape)
 
-    def label_probabilities(self, answer: Tensor) -> dict[str, float]:
-        """(K,) probabilities -> {class: probability}."""
-        return dict(zip(self.classes, answer.tolist(), strict=True))
+    def label_probabilities(self, probabilities: Tensor) -> dict[str, float]:
+        """Map class names to (K,) probabilities."""
+        return dict(zip(self.classes, probabilities.tolist(), strict=True))
 
-    def format_prediction(self, subject: SelectedImage, answer: Tensor) -> str:
-        """What the network takes a picture for, and what it is, in words."""
-        probability, k = answer.max(0)
-        truth = "" if subject.label is None else f", is {self.classes[subject.label]}"
-        return f"said {self.classes[int(k)]} ({float(probability):.1%}){truth}"
+    def format_prediction(self, image: SelectedImage, probabilities: Tensor) -> str:
+        """Return the predicted class, its probability, and the label in words."""
+        probability, k = probabilities.max(0)
+        label = "" if image.label is None else f", label {self.classes[image.label]}"
+        return f"predicted {self.classes[int(k)]} ({float(probability):.1%}){label}"
 
     def prepare_input(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 pictures -> what the network is given of each, one view."""
+        """Return the network's input for (N, C, H, W) uint8 images, one view each."""
         return self.trained.prepare_input(pixels.to(self.device))
 
     def render_input(self, pixels: Tensor) -> np.ndarray:
-        """(N, C, H, W) uint8 pictures -> (N, H', W', C) uint8: that, as it looks."""
-        shown = self.trained.preprocess.apply_before_normalize(pixels.to(self.device))
-        return (shown * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        """Return the network's input for (N, C, H, W) uint8 images as images, (N, H', W', C)
+        uint8."""
+        views = self.trained.preprocess.apply_before_normalize(pixels.to(self.device))
+        return (views * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
     @cached_property
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every named layer's output for one picture."""
+        """The shape of every named layer's output for one image."""
         names = [name for name, _ in self.model.named_modules() if name]
+        black = torch.zeros(1, *self.trained.shape, dtype=torch.uint8)
         with torch.inference_mode():
-            found = capture_outputs(
-                self.model,
-                self.prepare_input(torch.zeros(1, *self.trained.shape, dtype=torch.uint8)),
-                names,
-            )
-        return {name: tuple(out.shape[1:]) for name, out in found.items()}
+            outputs = capture_outputs(self.model, self.prepare_input(black), names)
+        return {name: tuple(output.shape[1:]) for name, output in outputs.items()}
+
+    def get_unit_kind(self, name: str) -> str:
+        """Return what a layer's outputs are called: channel or unit."""
+        return "channel" if len(self.output_shapes[name]) == 3 else "unit"
 
     @cached_property
     def receptive_fields(self) -> dict[str, ReceptiveField]:
-        """What each layer's units see of the picture that the network is given."""
+        """Each layer's receptive field on the network's input."""
         return compute_receptive_fields(self.model, self.input_shape)
 
     @property
     def block_names(self) -> list[str]:
-        """The network's layers as its listing has them, `conv_1`, not what is inside; without what only reshapes."""
-        passing = (nn.Flatten, nn.Dropout, nn.Identity)
-        return [
-            name for name, child in self.model.named_children() if not isinstance(child, passing)
-        ]
+        """The network's top-level layers, `conv_1`, without those that only reshape."""
+        children = self.model.named_children()
+        return [name for name, child in children if not isinstance(child, RESHAPING_LAYERS)]
 
     @property
     def last_spatial_block(self) -> str | None:
-        """The last layer whose output is maps of more than one place."""
-        with_maps = [
-            name
-            for name in self.block_names
-            if len(self.output_shapes[name]) == 3 and max(self.output_shapes[name][1:]) > 1
-        ]
-        return with_maps[-1] if with_maps else None
+        """The last layer whose output is maps of more than one pixel."""
+        for name in reversed(self.block_names):
+            shape = self.output_shapes[name]
+            if len(shape) == 3 and max(shape[1:]) > 1:
+                return name
+        return None
 
     def check_layer_name(self, name: str, where: str) -> str:
-        """A layer's name. Raises UsageError with the names there are."""
+        """Return a layer's name. Raises UsageError with the valid names."""
         get_layer(self.model, name, where)
         return name
 
     @cached_property
     def split_activations(self) -> SplitActivations:
-        """All the split's pictures through the network, once for all visualizers that ask."""
-        wanted = [
-            self.settings.top_activations.get("layer"),
-            self.settings.activation_maximization.get("layer"),
-        ]
-        names = list(
-            dict.fromkeys([*self.block_names, *(n for n in wanted if n in self.output_shapes)])
-        )
-        peaks, logits = {name: TopActivations(MAX_TOP_IMAGES) for name in names}, []
+        """The network's outputs for all images of the split, computed once for all visualizers."""
+        settings = self.settings
+        groups = (settings.top_activations, settings.activation_maximization)
+        named = [group.get("layer") for group in groups]
+        names = [*self.block_names, *(name for name in named if name in self.output_shapes)]
+        tops, logits = {name: TopActivations(MAX_TOP_IMAGES) for name in dict.fromkeys(names)}, []
         order = torch.arange(len(self.images), device=self.images.labels.device)
         with torch.inference_mode():
             for pixels, _ in self.images.iterate_batches(order.split(self.batch_size)):
-                found = capture_outputs(self.model, self.prepare_input(pixels), names)
-                for name in names:
-                    peaks[name].update(found[name])
-                logits.append(found[self.block_names[-1]])
-        return SplitActivations(torch.cat(logits).float().cpu(), peaks)
+                outputs = capture_outputs(self.model, self.prepare_input(pixels), list(tops))
+                for name, top in tops.items():
+                    top.update(outputs[name])
+                logits.append(outputs[self.block_names[-1]])
+        return SplitActivations(torch.cat(logits).float().cpu(), tops)
 
     @property
     def num_images_text(self) -> str:
         return f"{len(self.split_activations.logits):,}"
 
     def predict_probabilities(self, pixels: Tensor) -> Tensor:
-        """(K,) probabilities that the network gives a (C, H, W) picture's one view."""
+        """Return the (K,) class probabilities of one view of a (C, H, W) image."""
         with torch.inference_mode():
             return self.model(self.prepare_input(pixels.unsqueeze(0)))[0].float().softmax(0).cpu()
 
     def choose_images(self, count: int) -> list[SelectedImage]:
-        """The pictures to be shown: files, or those of `indices`, or `count`: the firmest mistake, and others drawn by
-        the seed. Raises UsageError for an index that there is not, CnnlabError for files that cannot be read."""
+        """Return the images to be shown: files, or those of `indices`, or `count` drawn ones.
+        Raises UsageError for an index out of range, CnnlabError for files that cannot be read."""
         if self.settings.images:
             return [self.load_user_image(name) for name in self.settings.images]
-        labels, n = self.images.labels.cpu(), len(self.images)
-        indices = (
-            None if self.settings.indices is None else list(dict.fromkeys(self.settings.indices))
-        )
-        if indices is None:
-            probability, predicted = self.split_activations.logits.softmax(1).max(1)
-            firm = torch.where(predicted != labels, probability, -1.0)
-            mistakes = firm.argsort(descending=True, stable=True)[: int((firm > 0).sum())][
-                : -(-count // 3)
-            ].tolist()
-            drawn = torch.randperm(n, generator=self.make_rng()).tolist()
-            indices = [*mistakes, *(i for i in drawn[: 2 * count] if i not in mistakes)][:count]
-        if wrong := [i for i in indices if not 0 <= i < n]:
-            raise UsageError(
-                f"indices: {self.settings.split} has pictures 0 to {n - 1:,}, and no {wrong[0]}"
-            )
+        split, labels, n = self.settings.split, self.images.labels.cpu(), len(self.images)
+        if self.settings.indices is None:
+            indices = self.draw_indices(count)
+        else:
+            indices = list(dict.fromkeys(self.settings.indices))
+        if invalid := [i for i in indices if not 0 <= i < n]:
+            raise UsageError(f"indices: {split} has images 0 to {n - 1:,}, and no {invalid[0]}")
         pixels = gather_images(self.images, indices).cpu()
-        split = self.settings.split
         return [
-            SelectedImage(f"{split} #{i}", p, int(labels[i]))
-            for i, p in zip(indices, pixels, strict=True)
+            SelectedImage(f"{split} #{i}", image, int(labels[i]))
+            for i, image in zip(indices, pixels, strict=True)
         ]
 
+    def draw_indices(self, count: int) -> list[int]:
+        """Return the most confident mistakes, at most a third of `count`, and other images drawn by
+        the seed."""
+        labels, n = self.images.labels.cpu(), len(self.images)
+        probability, predicted = self.split_activations.logits.softmax(1).max(1)
+        confidence = torch.where(predicted != labels, probability, -1.0)
+        most = min(int((confidence > 0).sum()), -(-count // 3))
+        mistakes = confidence.argsort(descending=True, stable=True)[:most].tolist()
+        drawn = torch.randperm(n, generator=self.make_rng()).tolist()
+        return [*mistakes, *(i for i in drawn[: 2 * count] if i not in mistakes)][:count]
+
     def load_user_image(self, name: str) -> SelectedImage:
-        """A picture file, made to fit as `predict` does."""
-        dark = parse_data_settings(self.trained.config["dataset"]).light_on_dark
-        pixels, changes = adapt_image(
-            read_image(Path(name)), self.trained.shape, light_on_dark=dark
-        )
-        return SelectedImage(printable(Path(name).name), pixels, None, changes)
+        """Read an image file and adapt it to the network as `predict` does."""
+        image = read_image(Path(name))
+        light_on_dark = parse_data_settings(self.trained.config["dataset"]).light_on_dark
+        pixels, adaptations = adapt_image(image, self.trained.shape, light_on_dark=light_on_dark)
+        return SelectedImage(printable(Path(name).name), pixels, None, adaptations)

@@ -1,6 +1,8 @@
-"""Hand-written filters over an image: figures 5-5 and 5-6 of the chapter."""
+"""`visualize feature_maps filters=...`: hand-written filters over an image, as in figures 5-5 and
+5-6 of the chapter."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,74 +16,80 @@ from cnnlab.models.fixed_filters import HANDMADE_FILTERS, draw_toy_image
 from cnnlab.viz.base import GRAY
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
-MAX_GRAY_IMAGE_SIDE = 256  # pixels that a picture's longer side is made for hand-written filters
+MAX_GRAY_IMAGE_SIDE = 256  # pixels that an image's longer side is resized to
 
 
 def visualize_handmade_filters(
-    names: list[str], pictures: list[str], match: float, album: FigureLog
+    names: list[str], files: list[str], threshold: float, log: FigureLog
 ) -> None:
-    """Hand-written filters over a toy picture, or over files: what each answers at every place, and where it found what
-    it looks for. Raises UsageError for a filter that there is not."""
+    """Log a figure for each image file, or for a toy image: the filters' responses, and where they
+    exceed the threshold. Raises UsageError for an unknown filter."""
     if unknown := [name for name in names if name not in HANDMADE_FILTERS]:
-        raise UsageError(format_unknown_choice("feature_maps.filters", unknown[0], HANDMADE_FILTERS))
-    if not 0 < match <= 1:
-        raise UsageError(f"feature_maps.threshold must be above 0 and at most 1, not {match}")
-    named = [(Path(name).name, read_gray_image(name)) for name in pictures] or [
-        ("a toy picture", draw_toy_image())
-    ]
-    for number, (name, grey) in enumerate(named):
-        log_filter_responses(album, number, name, grey, names, match)
+        raise UsageError(
+            format_unknown_choice("feature_maps.filters", unknown[0], HANDMADE_FILTERS)
+        )
+    if not 0 < threshold <= 1:
+        raise UsageError(f"feature_maps.threshold must be above 0 and at most 1, not {threshold}")
+    images = [(Path(file).name, read_gray_image(file)) for file in files]
+    for number, (title, image) in enumerate(images or [("a toy image", draw_toy_image())]):
+        log_filter_responses(log, number, title, image, names, threshold)
 
 
-def read_gray_image(name: str) -> Tensor:
-    """A picture file -> (H, W) in 0..1, grey, at most SIDE pixels long."""
-    image = read_image(Path(name), target_side=MAX_GRAY_IMAGE_SIDE).convert("L")
+def read_gray_image(file: str) -> Tensor:
+    """Read an image file as (H, W) gray values in 0..1, at most MAX_GRAY_IMAGE_SIDE pixels long."""
+    image = read_image(Path(file), target_side=MAX_GRAY_IMAGE_SIDE).convert("L")
     image.thumbnail((MAX_GRAY_IMAGE_SIDE, MAX_GRAY_IMAGE_SIDE))
     return torch.from_numpy(np.array(image)).float() / 255
 
 
+def compute_filter_response(image: Tensor, kernels: Tensor, *, is_line: bool) -> Tensor:
+    """Return the response of (K, e, e) kernels at every pixel of an (H, W) image, (H, W), as a
+    fraction of the largest possible one: the largest kernel's for lines, the gradient's magnitude
+    for edges."""
+    margin = kernels.shape[-1] // 2
+    # The border repeats the edge; otherwise it would itself be an edge.
+    padded = F.pad(image.view(1, 1, *image.shape), (margin,) * 4, mode="replicate")
+    responses = F.conv2d(padded, kernels.unsqueeze(1))[0]
+    # The largest response is to white where a weight is positive, and black elsewhere.
+    largest = kernels.clamp(min=0).sum((1, 2)).view(-1, 1, 1)
+    relative = responses / largest
+    return relative.amax(0) if is_line else relative.square().sum(0).sqrt()
+
+
 def log_filter_responses(
-    album: FigureLog, number: int, name: str, grey: Tensor, names: list[str], match: float
+    log: FigureLog, number: int, name: str, image: Tensor, filters: list[str], threshold: float
 ) -> None:
-    picture = (grey * 255).round().byte().unsqueeze(2).numpy()
-    rows, labels, numbers = [], [], {}
-    for which in names:
-        bank, line = HANDMADE_FILTERS[which]()
-        wide = F.pad(
-            grey.view(1, 1, *grey.shape), (bank.shape[-1] // 2,) * 4, mode="replicate"
-        )  # else there are edges
-        answers = F.conv2d(wide, bank.unsqueeze(1))[0]
-        best = (
-            bank.clamp(min=0).sum((1, 2)).view(-1, 1, 1)
-        )  # of white where a weight is above zero, and black elsewhere
-        strength = answers / best
-        strongest = strength.amax(0) if line else strength.square().sum(0).sqrt()
-        places = strongest >= match
+    """Log the figure of one (H, W) image, a row for each filter."""
+    shown = GridCell((image * 255).round().byte().unsqueeze(2).numpy())
+    rows, labels, numbers = [], [], dict[str, dict[str, Any]]()
+    for filter_name in filters:
+        kernels, is_line = HANDMADE_FILTERS[filter_name]()
+        response = compute_filter_response(image, kernels, is_line=is_line)
+        matches = response >= threshold
         rows.append([
-            GridCell(picture), GridCell(bank[0].numpy(), kind="signed"), GridCell(strongest.numpy(), kind="signed"),
-            GridCell((~places).byte().mul(255).unsqueeze(2).numpy(), frame_color=GRAY),
+            shown,
+            GridCell(kernels[0].numpy(), kind="signed"),
+            GridCell(response.numpy(), kind="signed"),
+            GridCell((~matches).byte().mul(255).unsqueeze(2).numpy(), frame_color=GRAY),
         ])  # fmt: skip
-        labels.append(f"{which}\nfound at {int(places.sum()):,} places")
-        numbers[which] = {
-            "found": int(places.sum()),
-            "largest": float(strongest.max()),
-            "filters": bank.tolist(),
+        count = int(matches.sum())
+        labels.append(f"{filter_name}\n{count:,} matches")
+        numbers[filter_name] = {
+            "num_matches": count,
+            "max_response": float(response.max()),
+            "kernels": kernels.tolist(),
         }
-    title = f"{name}: found at so many places: " + ", ".join(
-        f"{k} {one['found']:,}" for k, one in numbers.items()
+    counts = {filter_name: result["num_matches"] for filter_name, result in numbers.items()}
+    title = f"{name}: matches of " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
+    hint = "No response is as large; a smaller feature_maps.threshold finds fainter matches."
+    heads = ["the image", "a filter", "its response", f"black: at least {threshold:g} of the largest possible"]  # fmt: skip
+    figure = draw_image_grid(
+        rows,
+        title,
+        row_labels=labels,
+        column_labels=heads,
+        cell_inches=1.5,
+        note="" if any(counts.values()) else hint,
     )
-    faint = not any(one["found"] for one in numbers.values())
-    note = (
-        "Nothing answers so strongly; a smaller feature_maps.threshold finds fainter ones." if faint else ""
-    )
-    heads = [
-        "the picture",
-        "a filter",
-        "its answer",
-        f"black: at least {match:g} of the best possible",
-    ]
-    image = draw_image_grid(
-        rows, title, row_labels=labels, column_labels=heads, cell_inches=1.5, note=note
-    )
-    about = {"picture": name, "match": match, "filters": numbers}
-    album.log_figure(f"handmade_filters_{number}", image, about, title)
+    result = {"image": name, "threshold": threshold, "filters": numbers}
+    log.log_figure(f"handmade_filters_{number}", figure, result, title)

@@ -1,5 +1,5 @@
-"""The ways to look inside a run, by name: each takes a Look and its own keys of configs/visualize.yaml, makes figures
-through it, and raises NothingToShow where a network has nothing of the kind."""
+"""The visualizers by name. Each takes a RunContext and its own keys of configs/visualize.yaml, logs
+figures, and raises NothingToShow where a network has nothing of the kind."""
 
 from collections.abc import Callable
 

@@ -1,18 +1,21 @@
-"""The page that shows a whole run: report.html."""
+"""The report of a whole run: report.html."""
 
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.figure_log import LoggedFigure
 from cnnlab.core.files import read_json, write_text
 from cnnlab.core.predictions import read_predictions
 from cnnlab.engine.metrics import classification_report
 from cnnlab.models import build_model
 from cnnlab.models.summary import LayerSummary, summarize_layers
-from cnnlab.tasks.compare.curves import build_curve_panel, find_shared_metrics
-from cnnlab.tasks.compare.curves import format_curves_title as curves_title
+from cnnlab.tasks.compare.curves import (
+    build_curve_panel,
+    find_shared_metrics,
+    format_curves_title,
+)
 from cnnlab.tasks.compare.runs import group_runs_by_settings, read_run_curves
 from cnnlab.tasks.describe.tables import (
     build_diagram_volumes,
@@ -30,162 +33,158 @@ from cnnlab.viz.report_page import ReportFigure, ReportSection, ReportTable, ren
 MAX_REPORTED_MISTAKES = 18
 SECTION_TITLES = {
     "filters": "Filters",
-    "feature_maps": "Pictures on their way through",
-    "top_activations": "What excites it",
-    "saliency": "Where it looks",
-    "activation_maximization": "What it would like to see",
-    "invariance": "What it does not mind",
+    "feature_maps": "Feature maps",
+    "top_activations": "Top-activating images",
+    "saliency": "Saliency",
+    "activation_maximization": "Activation maximization",
+    "invariance": "Invariance",
 }
+LAYER_COLUMNS = (
+    "layer",
+    "output",
+    "filters",
+    "weights",
+    "biases",
+    "multiply-adds",
+    "memory forward",
+    "receptive field, pixels",
+)
 
 
-def write_report(look: RunContext) -> Path:
-    """Everything that was found of a run as one file that a browser opens without a network; returns its path."""
-    trained, config = look.trained, look.trained.config
+def write_report(context: RunContext) -> Path:
+    """Write everything that was found about a run to one HTML file; return its path."""
+    trained, config = context.trained, context.trained.config
     facts = [
         f"{config['model']['name']} on {config['dataset']['name']}, step {trained.step:,}, seed {config.get('seed')}",
         str(trained.folder),
     ]
     sections = [
-        build_architecture_section(look),
-        build_training_section(look),
-        build_scores_section(look),
-        *build_visualizer_sections(look),
+        build_architecture_section(context),
+        build_training_section(context),
+        build_scores_section(context),
+        *build_visualizer_sections(context),
     ]
-    path = look.figure_log.folder / "report.html"
-    write_text(
-        path,
-        render_report_page(
-            f"{config.get('name', trained.folder.name)}: a look inside", facts, sections
-        ),
-    )
+    title = f"{config.get('name', trained.folder.name)}: a look inside"
+    path = context.figure_log.folder / "report.html"
+    write_text(path, render_report_page(title, facts, sections))
     return path
 
 
-def build_architecture_section(look: RunContext) -> ReportSection:
-    """The volumes as a drawing, and what each layer has and costs."""
-    shape = look.input_shape
-    with torch.device("meta"):  # as it trains; the network that is looked at overwrites nothing
-        layers = summarize_layers(
-            build_model(look.trained.config["model"], shape, len(look.classes)), shape
-        )
-    rows = [format_layer_row(one) for one in layers]
-    head = [
-        "layer",
-        "output",
-        "filters",
-        "weights",
-        "biases",
-        "multiply-adds",
-        "memory forward",
-        "sees, pixels",
-    ]
-    parameters, work = (
-        sum(one.parameters for one in layers),
-        sum(one.multiply_adds for one in layers),
-    )
-    text = f"{parameters:,} parameters, {work:,} multiply-adds a picture. Volumes are width x height x depth."
-    drawing = render_network_svg(build_diagram_volumes(layers, shape), "")
-    return ReportSection("Architecture", text, ReportTable(head, rows), drawing)
+def build_architecture_section(context: RunContext) -> ReportSection:
+    """Return the network as a diagram, and a table of its layers."""
+    shape = context.input_shape
+    # As it is trained: the network of the context has no in-place layers.
+    with torch.device("meta"):
+        model = build_model(context.trained.config["model"], shape, len(context.classes))
+        layers = summarize_layers(model, shape)
+    parameters = sum(layer.parameters for layer in layers)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
+    text = f"{parameters:,} parameters, {multiply_adds:,} multiply-adds an image. Volumes are width x height x depth."
+    table = ReportTable(LAYER_COLUMNS, [format_layer_row(layer) for layer in layers])
+    svg = render_network_svg(build_diagram_volumes(layers, shape), "")
+    return ReportSection("Architecture", text, table, svg)
 
 
-def format_layer_row(one: LayerSummary) -> list[str]:
-    """What a layer is, has and costs; nothing stands where there is nothing."""
-    counts = [f"{n:,}" if n else "" for n in (one.weights, one.biases, one.multiply_adds)]
-    held = (
-        format_decimal_bytes(one.forward_memory.per_image) if one.forward_memory.per_image else ""
-    )
+def format_layer_row(layer: LayerSummary) -> list[str]:
+    """Return a layer's cells in the table; zeros are left empty."""
+    counts = [f"{n:,}" if n else "" for n in (layer.weights, layer.biases, layer.multiply_adds)]
+    memory = layer.forward_memory.per_image
     return [
-        one.name,
-        format_volume(one.output),
-        format_filters(one),
+        layer.name,
+        format_volume(layer.output),
+        format_filters(layer),
         *counts,
-        held,
-        format_volume((1, *one.receptive_field.size)).removesuffix("x1"),
+        format_decimal_bytes(memory) if memory else "",
+        format_volume((1, *layer.receptive_field.size)).removesuffix("x1"),
     ]
 
 
-def build_training_section(look: RunContext) -> ReportSection:
-    """The curves, or why there are none."""
+def build_training_section(context: RunContext) -> ReportSection:
+    """Return the learning curves, or why there are none."""
     try:
-        arms = group_runs_by_settings([read_run_curves(look.trained.folder)])
-        image = plot_learning_curves(
-            [build_curve_panel(arms, metric) for metric in find_shared_metrics(arms)],
-            curves_title(arms),
-        )
+        groups = group_runs_by_settings([read_run_curves(context.trained.folder)])
+        panels = [build_curve_panel(groups, metric) for metric in find_shared_metrics(groups)]
+        title = format_curves_title(groups)
+        image = plot_learning_curves(panels, title)
     except CnnlabError as error:
         return ReportSection("Training", missing_reasons=[str(error)])
-    look.figure_log.log_figure(
-        "curves",
-        image,
-        {metric: vars(band) for metric, band in arms[0].mean_curves.items()},
-        curves_title(arms),
-    )
+    numbers = {metric: vars(curve) for metric, curve in groups[0].mean_curves.items()}
+    context.figure_log.log_figure("curves", image, numbers, title)
     return ReportSection("Training", figures=[ReportFigure(image, "By step and by time.")])
 
 
-def build_scores_section(look: RunContext) -> ReportSection:
-    """Scores of the split, confusion, calibration and the most confident mistakes. The run's own answers to the test
-    set where it is finished and they are asked for; else those that the visualizers saw, of one view each."""
-    s, answers = look.settings, look.trained.folder / "test.safetensors"
-    own = (
-        s.split == "test"
-        and str(s.checkpoint) == "result"
-        and answers.exists()
-        and is_final_checkpoint(look)
-    )
-    labels = look.images.labels.cpu()
-    logits, answered = read_predictions(answers) if own else (look.split_activations.logits, labels)
-    if own and not torch.equal(answered, labels):  # the user's pictures have changed since
-        own, logits = False, look.split_activations.logits
-    found = classification_report(logits, labels, look.classes)
-    low, high = found["interval_95"]
+def build_scores_section(context: RunContext) -> ReportSection:
+    """Return the scores of the split, and figures of confusion, calibration and the most confident
+    mistakes."""
+    split, trained, classes = context.settings.split, context.trained, context.classes
+    saved = read_test_logits(context)
+    logits = context.split_activations.logits if saved is None else saved
+    scores = classification_report(logits, context.images.labels.cpu(), classes)
+    low, high = scores["interval_95"]
     text = (
-        f"{s.split} accuracy {found['accuracy']:.2%} ({found['correct']:,} of {found['images']:,}; 95 % interval "
-        f"{low:.2%} to {high:.2%}), loss {found['loss']:.4f}."
+        f"{split} accuracy {scores['accuracy']:.2%} ({scores['correct']:,} of {scores['pictures']:,}; 95 % interval "
+        f"{low:.2%} to {high:.2%}), loss {scores['loss']:.4f}."
     )
-    if not own and look.trained.preprocess.num_views > 1:
-        text += " One view of each picture; `cnnlab eval` takes all."
+    if saved is None and trained.preprocess.num_views > 1:
+        text += " One view of each image; `cnnlab eval` takes all."
     rows = [
         [
             name,
-            f"{row['images']:,}",
+            f"{row['pictures']:,}",
             *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
         ]
-        for name, row in found["classes"].items()
+        for name, row in scores["classes"].items()
     ]
-    pictures = []
+    figures = []
     for name, image, numbers, title in build_eval_figures(
-        look.images, look.classes, found, logits, s.split, MAX_REPORTED_MISTAKES
+        context.images, classes, scores, logits, split, MAX_REPORTED_MISTAKES
     ):
-        look.figure_log.log_figure(name, image, numbers, title)
-        pictures.append(ReportFigure(image, f"{title}."))
-    return ReportSection(
-        "Scores",
-        text,
-        ReportTable(["class", "pictures", "precision", "recall", "F1"], rows),
-        figures=pictures,
-    )
+        context.figure_log.log_figure(name, image, numbers, title)
+        figures.append(ReportFigure(image, f"{title}."))
+    table = ReportTable(["class", "images", "precision", "recall", "F1"], rows)
+    return ReportSection("Scores", text, table, figures=figures)
 
 
-def is_final_checkpoint(look: RunContext) -> bool:
-    """Whether the run's answers are those of the checkpoint that is looked at."""
-    result = read_json(look.trained.folder / "result.json")
-    return isinstance(result, dict) and result.get("step") == look.trained.step
+def read_test_logits(context: RunContext) -> Tensor | None:
+    """Return the logits that `train` saved for the test set, of all views. None where they are not
+    of the checkpoint and the images that are shown; the visualizers' own, of one view, serve
+    then."""
+    settings, path = context.settings, context.trained.folder / "test.safetensors"
+    if settings.split != "test" or str(settings.checkpoint) != "result" or not path.exists():
+        return None
+    if not is_final_checkpoint(context):
+        return None
+    logits, labels = read_predictions(path)
+    # The user's images may have changed since.
+    return logits if torch.equal(labels, context.images.labels.cpu()) else None
 
 
-def build_visualizer_sections(look: RunContext) -> list[ReportSection]:
-    """A section a visualizer: its figures, or why there are none."""
+def is_final_checkpoint(context: RunContext) -> bool:
+    """Return whether the run's saved predictions are the loaded checkpoint's."""
+    result = read_json(context.trained.folder / "result.json")
+    return isinstance(result, dict) and result.get("step") == context.trained.step
 
-    def mine(name: str) -> list[LoggedFigure]:
-        return [one for one in look.figure_log.figures if one.name.split("_")[0] == name]
 
+def build_visualizer_sections(context: RunContext) -> list[ReportSection]:
+    """Return a section for each visualizer: its figures, or why there are none."""
+    log = context.figure_log
     return [
         ReportSection(
-            SECTION_TITLES[name],
-            figures=[ReportFigure(one.image, f"{one.title}. {one.note}") for one in mine(name)],
+            SECTION_TITLES[visualizer],
+            figures=[
+                ReportFigure(figure.image, f"{figure.title}. {figure.note}")
+                for figure in log.figures
+                if is_figure_of(figure.name, visualizer)
+            ],
             missing_reasons=[
-                why for figure, why in look.figure_log.skipped if figure.split("_")[0] == name
+                reason for name, reason in log.skipped if is_figure_of(name, visualizer)
             ],
         )
-        for name in VISUALIZERS
+        for visualizer in VISUALIZERS
     ]
+
+
+def is_figure_of(figure: str, visualizer: str) -> bool:
+    """Return whether a figure's name is of a visualizer: `saliency_0`, or the visualizer's own
+    name."""
+    return figure == visualizer or figure.startswith(f"{visualizer}_")

@@ -1,14 +1,16 @@
-"""`visualize saliency`: where the network looks, and whether the map knows the network at all."""
+"""`visualize saliency`: which pixels a prediction depends on, and whether the map depends on the
+weights at all."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError, format_unknown_choice
-from cnnlab.core.hooks import get_layer as layer_of
+from cnnlab.core.hooks import get_layer
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import gather_images
 from cnnlab.interpret.attribution import (
@@ -21,11 +23,22 @@ from cnnlab.models.layers import copy_with_random_weights
 from cnnlab.tasks.visualize.context import NothingToShow, RunContext, SelectedImage
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
-MAX_SALIENCY_BATCH = 256  # pictures at most whose moments a randomized network's batch normalisation takes, and at once
+# Images in a batch at most; and for the batch normalization statistics of the randomized network.
+MAX_SALIENCY_BATCH = 256
+
+
+@dataclass(frozen=True)
+class MapPair:
+    """One method's map of the trained network, and of the same network with randomized weights."""
+
+    method: str
+    trained: AttributionMap
+    randomized: AttributionMap
+    correlation: float | None  # Spearman's rank correlation between them
 
 
 def visualize_saliency(
-    look: RunContext,
+    context: RunContext,
     *,
     methods: list[str],
     count: int,
@@ -38,160 +51,192 @@ def visualize_saliency(
     window: int | None,
     stride: int | None,
 ) -> None:
-    """For each picture a figure: a column a method, a row for the predicted class and, where another, the true one; and
-    below each the same from the network with weights drawn anew. A map that stays as it is says nothing of what was
-    learned (Adebayo et al. 2018)."""
+    """Log a figure for each image: a column for each method, a row for the predicted class and,
+    where it differs, the label; below each, the same from the network with randomized weights. A
+    map that stays the same says nothing about what was learned (Adebayo et al. 2018)."""
     if unknown := [name for name in methods if name not in ATTRIBUTION_METHODS]:
         raise UsageError(format_unknown_choice("saliency.methods", unknown[0], ATTRIBUTION_METHODS))
     if min(count, samples, len(methods)) < 1 or not 0 < tolerance < 1 or not noise >= 0:
         raise UsageError(
-            "saliency: count, samples and methods at least 1, tolerance between 0 and 1, noise above 0"
+            "saliency: count, samples and methods must be at least 1, tolerance between 0 and 1, noise at least 0"
         )
-    height, width = look.input_shape[1:]
+    window, stride = choose_window(context, window, stride)
+    cam_layer = find_cam_layer(context, layer)
+    if len(context.images) < 2:
+        raise NothingToShow(
+            f"{context.settings.split} has one image: a randomized network has no batch statistics"
+        )
+    query = partial(
+        AttributionQuery,
+        baseline=make_baseline(context, baseline),
+        samples=samples,
+        noise=noise,
+        tolerance=tolerance,
+        window=window,
+        stride=stride,
+        seed=context.settings.seed,
+        batch_size=min(MAX_SALIENCY_BATCH, context.batch_size),
+    )
+    conditions = (
+        f"Baseline: {resolve_baseline_name(context, baseline)}; occlusion by {window}x{window} pixels every {stride}; "
+        f"SmoothGrad of {samples} images, noise {noise:g} of the range."
+    )
+    randomized = randomize_model(context)
+    for number, image in enumerate(context.choose_images(count)):
+        probabilities = context.predict_probabilities(image.pixels)
+        classes = select_target_classes(context, target, image, int(probabilities.argmax()))
+        ask = partial(query, x=context.prepare_input(image.pixels.unsqueeze(0)))
+        maps = {
+            k: [compute_map_pair(context.model, randomized, cam_layer, partial(ask, target=k), method)
+                for method in methods]
+            for k in classes
+        }  # fmt: skip
+        log_saliency_maps(context, number, image, probabilities, maps, conditions)
+
+
+def choose_window(context: RunContext, window: int | None, stride: int | None) -> tuple[int, int]:
+    """Return the side of occlusion's square and its stride, by default a fifth of the image and a
+    third of that."""
+    height, width = context.input_shape[1:]
     window = window or max(1, min(height, width) // 5)
     stride = stride or max(1, window // 3)
     if not 1 <= stride <= window <= min(height, width):
         raise UsageError(
-            f"saliency: stride {stride} at most window {window} at most the picture's {height}x{width}"
+            f"saliency: stride {stride} must be at most window {window}, and that at most the image's {height}x{width}"
         )
-    name = look.check_layer_name(layer, "saliency.layer") if layer else look.last_spatial_block
-    if name is not None and len(look.output_shapes.get(name, ())) != 3:
-        raise UsageError(
-            f"saliency.layer: {name} has no maps; {look.last_spatial_block or 'none'} has"
-        )
-    ask = partial(
-        AttributionQuery, baseline=make_baseline(look, baseline), cam_layer=layer_of(look.model, name) if name else None,
-        samples=samples, noise=noise, tolerance=tolerance, window=window, stride=stride, seed=look.settings.seed,
-        batch_size=min(MAX_SALIENCY_BATCH, look.batch_size),
-    )  # fmt: skip
-    if len(look.images) < 2:
-        raise NothingToShow(
-            f"{look.settings.split} has one picture: a network drawn anew has no moments of others"
-        )
-    conditions = (
-        f"Against a {resolve_baseline_name(look, baseline)} picture; occlusion by {window}x{window} pixels every {stride}; SmoothGrad "
-        f"of {samples} pictures, noise {noise:g} of the range."
-    )
-    sample = torch.randperm(len(look.images), generator=look.make_rng())[
-        :MAX_SALIENCY_BATCH
-    ].tolist()
-    other = copy_with_random_weights(
-        look.model, look.make_rng(), look.prepare_input(gather_images(look.images, sample))
-    )
-    for number, subject in enumerate(look.choose_images(count)):
-        answer = look.predict_probabilities(subject.pixels)
-        wanted = select_target_classes(look, target, subject, int(answer.argmax()))
-        x = look.prepare_input(subject.pixels.unsqueeze(0))
-        found = {}
-        for k in wanted:
-            query = ask(model=look.model, x=x, target=k)
-            elsewhere = replace(
-                query, model=other, cam_layer=layer_of(other, name) if name else None
-            )
-            found[k] = [
-                (method, ATTRIBUTION_METHODS[method](query), ATTRIBUTION_METHODS[method](elsewhere))
-                for method in methods
-            ]
-        log_saliency_maps(look, number, subject, answer, found, conditions)
+    return window, stride
 
 
-def resolve_baseline_name(look: RunContext, baseline: str | None) -> str:
-    """The baseline that is meant: for light strokes on dark the dark."""
+def find_cam_layer(context: RunContext, layer: str | None) -> str | None:
+    """Return the name of the layer whose maps Grad-CAM weighs; None where the network has no
+    maps."""
+    last = context.last_spatial_block
+    name = context.check_layer_name(layer, "saliency.layer") if layer else last
+    if name is not None and len(context.output_shapes.get(name, ())) != 3:
+        raise UsageError(f"saliency.layer: {name} has no maps; {last or 'none'} has")
+    return name
+
+
+def randomize_model(context: RunContext) -> nn.Module:
+    """Return the network with randomized weights, its batch statistics from images of the split."""
+    order = torch.randperm(len(context.images), generator=context.make_rng())
+    sample = gather_images(context.images, order[:MAX_SALIENCY_BATCH].tolist())
+    return copy_with_random_weights(
+        context.model, context.make_rng(), context.prepare_input(sample)
+    )
+
+
+def compute_map_pair(
+    model: nn.Module,
+    randomized: nn.Module,
+    cam_layer: str | None,
+    ask: Callable[..., AttributionQuery],
+    method: str,
+) -> MapPair:
+    """Compute one method's map of a network and of its randomized copy."""
+    first, second = (
+        ATTRIBUTION_METHODS[method](
+            ask(model=each, cam_layer=get_layer(each, cam_layer) if cam_layer else None)
+        )
+        for each in (model, randomized)
+    )
+    return MapPair(method, first, second, rank_correlation(first, second))
+
+
+def resolve_baseline_name(context: RunContext, baseline: str | None) -> str:
+    """Return the baseline's name, by default black for light strokes on a dark background."""
     if baseline is not None:
         return baseline
-    return "black" if parse_data_settings(look.trained.config["dataset"]).light_on_dark else "mean"
+    settings = parse_data_settings(context.trained.config["dataset"])
+    return "black" if settings.light_on_dark else "mean"
 
 
-def make_baseline(look: RunContext, baseline: str | None) -> Tensor:
-    """What the network is given of the picture that says nothing. Raises UsageError for another word."""
-    baseline = resolve_baseline_name(look, baseline)
-    black = look.prepare_input(torch.zeros(1, *look.trained.shape, dtype=torch.uint8))
+def make_baseline(context: RunContext, baseline: str | None) -> Tensor:
+    """Return the network's input for the baseline image. Raises UsageError for an unknown name."""
+    name = resolve_baseline_name(context, baseline)
+    black = context.prepare_input(torch.zeros(1, *context.trained.shape, dtype=torch.uint8))
     choices = {"black": black, "mean": torch.zeros_like(black)}
-    if baseline not in choices:
-        raise UsageError(format_unknown_choice("saliency.baseline", baseline, choices))
-    return choices[baseline]
+    if name not in choices:
+        raise UsageError(format_unknown_choice("saliency.baseline", name, choices))
+    return choices[name]
 
 
 def select_target_classes(
-    look: RunContext, target: str | int | None, subject: SelectedImage, predicted: int
+    context: RunContext, target: str | int | None, image: SelectedImage, predicted: int
 ) -> list[int]:
-    """The classes to be explained. Raises UsageError for a name that the run does not know."""
+    """Return the classes to be explained. Raises UsageError for an unknown name."""
     if target is None:
-        return [predicted] if subject.label in (None, predicted) else [predicted, subject.label]
-    if str(target) not in look.classes:
-        raise UsageError(format_unknown_choice("saliency.target", str(target), look.classes))
-    return [look.classes.index(str(target))]
+        return [predicted] if image.label in (None, predicted) else [predicted, image.label]
+    if str(target) not in context.classes:
+        raise UsageError(format_unknown_choice("saliency.target", str(target), context.classes))
+    return [context.classes.index(str(target))]
 
 
 def log_saliency_maps(
-    look: RunContext,
+    context: RunContext,
     number: int,
-    subject: SelectedImage,
-    answer: Tensor,
-    found: dict[int, list[tuple[str, AttributionMap, AttributionMap]]],
+    image: SelectedImage,
+    probabilities: Tensor,
+    maps: dict[int, list[MapPair]],
     conditions: str,
 ) -> None:
-    """The figure of one picture, and why a map of it is blank."""
-    shown = GridCell(look.render_input(subject.pixels.unsqueeze(0))[0])
-    rows, labels, numbers, blank = [], [], {}, []
-    for k, maps in found.items():
-        role = (
-            "true" if k == subject.label else "predicted" if k == int(answer.argmax()) else "asked"
-        )
-        rows.append([shown, *(make_attribution_cell(one, "") for _, one, _ in maps)])
-        labels.append(f"why {look.classes[k]} ({role})")
-        likeness = {method: rank_correlation(one, other) for method, one, other in maps}
-        rows.append(
-            [
-                GridCell(None),
-                *(
-                    make_attribution_cell(other, format_rank_correlation(likeness[method]))
-                    for method, _, other in maps
-                ),
-            ]
-        )
-        labels.append("the same, weights drawn anew")
-        blank += [
-            f"{method} for {look.classes[k]} is blank: {one.blank_reason}"
-            for method, one, _ in maps
-            if one.blank_reason
-        ]
-        numbers[look.classes[k]] = {
-            method: {
-                "similarity_to_randomized": likeness[method],
-                "why_blank": one.blank_reason,
-                **one.details,
-            }
-            for method, one, _ in maps
-        }
-    heads = ["the picture", *(method for method, _, _ in next(iter(found.values())))]
-    title = f"{subject.title}: {look.format_prediction(subject, answer)}"
+    """Log the figure of one image, and why a map of it is blank."""
+    shown = GridCell(context.render_input(image.pixels.unsqueeze(0))[0])
+    rows, labels, numbers, blank = [], [], dict[str, Any](), list[str]()
+    for k, pairs in maps.items():
+        name = context.classes[k]
+        rows += make_saliency_rows(shown, pairs)
+        role = "label" if k == image.label else "predicted" if k == int(probabilities.argmax()) else "requested"  # fmt: skip
+        labels += [f"evidence for {name} ({role})", "the same, randomized weights"]
+        blank += [f"{pair.method} for {name} is blank: {pair.trained.blank_reason}." for pair in pairs if pair.trained.blank_reason]  # fmt: skip
+        numbers[name] = {pair.method: map_pair_to_dict(pair) for pair in pairs}
     note = " ".join([
         conditions,
-        "Red speaks for the class, blue against it; black to light is magnitude. 'alike': rank correlation with the "
-        "map above it; near 1, that map says nothing of what was learned.",
-        *(f"{one}." for one in blank),
+        "Red is evidence for the class, blue against it; black to light is magnitude. Spearman: rank correlation with "
+        "the map above; near 1, that map says nothing about what was learned.",
+        *blank,
     ])  # fmt: skip
+    title = f"{image.title}: {context.format_prediction(image, probabilities)}"
+    methods = [pair.method for pair in next(iter(maps.values()))]
     figure = draw_image_grid(
-        rows, title, row_labels=labels, column_labels=heads, note=note, cell_inches=1.15
-    )
-    about: dict[str, Any] = {
-        "picture": subject.name,
-        "changes": list(subject.adaptations),
-        "maps": numbers,
-    }
-    look.figure_log.log_figure(
-        f"saliency_{number}",
-        figure,
-        about | {"probabilities": look.label_probabilities(answer)},
+        rows,
         title,
-        note,
+        row_labels=labels,
+        column_labels=["the image", *methods],
+        note=note,
+        cell_inches=1.15,
     )
+    result = {
+        "image": image.name,
+        "adaptations": list(image.adaptations),
+        "maps": numbers,
+        "probabilities": context.label_probabilities(probabilities),
+    }
+    context.figure_log.log_figure(f"saliency_{number}", figure, result, title, note)
 
 
-def make_attribution_cell(one: AttributionMap, caption: str) -> GridCell:
-    return GridCell(one.values, caption, "signed" if one.is_signed else "heat")
+def make_saliency_rows(shown: GridCell, pairs: Sequence[MapPair]) -> list[list[GridCell]]:
+    """Return the row of a class's maps, the image before them, and below it that of the randomized
+    network."""
+    trained = [make_attribution_cell(pair.trained, "") for pair in pairs]
+    randomized = [
+        make_attribution_cell(pair.randomized, format_rank_correlation(pair.correlation))
+        for pair in pairs
+    ]
+    return [[shown, *trained], [GridCell(None), *randomized]]
+
+
+def map_pair_to_dict(pair: MapPair) -> dict[str, Any]:
+    return {
+        "rank_correlation_to_randomized": pair.correlation,
+        "blank_reason": pair.trained.blank_reason,
+        **pair.trained.details,
+    }
+
+
+def make_attribution_cell(attribution: AttributionMap, caption: str) -> GridCell:
+    return GridCell(attribution.values, caption, "signed" if attribution.is_signed else "heat")
 
 
 def format_rank_correlation(value: float | None) -> str:
-    return "one is all alike" if value is None else f"alike {value:.2f}"
+    return "constant" if value is None else f"Spearman {value:.2f}"
