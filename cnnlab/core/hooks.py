@@ -61,8 +61,8 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
-    check_all_captured([*(n for n in input_names if n not in inputs),
-                        *(n for n in output_names if n not in outputs)])  # fmt: skip
+    check_all_captured(input_names, inputs)
+    check_all_captured(output_names, outputs)
     return (
         {name: inputs[name] for name in input_names},
         {name: outputs[name] for name in output_names},
@@ -86,11 +86,11 @@ def make_capture_hook(name: str, captured: dict[str, Tensor], *, is_input: bool)
     return hook
 
 
-def check_all_captured(missing: Sequence[str]) -> None:
+def check_all_captured(names: Sequence[str], captured: dict[str, Tensor]) -> None:
     """Raise UsageError where a layer was not called."""
-    if missing:
+    if missing := next((name for name in names if name not in captured), None):
         raise UsageError(
-            f"{missing[0]} is not called by the network as a layer of its own: name one around it"
+            f"{missing} is not called by the network as a layer of its own: name one around it"
         )
 
 

@@ -58,7 +58,8 @@ def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.Imag
     image = Image.open(io.BytesIO(blob), formats=list_available_formats())
     if math.prod(image.size) > max_pixels:
         raise TooManyPixels(
-            f"{printable_path(path)} has {math.prod(image.size):,} pixels; the limit is {max_pixels:,}"
+            f"{printable_path(path)} has {math.prod(image.size):,} pixels; the limit is "
+            f"{max_pixels:,}"
         )
     return image
 

@@ -35,7 +35,8 @@ def visualize_activation_maximization(
     that is named."""
     if max_units < 1 or steps < 1 or jitter < 0 or not lr > 0 or not smoothness >= 0:
         raise UsageError(
-            "activation_maximization: max_units and steps must be at least 1, jitter and smoothness at least 0, lr "
+            "activation_maximization: max_units and steps must be at least 1, jitter and "
+            "smoothness at least 0, lr "
             "above 0"
         )
     optimization = {"steps": steps, "lr": lr, "jitter": jitter, "seed": context.settings.seed}
@@ -103,12 +104,12 @@ def maximize_layer_units(
     field = min(context.receptive_fields[name].size)
     jitter = min(optimization["jitter"], field // FIELD_TO_JITTER_RATIO)
     optimization = optimization | {"jitter": jitter}
-    scale = torch.tensor(best_real, device=context.device).clamp(min=MIN_SMOOTHNESS_SCALE)
+    cost = scale_smoothness(smoothness, best_real).to(context.device)
     size = (len(units), *context.input_shape)
     try:
         with use_leaky_relu_gradients(find_leaky_module(context, name)):
             images = maximize_activation(
-                score, size, context.device, smoothness=smoothness * scale, **optimization
+                score, size, context.device, smoothness=cost, **optimization
             )
     except ValueError as error:
         raise UsageError(f"activation_maximization: {error}") from error
@@ -125,6 +126,11 @@ def maximize_layer_units(
     log_maximized_images(
         context, crop_to_receptive_field(context, name, pixels), numbers | optimization
     )
+
+
+def scale_smoothness(smoothness: float, best_real: Sequence[float]) -> Tensor:
+    """Return the cost of total variation for each unit, relative to its best real activation."""
+    return smoothness * torch.tensor(best_real).clamp(min=MIN_SMOOTHNESS_SCALE)
 
 
 def find_leaky_module(context: RunContext, name: str) -> nn.Module:
@@ -149,12 +155,15 @@ def log_maximized_images(context: RunContext, images: np.ndarray, numbers: dict[
     larger = sum(value > real for value, real in pairs)
     kind = "class" if is_output else context.get_unit_kind(name)
     title = (
-        f"Activation maximization of {name}: {larger} of {len(cells)} images activate their {kind} more than any real "
+        f"Activation maximization of {name}: {larger} of {len(cells)} images activate their {kind} "
+        "more than any real "
         "image"
     )
     note = (
-        f"Made from noise in {numbers['steps']} steps of Adam. Number: the {kind}'s activation, and (real) the largest "
-        f"among {context.num_images_text} {context.settings.split} images. The label is what was asked for, not what "
+        f"Made from noise in {numbers['steps']} steps of Adam. Number: the {kind}'s activation, "
+        "and (real) the largest "
+        f"among {context.num_images_text} {context.settings.split} images. The label is what was "
+        "asked for, not what "
         "an image shows."
     )
     rows = [cells[i : i + UNIT_COLUMNS] for i in range(0, len(cells), UNIT_COLUMNS)]

@@ -127,7 +127,8 @@ def run_handmade_filters(settings: VisualizeSettings) -> None:
         )
     if settings.run != "last":
         raise UsageError(
-            f"hand-written filters are applied to images and need no run: leave out {printable(settings.run)}"
+            "hand-written filters are applied to images and need no run: leave out "
+            f"{printable(settings.run)}"
         )
     log = FigureLog(resolve_outputs_folder(settings.outputs) / "visualize", "handmade_filters", 0)
     keys = settings.feature_maps

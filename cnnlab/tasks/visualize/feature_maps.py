@@ -13,8 +13,10 @@ from cnnlab.tasks.visualize.context import RunContext, SelectedImage
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
 NOTE = (
-    "Black is zero, light is high, or, where some values are negative, blue and red; each map is scaled to its own "
-    "largest. #: the channel, those with the highest mean first. Active: channels above zero somewhere, or units."
+    "Black is zero, light is high, or, where some values are negative, blue and red; each map is "
+    "scaled to its own "
+    "largest. #: the channel, those with the highest mean first. Active: channels above zero "
+    "somewhere, or units."
 )
 
 

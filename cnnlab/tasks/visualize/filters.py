@@ -129,11 +129,13 @@ def log_filter_sheet(context: RunContext, name: str, weights: Tensor, most: int)
     )
     rows, labels = make_filter_cells(weights, measures.captions, measures.frame_colors, most)
     note = (
-        f"Number: spatial autocorrelation of the weights, at most 1{format_noise_median(weights)}. Gray frame: not "
-        f"distinguished from noise (false discovery rate 5 %). Orange frame: above zero for none of {evaluated_on}."
+        f"Number: spatial autocorrelation of the weights, at most 1{format_noise_median(weights)}. "
+        "Gray frame: not distinguished from noise (false discovery rate 5 %). "
+        f"Orange frame: above zero for none of {evaluated_on}."
     )
     if labels and (len(labels), len(rows[0])) != tuple(weights.shape[:2]):
-        note += f" Shown: the first {len(labels)} filters, the first {len(rows[0])} of {weights.shape[1]} channels."
+        channels = f"the first {len(rows[0])} of {weights.shape[1]} channels"
+        note += f" Shown: the first {len(labels)} filters, {channels}."
     numbers = {"layer": name, **vars(measures), "dead_evaluated_on": evaluated_on}
     inches = 0.42 if labels else 0.62
     figure = draw_image_grid(rows, title, row_labels=labels, note=note, cell_inches=inches)
@@ -210,7 +212,7 @@ def log_filter_history(context: RunContext, epochs: int) -> None:
         reason = f"{context.trained.folder}/filters holds fewer than two epochs' filters"
         context.figure_log.record_skipped("filters_training", reason)
         return
-    first, last = list(saved)[0], list(saved)[-1]
+    first, *_, last = saved
     total = len(saved[first])
     structured = {epoch: sum(list_structured(w)) for epoch, w in saved.items()}
     cosine = {epoch: mean_filter_cosine(w, saved[first]) for epoch, w in saved.items()}
@@ -220,16 +222,19 @@ def log_filter_history(context: RunContext, epochs: int) -> None:
         for epoch in shown
     ]
     labels = [
-        f"epoch {epoch}\n{structured[epoch]} stand out\ncosine to epoch {first}: {cosine[epoch]:.2f}"
+        f"epoch {epoch}\n{structured[epoch]} stand out\ncosine to epoch {first}: "
+        f"{cosine[epoch]:.2f}"
         for epoch in shown
     ]
     title = (
-        f"{structured[first]} of {total} filters stand out from noise before training, {structured[last]} after {last} "
+        f"{structured[first]} of {total} filters stand out from noise before training, "
+        f"{structured[last]} after {last} "
         f"epoch{'s' * (last != 1)}"
     )
     numbers = {"num_structured": structured, "num_filters": total, "cosine_to_initial": cosine}
     note = (
-        f"The first {len(rows[0])} of {total} filters. Cosine: the mean cosine similarity of all filters to their "
+        f"The first {len(rows[0])} of {total} filters. Cosine: the mean cosine similarity of all "
+        "filters to their "
         "initialization."
     )
     figure = draw_image_grid(rows, title, row_labels=labels, cell_inches=0.55, note=note)

@@ -66,12 +66,9 @@ def log_filter_responses(
         kernels, is_line = HANDMADE_FILTERS[filter_name]()
         response = compute_filter_response(image, kernels, is_line=is_line)
         matches = response >= threshold
-        rows.append([
-            shown,
-            GridCell(kernels[0].numpy(), kind="signed"),
-            GridCell(response.numpy(), kind="signed"),
-            GridCell((~matches).byte().mul(255).unsqueeze(2).numpy(), frame_color=GRAY),
-        ])  # fmt: skip
+        maps = [GridCell(values.numpy(), kind="signed") for values in (kernels[0], response)]
+        mask = (~matches).byte().mul(255).unsqueeze(2).numpy()
+        rows.append([shown, *maps, GridCell(mask, frame_color=GRAY)])
         count = int(matches.sum())
         labels.append(f"{filter_name}\n{count:,} matches")
         numbers[filter_name] = {
@@ -82,7 +79,12 @@ def log_filter_responses(
     counts = {filter_name: result["num_matches"] for filter_name, result in numbers.items()}
     title = f"{name}: matches of " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
     hint = "No response is as large; a smaller feature_maps.threshold finds fainter matches."
-    heads = ["the image", "a filter", "its response", f"black: at least {threshold:g} of the largest possible"]  # fmt: skip
+    heads = [
+        "the image",
+        "a filter",
+        "its response",
+        f"black: at least {threshold:g} of the largest possible",
+    ]
     figure = draw_image_grid(
         rows,
         title,

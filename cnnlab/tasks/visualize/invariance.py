@@ -28,7 +28,8 @@ from cnnlab.viz.curves import plot_layer_changes
 
 POOLING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, FractionalMaxPool)
 NOTE = (
-    "The distance between a layer's outputs before and after the change, over that between two different images. "
+    "The distance between a layer's outputs before and after the change, over that between two "
+    "different images. "
     "Shifts are the mean of four directions, rotations of two."
 )
 
@@ -80,7 +81,8 @@ def check_amounts(context: RunContext, count: int, amounts: Amounts) -> None:
     smallest = [min(values, default=-1.0) for values in amounts.values()]
     if count < 2 or min(smallest) < 0:
         raise UsageError(
-            "invariance: count must be at least 2, and each change needs at least one amount, none below 0"
+            "invariance: count must be at least 2, and each change needs at least one amount, none "
+            "below 0"
         )
     if max(amounts["darkening"]) > 1 or max(amounts["shift"]) >= min(context.trained.shape[1:]):
         raise UsageError(

@@ -55,7 +55,8 @@ def write_report(context: RunContext) -> Path:
     """Write everything that was found about a run to one HTML file; return its path."""
     trained, config = context.trained, context.trained.config
     facts = [
-        f"{config['model']['name']} on {config['dataset']['name']}, step {trained.step:,}, seed {config.get('seed')}",
+        f"{config['model']['name']} on {config['dataset']['name']}, step {trained.step:,}, seed "
+        f"{config.get('seed')}",
         str(trained.folder),
     ]
     sections = [
@@ -79,7 +80,8 @@ def build_architecture_section(context: RunContext) -> ReportSection:
         layers = summarize_layers(model, shape)
     parameters = sum(layer.parameters for layer in layers)
     multiply_adds = sum(layer.multiply_adds for layer in layers)
-    text = f"{parameters:,} parameters, {multiply_adds:,} multiply-adds an image. Volumes are width x height x depth."
+    totals = f"{parameters:,} parameters, {multiply_adds:,} multiply-adds an image"
+    text = f"{totals}. Volumes are width x height x depth."
     table = ReportTable(LAYER_COLUMNS, [format_layer_row(layer) for layer in layers])
     svg = render_network_svg(build_diagram_volumes(layers, shape), "")
     return ReportSection("Architecture", text, table, svg)
@@ -122,7 +124,8 @@ def build_scores_section(context: RunContext) -> ReportSection:
     scores = classification_report(logits, context.images.labels.cpu(), classes)
     low, high = scores["interval_95"]
     text = (
-        f"{split} accuracy {scores['accuracy']:.2%} ({scores['correct']:,} of {scores['pictures']:,}; 95 % interval "
+        f"{split} accuracy {scores['accuracy']:.2%} ({scores['correct']:,} of "
+        f"{scores['pictures']:,}; 95 % interval "
         f"{low:.2%} to {high:.2%}), loss {scores['loss']:.4f}."
     )
     if saved is None and trained.preprocess.num_views > 1:

@@ -25,6 +25,10 @@ from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
 # Images in a batch at most; and for the batch normalization statistics of the randomized network.
 MAX_SALIENCY_BATCH = 256
+LEGEND = (
+    "Red is evidence for the class, blue against it; black to light is magnitude. Spearman: rank "
+    "correlation with the map above; near 1, that map says nothing about what was learned."
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def visualize_saliency(
         raise UsageError(format_unknown_choice("saliency.methods", unknown[0], ATTRIBUTION_METHODS))
     if min(count, samples, len(methods)) < 1 or not 0 < tolerance < 1 or not noise >= 0:
         raise UsageError(
-            "saliency: count, samples and methods must be at least 1, tolerance between 0 and 1, noise at least 0"
+            "saliency: count, samples and methods must be at least 1, tolerance between 0 and 1, "
+            "noise at least 0"
         )
     window, stride = choose_window(context, window, stride)
     cam_layer = find_cam_layer(context, layer)
@@ -78,19 +83,22 @@ def visualize_saliency(
         batch_size=min(MAX_SALIENCY_BATCH, context.batch_size),
     )
     conditions = (
-        f"Baseline: {resolve_baseline_name(context, baseline)}; occlusion by {window}x{window} pixels every {stride}; "
+        f"Baseline: {resolve_baseline_name(context, baseline)}; occlusion by {window}x{window} "
+        f"pixels every {stride}; "
         f"SmoothGrad of {samples} images, noise {noise:g} of the range."
     )
-    randomized = randomize_model(context)
+    models = context.model, randomize_model(context)
     for number, image in enumerate(context.choose_images(count)):
         probabilities = context.predict_probabilities(image.pixels)
         classes = select_target_classes(context, target, image, int(probabilities.argmax()))
         ask = partial(query, x=context.prepare_input(image.pixels.unsqueeze(0)))
         maps = {
-            k: [compute_map_pair(context.model, randomized, cam_layer, partial(ask, target=k), method)
-                for method in methods]
+            k: [
+                compute_map_pair(models, cam_layer, partial(ask, target=k), method)
+                for method in methods
+            ]
             for k in classes
-        }  # fmt: skip
+        }
         log_saliency_maps(context, number, image, probabilities, maps, conditions)
 
 
@@ -102,7 +110,8 @@ def choose_window(context: RunContext, window: int | None, stride: int | None) -
     stride = stride or max(1, window // 3)
     if not 1 <= stride <= window <= min(height, width):
         raise UsageError(
-            f"saliency: stride {stride} must be at most window {window}, and that at most the image's {height}x{width}"
+            f"saliency: stride {stride} must be at most window {window}, and that at most the "
+            f"image's {height}x{width}"
         )
     return window, stride
 
@@ -127,18 +136,17 @@ def randomize_model(context: RunContext) -> nn.Module:
 
 
 def compute_map_pair(
-    model: nn.Module,
-    randomized: nn.Module,
+    models: tuple[nn.Module, nn.Module],
     cam_layer: str | None,
     ask: Callable[..., AttributionQuery],
     method: str,
 ) -> MapPair:
-    """Compute one method's map of a network and of its randomized copy."""
+    """Compute one method's maps of `models`, a network and its randomized copy."""
     first, second = (
         ATTRIBUTION_METHODS[method](
             ask(model=each, cam_layer=get_layer(each, cam_layer) if cam_layer else None)
         )
-        for each in (model, randomized)
+        for each in models
     )
     return MapPair(method, first, second, rank_correlation(first, second))
 
@@ -186,16 +194,12 @@ def log_saliency_maps(
     for k, pairs in maps.items():
         name = context.classes[k]
         rows += make_saliency_rows(shown, pairs)
-        role = "label" if k == image.label else "predicted" if k == int(probabilities.argmax()) else "requested"  # fmt: skip
+        role = describe_class(k, image.label, int(probabilities.argmax()))
         labels += [f"evidence for {name} ({role})", "the same, randomized weights"]
-        blank += [f"{pair.method} for {name} is blank: {pair.trained.blank_reason}." for pair in pairs if pair.trained.blank_reason]  # fmt: skip
+        reasons = {pair.method: pair.trained.blank_reason for pair in pairs}
+        blank += [f"{method} for {name} is blank: {r}." for method, r in reasons.items() if r]
         numbers[name] = {pair.method: map_pair_to_dict(pair) for pair in pairs}
-    note = " ".join([
-        conditions,
-        "Red is evidence for the class, blue against it; black to light is magnitude. Spearman: rank correlation with "
-        "the map above; near 1, that map says nothing about what was learned.",
-        *blank,
-    ])  # fmt: skip
+    note = " ".join([conditions, LEGEND, *blank])
     title = f"{image.title}: {context.format_prediction(image, probabilities)}"
     methods = [pair.method for pair in next(iter(maps.values()))]
     figure = draw_image_grid(
@@ -213,6 +217,11 @@ def log_saliency_maps(
         "probabilities": context.label_probabilities(probabilities),
     }
     context.figure_log.log_figure(f"saliency_{number}", figure, result, title, note)
+
+
+def describe_class(k: int, label: int | None, predicted: int) -> str:
+    """Return why a class is explained."""
+    return "label" if k == label else "predicted" if k == predicted else "requested"
 
 
 def make_saliency_rows(shown: GridCell, pairs: Sequence[MapPair]) -> list[list[GridCell]]:

@@ -22,7 +22,8 @@ def visualize_top_activations(
     """Log the top-activating images of a layer's channels, all but the receptive field dimmed."""
     if channels < 1 or not 1 <= images_per_channel <= MAX_TOP_IMAGES:
         raise UsageError(
-            f"top_activations: channels must be at least 1 and images_per_channel 1 to {MAX_TOP_IMAGES}, not "
+            "top_activations: channels must be at least 1 and images_per_channel 1 to "
+            f"{MAX_TOP_IMAGES}, not "
             f"{channels} and {images_per_channel}"
         )
     name = select_layer(context, layer)
@@ -36,12 +37,14 @@ def visualize_top_activations(
     shown = alive[:channels]
     kind, total, dead = context.get_unit_kind(name), len(rows), len(rows) - len(alive)
     title = (
-        f"Top-activating images of {name}: the first {len(shown)} of {total} {kind}s, the highest of "
+        f"Top-activating images of {name}: the first {len(shown)} of {total} {kind}s, the highest "
+        "of "
         f"{context.num_images_text} images"
     )
     is_dead = f"{dead} of {total} {kind}s are dead" if dead else f"No {kind} is dead"
     note = (
-        "At full brightness: the unit's receptive field. Below: its activation, and the image's label. "
+        "At full brightness: the unit's receptive field. Below: its activation, and the image's "
+        "label. "
         f"{is_dead}."
     )
     figure = draw_image_grid(

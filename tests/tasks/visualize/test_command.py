@@ -10,24 +10,20 @@ from cnnlab.cli.arguments import qualify_override
 from cnnlab.config import compose, read_task_defaults
 from cnnlab.core.schema import check_keywords
 from cnnlab.tasks.visualize.registry import VISUALIZERS
+from cnnlab.tasks.visualize.renamed import RENAMED_VISUALIZERS
+from cnnlab.tasks.visualize.report import SECTION_TITLES, is_figure_of
 from tests.conftest import Cnnlab
-from tests.visualized import found, refused
+from tests.visualized import get_usage_error, visualize_json
 
 
-def test_without_further_words_there_is_everything_and_a_page_of_it(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_all_visualizers_and_the_report_run_by_default(cnnlab: Cnnlab, run: Path) -> None:
     code, out, err = cnnlab("visualize", "activation_maximization.steps=10")
     assert (code, err) == (0, ""), err
     (folder,) = (run / "visualize").iterdir()
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {name.split("_")[0] for name in figures} >= {
-        *VISUALIZERS,
-        "confusion",
-        "curves",
-        "mistakes",
-        "reliability",
-    }
+    assert figures >= {"confusion", "curves", "mistakes", "reliability"}
+    for visualizer in VISUALIZERS:
+        assert any(is_figure_of(name, visualizer) for name in figures), visualizer
     for name in figures:
         assert json.loads((folder / "figures" / f"{name}.json").read_text())
         image = np.asarray(Image.open(folder / "figures" / f"{name}.png"))
@@ -35,9 +31,12 @@ def test_without_further_words_there_is_everything_and_a_page_of_it(
             f"{name} shows nothing"
         )
     page = (folder / "report.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == len(figures) and "Not here" not in page
+    assert (
+        page.count('<img src="data:image/png;base64,') == len(figures) and "Not shown" not in page
+    )
     assert f"{folder.name}/report.html" in out and all(
-        f"{one}.png" in out for one in ("invariance", "saliency_2")
+        f"{name}.png" in out
+        for name in figures - {"confusion", "curves", "mistakes", "reliability"}
     )
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     assert json.loads((folder / "environment.json").read_text())["seed"] == 0
@@ -50,7 +49,7 @@ def test_without_further_words_there_is_everything_and_a_page_of_it(
     assert f"test accuracy {recorded:.2%}" in page
 
 
-def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path) -> None:
+def test_missing_maps_are_reported(cnnlab: Cnnlab, here: Path) -> None:
     assert (
         cnnlab(
             "train",
@@ -62,40 +61,50 @@ def test_a_network_without_what_is_asked_for_says_so(cnnlab: Cnnlab, here: Path)
         )[0]
         == 0
     )
-    assert "no layer of this network has maps" in refused(cnnlab, "top_activations")
-    code, out, _ = cnnlab("visualize", "invariance.count=5", "activation_maximization.steps=2", "saliency.count=1")
-    assert code == 0 and "no top_activations: no layer of this network has maps" in out
+    assert "no layer of this network has maps" in get_usage_error(cnnlab, "top_activations")
+    code, out, _ = cnnlab(
+        "visualize", "invariance.count=5", "activation_maximization.steps=2", "saliency.count=1"
+    )
+    assert code == 0 and "skipped top_activations: no layer of this network has maps" in out
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
     text = page.read_text()
     assert (
-        "Not here: no layer of this network has maps" in text
+        "Not shown: no layer of this network has maps" in text
         and "the network has no convolution" in text
     )
 
 
-def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Path) -> None:
-    assert "did you mean conv_2?" in refused(cnnlab, "top_activations", "layer=conv2")
-    assert "feature_maps.layers 'nothing' is not one of conv_1, conv_1.conv" in refused(
+def test_usage_errors_name_the_choices(cnnlab: Cnnlab, run: Path) -> None:
+    assert "did you mean conv_2?" in get_usage_error(cnnlab, "top_activations", "layer=conv2")
+    assert "feature_maps.layers 'nothing' is not one of conv_1, conv_1.conv" in get_usage_error(
         cnnlab, "feature_maps", "layers=nothing"
     )
-    assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in refused(
+    assert "fc_1 has no convolution; conv_1.conv, conv_2.conv has" in get_usage_error(
         cnnlab, "filters", "layer=fc_1"
     )
-    assert "saliency.target 'cat' is not one of 0, 1" in refused(cnnlab, "saliency", "target=cat")
-    assert "test has pictures 0 to 359, and no 360" in refused(cnnlab, "feature_maps", "indices=360")
-    assert "activation_maximization.units: conv_1 has 0 to 3, and no 4" in refused(
+    assert "saliency.target 'cat' is not one of 0, 1" in get_usage_error(
+        cnnlab, "saliency", "target=cat"
+    )
+    assert "test has images 0 to 359, and no 360" in get_usage_error(
+        cnnlab, "feature_maps", "indices=360"
+    )
+    assert "activation_maximization.units: conv_1 has 0 to 3, and no 4" in get_usage_error(
         cnnlab, "activation_maximization", "layer=conv_1", "units=4"
     )
-    assert "did you mean occlusion?" in refused(cnnlab, "saliency", "methods=oclusion")
-    assert "did you mean saliency?" in refused(cnnlab, "what=[salience]")
-    assert "no run salience" in refused(cnnlab, "salience")
-    assert "visualizer 'drem' is not one of dream, " in refused(cnnlab, "drem", str(run))
-    assert "looks at one run" in refused(cnnlab, str(run), str(run.parent))
-    assert "nor is it a file" in refused(cnnlab, "feature_maps", str(run), "nothere.png")
-    assert "images are for feature_maps and saliency" in refused(cnnlab, "activation_maximization", "images=a.png")
-    assert "leave out" in refused(cnnlab, "feature_maps", str(run), "filters=sobel")
-    assert "what is in a list goes by numbers" in refused(cnnlab, "what.ever=3")
-    assert "saliency.layer: fc_1 has no maps; conv_2 has" in refused(
+    assert "did you mean occlusion?" in get_usage_error(cnnlab, "saliency", "methods=oclusion")
+    assert "did you mean saliency?" in get_usage_error(cnnlab, "what=[salience]")
+    assert "no run salience" in get_usage_error(cnnlab, "salience")
+    assert "visualizer 'saliensy' is not one of activation_maximization, " in get_usage_error(
+        cnnlab, "saliensy", str(run)
+    )
+    assert "looks at one run" in get_usage_error(cnnlab, str(run), str(run.parent))
+    assert "nor is it a file" in get_usage_error(cnnlab, "feature_maps", str(run), "nothere.png")
+    assert "images are for feature_maps and saliency" in get_usage_error(
+        cnnlab, "activation_maximization", "images=a.png"
+    )
+    assert "leave out" in get_usage_error(cnnlab, "feature_maps", str(run), "filters=sobel")
+    assert "what is in a list goes by numbers" in get_usage_error(cnnlab, "what.ever=3")
+    assert "saliency.layer: fc_1 has no maps; conv_2 has" in get_usage_error(
         cnnlab, "saliency", "layer=fc_1"
     )
     code, _, err = cnnlab("visualize", "feature_maps", "indices=0", "checkpoint=7")
@@ -105,15 +114,19 @@ def test_bad_words_are_one_line_that_offers_the_choices(cnnlab: Cnnlab, run: Pat
     assert code == 1 and "text.png is not an image that can be read" in err
 
 
-def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
+def test_keys_of_a_single_visualizer_need_no_prefix() -> None:
     own = read_task_defaults("visualize")
-    assert qualify_override("layer=conv_2", "activation_maximization", own) == "activation_maximization.layer=conv_2"
+    assert (
+        qualify_override("layer=conv_2", "activation_maximization", own)
+        == "activation_maximization.layer=conv_2"
+    )
     assert (
         qualify_override("filters=sobel,vertical", "feature_maps", own)
         == "feature_maps.filters=[sobel,vertical]"
     )
     assert (
-        qualify_override("units=3", "activation_maximization", own) == "activation_maximization.units=[3]"
+        qualify_override("units=3", "activation_maximization", own)
+        == "activation_maximization.units=[3]"
         and qualify_override("indices=3,5", "", own) == "indices=[3,5]"
     )
     assert (
@@ -126,14 +139,37 @@ def test_a_visualizer_named_alone_takes_its_keys_bare() -> None:
         check_keywords(builder, compose("visualize", [])[name], name)
 
 
+@pytest.mark.parametrize("name", RENAMED_VISUALIZERS)
+def test_former_names_are_refused_with_the_new_one(cnnlab: Cnnlab, here: Path, name: str) -> None:
+    message = f"the visualizer '{name}' is now named {RENAMED_VISUALIZERS[name]}"
+    assert message in get_usage_error(cnnlab, name)
+    assert message in get_usage_error(cnnlab, f"what=[{name}]")
+    assert RENAMED_VISUALIZERS[name] in VISUALIZERS
+
+
+def test_the_former_method_name_is_answered_with_the_new_one(cnnlab: Cnnlab, run: Path) -> None:
+    error = get_usage_error(cnnlab, "saliency", "methods=integrated")
+    assert "did you mean integrated_gradients?" in error
+
+
+def test_every_visualizer_has_a_section_and_no_name_is_a_prefix_of_another() -> None:
+    assert set(SECTION_TITLES) == set(VISUALIZERS)
+    for name in VISUALIZERS:
+        assert [other for other in VISUALIZERS if is_figure_of(f"{name}_0", other)] == [name]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_gpu_finds_what_a_cpu_finds(cnnlab: Cnnlab, run: Path) -> None:
+def test_gpu_matches_cpu(cnnlab: Cnnlab, run: Path) -> None:
     quick = ("activation_maximization.steps=5", "invariance.count=10", "saliency.count=1")
-    one, two = (found(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda"))
-    assert one.keys() == two.keys() and one["saliency_0"]["picture"] == two["saliency_0"]["picture"]
+    one, two = (
+        visualize_json(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda")
+    )
+    assert one.keys() == two.keys() and one["saliency_0"]["image"] == two["saliency_0"]["image"]
     for a, b in zip(
-        one["top_activations_conv_2"]["channels"], two["top_activations_conv_2"]["channels"], strict=True
+        one["top_activations_conv_2"]["channels"],
+        two["top_activations_conv_2"]["channels"],
+        strict=True,
     ):
-        for x, y in zip(a["pictures"], b["pictures"], strict=True):
+        for x, y in zip(a["images"], b["images"], strict=True):
             assert x["value"] == pytest.approx(y["value"], rel=1e-3, abs=1e-4)

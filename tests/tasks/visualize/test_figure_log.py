@@ -1,21 +1,32 @@
 from pathlib import Path
 
 from tests.conftest import Cnnlab
-from tests.visualized import found, refused
+from tests.visualized import get_usage_error, visualize_json
 
 
-def test_what_is_refused_leaves_nothing(cnnlab: Cnnlab, run: Path) -> None:
-    assert "indices is empty" in refused(cnnlab, "feature_maps", "indices=[]")
-    assert "activation_maximization.units is empty" in refused(cnnlab, "activation_maximization", "units=[]")
-    assert "no run" in refused(cnnlab, "x" * 300)
-    refused(cnnlab, "top_activations", "layer=conv2")
+def test_a_refused_command_leaves_no_folder(cnnlab: Cnnlab, run: Path) -> None:
+    assert "indices is empty" in get_usage_error(cnnlab, "feature_maps", "indices=[]")
+    assert "activation_maximization.units is empty" in get_usage_error(
+        cnnlab, "activation_maximization", "units=[]"
+    )
+    assert "no run" in get_usage_error(cnnlab, "x" * 300)
+    get_usage_error(cnnlab, "top_activations", "layer=conv2")
     assert not (run / "visualize").exists()
 
 
-def test_the_same_seed_finds_the_same_and_changes_nothing_of_the_run(
+def test_the_same_seed_repeats_the_figures_and_leaves_the_run_unchanged(
     cnnlab: Cnnlab, run: Path
 ) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    one, two = (found(cnnlab, "saliency", "activation_maximization", "seed=3", "activation_maximization.steps=5") for _ in range(2))
-    assert one["figures"] == two["figures"] and one["folder"] != two["folder"]
+    first, second = (
+        visualize_json(
+            cnnlab,
+            "saliency",
+            "activation_maximization",
+            "seed=3",
+            "activation_maximization.steps=5",
+        )
+        for _ in range(2)
+    )
+    assert first["figures"] == second["figures"] and first["folder"] != second["folder"]
     assert all(path.read_bytes() == blob for path, blob in before.items())

@@ -12,10 +12,10 @@ from cnnlab.core import checkpoint
 from cnnlab.models.layers import named_sequential
 from cnnlab.tasks.visualize.filters import list_dead_filters
 from tests.conftest import Cnnlab
-from tests.visualized import found
+from tests.visualized import visualize_json
 
 
-def test_a_run_without_its_filters_or_with_damaged_ones_says_so(cnnlab: Cnnlab, run: Path) -> None:
+def test_missing_and_damaged_filters_are_reported(cnnlab: Cnnlab, run: Path) -> None:
     first = sorted((run / "filters").iterdir())[0]
     first.write_bytes(b"not an array")
     code, _, err = cnnlab("visualize", "filters")
@@ -25,38 +25,40 @@ def test_a_run_without_its_filters_or_with_damaged_ones_says_so(cnnlab: Cnnlab, 
     assert code == 0 and "holds fewer than two epochs' filters" in out
 
 
-def test_dead_filters_are_told_and_the_training_is_held_against_its_beginning(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_dead_filters_and_the_cosine_to_the_initialization(cnnlab: Cnnlab, run: Path) -> None:
     """A run whose first filter is made silent: nothing in, and a bias below zero."""
-    (path,) = [one for one in (run / "checkpoints").glob("*.safetensors") if "50" in one.name]
+    (path,) = [path for path in (run / "checkpoints").glob("*.safetensors") if "50" in path.name]
     groups, record = checkpoint.load_checkpoint(path, "cpu", ("model",))
     groups["model"]["conv_1.conv.weight"][0], groups["model"]["conv_1.conv.bias"][0] = 0, -1
     checkpoint.save_checkpoint(path, groups, record)
-    figures = found(cnnlab, "filters")["figures"]
-    assert figures["filters_conv_1_conv"]["dead"] == [True, False, False, False]
-    assert figures["filters_conv_1_conv"]["structured"][0] is False
-    like = figures["filters_training"]["cosine_to_beginning"]
+    figures = visualize_json(cnnlab, "filters")["figures"]
+    assert figures["filters_conv_1_conv"]["is_dead"] == [True, False, False, False]
+    assert figures["filters_conv_1_conv"]["is_structured"][0] is False
+    cosine = figures["filters_training"]["cosine_to_initial"]
     first, last = (
         torch.from_numpy(np.load(run / "filters" / f"{n:05d}.npy")).flatten(1) for n in (0, 2)
     )
-    assert like["0"] == pytest.approx(1) and like["2"] == pytest.approx(
+    assert cosine["0"] == pytest.approx(1) and cosine["2"] == pytest.approx(
         float(torch.nn.functional.cosine_similarity(first, last).mean()), rel=1e-5
     )
 
 
-def test_a_filter_is_dead_where_its_relu_is_and_not_its_convolution() -> None:
-    """Batch normalisation between them can move what is all below zero, or all above."""
+def test_a_filter_is_dead_where_its_relu_is() -> None:
+    """Batch normalization between them can move what is all below zero, or all above."""
     model = named_sequential(
         conv1_1=nn.Conv2d(1, 2, 3),
         norm1_1=nn.BatchNorm2d(2),
         relu1_1=nn.ReLU(),
         output=nn.Linear(4, 2),
     )
-    peaks = {name: SimpleNamespace(dead=torch.tensor(dead), value=torch.zeros(1, 2)) for name, dead in
-             {"conv1_1": [False, True], "norm1_1": [False, True], "relu1_1": [True, False]}.items()}  # fmt: skip
-    survey = SimpleNamespace(peaks=peaks)
-    look: Any = SimpleNamespace(
-        model=model, blocks=[name for name, _ in model.named_children()], survey=survey
+    is_dead = {"conv1_1": [False, True], "norm1_1": [False, True], "relu1_1": [True, False]}
+    tops = {
+        name: SimpleNamespace(is_dead=torch.tensor(dead), values=torch.zeros(1, 2))
+        for name, dead in is_dead.items()
+    }
+    context: Any = SimpleNamespace(
+        model=model,
+        block_names=[name for name, _ in model.named_children()],
+        split_activations=SimpleNamespace(top_activations=tops),
     )
-    assert list_dead_filters(look, "conv1_1", 2) == [True, False]
+    assert list_dead_filters(context, "conv1_1", 2) == [True, False]

@@ -9,10 +9,10 @@ from cnnlab.interpret.invariance import mean_output_distance, relative_output_di
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.invariance import format_invariance_headline
 from tests.conftest import TINY, Cnnlab
-from tests.visualized import found
+from tests.visualized import visualize_json
 
 
-def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
+def test_invariance_of_two_runs(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("train", *TINY, "model.pool=strided", "name=strided", "epochs=1")[0] == 0
     other = next(path for path in run.parent.iterdir() if path.name.endswith("strided"))
     words = (
@@ -24,27 +24,29 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
         "darkening=0,0.5",
         "count=20",
     )
-    numbers = found(cnnlab, *words)["figures"]["invariance"]
+    numbers = visualize_json(cnnlab, *words)["figures"]["invariance"]
     assert list(numbers["runs"]) == ["digits_cnn", "strided"]
     ours, theirs = numbers["runs"].values()
-    assert found(cnnlab, *words[:2], f"against={run}", "count=4", "shifts=1")["figures"][
+    assert visualize_json(cnnlab, *words[:2], f"against={run}", "count=4", "shifts=1")["figures"][
         "invariance"
     ]["runs"].keys() == {"digits_cnn", str(run)}, "of the same name, both are there"
     assert {"conv_1 before pooling", "conv_1 after pooling"} <= set(
         ours["shift"]
     ) and "conv_1" in theirs["shift"]
-    for one in (ours, theirs):
-        for layer, measures in one["shift"].items():
+    for measures_of_run in (ours, theirs):
+        for layer, measures in measures_of_run["shift"].items():
             if layer != "all":
-                assert measures["distance"][0] == 0 and measures["unchanged"][0] == 1
-        assert one["rotation"]["all"]["same_prediction"] == [1.0]
-    trained, pictures = load_run(str(run)), digits("test", root=None)
-    index = torch.tensor(numbers["pictures"])
+                assert (
+                    measures["relative_distance"][0] == 0 and measures["unchanged_fraction"][0] == 1
+                )
+        assert measures_of_run["rotation"]["all"]["prediction_consistency"] == [1.0]
+    trained, images = load_run(str(run)), digits("test", root=None)
+    index = torch.tensor(numbers["indices"])
     before = capture_outputs(
-        trained.model, trained.preprocess(pictures.images[index]), ["conv_1.conv", "conv_1"]
+        trained.model, trained.preprocess(images.images[index]), ["conv_1.conv", "conv_1"]
     )
     moves, first = [], before["conv_1.conv"].relu()
-    for moved in shift_images(pictures.images[index].float() / 255, 1):
+    for moved in shift_images(images.images[index].float() / 255, 1):
         again = (moved * 255).round().to(torch.uint8)
         after = capture_outputs(trained.model, trained.preprocess(again), ["conv_1.conv"])[
             "conv_1.conv"
@@ -52,24 +54,25 @@ def test_invariance_beside_another_run(cnnlab: Cnnlab, run: Path) -> None:
         moves.append(
             relative_output_distance(first, after, mean_output_distance(first, first.roll(1, 0)))
         )
-    assert ours["shift"]["conv_1 before pooling"]["distance"][1] == pytest.approx(
+    assert ours["shift"]["conv_1 before pooling"]["relative_distance"][1] == pytest.approx(
         sum(moves) / 4, rel=1e-4
     )
     for batch_size in (7, 1):  # 20 are not a multiple, and one has no other beside it
-        again = found(cnnlab, *words, f"batch_size={batch_size}")["figures"]["invariance"]["runs"][
-            "digits_cnn"
-        ]
+        again = visualize_json(cnnlab, *words, f"batch_size={batch_size}")["figures"]["invariance"][
+            "runs"
+        ]["digits_cnn"]
         for change, layers in ours.items():
             for layer, measures in layers.items():
                 for name, values in measures.items():
                     assert again[change][layer][name] == pytest.approx(values, rel=1e-4, abs=1e-4)
-    one, two = (
-        ours["shift"][f"conv_1 {side} pooling"]["distance"][1] for side in ("before", "after")
+    before_pooling, after_pooling = (
+        ours["shift"][f"conv_1 {side} pooling"]["relative_distance"][1]
+        for side in ("before", "after")
     )
     assert (
-        one != two
-        and f"before pooling by {one:.2f}, and after it by {two:.2f}"
+        before_pooling != after_pooling
+        and f"before pooling by {before_pooling:.2f} and after it by {after_pooling:.2f}"
         in format_invariance_headline(ours, [0, 1])
     )
-    right = (trained(pictures.images[index]).argmax(1) == pictures.labels[index]).double().mean()
+    right = (trained(images.images[index]).argmax(1) == images.labels[index]).double().mean()
     assert ours["shift"]["all"]["accuracy"][0] == pytest.approx(float(right))

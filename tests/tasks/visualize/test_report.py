@@ -17,39 +17,39 @@ from cnnlab.tasks.visualize.settings import VisualizeSettings
 from tests.conftest import TINY, Cnnlab
 
 
-def test_the_page_has_the_scores_of_what_is_looked_at(run: Path) -> None:
-    """Of an earlier checkpoint, or where the labels have changed since, not those that the run ended with."""
+def test_scores_are_of_the_loaded_checkpoint_and_labels(run: Path) -> None:
+    """Those that the run saved are ignored for an earlier checkpoint and for changed labels."""
     saved = load_file(run / "test.safetensors")
     saved["logits"] = saved["logits"].roll(1, 0)
     save_file(saved, run / "test.safetensors")
-    final, step = shares(saved["logits"], saved["labels"]), load_run(str(run)).step
-    assert final in section(run), "the run's own answers"
+    final, step = format_accuracy(saved["logits"], saved["labels"]), load_run(str(run)).step
+    assert final in read_scores(run), "the run's own predictions"
     write_json(run / "result.json", {"step": 7})
-    trained, pictures = load_run(str(run)), digits("test", root=None)
-    real = shares(trained(pictures.images), pictures.labels)
-    assert real in section(run) and real != final
+    trained, images = load_run(str(run)), digits("test", root=None)
+    real = format_accuracy(trained(images.images), images.labels)
+    assert real in read_scores(run) and real != final
     write_json(run / "result.json", {"step": step})
     save_file(saved | {"labels": saved["labels"].roll(5)}, run / "test.safetensors")
-    assert real in section(run), "other pictures than it was scored on"
+    assert real in read_scores(run), "other labels than it was evaluated on"
 
 
-def shares(answers: torch.Tensor, labels: torch.Tensor) -> str:
-    correct = int((answers.argmax(1) == labels).sum())
+def format_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> str:
+    correct = int((logits.argmax(1) == labels).sum())
     return f"test accuracy {correct / len(labels):.2%} ({correct} of 360;"
 
 
-def section(run: Path) -> str:
-    """What the page says of the scores."""
+def read_scores(run: Path) -> str:
+    """Return the text of the report's scores section."""
     settings = call_checked(VisualizeSettings, compose("visualize", []), "")
-    look = RunContext(
+    context = RunContext(
         load_run(str(run)), settings, torch.device("cpu"), FigureLog(run / "visualize", "all", 0)
     )
-    text = build_scores_section(look).text
-    look.figure_log.close()
+    text = build_scores_section(context).text
+    context.figure_log.close()
     return text
 
 
-def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
+def test_names_with_markup_are_escaped(cnnlab: Cnnlab, here: Path) -> None:
     """A class that is a script, a run's name in mathematics: on the page they are text."""
     bad = "<img src=x onerror=alert(1)> a$b^$c"
     rng = np.random.default_rng(0)
@@ -69,7 +69,10 @@ def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
     ]
     assert cnnlab("train", *words, "threads=1", "batch_size=8", "dataset.workers=0")[0] == 0
     code, _, err = cnnlab(
-        "visualize", "invariance.count=4", "invariance.shifts=[0,1]", "activation_maximization.steps=2"
+        "visualize",
+        "invariance.count=4",
+        "invariance.shifts=[0,1]",
+        "activation_maximization.steps=2",
     )
     assert (code, err) == (0, "")
     (page,) = here.glob("outputs/train/*/visualize/*/report.html")
@@ -77,9 +80,7 @@ def test_names_with_markup_stay_names(cnnlab: Cnnlab, here: Path) -> None:
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
 
 
-def test_a_run_from_before_the_record_had_everything_is_still_looked_at(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_a_run_without_saved_predictions_is_reported(cnnlab: Cnnlab, run: Path) -> None:
     (run / "test.safetensors").unlink()
     write_json(run / "result.json", {})
     code, out, err = cnnlab("visualize", "activation_maximization.steps=2", "invariance.count=4")

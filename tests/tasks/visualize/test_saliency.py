@@ -6,32 +6,36 @@ import torch
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
 from tests.conftest import Cnnlab
-from tests.visualized import found
+from tests.visualized import visualize_json
 
 
-def test_saliency_explains_what_was_said_and_what_is_true(cnnlab: Cnnlab, run: Path) -> None:
-    numbers = found(cnnlab, "saliency", "count=1")["figures"]["saliency_0"]
-    said = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
-    assert len(numbers["maps"]) == 2 and said in numbers["maps"], "the first picture is a mistake"
+def test_saliency_explains_the_prediction_and_the_label(cnnlab: Cnnlab, run: Path) -> None:
+    numbers = visualize_json(cnnlab, "saliency", "count=1")["figures"]["saliency_0"]
+    predicted = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
+    assert len(numbers["maps"]) == 2 and predicted in numbers["maps"], (
+        "the first picture is a mistake"
+    )
     for maps in numbers["maps"].values():
         assert maps["integrated_gradients"]["completeness_error"] <= 0.01
-        assert all(-1 <= (one["similarity_to_randomized"] or 0) <= 1 for one in maps.values())
-    asked = found(cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam")[
-        "figures"
-    ]
-    assert [list(one["maps"]) for one in asked.values()] == [["3"], ["3"]]
-    assert asked["saliency_1"]["picture"] == "test #5"
+        assert all(
+            -1 <= (result["rank_correlation_to_randomized"] or 0) <= 1 for result in maps.values()
+        )
+    requested = visualize_json(
+        cnnlab, "saliency", "target=3", "indices=0,5", "methods=gradient,grad_cam"
+    )["figures"]
+    assert [list(result["maps"]) for result in requested.values()] == [["3"], ["3"]]
+    assert requested["saliency_1"]["image"] == "test #5"
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean"])
-def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_named(
+def test_each_class_is_explained_by_its_own_logit_from_the_named_baseline(
     cnnlab: Cnnlab, run: Path, baseline: str
 ) -> None:
     words = ("saliency", "count=1", f"baseline={baseline}", "methods=integrated_gradients,gradient")
-    numbers = found(cnnlab, *words)["figures"]["saliency_0"]
-    trained, pictures = load_run(str(run)), digits("test", root=None)
-    index = int(numbers["picture"].removeprefix("test #"))
-    given = trained.preprocess(pictures.images[index : index + 1])
+    numbers = visualize_json(cnnlab, *words)["figures"]["saliency_0"]
+    trained, images = load_run(str(run)), digits("test", root=None)
+    index = int(numbers["image"].removeprefix("test #"))
+    given = trained.preprocess(images.images[index : index + 1])
     nothing = (
         trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
         if baseline == "black"
@@ -43,6 +47,6 @@ def test_each_class_is_explained_by_its_own_logit_from_the_baseline_that_was_nam
         assert maps["integrated_gradients"]["logit_difference"] == pytest.approx(
             float(change[int(name)]), rel=1e-3
         )
-        assert maps["gradient"]["similarity_to_randomized"] < 0.95, (
+        assert maps["gradient"]["rank_correlation_to_randomized"] < 0.95, (
             "beside a network that has learned nothing"
         )

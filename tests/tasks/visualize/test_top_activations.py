@@ -9,33 +9,33 @@ from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fiel
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.top_activations import make_top_image_cell
 from tests.conftest import Cnnlab
-from tests.visualized import found
+from tests.visualized import visualize_json
 
 
-def test_what_excites_a_channel_is_what_the_network_says_of_that_picture(
-    cnnlab: Cnnlab, run: Path
-) -> None:
-    numbers = found(cnnlab, "top_activations", "layer=conv_2")["figures"]["top_activations_conv_2"]
-    trained, pictures = load_run(str(run)), digits("test", root=None)
-    maps = capture_outputs(trained.model, trained.preprocess(pictures.images), ["conv_2"])["conv_2"]
+def test_top_activations_are_those_of_the_whole_split(cnnlab: Cnnlab, run: Path) -> None:
+    numbers = visualize_json(cnnlab, "top_activations", "layer=conv_2")["figures"][
+        "top_activations_conv_2"
+    ]
+    trained, images = load_run(str(run)), digits("test", root=None)
+    maps = capture_outputs(trained.model, trained.preprocess(images.images), ["conv_2"])["conv_2"]
     for row in numbers["channels"]:
         every = maps[:, row["channel"]].amax((1, 2))
-        for rank, one in enumerate(row["pictures"]):
-            assert one["value"] == pytest.approx(
+        for rank, image in enumerate(row["images"]):
+            assert image["value"] == pytest.approx(
                 float(every.sort(descending=True).values[rank]), rel=1e-5
             )
             assert float(
-                maps[one["index"], row["channel"], one["row"], one["column"]]
-            ) == pytest.approx(one["value"])
-            assert one["class"] == str(int(pictures.labels[one["index"]]))
+                maps[image["index"], row["channel"], image["row"], image["column"]]
+            ) == pytest.approx(image["value"])
+            assert image["class"] == str(int(images.labels[image["index"]]))
     assert compute_receptive_fields(trained.model, (1, 8, 8))["conv_2"].size == (10, 10)
 
 
-def test_all_but_what_the_unit_sees_is_dimmed() -> None:
+def test_all_but_the_receptive_field_is_dimmed() -> None:
     rows, columns = ((0, 2), (2, 5), (4, 6)), ((0, 3), (1, 4))
-    picture = np.full((6, 4, 3), 200, np.uint8)
+    pixels = np.full((6, 4, 3), 200, np.uint8)
     shown = make_top_image_cell(
-        picture,
+        pixels,
         {"value": 1.5, "class": "cat", "row": 1, "column": 0},
         ReceptiveField(rows, columns, rows, columns),
     )
