@@ -15,7 +15,7 @@ from cnnlab.interpret.invariance import (
 X = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_shift_moves_every_pixel_by_so_many_four_ways() -> None:
+def test_shifts_move_every_pixel_in_four_directions() -> None:
     right, down, left, up = shift_images(X, 2)
     assert torch.equal(right[..., 2:], X[..., :-2]) and torch.equal(right[..., 0], X[..., 0])
     assert torch.equal(down[..., 2:, :], X[..., :-2, :]) and torch.equal(
@@ -24,11 +24,11 @@ def test_a_shift_moves_every_pixel_by_so_many_four_ways() -> None:
     assert torch.equal(left[..., :-2], X[..., 2:]) and torch.equal(up[..., :-2, :], X[..., 2:, :])
 
 
-def test_a_quarter_turn_is_exact_and_none_changes_nothing() -> None:
-    one, other = rotate_images(X, 90)
+def test_a_quarter_turn_is_exact_and_zero_is_the_identity() -> None:
+    first, second = rotate_images(X, 90)
     turned = {k: X.rot90(k, (2, 3)) for k in (1, -1)}
-    match = [k for k in turned if torch.allclose(one, turned[k], atol=1e-5)]
-    assert len(match) == 1 and torch.allclose(other, turned[-match[0]], atol=1e-5)
+    match = [k for k in turned if torch.allclose(first, turned[k], atol=1e-5)]
+    assert len(match) == 1 and torch.allclose(second, turned[-match[0]], atol=1e-5)
     for name, change in TRANSFORMATIONS.items():
         (same,) = change(X, 0)
         torch.testing.assert_close(same, X, msg=name)
@@ -36,14 +36,14 @@ def test_a_quarter_turn_is_exact_and_none_changes_nothing() -> None:
     torch.testing.assert_close(darken_images(X, 0.75)[0], X / 4)
 
 
-def test_a_turn_keeps_lengths_on_a_picture_that_is_not_square() -> None:
+def test_a_rotation_keeps_lengths_on_an_image_that_is_not_square() -> None:
     line = torch.zeros(1, 1, 21, 41)
     line[..., 10, 10:31] = 1
     for turned in rotate_images(line, 90):
         assert abs(float(turned[..., 20].sum()) - 21) < 0.5 and float(turned[..., :18].sum()) < 0.5
 
 
-def test_one_is_as_far_as_another_picture() -> None:
+def test_a_relative_distance_of_one_is_another_image() -> None:
     a = torch.randn(5, 4, 3, 3)
     far = mean_output_distance(a, a.roll(1, 0))
     assert far == pytest.approx(float((a - a.roll(1, 0)).square().sum((1, 2, 3)).sqrt().mean()))
@@ -52,7 +52,7 @@ def test_one_is_as_far_as_another_picture() -> None:
     ) == pytest.approx(1)
     assert relative_output_distance(a, a + (a - a.roll(1, 0)) / 4, far) == pytest.approx(0.25)
     assert relative_output_distance(torch.ones(3, 2), torch.zeros(3, 2), 0.0) == 0, (
-        "a layer that says the same of every picture"
+        "a constant layer"
     )
     assert (
         unchanged_fraction(a, a, 1.0) == 1

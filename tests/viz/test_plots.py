@@ -1,28 +1,35 @@
 import numpy as np
 
-from cnnlab.viz.curves import MeanCurve, plot_learning_curves
-from cnnlab.viz.plots import draw_captioned_images, plot_confusion_matrix, plot_reliability_diagram
+from cnnlab.viz.curves import MeanCurve, plot_learning_curves, plot_parameter_growth
+from cnnlab.viz.plots import (
+    draw_captioned_images,
+    draw_image_strips,
+    plot_confusion_matrix,
+    plot_reliability_diagram,
+)
 
 
-def distinct(image: np.ndarray) -> int:
+def count_colors(image: np.ndarray) -> int:
     return len(np.unique(image.reshape(-1, 3), axis=0))
 
 
-def test_figures_are_pictures_with_something_on_them() -> None:
+def test_figures_are_images_with_content() -> None:
     counts = np.array([[5, 1, 0], [0, 7, 2], [0, 0, 0]])
     bins = {"count": [0, 3, 9], "confidence": [0.0, 0.5, 0.9], "accuracy": [0.0, 0.3, 1.0]}
-    pictures = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
     for figure in (
-        plot_confusion_matrix(counts, ["cat", "a name that is long", "dog"], "three are mistaken"),
+        plot_confusion_matrix(counts, ["cat", "a name that is long", "dog"], "three mistakes"),
         plot_reliability_diagram({"error": 0.1, "bins": bins}, "off by 10 %"),
-        draw_captioned_images(pictures, ["a\nb"] * 4, "four"),
-        draw_captioned_images(pictures[:1, ..., :1], ["a\nb"], "one, grey"),
+        draw_captioned_images(images, ["a\nb"] * 4, "four"),
+        draw_captioned_images(images[:1, ..., :1], ["a\nb"], "one, gray"),
+        draw_image_strips([("three", images[:3]), ("gray", images[:2, ..., :1])], "strips"),
+        plot_parameter_growth([8, 16], [100, 400], [10, 10], "growth"),
     ):
         assert figure.dtype == np.uint8 and figure.ndim == 3 and figure.shape[2] == 3
-        assert min(figure.shape[:2]) > 150 and distinct(figure) > 20
+        assert min(figure.shape[:2]) > 150 and count_colors(figure) > 20
 
 
-def test_a_mistake_is_orange_and_what_is_right_is_blue() -> None:
+def test_mistakes_are_orange_and_the_diagonal_is_blue() -> None:
     figure = plot_confusion_matrix([[9, 0], [4, 0]], ["a", "b"], "").astype(int)
     red, _, blue = figure.reshape(-1, 3).T
     assert (red - blue > 80).sum() > 1000, "the cell of four mistakes"
@@ -36,13 +43,15 @@ def test_two_hundred_classes_fit() -> None:
     assert max(figure.shape[:2]) < 1600
 
 
-def test_a_line_of_one_point_is_seen() -> None:
+def test_a_curve_of_one_point_is_visible() -> None:
     """After a run of one epoch there is one validation: its panel was empty."""
 
-    def blue(lines: list[MeanCurve]) -> int:
-        picture = plot_learning_curves([("error", lines)], "a title").astype(int)
-        return int((abs(picture - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
+    def count_blue(curves: list[MeanCurve]) -> int:
+        image = plot_learning_curves([("error", curves)], "a title").astype(int)
+        return int((abs(image - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
 
-    without = blue([MeanCurve("one", (), (), (), ())])  # its stroke in the legend
-    assert blue([MeanCurve("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
-    assert blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400
+    without = count_blue([MeanCurve("one", (), (), (), ())])  # its line in the legend
+    assert count_blue([MeanCurve("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
+    assert (
+        count_blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400
+    )

@@ -23,7 +23,7 @@ PAGE = render_report_page(
 
 
 class Reader(HTMLParser):
-    """Which elements there are, and what they refer to."""
+    """Collects the elements and their links."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Reader(HTMLParser):
         assert not any(name.startswith("on") for name, _ in attrs)
 
 
-def test_whatever_is_said_on_it_stays_text_and_nothing_is_fetched() -> None:
+def test_all_text_is_escaped_and_nothing_is_fetched() -> None:
     reader = Reader()
     reader.feed(PAGE)
     assert not {"script", "iframe", "object", "link rel=stylesheet", "form"} & set(reader.tags)
@@ -53,7 +53,7 @@ def test_whatever_is_said_on_it_stays_text_and_nothing_is_fetched() -> None:
     assert policy and policy[1] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def test_pictures_have_their_size_and_what_is_missing_its_reason() -> None:
+def test_figures_have_their_size_and_missing_ones_a_reason() -> None:
     assert 'width="6" height="4"' in PAGE and "<svg></svg>" in PAGE
-    assert "Not here: &lt;script&gt;" in PAGE
+    assert "Not shown: &lt;script&gt;" in PAGE
     assert PAGE.count("<h2") == 2 and '<a href="#s1">Drawn</a>' in PAGE

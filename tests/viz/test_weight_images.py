@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
+from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.models.cnn import cnn, mlp
-from cnnlab.viz.weight_images import get_first_layer_weights, make_filter_sheet, make_image_sheet
+from cnnlab.viz.weight_images import make_filter_sheet, make_image_sheet
 
 
 def test_the_first_layer_is_found_in_either_kind_of_network() -> None:
@@ -24,7 +25,7 @@ def test_the_first_layer_is_found_in_either_kind_of_network() -> None:
     assert get_first_layer_weights(connected, (1, 4, 4)) is None
 
 
-def test_zero_is_mid_grey_and_each_filter_fills_its_range() -> None:
+def test_zero_is_mid_gray_and_each_filter_fills_its_range() -> None:
     weights = torch.zeros(4, 1, 3, 3)
     weights[1, 0, 0, 0], weights[2, 0, 0, 0] = 0.001, -7.0
     sheet = make_filter_sheet(weights)
@@ -39,8 +40,8 @@ def test_zero_is_mid_grey_and_each_filter_fills_its_range() -> None:
     assert make_filter_sheet(torch.randn(2, 64, 5, 5)).ndim == 2
 
 
-def test_pictures_are_stretched_alike() -> None:
-    pictures = torch.stack([torch.full((1, 4, 4), value) for value in (-1.0, 0.0, 1.0)])
-    sheet = make_image_sheet(pictures)
+def test_images_share_one_range() -> None:
+    images = torch.stack([torch.full((1, 4, 4), value) for value in (-1.0, 0.0, 1.0)])
+    sheet = make_image_sheet(images)
     assert set(np.unique(sheet)) == {0, 128, 255}
     assert make_image_sheet(torch.zeros(2, 3, 4, 4)).shape[2] == 3
