@@ -81,28 +81,29 @@ VISUALIZE_HELP = """Look inside a run: the last one, or the one named.
 
 \b
 Examples:
-  cnnlab visualize                        everything, and report.html
+  cnnlab visualize                        all visualizers, and report.html
   cnnlab visualize filters last layer=conv_2
-  cnnlab visualize saliency photo.jpg     a picture of your own
+  cnnlab visualize saliency photo.jpg     an image of your own
   cnnlab visualize saliency indices=3,17 target=cat
   cnnlab visualize activation_maximization feature_maps last
   cnnlab visualize invariance RUN against=ANOTHER
-  cnnlab visualize feature_maps filters=vertical,horizontal,sobel     no run
+  cnnlab visualize feature_maps filters=vertical,horizontal,sobel    no run
 
 \b
-What there is:
-  filters     the first layer's, and their way through the training
-  feature_maps   images on their way through the layers
-  top_activations   the test pictures that excite each channel most
-  saliency    which pixels an answer depends on, by five methods
-  activation_maximization   the input that excites a class or channel most
-  invariance  what a shift, a turn, or darkness changes
+Visualizers:
+  filters                  the first layer's, and their training history
+  feature_maps             an image's maps in each layer
+  top_activations          the images that activate each channel most
+  saliency                 the pixels a prediction depends on, by five methods
+  activation_maximization  the input that maximizes a class or channel
+  invariance               the effect of shifts, rotations and darkening
 
 \b
 Keys:
   run=RUN  checkpoint=result|last|best|STEP  split=test|validation|train
   indices=[N,...]  images=[FILE,...]  seed=N  device=...  outputs=DIR
-  and each one's own, bare where it is named alone: `--cfg job` shows all
+  and each visualizer's own, without its name where it is the only one:
+  `--cfg job` shows all
 """
 
 EMBED_HELP = """Map the features that a network has learned, drawn with the images.

@@ -105,8 +105,14 @@ def test_a_linear_network_has_known_attributions() -> None:
     weight = torch.randn(3, 16, dtype=torch.float64)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double()
     model[1].weight.data = weight
-    query = make_query(model=model.requires_grad_(False), x=torch.randn(1, 1, 4, 4, dtype=torch.float64), target=1,
-              baseline=torch.zeros(1, 1, 4, 4, dtype=torch.float64), cam_layer=None, window=1)  # fmt: skip
+    query = make_query(
+        model=model.requires_grad_(False),
+        x=torch.randn(1, 1, 4, 4, dtype=torch.float64),
+        target=1,
+        baseline=torch.zeros(1, 1, 4, 4, dtype=torch.float64),
+        cam_layer=None,
+        window=1,
+    )
     w = weight[1].view(4, 4).numpy()
     np.testing.assert_allclose(vanilla_gradient(query).values, np.abs(w))
     product = w * query.x[0, 0].numpy()

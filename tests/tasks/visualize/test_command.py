@@ -8,9 +8,9 @@ from PIL import Image
 
 from cnnlab.cli.arguments import qualify_override
 from cnnlab.config import compose, read_task_defaults
+from cnnlab.core.renamed_keys import RENAMED_KEYS
 from cnnlab.core.schema import check_keywords
 from cnnlab.tasks.visualize.registry import VISUALIZERS
-from cnnlab.tasks.visualize.renamed import RENAMED_VISUALIZERS
 from cnnlab.tasks.visualize.report import SECTION_TITLES, is_figure_of
 from tests.conftest import Cnnlab
 from tests.visualized import get_usage_error, visualize_json
@@ -139,12 +139,12 @@ def test_keys_of_a_single_visualizer_need_no_prefix() -> None:
         check_keywords(builder, compose("visualize", [])[name], name)
 
 
-@pytest.mark.parametrize("name", RENAMED_VISUALIZERS)
+@pytest.mark.parametrize("name", ["dream", "exciting", "features"])
 def test_former_names_are_refused_with_the_new_one(cnnlab: Cnnlab, here: Path, name: str) -> None:
-    message = f"the visualizer '{name}' is now named {RENAMED_VISUALIZERS[name]}"
-    assert message in get_usage_error(cnnlab, name)
-    assert message in get_usage_error(cnnlab, f"what=[{name}]")
-    assert RENAMED_VISUALIZERS[name] in VISUALIZERS
+    new = RENAMED_KEYS["visualize"][name]
+    assert new in VISUALIZERS
+    assert f"'{name}' is now named {new}" in get_usage_error(cnnlab, name)
+    assert f"'{name}' is now named {new}" in get_usage_error(cnnlab, f"what=[{name}]")
 
 
 def test_the_former_method_name_is_answered_with_the_new_one(cnnlab: Cnnlab, run: Path) -> None:
