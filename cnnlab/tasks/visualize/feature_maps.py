@@ -12,7 +12,7 @@ from cnnlab.core.hooks import capture_outputs
 from cnnlab.tasks.visualize.context import RunContext, SelectedImage
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
-NOTE = (
+FEATURE_MAPS_NOTE = (
     "Black is zero, light is high, or, where some values are negative, blue and red; each map is "
     "scaled to its own "
     "largest. #: the channel, those with the highest mean first. Active: channels above zero "
@@ -65,8 +65,12 @@ def log_feature_maps(
         "probabilities": context.label_probabilities(probabilities),
         "layers": layers,
     }
-    figure = draw_image_grid(rows, title, row_labels=labels, note=NOTE, cell_inches=0.72)
-    context.figure_log.log_figure(f"feature_maps_{number}", figure, numbers, title, NOTE)
+    figure = draw_image_grid(
+        rows, title, row_labels=labels, note=FEATURE_MAPS_NOTE, cell_inches=0.72
+    )
+    context.figure_log.log_figure(
+        f"feature_maps_{number}", figure, numbers, title, FEATURE_MAPS_NOTE
+    )
 
 
 def compute_active_fraction(values: Tensor) -> float:

@@ -27,7 +27,7 @@ from cnnlab.tasks.visualize.context import NothingToShow, RunContext
 from cnnlab.viz.curves import plot_layer_changes
 
 POOLING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, FractionalMaxPool)
-NOTE = (
+INVARIANCE_NOTE = (
     "The distance between a layer's outputs before and after the change, over that between two "
     "different images. "
     "Shifts are the mean of four directions, rotations of two."
@@ -73,7 +73,7 @@ def visualize_invariance(
     rows = [(name, make_change_panels(measures, amounts)) for name, measures in runs.items()]
     numbers = {"indices": index, "amounts": amounts, "runs": runs}
     figure = plot_layer_changes(rows, title)
-    context.figure_log.log_figure("invariance", figure, numbers, title, NOTE)
+    context.figure_log.log_figure("invariance", figure, numbers, title, INVARIANCE_NOTE)
 
 
 def check_amounts(context: RunContext, count: int, amounts: Amounts) -> None:

@@ -25,7 +25,7 @@ from cnnlab.viz.image_grid import GridCell, draw_image_grid
 
 # Images in a batch at most; and for the batch normalization statistics of the randomized network.
 MAX_SALIENCY_BATCH = 256
-LEGEND = (
+SALIENCY_LEGEND = (
     "Red is evidence for the class, blue against it; black to light is magnitude. Spearman: rank "
     "correlation with the map above; near 1, that map says nothing about what was learned."
 )
@@ -58,8 +58,7 @@ def visualize_saliency(
     """Log a figure for each image: a column for each method, a row for the predicted class and,
     where it differs, the label; below each, the same from the network with randomized weights. A
     map that stays the same says nothing about what was learned (Adebayo et al. 2018)."""
-    if unknown := [name for name in methods if name not in ATTRIBUTION_METHODS]:
-        raise UsageError(format_unknown_choice("saliency.methods", unknown[0], ATTRIBUTION_METHODS))
+    check_methods(methods)
     if min(count, samples, len(methods)) < 1 or not 0 < tolerance < 1 or not noise >= 0:
         raise UsageError(
             "saliency: count, samples and methods must be at least 1, tolerance between 0 and 1, "
@@ -100,6 +99,12 @@ def visualize_saliency(
             for k in classes
         }
         log_saliency_maps(context, number, image, probabilities, maps, conditions)
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise UsageError for an unknown attribution method."""
+    if unknown := [name for name in methods if name not in ATTRIBUTION_METHODS]:
+        raise UsageError(format_unknown_choice("saliency.methods", unknown[0], ATTRIBUTION_METHODS))
 
 
 def choose_window(context: RunContext, window: int | None, stride: int | None) -> tuple[int, int]:
@@ -199,7 +204,7 @@ def log_saliency_maps(
         reasons = {pair.method: pair.trained.blank_reason for pair in pairs}
         blank += [f"{method} for {name} is blank: {r}." for method, r in reasons.items() if r]
         numbers[name] = {pair.method: map_pair_to_dict(pair) for pair in pairs}
-    note = " ".join([conditions, LEGEND, *blank])
+    note = " ".join([conditions, SALIENCY_LEGEND, *blank])
     title = f"{image.title}: {context.format_prediction(image, probabilities)}"
     methods = [pair.method for pair in next(iter(maps.values()))]
     figure = draw_image_grid(

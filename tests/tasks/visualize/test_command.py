@@ -109,7 +109,7 @@ def test_usage_errors_name_the_choices(cnnlab: Cnnlab, run: Path) -> None:
     )
     code, _, err = cnnlab("visualize", "feature_maps", "indices=0", "checkpoint=7")
     assert code != 0 and "7" in err and len(err.splitlines()) == 1
-    Path("text.png").write_text("no picture")
+    Path("text.png").write_text("not an image")
     code, _, err = cnnlab("visualize", "saliency", "text.png")
     assert code == 1 and "text.png is not an image that can be read" in err
 
@@ -162,13 +162,13 @@ def test_every_visualizer_has_a_section_and_no_name_is_a_prefix_of_another() -> 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_gpu_matches_cpu(cnnlab: Cnnlab, run: Path) -> None:
     quick = ("activation_maximization.steps=5", "invariance.count=10", "saliency.count=1")
-    one, two = (
+    cpu, cuda = (
         visualize_json(cnnlab, *quick, f"device={device}")["figures"] for device in ("cpu", "cuda")
     )
-    assert one.keys() == two.keys() and one["saliency_0"]["image"] == two["saliency_0"]["image"]
+    assert cpu.keys() == cuda.keys() and cpu["saliency_0"]["image"] == cuda["saliency_0"]["image"]
     for a, b in zip(
-        one["top_activations_conv_2"]["channels"],
-        two["top_activations_conv_2"]["channels"],
+        cpu["top_activations_conv_2"]["channels"],
+        cuda["top_activations_conv_2"]["channels"],
         strict=True,
     ):
         for x, y in zip(a["images"], b["images"], strict=True):

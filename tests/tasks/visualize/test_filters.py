@@ -26,7 +26,7 @@ def test_missing_and_damaged_filters_are_reported(cnnlab: Cnnlab, run: Path) -> 
 
 
 def test_dead_filters_and_the_cosine_to_the_initialization(cnnlab: Cnnlab, run: Path) -> None:
-    """A run whose first filter is made silent: nothing in, and a bias below zero."""
+    """A run whose first filter is dead: zero weights, and a bias below zero."""
     (path,) = [path for path in (run / "checkpoints").glob("*.safetensors") if "50" in path.name]
     groups, record = checkpoint.load_checkpoint(path, "cpu", ("model",))
     groups["model"]["conv_1.conv.weight"][0], groups["model"]["conv_1.conv.bias"][0] = 0, -1

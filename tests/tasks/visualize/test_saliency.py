@@ -13,7 +13,7 @@ def test_saliency_explains_the_prediction_and_the_label(cnnlab: Cnnlab, run: Pat
     numbers = visualize_json(cnnlab, "saliency", "count=1")["figures"]["saliency_0"]
     predicted = max(numbers["probabilities"], key=numbers["probabilities"].__getitem__)
     assert len(numbers["maps"]) == 2 and predicted in numbers["maps"], (
-        "the first picture is a mistake"
+        "the first image is a mistake"
     )
     for maps in numbers["maps"].values():
         assert maps["integrated_gradients"]["completeness_error"] <= 0.01
@@ -35,18 +35,18 @@ def test_each_class_is_explained_by_its_own_logit_from_the_named_baseline(
     numbers = visualize_json(cnnlab, *words)["figures"]["saliency_0"]
     trained, images = load_run(str(run)), digits("test", root=None)
     index = int(numbers["image"].removeprefix("test #"))
-    given = trained.preprocess(images.images[index : index + 1])
-    nothing = (
+    x = trained.preprocess(images.images[index : index + 1])
+    reference = (
         trained.preprocess(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
         if baseline == "black"
-        else given * 0
+        else x * 0
     )
-    change = (trained.model(given) - trained.model(nothing))[0]
+    change = (trained.model(x) - trained.model(reference))[0]
     assert len(numbers["maps"]) == 2
     for name, maps in numbers["maps"].items():
         assert maps["integrated_gradients"]["logit_difference"] == pytest.approx(
             float(change[int(name)]), rel=1e-3
         )
         assert maps["gradient"]["rank_correlation_to_randomized"] < 0.95, (
-            "beside a network that has learned nothing"
+            "beside a network with randomized weights"
         )
