@@ -103,7 +103,7 @@ def test_usage_errors_name_the_choices(cnnlab: Cnnlab, run: Path) -> None:
         cnnlab, "activation_maximization", "images=a.png"
     )
     assert "leave out" in get_usage_error(cnnlab, "feature_maps", str(run), "filters=sobel")
-    assert "what is in a list goes by numbers" in get_usage_error(cnnlab, "what.ever=3")
+    assert "list items are addressed by number" in get_usage_error(cnnlab, "what.ever=3")
     assert "saliency.layer: fc_1 has no maps; conv_2 has" in get_usage_error(
         cnnlab, "saliency", "layer=fc_1"
     )
