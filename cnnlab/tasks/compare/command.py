@@ -122,7 +122,7 @@ def summarize_group(arm: SeedGroup, s: CompareSettings) -> dict[str, Any]:
 
 
 def compare_pairs(arms: list[SeedGroup]) -> list[dict[str, Any]]:
-    """Every other arm against the first, on the same test pictures; why not, where that cannot be."""
+    """Every other arm against the first, on the same test images; why not, where that cannot be."""
     rows: list[dict[str, Any]] = []
     first = arms[0]
     for other in arms[1:]:
@@ -137,7 +137,7 @@ def compare_pairs(arms: list[SeedGroup]) -> list[dict[str, Any]]:
             or other.test_hits is None
             or not torch.equal(first.test_hits[1], other.test_hits[1])
         ):
-            row["skipped_reason"] = "they were scored on different test pictures"
+            row["skipped_reason"] = "they were scored on different test images"
         else:
             row |= compare_paired_accuracy(first.test_hits[0], other.test_hits[0]) | {
                 "images": len(first.test_hits[1])
@@ -184,7 +184,7 @@ def print_paired_tests(rows: list[dict[str, Any]]) -> None:
     tested = [row for row in rows if "skipped_reason" not in row]
     if tested:
         print(
-            f"\non the same {tested[0]['images']:,} test pictures, these networks, other seeds not counted:"
+            f"\non the same {tested[0]['images']:,} test images, these networks, other seeds not counted:"
         )
     for row in tested:
         gain, low, high = (100 * share for share in (row["difference"], *row["interval_95"]))

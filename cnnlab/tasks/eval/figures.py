@@ -12,24 +12,24 @@ from cnnlab.viz.plots import draw_captioned_images, plot_confusion_matrix, plot_
 
 
 def build_eval_figures(
-    pictures: ImageSet,
+    image_set: ImageSet,
     classes: tuple[str, ...],
-    found: dict[str, Any],
+    scores: dict[str, Any],
     logits: Tensor,
     split: str,
     mistakes: int,
 ) -> Iterator[tuple[str, np.ndarray, Any, str]]:
-    """Confusion matrix, reliability diagram and the most confident mistakes: (name, picture, numbers, title)."""
-    wrong = found["images"] - found["correct"]
-    title = f"{wrong:,} of {found['images']:,} {split} pictures are mistaken"
-    confusion = {"classes": classes, "confusion": found["confusion"]}
-    yield "confusion", plot_confusion_matrix(found["confusion"], classes, title), confusion, title
-    calibration = found["calibration"]
-    title = f"Confidence is off by {calibration['error']:.2%} on average"
+    """Yield each figure as (name, image, numbers, title)."""
+    wrong = scores["images"] - scores["correct"]
+    title = f"{wrong:,} of {scores['images']:,} {split} images misclassified"
+    confusion = {"classes": classes, "confusion": scores["confusion"]}
+    yield "confusion", plot_confusion_matrix(scores["confusion"], classes, title), confusion, title
+    calibration = scores["calibration"]
+    title = f"Expected calibration error {calibration['error']:.2%}"
     yield "reliability", plot_reliability_diagram(calibration, title), calibration, title
-    rows = find_confident_mistakes(logits, pictures.labels.cpu(), classes, mistakes)
+    rows = find_confident_mistakes(logits, image_set.labels.cpu(), classes, mistakes)
     if rows:
-        shown = gather_images(pictures, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
+        shown = gather_images(image_set, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
         captions = [
             f"{format_label(row['predicted'])}? {row['probability']:.1%}\nis {format_label(row['label'])}, #{row['index']}"
             for row in rows
@@ -46,7 +46,7 @@ def build_eval_figures(
 def find_confident_mistakes(
     logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int
 ) -> list[dict[str, Any]]:
-    """The mistaken pictures in which the network believed most firmly, the firmest first."""
+    """Return the misclassified images of highest confidence, the most confident first."""
     probability, predicted = logits.double().softmax(1).max(1)
     wrong = (predicted != labels).nonzero().flatten()
     order = wrong[probability[wrong].argsort(descending=True, stable=True)][:most].tolist()

@@ -1,4 +1,4 @@
-"""`cnnlab predict`: a user's own pictures through a run."""
+"""`cnnlab predict`: a user's own images through a run."""
 
 import csv
 import json
@@ -20,11 +20,11 @@ from cnnlab.tasks.trained_run import TrainedRun, load_run
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Print each picture's class, its probability and the next likely ones. Pictures that cannot be read are all named
+    """Print each image's class, its probability and the next likely ones. Images that cannot be read are all named
     once the others are done. Raises UsageError where none was given, CnnlabError where one was unreadable."""
     s = call_checked(PredictSettings, config, "")
     if not s.images:
-        raise UsageError("no pictures: cnnlab predict PICTURE...")
+        raise UsageError("no images: cnnlab predict IMAGE...")
     trained = load_run(
         s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs
     )
@@ -33,12 +33,12 @@ def run(config: Config, overrides: list[str]) -> None:
     for name in s.images:
         try:
             image = read_image(Path(name), target_side=None if dark else min(trained.shape[1:]))
-            picture, changes = adapt_image(image, trained.shape, light_on_dark=dark)
+            pixels, changes = adapt_image(image, trained.shape, light_on_dark=dark)
         except CnnlabError as error:
             errors.append(str(error))
             continue
         rows.append(
-            {"image": name, "changes": changes, "top": predict_top_k(trained, picture, s.top_k)}
+            {"image": name, "changes": changes, "top": predict_top_k(trained, pixels, s.top_k)}
         )
     if rows:
         PREDICTION_PRINTERS[s.format](rows, trained)
@@ -46,9 +46,9 @@ def run(config: Config, overrides: list[str]) -> None:
         raise CnnlabError("\ncnnlab: ".join(errors))
 
 
-def predict_top_k(trained: TrainedRun, picture: Tensor, top: int) -> list[dict[str, Any]]:
-    """The `top` classes of a (C, H, W) uint8 picture and their probabilities, the likeliest first."""
-    probabilities, which = trained(picture.unsqueeze(0))[0].sort(descending=True)
+def predict_top_k(trained: TrainedRun, image: Tensor, top: int) -> list[dict[str, Any]]:
+    """The `top` classes of a (C, H, W) uint8 image and their probabilities, the likeliest first."""
+    probabilities, which = trained(image.unsqueeze(0))[0].sort(descending=True)
     pairs = list(zip(which.tolist(), probabilities.tolist(), strict=True))[:top]
     return [{"class": trained.classes[k], "probability": p} for k, p in pairs]
 

@@ -60,13 +60,13 @@ def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: 
     )
     scan.save("scan.png")
     rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["images"]
-    assert rows[1]["changes"] == ["made grey", "inverted", "80x80 resized to 8x8"]
+    assert rows[1]["changes"] == ["made gray", "inverted", "80x80 resized to 8x8"]
     plain, changed = (
         adapt_image(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0]
         for name in ("plain", "scan")
     )
     assert (plain.int() - changed.int()).abs().max() <= 1
-    assert "(made grey, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
+    assert "(made gray, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
 
 
 def test_digits_are_padded_and_photographs_cut() -> None:
@@ -90,7 +90,7 @@ def test_pictures_that_cannot_be_read_are_all_named_after_the_others(
 
 
 def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
-    assert cnnlab("predict") == (2, "", "cnnlab: no pictures: cnnlab predict PICTURE...\n")
+    assert cnnlab("predict") == (2, "", "cnnlab: no images: cnnlab predict IMAGE...\n")
     saved(3, Path("good.png"))
     code, _, err = cnnlab("predict", "good.png", "--format", "xml")
     assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")
