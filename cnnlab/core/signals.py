@@ -1,21 +1,11 @@
 """Record Ctrl-C and SIGTERM, so that a run stops between two steps, not within one."""
 
-import ctypes
 import signal
-import sys
 import threading
-from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def set_parent_death_signal(kind: signal.Signals) -> None:
-    """Have Linux send this process a signal when the thread that started it ends."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, kind)  # PR_SET_PDEATHSIG
 
 
 class SignalRecorder:
