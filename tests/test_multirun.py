@@ -58,7 +58,7 @@ def test_failed_runs_are_reported_and_resumed_without_the_finished_ones(
     )
     assert (
         lines[1].startswith("cnnlab: run 1 failed; `cnnlab train -m ")
-        and out.count("test accuracy's") == 2
+        and out.count("interval of the test accuracy") == 2
     )
     assert states(sweep) == ["finished", "interrupted", "finished"]
     before = {path: path.stat().st_mtime_ns for n in "02" for path in (sweep / n).rglob("*")}

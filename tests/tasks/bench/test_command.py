@@ -80,7 +80,7 @@ def test_peaks_are_measured_on_all_threads(
             ["model=digits_cnn", "resume=last"],
             "bench measures a new training: resume and init do not apply",
         ),
-        (["digits_cnn"], "'digits_cnn' is not KEY=VALUE; for a network say model=digits_cnn"),
+        (["digits_cnn"], "'digits_cnn' is not KEY=VALUE; for a network type model=digits_cnn"),
         (
             ["model=digits_cnn", "second=1"],
             "unknown key second; did you mean seconds? `cnnlab bench --cfg job` shows",
