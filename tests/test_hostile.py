@@ -277,6 +277,4 @@ def test_invalid_run_names_are_refused(cnnlab: Cnnlab, here: Path, name: str) ->
     from cnnlab.core.quoting import hydra_literal
 
     code, err = run_quietly(cnnlab, "train", *TINY, f"name={hydra_literal(name)}")
-    assert (
-        code == 2 and "name must be a valid folder name" in err and not list(here.iterdir())
-    )
+    assert code == 2 and "name must be a valid folder name" in err and not list(here.iterdir())

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from cnnlab.viz.base import wrap_text
 
-
 # Paul Tol's "muted" nine, in an order that sets similar ones apart, and a grey.
 CLASS_PALETTE = (
     "#332288",

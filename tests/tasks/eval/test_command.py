@@ -56,7 +56,8 @@ def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
     )
     code, _, err = cnnlab("eval", "single_batch_size=361")
     assert (
-        code == 2 and "single_batch_size: a batch must hold between 1 and 360 pictures, not 361" in err
+        code == 2
+        and "single_batch_size: a batch must hold between 1 and 360 pictures, not 361" in err
     )
 
 
@@ -115,7 +116,10 @@ def test_a_damaged_checkpoint_is_named(cnnlab: Cnnlab, run: Path) -> None:
     path = checkpoint.find_checkpoint(run / "checkpoints", "last")
     path.write_bytes(path.read_bytes()[:5000])
     code, out, err = cnnlab("eval")
-    assert (code, out) == (1, "") and "step_000000050.safetensors is not a complete checkpoint" in err
+    assert (code, out) == (
+        1,
+        "",
+    ) and "step_000000050.safetensors is not a complete checkpoint" in err
     assert len(err.splitlines()) == 1
     shutil.rmtree(run / "checkpoints")
     code, _, err = cnnlab("eval", str(run))
