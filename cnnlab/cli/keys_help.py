@@ -18,10 +18,8 @@ class VerbCommand(TyperCommand):
         """Write the epilog, then every key with its default and its meaning."""
         super().format_epilog(ctx, formatter)
         task = str(ctx.info_name).replace("-", "_")
-        rows = list(list_key_rows(task))
-        if rows:
-            with formatter.section("Keys"):
-                formatter.write_dl(rows)
+        with formatter.section("Keys"):
+            formatter.write_dl(list(list_key_rows(task)))
         if task in ("bench", "describe", "lr_find"):
             formatter.write_paragraph()
             formatter.write_text("and the keys of `cnnlab train`")
@@ -35,10 +33,15 @@ def find_settings_class(task: str) -> type[Settings]:
 
 
 def list_key_rows(task: str) -> Iterator[tuple[str, str]]:
-    """Yield (`key=default`, help) for each declared key of a task."""
+    """Yield (`key=default`, help) for each key of a task, and (`group`, its keys) for nested ones."""
     defaults = read_task_defaults(task)
-    for name, info in iterate_keys(find_settings_class(task)):
+    declared = dict(iterate_keys(find_settings_class(task)))
+    for name, info in declared.items():
         yield f"{name}={format_value(defaults.get(name))}", info.help
+    for name, value in defaults.items():
+        if isinstance(value, dict) and value:
+            nested = (f"{key}={format_value(default)}" for key, default in value.items())
+            yield f"{name}.", ", ".join(nested)
 
 
 def format_value(value: Any) -> str:

@@ -20,11 +20,11 @@ OverrideArgs = Annotated[list[str] | None, override_argument()]
 RunArgs = Annotated[list[str] | None, override_argument("[RUN] [KEY=VALUE]...")]
 EmbedArgs = Annotated[list[str] | None, override_argument("[RUN [RUN]] [KEY=VALUE]...")]
 VisualizeArgs = Annotated[
-    list[str] | None, override_argument("[WHAT]... [RUN] [PICTURE]... [KEY=VALUE]...")
+    list[str] | None, override_argument("[WHAT]... [RUN] [IMAGE]... [KEY=VALUE]...")
 ]
 RunsArgs = Annotated[list[str] | None, override_argument("RUN... [KEY=VALUE]...")]
 StylizeArgs = Annotated[list[str] | None, override_argument("CONTENT STYLE... [KEY=VALUE]...")]
-ImageArgs = Annotated[list[str] | None, override_argument("PICTURE... [KEY=VALUE]...")]
+ImageArgs = Annotated[list[str] | None, override_argument("IMAGE... [KEY=VALUE]...")]
 MultirunOption = Annotated[
     bool,
     typer.Option(

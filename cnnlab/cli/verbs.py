@@ -18,6 +18,7 @@ from cnnlab.cli.arguments import (
     split_arguments,
     split_overrides,
 )
+from cnnlab.cli.keys_help import VerbCommand
 from cnnlab.cli.options import (
     CfgOption,
     CompareOption,
@@ -55,7 +56,7 @@ app = typer.Typer(
 )
 
 
-@app.command(help=help_text.TRAIN_HELP, epilog=help_text.format_group_help())
+@app.command(cls=VerbCommand, help=help_text.TRAIN_HELP, epilog=help_text.format_group_help())
 def train(
     overrides: OverrideArgs = None,
     multirun: MultirunOption = False,
@@ -73,7 +74,7 @@ def train(
         launch("compare", [f"runs=[{hydra_literal(str(sweep))}]", *outputs])
 
 
-@app.command(name="eval", help=help_text.EVAL_HELP)
+@app.command(name="eval", cls=VerbCommand, help=help_text.EVAL_HELP)
 def evaluate(
     arguments: RunArgs = None,
     json: JsonOption = False,
@@ -90,7 +91,7 @@ def evaluate(
     )
 
 
-@app.command(help=help_text.COMPARE_HELP)
+@app.command(cls=VerbCommand, help=help_text.COMPARE_HELP)
 def compare(
     arguments: RunsArgs = None,
     json: JsonOption = False,
@@ -102,7 +103,7 @@ def compare(
     launch("compare", [*named, *rest, *(["json=true"] if json else [])], cfg=cfg)
 
 
-@app.command(help=help_text.VISUALIZE_HELP)
+@app.command(cls=VerbCommand, help=help_text.VISUALIZE_HELP)
 def visualize(
     arguments: VisualizeArgs = None,
     json: JsonOption = False,
@@ -132,7 +133,7 @@ def visualize(
     launch("visualize", words, cfg=cfg)
 
 
-@app.command(help=help_text.EMBED_HELP)
+@app.command(cls=VerbCommand, help=help_text.EMBED_HELP)
 def embed(
     arguments: EmbedArgs = None,
     tsne: TsneOption = False,
@@ -167,7 +168,7 @@ def embed(
     launch("embed", words, cfg=cfg)
 
 
-@app.command(help=help_text.STYLIZE_HELP, no_args_is_help=True)
+@app.command(cls=VerbCommand, help=help_text.STYLIZE_HELP, no_args_is_help=True)
 def stylize(
     arguments: StylizeArgs = None,
     time: Annotated[
@@ -206,7 +207,7 @@ def stylize(
     launch("stylize", words, cfg=cfg)
 
 
-@app.command(help=help_text.PREDICT_HELP)
+@app.command(cls=VerbCommand, help=help_text.PREDICT_HELP)
 def predict(
     arguments: ImageArgs = None,
     format: FormatOption = "table",
@@ -218,7 +219,7 @@ def predict(
     launch("predict", [f"images=[{images}]", f"format={hydra_literal(format)}", *rest], cfg=cfg)
 
 
-@app.command(help=help_text.BENCH_HELP)
+@app.command(cls=VerbCommand, help=help_text.BENCH_HELP)
 def bench(
     overrides: OverrideArgs = None,
     profile: ProfileOption = False,
@@ -236,7 +237,7 @@ def bench(
         launch("bench", [*rest, f"model={name}", "one_line=true"])
 
 
-@app.command(name="lr-find", help=help_text.LR_FIND_HELP)
+@app.command(name="lr-find", cls=VerbCommand, help=help_text.LR_FIND_HELP)
 def lr_find(
     overrides: OverrideArgs = None, cfg: CfgOption = "", debug: DebugOption = False
 ) -> None:
@@ -244,7 +245,7 @@ def lr_find(
     launch("lr_find", rest, cfg=cfg)
 
 
-@app.command(help=help_text.DESCRIBE_HELP)
+@app.command(cls=VerbCommand, help=help_text.DESCRIBE_HELP)
 def describe(
     arguments: RunArgs = None,
     json: JsonOption = False,

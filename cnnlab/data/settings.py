@@ -14,11 +14,17 @@ class DataSettings(Settings):
         float, Key("images to validate with, or a share below 1 of the training set")
     ]
     split_seed: Annotated[int, Key("seed of the split")]
-    mean: Annotated[list[float], Key("mean of each channel over the training set, 0..1")]
-    std: Annotated[
-        list[float], Key("standard deviation of each channel over the training set, 0..1")
+    mean: Annotated[
+        list[float],
+        Key("mean of each channel over the training set, 0..1", compared=False),
     ]
-    light_on_dark: Annotated[bool, Key("whether what the images show is lighter than around it")]
+    std: Annotated[
+        list[float],
+        Key("standard deviation of each channel over the training set, 0..1", compared=False),
+    ]
+    light_on_dark: Annotated[
+        bool, Key("whether what the images show is lighter than around it", compared=False)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

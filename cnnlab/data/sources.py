@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from cnnlab.core.download import CorruptDownload, fetch
 from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
 from cnnlab.core.files import write_atomically
+from cnnlab.core.settings import Key
 from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
 from cnnlab.data.folder_index import index_folder
 from cnnlab.data.image_folder import check_image_size, image_folder
@@ -66,6 +67,9 @@ CIFAR10_CLASSES = (
 )
 DIGIT_CLASSES = tuple("0123456789")
 
+# Where the files of a published data set are does not change what the data set is.
+Root = Annotated[str | None, Key("the folder of the files; null: CNNLAB_DATA", compared=False)]
+
 
 def get_data_root(root: str | None) -> Path:
     """`root`, else CNNLAB_DATA, else the user's cache folder."""
@@ -73,7 +77,7 @@ def get_data_root(root: str | None) -> Path:
     return Path(root or os.environ.get("CNNLAB_DATA") or cache).expanduser()
 
 
-def digits(split: Split, *, root: str | None) -> TensorImageSet:
+def digits(split: Split, *, root: Root) -> TensorImageSet:
     """Return scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels and 17 gray levels
     (Alpaydin & Kaynak 1998).
 
@@ -95,7 +99,7 @@ def digits(split: Split, *, root: str | None) -> TensorImageSet:
     )
 
 
-def mnist(split: Split, *, root: str | None) -> TensorImageSet:
+def mnist(split: Split, *, root: Root) -> TensorImageSet:
     """Return MNIST's 70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998), from
     `root`/MNIST/raw, to which they are downloaded."""
     images, labels, count = MNIST_FILES[split]
@@ -120,7 +124,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(blob, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
-def cifar10(split: Split, *, root: str | None) -> TensorImageSet:
+def cifar10(split: Split, *, root: Root) -> TensorImageSet:
     """Return CIFAR-10's 60,000 natural images of 32x32 pixels in ten classes (Krizhevsky 2009),
     from `root`/cifar-10-batches-py, to which they are downloaded. Each batch's MD5 is verified
     before it is unpickled."""

@@ -21,7 +21,7 @@ from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run import read_metrics
 from cnnlab.core.run_index import find_run, is_run, read_run_state
-from cnnlab.core.schema import Config, flatten_config
+from cnnlab.core.schema import Config
 from cnnlab.core.sweep_index import list_numbered_runs
 from cnnlab.engine.learning_curves import (
     CurveBand,
@@ -32,6 +32,7 @@ from cnnlab.engine.learning_curves import (
     average_windows,
     find_crossing,
 )
+from cnnlab.tasks.train.settings import select_compared_settings
 
 COMPARED_METRICS = {
     "train_loss": ("train/loss", "training loss"),
@@ -39,9 +40,6 @@ COMPARED_METRICS = {
     "validation_loss": ("validation/loss", "validation loss"),
     "validation_accuracy": ("validation/accuracy", "validation"),
 }
-# Settings that say where and when a run was made, not what it is.
-IGNORED_KEYS = ("augment.preview", "dataset.root", "device", "eval_batch_size", "log_every", "name", "outputs", "resume",
-         "save_every_minutes", "seed", "threads")  # fmt: skip
 MAX_UNNUMBERED_LABEL = 30  # letters of a label beyond which arms are numbered
 
 
@@ -55,13 +53,8 @@ class RunCurves:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes the run what it is, `key` -> value; nulls are left out."""
-        # Elsewhere the root says where the same images are; of a user's own it says which.
-        aside = set(IGNORED_KEYS) - ({"dataset.root"} if self.dataset_name == "folder" else set())
-        found = flatten_config(rename_keys("train", self.config))
-        return {
-            key: value for key, value in found.items() if key not in aside and value is not None
-        }
+        """Return what makes the run what it is, `key` -> value; nulls are left out."""
+        return select_compared_settings(rename_keys("train", self.config))
 
     @property
     def dataset_name(self) -> str:

@@ -13,33 +13,11 @@ from cnnlab.core.predictions import write_predictions
 from cnnlab.core.progress import format_duration
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
-from cnnlab.core.schema import flatten_config
 from cnnlab.data.build import load_dataset
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
+from cnnlab.tasks.train.settings import select_compared_settings
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.viz.weight_images import make_image_sheet
-
-# Keys that do not tell runs apart, left out of TensorBoard's HPARAMS page.
-NON_HPARAM_KEYS = (
-    *(
-        "augment.eval.",
-        "augment.preview",
-        "dataset.light_on_dark",
-        "dataset.mean",
-        "dataset.root",
-        "dataset.std",
-    ),
-    *(
-        "device",
-        "eval_batch_size",
-        "init",
-        "log_every",
-        "outputs",
-        "resume",
-        "save_every_minutes",
-        "validate_every",
-    ),
-)
 
 
 def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
@@ -105,11 +83,8 @@ def log_final_scores(
         for split, values in scores.items()
         for metric in ("accuracy", "loss")
     }
-    settings = flatten_config(asdict(trainer.settings))
-    run.log_hyperparameters(
-        {key: value for key, value in settings.items() if not key.startswith(NON_HPARAM_KEYS)},
-        final,
-    )
+    compared = select_compared_settings(asdict(trainer.settings))
+    run.log_hyperparameters(compared | {"seed": trainer.settings.seed}, final)
 
 
 def print_train_result(run: Run, trainer: Trainer, num_test: int, result: dict[str, Any]) -> None:

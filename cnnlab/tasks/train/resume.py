@@ -14,6 +14,7 @@ from cnnlab.core.quoting import as_override, printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run, read_run_state
 from cnnlab.core.schema import build_registered, call_checked, check_spec
+from cnnlab.core.settings import select_keys
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
 from cnnlab.data.sources import SOURCES
@@ -28,8 +29,7 @@ from cnnlab.tasks.trained_run import (
     check_state_dict,
 )
 
-# What cannot change a run's numbers so far.
-CHANGEABLE_ON_RESUME = ("device", "epochs", "log_every", "outputs", "resume", "save_every_minutes")
+CHANGEABLE_ON_RESUME = select_keys(TrainSettings, "can_change_on_resume")
 
 
 @dataclass(frozen=True)

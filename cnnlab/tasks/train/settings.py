@@ -1,11 +1,13 @@
 """The settings of a training run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cnnlab.core.files import check_folder_name
-from cnnlab.core.schema import Config
-from cnnlab.core.settings import Key, Settings
+from cnnlab.core.schema import Config, flatten_config
+from cnnlab.core.settings import Key, Settings, iterate_keys
+from cnnlab.data.settings import AugmentSettings, DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +109,24 @@ class TrainSettings(Settings):
         if self.validate_every is not None and self.validate_every % self.log_every:
             raise ValueError(f"validate_every must be a multiple of log_every={self.log_every}")
         check_folder_name(self.name)
+
+
+def select_compared_settings(config: Config) -> dict[str, Any]:
+    """Return the settings by which runs are compared, `group.key` -> value; nulls are left out."""
+    from cnnlab.data.sources import SOURCES  # imports torch
+
+    source = SOURCES.get(config["dataset"]["name"])
+    declared: dict[str, list[Callable[..., Any]]] = {
+        "": [TrainSettings],
+        "augment.": [AugmentSettings],
+        "dataset.": [DataSettings, *([source] if source else [])],
+    }
+    ignored = {
+        f"{group}{name}"
+        for group, owners in declared.items()
+        for owner in owners
+        for name, info in iterate_keys(owner)
+        if not info.is_compared
+    }
+    settings = flatten_config(config)
+    return {k: v for k, v in settings.items() if k not in ignored and v is not None}

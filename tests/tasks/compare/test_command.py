@@ -267,4 +267,4 @@ def test_a_sweep_is_compared_by_its_own_command(here: Path, cnnlab: Cnnlab) -> N
         and len(list((here / "kept" / "compare").iterdir())) == 1
     )
     code, _, err = cnnlab("train", *TINY, "--compare")
-    assert code == 2 and "it goes with -m" in err
+    assert code == 2 and "add -m" in err
