@@ -210,7 +210,7 @@ def test_changed_images_are_not_resumed(
     path.write_bytes(before)
     (mine / "3" / "new.png").write_bytes(before)
     code, _, err = cnnlab("train", "resume=last")
-    assert code == 1 and f"the images below {mine} are not those that the run began with" in err
+    assert code == 1 and f"the images below {mine} have changed since the run started" in err
 
 
 def test_broken_images_are_an_error_or_skipped(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
