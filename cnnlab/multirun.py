@@ -61,7 +61,6 @@ class Sweep:
         self.is_parallel = any(
             word.startswith("hydra/launcher=") and word[15:] != "basic" for word in overrides
         )
-        self.stop_signal: int | None = None
         self.previous_handlers: dict[int, Any] = {}
         self.lock = FolderLock(self.folder)
 
@@ -87,11 +86,16 @@ class Sweep:
         return self
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """Leave the sweep at once; a second signal ends this process without a word."""
-        signal.signal(number, signal.SIG_DFL)
-        self.stop_signal = number
-        kill_workers()  # the exception is lost where Python ignores it; dead workers are not
-        raise self.stopped_error(number)
+        """End the workers and this process, and print how to resume.
+
+        An exception raised here could be swallowed by whatever the launcher is doing at the moment.
+        """
+        end_workers()
+        if not self.is_resumed and not self.has_runs:
+            self.remove_empty_folder()
+        error = self.stopped_error(number)
+        os.write(sys.stderr.fileno(), f"cnnlab: {error}\n".encode())
+        os._exit(error.exit_code)
 
     def __exit__(
         self,
@@ -99,8 +103,6 @@ class Sweep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.stop_signal:
-            kill_workers()
         for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
         for name in (PARENT_PID_VARIABLE, COMMAND_VARIABLE):
@@ -108,8 +110,6 @@ class Sweep:
         if not self.is_resumed and not self.has_runs:
             self.remove_empty_folder()
         self.lock.release()
-        if self.stop_signal and isinstance(error, Exception):
-            raise self.stopped_error(self.stop_signal) from None
 
     def remove_empty_folder(self) -> None:
         """Remove the folder of a sweep without runs."""
@@ -216,16 +216,15 @@ def exit_when_orphaned() -> None:
     os._exit(1)
 
 
-def kill_workers() -> None:
-    """Kill the worker processes, and terminate those that have only just been started.
+def end_workers() -> None:
+    """Kill the worker processes, and wait until they are gone.
 
-    The latter are not listed as workers yet. Loky's resource tracker, listed with them, ignores
-    SIGTERM; it cleans up shared memory and ends with this process.
+    Other child processes get SIGTERM: it ends a worker that is only just starting, and is ignored
+    by loky's resource trackers, which clean up shared memory and end with this process.
     """
-    for worker in multiprocessing.active_children():
-        if worker.pid:
-            with suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
-    for child in psutil.Process().children(recursive=True):
+    workers = {worker.pid for worker in multiprocessing.active_children()}
+    children = psutil.Process().children(recursive=True)
+    for child in children:
         with suppress(psutil.NoSuchProcess):
-            child.terminate()
+            child.send_signal(signal.SIGKILL if child.pid in workers else signal.SIGTERM)
+    psutil.wait_procs([child for child in children if child.pid in workers], timeout=5)
