@@ -62,6 +62,7 @@ class Sweep:
             word.startswith("hydra/launcher=") and word[15:] != "basic" for word in overrides
         )
         self.previous_handlers: dict[int, Any] = {}
+        self.previous_environment: dict[str, str | None] = {}
         self.lock = FolderLock(self.folder)
 
     @property
@@ -75,10 +76,15 @@ class Sweep:
                 f"{self.folder} is running, in another process; two cannot make one sweep"
             )
         (self.folder / "failed.jsonl").unlink(missing_ok=True)
-        os.environ |= {
+        warnings = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
+        environment = {
             PARENT_PID_VARIABLE: str(os.getpid()),
             COMMAND_VARIABLE: json.dumps(get_command_line()),
+            # Loky's tracker warns of the shared memory that it removes after killed workers.
+            "PYTHONWARNINGS": ",".join(filter(None, warnings)),
         }
+        self.previous_environment = {name: os.environ.get(name) for name in environment}
+        os.environ |= environment
         if self.is_parallel:
             self.previous_handlers = {
                 number: signal.signal(number, self.stop) for number in STOP_SIGNALS
@@ -105,8 +111,10 @@ class Sweep:
     ) -> None:
         for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
-        for name in (PARENT_PID_VARIABLE, COMMAND_VARIABLE):
+        for name, value in self.previous_environment.items():
             os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         if not self.is_resumed and not self.has_runs:
             self.remove_empty_folder()
         self.lock.release()
