@@ -33,7 +33,7 @@ def find_settings_class(task: str) -> type[Settings]:
 
 
 def list_key_rows(task: str) -> Iterator[tuple[str, str]]:
-    """Yield (`key=default`, help) for each key of a task, and (`group`, its keys) for nested ones."""
+    """Yield (`key=default`, help) for each declared key, (`group.`, its keys) for nested ones."""
     defaults = read_task_defaults(task)
     declared = dict(iterate_keys(find_settings_class(task)))
     for name, info in declared.items():
