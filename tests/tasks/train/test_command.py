@@ -156,7 +156,7 @@ def test_stopped_run_resumes_to_the_same_weights(
 def test_fixed_keys_are_refused_on_resume(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, _, err = cnnlab("train", f"resume={tiny_run}", "optim.lr=1")
     assert code == 2 and err.startswith(
-        "cnnlab: optim.lr cannot change when a run resumes; these keys can: device"
+        "cnnlab: optim.lr cannot change when a run resumes; these keys can: epochs"
     )
     code, _, err = cnnlab("train", "resume=last")
     assert code == 2 and "no run with a checkpoint below outputs/train" in err
