@@ -11,11 +11,11 @@ from cnnlab.core.device import describe_device, pick_device, use_threads
 from cnnlab.core.errors import DataUnavailable, UsageError
 from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_json
 from cnnlab.core.provenance import collect_environment
-from cnnlab.core.schema import Config, call_checked
+from cnnlab.core.schema import Config
 from cnnlab.engine.step_timer import STEP_PHASES
 from cnnlab.tasks.bench.measure import measure_peaks, run_benchmark
 from cnnlab.tasks.bench.settings import BenchSettings
-from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.settings import TrainSettings, split_train_settings
 from cnnlab.tasks.train.trainer import build_trainer
 
 ENDLESS_EPOCHS = 1_000_000  # the measurement stops by the clock
@@ -26,7 +26,7 @@ def run(config: Config, overrides: list[str]) -> float:
 
     Returns NaN where `one_line` is set and the data are not available.
     """
-    bench, settings = parse_settings(config)
+    bench, settings = parse_bench_settings(config)
     peaks = measure_peaks(settings)
     print_header(format_machine(peaks, pick_device(settings.device)), one_line=bench.one_line)
     model, dataset = settings.model["name"], settings.dataset
@@ -55,10 +55,9 @@ def run(config: Config, overrides: list[str]) -> float:
     return result["training_images_per_s"]
 
 
-def parse_settings(config: Config) -> tuple[BenchSettings, TrainSettings]:
+def parse_bench_settings(config: Config) -> tuple[BenchSettings, TrainSettings]:
     """Return bench's own settings and those of the training. Raises UsageError."""
-    own = {key: config.pop(key) for key in BenchSettings.__annotations__ if key in config}
-    bench, settings = call_checked(BenchSettings, own, ""), call_checked(TrainSettings, config, "")
+    bench, settings = split_train_settings(config, BenchSettings)
     if settings.resume is not None or settings.init is not None:
         raise UsageError("bench measures a new training: resume and init do not apply")
     return bench, replace(settings, epochs=ENDLESS_EPOCHS, schedule={"name": "constant"})

@@ -56,10 +56,6 @@ class RunCurves:
         """Return what makes the run what it is, `key` -> value; nulls are left out."""
         return select_compared_settings(rename_keys("train", self.config))
 
-    @property
-    def dataset_name(self) -> str:
-        return str(self.config["dataset"]["name"])
-
     @cached_property
     def is_finished(self) -> bool:
         return read_run_state(self.folder) == "finished"

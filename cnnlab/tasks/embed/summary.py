@@ -112,7 +112,7 @@ def print_map_summary(
     if as_json:
         print(json.dumps(figure_log.figures[0].numbers | {"folder": str(folder)}))
         return
-    print_scores(maps)
+    print_map_scores(maps)
     print_warnings(maps, near_duplicates)
     print(f"\n{folder}")
     print("  map.html          interactive map: pan, zoom and search in a browser")
@@ -123,7 +123,7 @@ def print_map_summary(
     print(f"TensorBoard (Projector):\n  tensorboard --logdir {folder}")
 
 
-def print_scores(maps: list[EmbeddingMap]) -> None:
+def print_map_scores(maps: list[EmbeddingMap]) -> None:
     """Print a table of scores for each map, and how much two maps have in common."""
     for embedding_map in maps:
         heading = printable(embedding_map.name)[:40] if len(maps) > 1 else ""

@@ -11,7 +11,7 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import make_run_folder, resolve_outputs_folder
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
-from cnnlab.core.schema import Config, call_checked
+from cnnlab.core.schema import Config
 from cnnlab.tasks.lr_find.range_test import (
     SUGGESTION_DIVISOR,
     run_range_test,
@@ -19,7 +19,7 @@ from cnnlab.tasks.lr_find.range_test import (
     suggest_lr,
 )
 from cnnlab.tasks.lr_find.settings import MIN_CURVE_STEPS, LRFindSettings
-from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.settings import TrainSettings, split_train_settings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 from cnnlab.tasks.train.warm_start import load_initial_weights
 from cnnlab.viz.curves import plot_lr_range_test
@@ -30,7 +30,7 @@ def run(config: Config, overrides: list[str]) -> float:
 
     Writes outputs/lr-find/<date>_<time>_<name>/. Raises CnnlabError if the loss diverges at once.
     """
-    range_test, settings = parse_settings(config, overrides)
+    range_test, settings = parse_range_test_settings(config, overrides)
     with use_threads(settings.threads):
         trainer = build_range_trainer(range_test, settings)
         model, dataset = settings.model["name"], settings.dataset["name"]
@@ -54,11 +54,11 @@ def run(config: Config, overrides: list[str]) -> float:
     return suggested
 
 
-def parse_settings(config: Config, overrides: list[str]) -> tuple[LRFindSettings, TrainSettings]:
+def parse_range_test_settings(
+    config: Config, overrides: list[str]
+) -> tuple[LRFindSettings, TrainSettings]:
     """Return the range of the test and the settings of the training. Raises UsageError."""
-    own = {key: config.pop(key) for key in LRFindSettings.__annotations__ if key in config}
-    range_test = call_checked(LRFindSettings, own, "")
-    settings = call_checked(TrainSettings, config, "")
+    range_test, settings = split_train_settings(config, LRFindSettings)
     if settings.resume is not None:
         raise UsageError("lr-find starts a new training: resume does not apply")
     if any(word.startswith("optim.lr=") for word in overrides):

@@ -36,7 +36,7 @@ def score_image(settings: StylizeSettings, device: torch.device, *, allow_downlo
     if settings.json:
         print_json_scores(job, image, losses)
     else:
-        print_scores(job, image, losses)
+        print_image_losses(job, image, losses)
 
 
 def has_same_aspect(size: Size, content_size: Size) -> bool:
@@ -62,7 +62,7 @@ def print_json_scores(job: TransferJob, image: SourceImage, losses: dict[str, An
     print(json.dumps(record))
 
 
-def print_scores(job: TransferJob, image: SourceImage, losses: dict[str, Any]) -> None:
+def print_image_losses(job: TransferJob, image: SourceImage, losses: dict[str, Any]) -> None:
     """Print an image's losses as a table."""
     (height, width), setup = image.size, job.setup
     name = printable(str(setup.settings.score))

@@ -1,9 +1,7 @@
 """The settings of `cnnlab stylize`, and which of them an output image records."""
 
-import hashlib
-import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,14 +168,6 @@ def parse_duration(text: str) -> float:
     if not seconds > 0:
         raise ValueError(f"time must be like 30s, 2m, 1m30s or 1:30, not {text!r}")
     return seconds
-
-
-def hash_stylize_settings(settings: StylizeSettings) -> str:
-    """Return the SHA-256 of the settings that an output image records, and of the time limit."""
-    keys = (*RECORDED_KEYS, "time")
-    values = {key: value for key, value in asdict(settings).items() if key in keys}
-    values["features"] = features_without_folder(settings)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def features_without_folder(settings: StylizeSettings) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from cnnlab.core.files import check_folder_name
-from cnnlab.core.schema import Config, flatten_config
+from cnnlab.core.schema import Config, call_checked, flatten_config
 from cnnlab.core.settings import Key, Settings, iterate_keys
 from cnnlab.data.settings import AugmentSettings, DataSettings
+
+OwnSettings = TypeVar("OwnSettings", bound=Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,15 @@ class TrainSettings(Settings):
         if self.validate_every is not None and self.validate_every % self.log_every:
             raise ValueError(f"validate_every must be a multiple of log_every={self.log_every}")
         check_folder_name(self.name)
+
+
+def split_train_settings(
+    config: Config, kind: type[OwnSettings]
+) -> tuple[OwnSettings, TrainSettings]:
+    """Return a command's own settings and those of the training that it runs. Raises UsageError."""
+    own = {key: value for key, value in config.items() if key in kind.__annotations__}
+    train = {key: value for key, value in config.items() if key not in own}
+    return call_checked(kind, own, ""), call_checked(TrainSettings, train, "")
 
 
 def select_compared_settings(config: Config) -> dict[str, Any]:

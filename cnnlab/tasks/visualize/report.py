@@ -125,7 +125,7 @@ def build_scores_section(context: RunContext) -> ReportSection:
     low, high = scores["interval_95"]
     text = (
         f"{split} accuracy {scores['accuracy']:.2%} ({scores['correct']:,} of "
-        f"{scores['pictures']:,}; 95 % interval "
+        f"{scores['images']:,}; 95 % interval "
         f"{low:.2%} to {high:.2%}), loss {scores['loss']:.4f}."
     )
     if saved is None and trained.preprocess.num_views > 1:
@@ -133,7 +133,7 @@ def build_scores_section(context: RunContext) -> ReportSection:
     rows = [
         [
             name,
-            f"{row['pictures']:,}",
+            f"{row['images']:,}",
             *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
         ]
         for name, row in scores["classes"].items()

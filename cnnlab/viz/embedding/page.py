@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +95,6 @@ def get_page_environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
-
-
-def escape_html(text: str) -> str:
-    return escape(printable(text))
 
 
 def build_page_data(points: PagePoints) -> dict[str, Any]:
