@@ -36,13 +36,13 @@ def test_match_colors_matches_mean_and_covariance() -> None:
 
 def test_match_colors_does_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     style, content = random_image(0), random_image(1, 0.4, 0.6)
-    whole = match_colors(style, content)
+    expected = match_colors(style, content)
     monkeypatch.setattr("cnnlab.style.color_transfer.COLOR_BLOCK_PIXELS", 77)
-    torch.testing.assert_close(match_colors(style, content), whole, rtol=0, atol=1e-6)
-    columns = style.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(match_colors(style, content), expected, rtol=0, atol=1e-6)
+    channels_last = style.contiguous(memory_format=torch.channels_last)
     assert torch.equal(
-        match_colors(columns, content), match_colors(style, content)
-    ) and torch.equal(columns, style)
+        match_colors(channels_last, content), match_colors(style, content)
+    ) and torch.equal(channels_last, style)
 
 
 def test_match_colors_with_itself_is_identity() -> None:

@@ -22,7 +22,7 @@ from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels,
 LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
 
 
-def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
+def make_maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(seed)
     return {
         "relu1_1": torch.rand(1, 3, 2 * height, 2 * width, generator=g, dtype=torch.float64),
@@ -32,7 +32,8 @@ def maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
 
 def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor]) -> TransferTargets:
     grams = [
-        {name: gram_matrix(one[name]) for name in LAYERS} for one in (content_maps, style_maps)
+        {name: gram_matrix(image_maps[name]) for name in LAYERS}
+        for image_maps in (content_maps, style_maps)
     ]
     distance = mean_pair_distance(
         measure_feature_spread(content_maps[CONTENT]), measure_feature_spread(style_maps[CONTENT])
@@ -50,33 +51,35 @@ def make_objective(
     return Objective(targets, spec.compute_scales(targets), spec, variation)
 
 
-def terms(own: Objective, current: dict[str, Tensor], x: Tensor | None = None) -> Tensor:
-    """The terms of an image, given its maps."""
-    distance = (current[own.spec.content_layer] - own.targets.P).square().sum()
-    grams = [gram_matrix(current[name]) for name in own.spec.layers]
-    return own.compute_terms([distance, *grams], current["relu1_1"] if x is None else x)
+def compute_terms(
+    objective: Objective, current: dict[str, Tensor], x: Tensor | None = None
+) -> Tensor:
+    """Return the terms of an image from its maps."""
+    distance = (current[objective.spec.content_layer] - objective.targets.P).square().sum()
+    grams = [gram_matrix(current[name]) for name in objective.spec.layers]
+    return objective.compute_terms([distance, *grams], current["relu1_1"] if x is None else x)
 
 
 def test_gram_matrix_equals_einsum() -> None:
-    F = maps(0)["relu1_1"]
+    F = make_maps(0)["relu1_1"]
     torch.testing.assert_close(
         gram_matrix(F), torch.einsum("nihw,njhw->ij", F, F) / (F.shape[2] * F.shape[3])
     )
-    half = F.to(torch.bfloat16)
-    assert gram_matrix(half).dtype == torch.float32
-    torch.testing.assert_close(gram_matrix(half), gram_matrix(half.float()))
+    bfloat16_maps = F.to(torch.bfloat16)
+    assert gram_matrix(bfloat16_maps).dtype == torch.float32
+    torch.testing.assert_close(gram_matrix(bfloat16_maps), gram_matrix(bfloat16_maps.float()))
 
 
 def test_chapter_loss_of_a_two_filter_example() -> None:
     """Two filters, maps of 1x2: A of the style, P of the content, X of the output image."""
-    P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in
-               ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]]))  # fmt: skip
+    values = ([[1, 0], [2, 1]], [[1, 2], [0, 1]], [[3, 1], [1, 1]])
+    P, A, X = (torch.tensor(v, dtype=torch.float64).view(1, 2, 1, 2) for v in values)
     spec = chapter_loss(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram_matrix(A)}, {"relu1_1": gram_matrix(P)}
     targets = TransferTargets(
         P, mean_pair_distance(measure_feature_spread(P), measure_feature_spread(A)), *grams
     )
-    loss, content, style, _ = terms(
+    loss, content, style, _ = compute_terms(
         Objective(targets, spec.compute_scales(targets), spec), {"relu1_1": X}
     ).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
@@ -86,14 +89,17 @@ def test_chapter_loss_of_a_two_filter_example() -> None:
 
 
 def test_chapter_loss_equals_formula() -> None:
-    content_maps, style_maps, current = maps(1), maps(2), maps(3)
+    content_maps, style_maps, current = make_maps(1), make_maps(2), make_maps(3)
     spec = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
-    loss, content, *styles, _ = terms(make_objective(spec, content_maps, style_maps), current)
+    loss, content, *styles, _ = compute_terms(
+        make_objective(spec, content_maps, style_maps), current
+    )
     expected = torch.zeros((), dtype=torch.float64)
     for style, name in zip(styles, LAYERS, strict=True):
         k, m = current[name].shape[1], current[name].shape[2] * current[name].shape[3]
         A, G = (
-            torch.einsum("nihw,njhw->ij", one[name], one[name]) for one in (style_maps, current)
+            torch.einsum("nihw,njhw->ij", image_maps[name], image_maps[name])
+            for image_maps in (style_maps, current)
         )
         term = ((A - G) ** 2).sum() / (4 * k**2 * m**2) / len(LAYERS)
         torch.testing.assert_close(style, term)
@@ -103,48 +109,53 @@ def test_chapter_loss_equals_formula() -> None:
 
 
 def test_relative_loss_is_normalized() -> None:
-    content_maps, style_maps = maps(1), maps(2)
+    content_maps, style_maps = make_maps(1), make_maps(2)
     spec = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
     objective = make_objective(spec, content_maps, style_maps)
-    loss, content, *styles, _ = terms(objective, content_maps).tolist()
+    loss, content, *styles, _ = compute_terms(objective, content_maps).tolist()
     assert (
         content == 0
         and styles == pytest.approx([0.5, 0.5])
         and loss == pytest.approx(strength_weights(0.7)[1])
     )
-    _, content, *styles, _ = terms(objective, style_maps).tolist()
+    _, content, *styles, _ = compute_terms(objective, style_maps).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
 def test_relative_content_is_1_over_unrelated_positions() -> None:
-    content_maps, style_maps = maps(1, 60, 50), maps(2)
+    content_maps, style_maps = make_maps(1, 60, 50), make_maps(2)
     scale, _ = relative_scales(make_targets(content_maps, style_maps))
-    P, S = (one[CONTENT].flatten(2)[0] for one in (content_maps, style_maps))
-    every = (P.unsqueeze(2) - S.unsqueeze(1)).square().sum(0).mean()  # all pairs of positions
-    assert float(scale * every * P.shape[1]) == pytest.approx(1, rel=1e-6)
+    P, S = (image_maps[CONTENT].flatten(2)[0] for image_maps in (content_maps, style_maps))
+    all_pairs = P.unsqueeze(2) - S.unsqueeze(1)
+    mean_distance = all_pairs.square().sum(0).mean()
+    assert float(scale * mean_distance * P.shape[1]) == pytest.approx(1, rel=1e-6)
 
 
 def test_style_loss_does_not_depend_on_image_size() -> None:
     """The chapter's content term, a sum over positions, is four times as large."""
-    content_maps, style_maps, current = maps(1), maps(2), maps(3)
+    content_maps, style_maps, current = make_maps(1), make_maps(2), make_maps(3)
     keys = {"layers": LAYERS, "content_layer": CONTENT}
     cases = [
         (chapter_loss(ratio=1.0, **keys), 4),  # type: ignore[arg-type]
         (relative_loss(strength=0.5, **keys), 1),  # type: ignore[arg-type]
     ]
-    for spec, times in cases:
-        _, content, *styles, _ = terms(make_objective(spec, content_maps, style_maps), current)
-        double = [
-            {name: own.repeat(1, 1, 2, 2) for name, own in each.items()}
-            for each in (content_maps, style_maps, current)
+    for spec, factor in cases:
+        _, content, *styles, _ = compute_terms(
+            make_objective(spec, content_maps, style_maps), current
+        )
+        enlarged = [
+            {name: layer_maps.repeat(1, 1, 2, 2) for name, layer_maps in image_maps.items()}
+            for image_maps in (content_maps, style_maps, current)
         ]
-        _, larger, *same, _ = terms(make_objective(spec, *double[:2]), double[2])
-        torch.testing.assert_close(torch.stack(same), torch.stack(styles))
-        torch.testing.assert_close(larger, times * content)
-        _, _, *other, _ = terms(
-            make_objective(spec, content_maps, double[1]), current
+        _, enlarged_content, *enlarged_styles, _ = compute_terms(
+            make_objective(spec, *enlarged[:2]), enlarged[2]
+        )
+        torch.testing.assert_close(torch.stack(enlarged_styles), torch.stack(styles))
+        torch.testing.assert_close(enlarged_content, factor * content)
+        _, _, *styles_of_enlarged, _ = compute_terms(
+            make_objective(spec, content_maps, enlarged[1]), current
         )  # the style image alone
-        torch.testing.assert_close(torch.stack(other), torch.stack(styles))
+        torch.testing.assert_close(torch.stack(styles_of_enlarged), torch.stack(styles))
 
 
 @pytest.mark.parametrize("kind", ["chapter", "relative"])
@@ -166,44 +177,52 @@ def test_gradient_equals_finite_differences(kind: str) -> None:
     )
     x.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: terms(objective, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
+        lambda x: compute_terms(objective, encoder(x, LAYERS), x)[0], x, eps=1e-6, atol=1e-7
     )
 
 
 def test_blended_grams_have_the_gradient_of_the_sum() -> None:
-    content_maps, first, second, current = maps(1), maps(2), maps(3), maps(4)
-    grams = [{name: gram_matrix(each[name]) for name in LAYERS} for each in (first, second)]
+    content_maps, first, second, current = make_maps(1), make_maps(2), make_maps(3), make_maps(4)
+    grams = [
+        {name: gram_matrix(image_maps[name]) for name in LAYERS} for image_maps in (first, second)
+    ]
     target = blend_grams(grams, [2.0, 1.0])
-    G = {name: maps(4)[name].requires_grad_() for name in LAYERS}
-    together = sum((gram_matrix(G[name]) - target[name]).square().sum() for name in LAYERS)
-    apart = sum(
-        w * (gram_matrix(G[name]) - own[name]).square().sum()
-        for w, own in zip((2 / 3, 1 / 3), grams, strict=True)
+    G = {name: make_maps(4)[name].requires_grad_() for name in LAYERS}
+    blended_loss = sum((gram_matrix(G[name]) - target[name]).square().sum() for name in LAYERS)
+    summed_loss = sum(
+        w * (gram_matrix(G[name]) - image_grams[name]).square().sum()
+        for w, image_grams in zip((2 / 3, 1 / 3), grams, strict=True)
         for name in LAYERS
     )
     for name in LAYERS:
-        ours, theirs = (
-            torch.autograd.grad(loss, G[name], retain_graph=True)[0] for loss in (together, apart)
+        actual, expected = (
+            torch.autograd.grad(loss, G[name], retain_graph=True)[0]
+            for loss in (blended_loss, summed_loss)
         )  # type: ignore[arg-type]
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(actual, expected)
     assert current.keys() == content_maps.keys()
 
 
 def test_relative_loss_of_equal_images_is_finite() -> None:
-    same = maps(1)
+    image_maps = make_maps(1)
     spec = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
-    assert terms(make_objective(spec, same, same), same).tolist() == [0.0] * 5
-    flat = {name: torch.zeros_like(own) for name, own in same.items()}
-    assert bool(terms(make_objective(spec, flat, flat), same).isfinite().all())
+    assert (
+        compute_terms(make_objective(spec, image_maps, image_maps), image_maps).tolist()
+        == [0.0] * 5
+    )
+    zero_maps = {name: torch.zeros_like(layer_maps) for name, layer_maps in image_maps.items()}
+    assert bool(
+        compute_terms(make_objective(spec, zero_maps, zero_maps), image_maps).isfinite().all()
+    )
 
 
 def test_floor_distance_does_not_depend_on_image_size() -> None:
     """A uniform image and one 5 % lighter have distance 1 at any size."""
     for repeat in (1, 30):
         P = torch.ones(1, 3, 4, 4, dtype=torch.float64).repeat(1, 1, repeat, repeat)
-        same = {"relu1_1": P, "relu2_1": P}
-        other = {name: own * 1.05 for name, own in same.items()}
-        scale, _ = relative_scales(make_targets(same, other))
+        content_maps = {"relu1_1": P, "relu2_1": P}
+        style_maps = {name: layer_maps * 1.05 for name, layer_maps in content_maps.items()}
+        scale, _ = relative_scales(make_targets(content_maps, style_maps))
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
 
 
@@ -223,18 +242,18 @@ def test_total_variation_is_mean_squared_difference() -> None:
 
 
 def test_invalid_loss_settings_are_refused() -> None:
-    wrong: list[tuple[dict[str, object], str]] = [
+    cases: list[tuple[dict[str, object], str]] = [
         ({"strength": 1.5}, "strength must be between 0 and 1"),
         ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
         ({"layers": []}, "layers must name at least one layer"),
         ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one layer, each once"),
     ]
-    for keys, message in wrong:
+    for keys, message in cases:
         with pytest.raises(ValueError, match=message):
             relative_loss(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):
         chapter_loss(ratio=-1, layers=LAYERS, content_layer=CONTENT)
-    assert raw_scales(make_targets(maps(1), maps(2)))[0] == 1
+    assert raw_scales(make_targets(make_maps(1), make_maps(2)))[0] == 1
     assert (
         chapter_loss(ratio=1, layers=["relu5_1"], content_layer="relu4_2").deepest_layer
         == "relu5_1"

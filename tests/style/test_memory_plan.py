@@ -30,8 +30,8 @@ def loss() -> TransferLoss:
     return make_loss()
 
 
-def other_bytes(loss: TransferLoss, history_size: int) -> float:
-    """Bytes besides those of a pass."""
+def compute_fixed_bytes(loss: TransferLoss, history_size: int) -> float:
+    """Return the bytes besides those of a pass."""
     return PIXELS * (
         LIVE_IMAGES * BYTES_PER_PIXEL
         + history_size * HISTORY_BYTES_PER_PIXEL
@@ -51,7 +51,7 @@ def test_plan_with_ample_memory_reduces_nothing(loss: TransferLoss) -> None:
 def test_plan_reduces_tiles_then_history_then_size(loss: TransferLoss) -> None:
     pixel_bytes = measure_bytes_per_pixel(loss)
     tiled = plan_memory(
-        int(other_bytes(loss, 20) + pixel_bytes * PIXELS / 2),
+        int(compute_fixed_bytes(loss, 20) + pixel_bytes * PIXELS / 2),
         SIZE,
         4000,
         loss,
@@ -64,11 +64,11 @@ def test_plan_reduces_tiles_then_history_then_size(loss: TransferLoss) -> None:
         and tiled.max_tile_pixels == pytest.approx(PIXELS / 2, rel=1e-3)
     )
     short = plan_memory(
-        int(other_bytes(loss, 10)), SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss)
+        int(compute_fixed_bytes(loss, 10)), SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss)
     )
     assert short is not None and short.size == SIZE and MIN_HISTORY_SIZE <= short.history_size < 10
     small = plan_memory(
-        int(other_bytes(loss, MIN_HISTORY_SIZE) / 4),
+        int(compute_fixed_bytes(loss, MIN_HISTORY_SIZE) / 4),
         SIZE,
         4000,
         loss,
@@ -100,7 +100,7 @@ def test_plan_is_monotonic_in_memory(loss: TransferLoss) -> None:
 
 def test_plan_without_history(loss: TransferLoss) -> None:
     plan = plan_memory(
-        int(other_bytes(loss, 0) + measure_bytes_per_pixel(loss) * PIXELS * 1.01),
+        int(compute_fixed_bytes(loss, 0) + measure_bytes_per_pixel(loss) * PIXELS * 1.01),
         SIZE,
         4000,
         loss,
@@ -112,19 +112,17 @@ def test_plan_without_history(loss: TransferLoss) -> None:
         and (plan.size, plan.history_size) == (SIZE, 0)
         and plan.max_tile_pixels >= PIXELS
     )
-    assert (
-        plan_memory(1 << 50, SIZE, 4000, loss, 3, measure_bytes_per_pixel(loss)).history_size == 3
-    )  # type: ignore[union-attr]  (as requested, below MIN_HISTORY_SIZE)
+    short = plan_memory(1 << 50, SIZE, 4000, loss, 3, measure_bytes_per_pixel(loss))
+    assert short is not None and short.history_size == 3  # as requested, below MIN_HISTORY_SIZE
 
 
 def test_measured_bytes_include_saved_tensors(loss: TransferLoss) -> None:
-    """By hand: the image, pixel_bytes convolution's input or output, pooling indices (8 bytes)."""
-    counted = measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD)
-    floats = (
-        3 + 6 + 6 + (6 + 8 + 8) / 4 + (8 + 10) / 16
-    )  # x, relu1_1, relu1_2, pool1, relu2_1, relu2_2, pool2, relu3_1
-    least = 4 * floats + 8 * (6 / 4 + 8 / 16)
-    assert least <= counted <= 2 * least
+    """By hand: the image, each convolution's input or output, pooling indices (8 bytes)."""
+    measured = measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD)
+    # x, relu1_1, relu1_2, pool1, relu2_1, relu2_2, pool2, relu3_1
+    floats = 3 + 6 + 6 + (6 + 8 + 8) / 4 + (8 + 10) / 16
+    minimum = 4 * floats + 8 * (6 / 4 + 8 / 16)
+    assert minimum <= measured <= 2 * minimum
 
 
 def test_bfloat16_needs_less_memory() -> None:
@@ -134,18 +132,20 @@ def test_bfloat16_needs_less_memory() -> None:
 
 
 def test_evaluation_plan_needs_one_tile_and_no_history(loss: TransferLoss) -> None:
-    other, pixel_bytes = (
-        PIXELS * (LIVE_IMAGES_EVALUATING * BYTES_PER_PIXEL + content_bytes_per_pixel(loss)),
-        measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD),
-    )
+    image_bytes = LIVE_IMAGES_EVALUATING * BYTES_PER_PIXEL + content_bytes_per_pixel(loss)
+    fixed_bytes = PIXELS * image_bytes
+    pixel_bytes = measure_bytes_per_pixel(loss) / (1 + BACKWARD_OVERHEAD)
     plan = plan_evaluation_memory(
-        int(other + pixel_bytes * MIN_TILE_PIXELS * 1.01), SIZE, loss, measure_bytes_per_pixel(loss)
+        int(fixed_bytes + pixel_bytes * MIN_TILE_PIXELS * 1.01),
+        SIZE,
+        loss,
+        measure_bytes_per_pixel(loss),
     )
     assert plan is not None and (plan.size, plan.history_size) == (SIZE, 0)
     assert plan.max_tile_pixels == pytest.approx(MIN_TILE_PIXELS * 1.01, rel=1e-3)
     assert (
         plan_evaluation_memory(
-            int(other + pixel_bytes * MIN_TILE_PIXELS * 0.99),
+            int(fixed_bytes + pixel_bytes * MIN_TILE_PIXELS * 0.99),
             SIZE,
             loss,
             measure_bytes_per_pixel(loss),
@@ -155,7 +155,7 @@ def test_evaluation_plan_needs_one_tile_and_no_history(loss: TransferLoss) -> No
     large = replace(loss, style_sizes=[(9000, 9000)], style_scale=9.0)
     assert (
         plan_evaluation_memory(
-            int(other + pixel_bytes * MIN_TILE_PIXELS * 1.01),
+            int(fixed_bytes + pixel_bytes * MIN_TILE_PIXELS * 1.01),
             SIZE,
             large,
             measure_bytes_per_pixel(loss),
@@ -172,13 +172,13 @@ def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None
     )
     spec = relative_loss(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
     floats = 3 + 8 + 8 / 4 + 16 / 4 + 16 / 16 + 512 / 16
-    least = 4 * floats + 8 * (8 / 4 + 16 / 16)
-    counted = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec)) / (1 + BACKWARD_OVERHEAD)
-    assert least <= counted <= 2 * least
+    minimum = 4 * floats + 8 * (8 / 4 + 16 / 16)
+    measured = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec)) / (1 + BACKWARD_OVERHEAD)
+    assert minimum <= measured <= 2 * minimum
     for dtype in (torch.float32, torch.bfloat16):
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 128)
-        once = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec, dtype=dtype))
+        expected = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec, dtype=dtype))
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 256)
         assert measure_bytes_per_pixel(
             make_loss(encoder=wide, spec=spec, dtype=dtype)
-        ) == pytest.approx(once, rel=0.01)
+        ) == pytest.approx(expected, rel=0.01)

@@ -13,11 +13,11 @@ N = 36
 ADAM_OPTIONS = {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.9}
 
 
-def quadratic(seed: int):  # type: ignore[no-untyped-def]
-    """(x - c)^T H (x - c) / 2 of a badly scaled H, and H and c; c lies outside 0..1 in places."""
+def make_quadratic(seed: int):  # type: ignore[no-untyped-def]
+    """Return (x - c)^T H (x - c) / 2 of a badly scaled H, H and c; c is outside 0..1 in places."""
     g = torch.Generator().manual_seed(seed)
-    turn = torch.linalg.qr(torch.randn(N, N, generator=g, dtype=torch.float64))[0]
-    H = (turn * torch.logspace(0, 3, N, dtype=torch.float64)) @ turn.T
+    rotation = torch.linalg.qr(torch.randn(N, N, generator=g, dtype=torch.float64))[0]
+    H = (rotation * torch.logspace(0, 3, N, dtype=torch.float64)) @ rotation.T
     c = torch.rand(N, generator=g, dtype=torch.float64) * 1.6 - 0.3
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def quadratic(seed: int):  # type: ignore[no-untyped-def]
     return loss, H, c
 
 
-def by_scipy(h: np.ndarray, low: np.ndarray) -> OptimizeResult:
+def minimize_with_scipy(h: np.ndarray, low: np.ndarray) -> OptimizeResult:
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         return (x - low) @ h @ (x - low) / 2, h @ (x - low)
 
@@ -37,31 +37,30 @@ def by_scipy(h: np.ndarray, low: np.ndarray) -> OptimizeResult:
     )
 
 
-def half() -> Tensor:
+def make_gray_image() -> Tensor:
     return torch.full(SHAPE, 0.5, dtype=torch.float64)
 
 
 def test_lbfgs_minimum_equals_scipy() -> None:
     for seed in range(5):
-        loss, H, c = quadratic(seed)
-        optimizer = LBFGS(loss, half(), history_size=20)
+        loss, H, c = make_quadratic(seed)
+        optimizer = LBFGS(loss, make_gray_image(), history_size=20)
         values = [optimizer.value]
         while optimizer.step() and len(values) < 2000:
             values.append(optimizer.value)
             assert float(optimizer.image.min()) >= 0 and float(optimizer.image.max()) <= 1
         assert all(after <= before for before, after in itertools.pairwise(values))
-        expected = by_scipy(H.numpy(), c.numpy())
+        expected = minimize_with_scipy(H.numpy(), c.numpy())
         assert optimizer.value == pytest.approx(expected.fun, rel=1e-6)
         np.testing.assert_allclose(optimizer.image.reshape(-1).numpy(), expected.x, atol=1e-3)
-        assert bool(
-            (optimizer.image == 0).any() | (optimizer.image == 1).any()
-        )  # a bound is active
+        # A bound is active.
+        assert bool((optimizer.image == 0).any() | (optimizer.image == 1).any())
 
 
 def test_lbfgs_direction_equals_dense_matrix() -> None:
     """The two-loop recursion against H built up step by step (Nocedal & Wright, 7.16 and 7.19)."""
-    loss, _, _ = quadratic(0)
-    optimizer = LBFGS(loss, half(), history_size=5)
+    loss, _, _ = make_quadratic(0)
+    optimizer = LBFGS(loss, make_gray_image(), history_size=5)
     for _ in range(4):
         assert optimizer.step()
     s, y = (
@@ -86,7 +85,7 @@ def test_lbfgs_never_accepts_a_nonfinite_loss() -> None:
             x - 0.9
         )
 
-    optimizer = LBFGS(loss, half(), history_size=5)
+    optimizer = LBFGS(loss, make_gray_image(), history_size=5)
     while optimizer.step():
         assert bool(optimizer.terms.isfinite().all()) and float(optimizer.image.max()) < 0.52
     assert optimizer.num_nonfinite > 0 and float(optimizer.image.max()) > 0.51
@@ -101,23 +100,22 @@ def test_lbfgs_stops_at_a_minimum() -> None:
 
 
 def test_adam_equals_torch() -> None:
-    loss, _, _ = quadratic(1)
-    result = Adam(loss, half(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
-    expected = half().requires_grad_()
+    loss, _, _ = make_quadratic(1)
+    result = Adam(loss, make_gray_image(), lr=0.001, betas=[0.9, 0.99], ema_decay=0.0)
+    expected = make_gray_image().requires_grad_()
     reference = torch.optim.Adam([expected], lr=0.001, betas=(0.9, 0.99), eps=1e-12)
     for _ in range(30):
         assert result.step()
         expected.grad = loss(expected.detach())[1]
         reference.step()
     torch.testing.assert_close(result.x, expected.detach())
-    torch.testing.assert_close(
-        result.image, result.x
-    )  # an average with decay 0 is the last iterate
+    # An average with decay 0 is the last iterate.
+    torch.testing.assert_close(result.image, result.x)
 
 
 def test_adam_image_is_ema_within_bounds() -> None:
-    loss, _, _c = quadratic(2)
-    optimizer, iterates = Adam(loss, half(), **ADAM_OPTIONS), []
+    loss, _, _c = make_quadratic(2)
+    optimizer, iterates = Adam(loss, make_gray_image(), **ADAM_OPTIONS), []
     for _ in range(300):
         assert optimizer.step()
         iterates.append(optimizer.x)
@@ -125,37 +123,39 @@ def test_adam_image_is_ema_within_bounds() -> None:
     weights = torch.tensor([0.9**i for i in range(300)][::-1], dtype=torch.float64)
     mean = (torch.stack(iterates) * (weights / weights.sum()).view(-1, 1, 1, 1, 1)).sum(0)
     torch.testing.assert_close(optimizer.image, mean)
-    assert float(loss(optimizer.image)[0]) < float(loss(half())[0]) / 10
+    assert float(loss(optimizer.image)[0]) < float(loss(make_gray_image())[0]) / 10
 
 
 def test_adam_restarts_after_a_nonfinite_loss() -> None:
-    bad = {7, 8}
+    nonfinite_calls = {7, 8}
     calls = 0
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal calls
         calls += 1
-        value = (x - 0.9).square().sum() * (float("nan") if calls in bad else 1)
+        value = (x - 0.9).square().sum() * (float("nan") if calls in nonfinite_calls else 1)
         return torch.stack([value]), 2 * (x - 0.9)
 
-    optimizer = Adam(loss, half(), **ADAM_OPTIONS)
+    optimizer = Adam(loss, make_gray_image(), **ADAM_OPTIONS)
     for _ in range(60):
         assert optimizer.step() and bool(optimizer.image.isfinite().all())
     assert (
         optimizer.num_nonfinite >= 1 and optimizer.lr < 0.05 and float(optimizer.image.mean()) > 0.8
     )
-    always = Adam(lambda x: (torch.stack([x.sum() * float("nan")]), x), half(), **ADAM_OPTIONS)
-    taken = 0
-    while always.step():
-        taken += 1
-    assert taken < 20
+    failing = Adam(
+        lambda x: (torch.stack([x.sum() * float("nan")]), x), make_gray_image(), **ADAM_OPTIONS
+    )
+    steps = 0
+    while failing.step():
+        steps += 1
+    assert steps < 20
 
 
 def test_adam_rescales_moments() -> None:
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.stack([(x - 0.2).square().mean()]), 2 * (x - 0.2) / x.numel()
 
-    small = Adam(loss, half(), **ADAM_OPTIONS)
+    small = Adam(loss, make_gray_image(), **ADAM_OPTIONS)
     for _ in range(20):
         small.step()
     big = small.rescale(loss, torch.nn.functional.interpolate(small.image, (6, 8)))
@@ -166,11 +166,11 @@ def test_adam_rescales_moments() -> None:
 
 @pytest.mark.parametrize("keys", [{"lr": 0.0}, {"lr": 2.0}, {"betas": [0.9]}, {"ema_decay": 1.0}])
 def test_invalid_optimizer_settings_are_refused(keys: dict[str, object]) -> None:
-    loss, _, _ = quadratic(0)
+    loss, _, _ = make_quadratic(0)
     with pytest.raises(ValueError, match="must be between 0 and 1"):
-        Adam(loss, half(), **(ADAM_OPTIONS | keys))  # type: ignore[arg-type]
+        Adam(loss, make_gray_image(), **(ADAM_OPTIONS | keys))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="history_size must be at least 1"):
-        LBFGS(loss, half(), history_size=0)
+        LBFGS(loss, make_gray_image(), history_size=0)
 
 
 def test_dot_does_not_depend_on_memory_format() -> None:

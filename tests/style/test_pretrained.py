@@ -29,25 +29,24 @@ VGG16 = EncoderSettings(name="vgg16", weights=None, pool=None)
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of a server with random VGG-16 convolutions under a name with their checksum.
+def server_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder of a server with random VGG-16 convolutions.
 
-    The folders of torch and cnnlab are empty.
+    The file's name has its checksum. The folders of torch and cnnlab are empty.
     """
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path / "kept"))
+    monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
     torch.manual_seed(0)
-    folder = tmp_path / "served"
+    folder = tmp_path / "server"
     folder.mkdir()
     state = torch.nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["D"])}).state_dict()
-    torch.save(
-        state, folder / "weights.pth", _use_new_zipfile_serialization=False
-    )  # like torchvision's file
+    # Like torchvision's file, not a zip.
+    torch.save(state, folder / "weights.pth", _use_new_zipfile_serialization=False)
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()
     (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
-    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder)))
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/vgg16-{digest[:8]}.pth"
     monkeypatch.setattr(
@@ -68,7 +67,7 @@ def test_file_names_equal_torchvision(name: str) -> None:
 
 
 def test_download_saves_the_convolutions(
-    served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(
         DataUnavailable, match=r"--download fetches them \(553 MB; 40 MB are kept\)"
@@ -79,12 +78,12 @@ def test_download_saves_the_convolutions(
         "features=vgg16: downloading 553 MB of weights, once; 40 MB are kept"
         in capsys.readouterr().err
     )
-    (saved,) = (tmp_path / "kept").iterdir()
+    (saved,) = (tmp_path / "weights").glob("*.safetensors")
     assert saved.name == "vgg16_features.safetensors"
     assert saved.stat().st_size == pytest.approx(truncated_megabytes("vgg16") * 1e6, rel=0.001)
-    (file,) = served.iterdir()
-    again = load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
-    assert again.sha256 == first.sha256 and capsys.readouterr() == ("", "")
+    (file,) = server_folder.iterdir()
+    second = load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
+    assert second.sha256 == first.sha256 and capsys.readouterr() == ("", "")
     state = torch.load(file, weights_only=True)
     assert (
         torch.equal(read_vgg_weights(saved)[0]["conv5_1.weight"], state["features.24.weight"])
@@ -93,42 +92,42 @@ def test_download_saves_the_convolutions(
     assert first.encoder.relu_names[-1] == "relu5_1" and first.name == "vgg16"
 
 
-def test_file_of_torchvision_is_used_if_its_checksum_is_valid(served: Path, tmp_path: Path) -> None:
-    (file,) = served.iterdir()
-    place = tmp_path / "home" / "hub" / "checkpoints" / file.name
-    place.parent.mkdir(parents=True)
-    (tmp_path / "kept").mkdir()
-    place.write_bytes(blob := file.read_bytes())
+def test_file_of_torchvision_is_used_if_its_checksum_is_valid(
+    server_folder: Path, tmp_path: Path
+) -> None:
+    (file,) = server_folder.iterdir()
+    downloaded = tmp_path / "home" / "hub" / "checkpoints" / file.name
+    downloaded.parent.mkdir(parents=True)
+    (tmp_path / "weights").mkdir()
+    downloaded.write_bytes(blob := file.read_bytes())
     assert (
         load_encoder(
             VGG16, deepest_layer="relu4_2", seed=0, allow_download=False
         ).encoder.relu_names[-1]
         == "relu4_2"
     )
-    (saved,) = (
-        tmp_path / "kept"
-    ).iterdir()  # and its convolutions are saved, so that it is not looked at again
+    (saved,) = (tmp_path / "weights").glob("*.safetensors")
     assert read_vgg_weights(saved, "vgg16")
     saved.unlink()
-    place.write_bytes(blob[:-1])
+    downloaded.write_bytes(blob[:-1])
     with pytest.raises(CnnlabError, match=r"is damaged .its checksum differs."):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=False)
 
 
 def test_failed_download_names_the_reason(
-    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,) = served.iterdir()
+    (file,) = server_folder.iterdir()
     file.write_bytes(file.read_bytes()[:-5] + b"12345")
     with pytest.raises(
         DataUnavailable,
-        match=r"vgg16's weights cannot be downloaded .*checksum.*; put vgg16-.*\.pth into .*kept",
+        match=r"vgg16's weights cannot be downloaded .*checksum.*; put vgg16-.*\.pth into .*",
     ):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     with pytest.raises(DataUnavailable, match="CNNLAB_OFFLINE is set"):
         load_encoder(VGG16, deepest_layer="relu5_1", seed=0, allow_download=True)
-    assert not (tmp_path / "kept" / "vgg16_features.safetensors").exists()
+    assert not (tmp_path / "weights" / "vgg16_features.safetensors").exists()
 
 
 def test_random_weights_depend_on_the_seed() -> None:
@@ -141,8 +140,8 @@ def test_random_weights_depend_on_the_seed() -> None:
     assert first.encoder.convention.pool == "average"
 
 
-def test_hash_ignores_unused_layers(served: Path, tmp_path: Path) -> None:
-    (file,) = served.iterdir()
+def test_hash_ignores_unused_layers(server_folder: Path, tmp_path: Path) -> None:
+    (file,) = server_folder.iterdir()
     saved = tmp_path / "some.safetensors"
     save_vgg_weights(
         saved, truncate_vgg_weights(read_vgg_weights(file)[0], "conv5_1"), TORCHVISION_CONVENTION
@@ -165,24 +164,24 @@ def test_auto_prefers_vgg19_to_bundled_weights(
     monkeypatch.setenv("CNNLAB_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     auto = EncoderSettings(name="auto", weights=None, pool=None)
-    own = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
-    assert (own.name, own.features_name) == (
+    bundled = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
+    assert (bundled.name, bundled.features_name) == (
         "bundled",
         "bundled",
-    ) and "no VGG-19 weights found" in str(own.reason)
-    wide = init_random_vgg(
+    ) and "no VGG-19 weights found" in str(bundled.reason)
+    tensors = init_random_vgg(
         conv_channels((*CONVS_PER_BLOCK["vgg19"][:4], 1)), torch.Generator().manual_seed(0)
     )
-    save_vgg_weights(tmp_path / "vgg19_features.safetensors", wide, TORCHVISION_CONVENTION)
-    better = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
-    assert (better.name, better.features_name) == (
+    save_vgg_weights(tmp_path / "vgg19_features.safetensors", tensors, TORCHVISION_CONVENTION)
+    loaded = load_encoder(auto, deepest_layer="relu5_1", seed=0, allow_download=False)
+    assert (loaded.name, loaded.features_name) == (
         "vgg19",
         "vgg19",
-    ) and better.reason == f"features=vgg19: weights found in {tmp_path}"
-    asked = load_encoder(
+    ) and loaded.reason == f"features=vgg19: weights found in {tmp_path}"
+    named = load_encoder(
         replace(auto, name="bundled"), deepest_layer="relu5_1", seed=0, allow_download=False
     )
-    assert asked.sha256 == own.sha256 and asked.reason is None
+    assert named.sha256 == bundled.sha256 and named.reason is None
 
 
 def test_bundled_weights_are_small_and_have_provenance() -> None:
@@ -197,7 +196,9 @@ def test_bundled_weights_are_small_and_have_provenance() -> None:
         and provenance["seconds"] < 5400
     )
     tensors, _ = read_vgg_weights(BUNDLED_WEIGHTS)
-    assert {name: own.shape[0] for name, own in tensors.items() if name.endswith("1.bias")} == {
+    assert {
+        name: tensor.shape[0] for name, tensor in tensors.items() if name.endswith("1.bias")
+    } == {
         "conv1_1.bias": 16,
         "conv2_1.bias": 32,
         "conv3_1.bias": 64,

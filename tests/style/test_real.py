@@ -24,24 +24,24 @@ pytestmark = pytest.mark.style
 
 
 def make_job(real_style: tuple[Path, Path], **keys: object) -> TransferJob:
-    weights, pictures = real_style
+    weights, images = real_style
     config = compose(
         "stylize", ["size=128", f"features.weights='{weights}/vgg19_quarter.safetensors'"]
     )
-    own = {
-        "content": str(pictures / "tubingen.jpg"),
-        "styles": [str(pictures / "starry_night.jpg")],
+    paths = {
+        "content": str(images / "tubingen.jpg"),
+        "styles": [str(images / "starry_night.jpg")],
     }
     setup = prepare_styles(
-        call_checked(StylizeSettings, config | own | keys, ""),
+        call_checked(StylizeSettings, config | paths | keys, ""),
         torch.device("cpu"),
         allow_download=False,
     )
-    return prepare_job(setup, read_source_image(own["content"], 10**8))
+    return prepare_job(setup, read_source_image(paths["content"], 10**8))
 
 
 def run_transfer(job: TransferJob, steps: int) -> tuple[Tensor, Tensor]:
-    """The image as it is saved, and its terms."""
+    """Return the image as it is saved, and its terms."""
     budget = TransferBudget(job.sizes, [steps] * len(job.sizes), [1.0] * len(job.sizes))
     *_, state = transfer_style(
         job.transfer_loss, job.make_initial_image, partial(LBFGS, history_size=20), budget

@@ -41,42 +41,49 @@ def make_loss(**changes: object) -> TransferLoss:
     return TransferLoss(**(defaults | changes))  # type: ignore[arg-type]
 
 
-def terms(loss: TransferLoss, x: Tensor) -> Tensor:
+def compute_loss_terms(loss: TransferLoss, x: Tensor) -> Tensor:
     return loss.evaluate_terms(loss.make_objective(spatial_size(x)), x)
 
 
 def test_style_images_are_order_independent() -> None:
     g = torch.Generator().manual_seed(5)
-    others = [torch.rand(1, 3, 30, 30, generator=g) for _ in range(2)]
-    images = [lambda size, one=one: interpolate(one, size, mode="area") for one in others]
+    style_images = [torch.rand(1, 3, 30, 30, generator=g) for _ in range(2)]
+    styles = [
+        lambda size, image=image: interpolate(image, size, mode="area") for image in style_images
+    ]
     keys = {"style_sizes": [(30, 30)] * 2}
     x = make_loss().content(SIZES[-1])
-    first, other = (
-        terms(make_loss(styles=images[::way], style_weights=[2.0, 1.0][::way], **keys), x + 0.01)
-        for way in (1, -1)
+    terms, reversed_terms = (
+        compute_loss_terms(
+            make_loss(styles=styles[::order], style_weights=[2.0, 1.0][::order], **keys), x + 0.01
+        )
+        for order in (1, -1)
     )
-    torch.testing.assert_close(first, other)
-    alone = terms(make_loss(styles=images[:1], style_sizes=[(30, 30)]), x + 0.01)
+    torch.testing.assert_close(terms, reversed_terms)
+    single_terms = compute_loss_terms(
+        make_loss(styles=styles[:1], style_sizes=[(30, 30)]), x + 0.01
+    )
     torch.testing.assert_close(
-        terms(make_loss(styles=images, style_weights=[1.0, 0.0], **keys), x + 0.01), alone
+        compute_loss_terms(make_loss(styles=styles, style_weights=[1.0, 0.0], **keys), x + 0.01),
+        single_terms,
     )
-    assert not torch.allclose(first, alone)
+    assert not torch.allclose(terms, single_terms)
 
 
 def test_bfloat16_applies_to_convolutions_only() -> None:
     loss = make_loss(dtype=torch.bfloat16)
-    (whole,) = loss.make_tiles(SIZES[-1])
-    maps = loss.compute_feature_maps(loss.content(SIZES[-1]), whole)
+    (tile,) = loss.make_tiles(SIZES[-1])
+    maps = loss.compute_feature_maps(loss.content(SIZES[-1]), tile)
     assert (
-        all(own.dtype == torch.bfloat16 for own in maps.values())
+        all(layer_maps.dtype == torch.bfloat16 for layer_maps in maps.values())
         and gram_matrix(maps["relu1_1"]).dtype == torch.float32
     )
-    half, gradient = loss.make_loss_function(loss.make_objective(SIZES[-1]))(
+    terms, gradient = loss.make_loss_function(loss.make_objective(SIZES[-1]))(
         loss.content(SIZES[-1])
     )
-    exact = terms(make_loss(), loss.content(SIZES[-1]))
-    assert half.dtype == gradient.dtype == torch.float32
-    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.02)
+    expected = compute_loss_terms(make_loss(), loss.content(SIZES[-1]))
+    assert terms.dtype == gradient.dtype == torch.float32
+    torch.testing.assert_close(terms, expected, rtol=0.05, atol=0.02)
 
 
 def test_encoder_computes_requested_layers_only() -> None:

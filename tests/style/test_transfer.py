@@ -10,7 +10,7 @@ from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
 from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
-from tests.style.test_tiled_loss import SIZES, make_loss, terms
+from tests.style.test_tiled_loss import SIZES, compute_loss_terms, make_loss
 
 OPTIONS = {
     "lbfgs": {"history_size": 10},
@@ -37,13 +37,13 @@ def test_loss_falls_at_each_scale(optimizer: str) -> None:
     states = run_transfer(make_loss(), optimizer)
     assert [state.size for state in states if state.is_last] == SIZES
     assert [state.total_steps for state in states] == list(range(1, 25)) and [
-        s.step for s in states[-8:]
+        state.step for state in states[-8:]
     ] == list(range(1, 9))
     for scale in (1, 2, 3):
         losses = [float(state.terms[0]) for state in states if state.scale == scale]
         assert losses[-1] < losses[0]
-    untouched = terms(make_loss(), make_loss().content(SIZES[-1]))
-    assert float(states[-1].terms[0]) < 0.8 * float(untouched[0])
+    initial_terms = compute_loss_terms(make_loss(), make_loss().content(SIZES[-1]))
+    assert float(states[-1].terms[0]) < 0.8 * float(initial_terms[0])
 
 
 def test_transfer_is_deterministic() -> None:
@@ -54,7 +54,7 @@ def test_transfer_is_deterministic() -> None:
 def test_reported_terms_are_those_of_the_image() -> None:
     loss = make_loss()
     state = run_transfer(loss)[-1]
-    torch.testing.assert_close(terms(loss, state.image), state.terms)
+    torch.testing.assert_close(compute_loss_terms(loss, state.image), state.terms)
     torch.testing.assert_close(loss.evaluate_terms(state.objective, state.image), state.terms)
 
 
@@ -63,18 +63,18 @@ def test_scale_starts_from_the_previous_result(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[Tensor] = []
-    kind = IMAGE_OPTIMIZERS[optimizer]
-    rescale = kind.rescale
+    optimizer_class = IMAGE_OPTIMIZERS[optimizer]
+    rescale = optimizer_class.rescale
 
     def record(self, loss, x):  # type: ignore[no-untyped-def]
         starts.append(x)
         return rescale(self, loss, x)
 
-    monkeypatch.setattr(kind, "rescale", record)
+    monkeypatch.setattr(optimizer_class, "rescale", record)
     states = [state for state in run_transfer(make_loss(), optimizer) if state.is_last]
     assert len(starts) == 2
-    for ended, begun, size in zip(states, starts, SIZES[1:], strict=False):
-        torch.testing.assert_close(begun, upsample_bicubic(ended.image, size))
+    for previous, start, size in zip(states, starts, SIZES[1:], strict=False):
+        torch.testing.assert_close(start, upsample_bicubic(previous.image, size))
 
 
 def test_nonfinite_initial_loss_is_refused() -> None:

@@ -23,8 +23,8 @@ SMALL = init_random_vgg(conv_channels((2, 2, 1), (4, 6, 8)), torch.Generator().m
 IMAGE = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(1))
 
 
-def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
-    """torchvision's own layers with random weights, and the same weights by the paper's names."""
+def make_torchvision_vgg(kind: str) -> tuple[Any, dict[str, Tensor]]:
+    """Return torchvision's layers, and the same random weights by the paper's names."""
     torch.manual_seed(0)
     layers = vgg.make_layers(vgg.cfgs[kind]).requires_grad_(False)
     names = [
@@ -43,7 +43,7 @@ def by_torchvision(kind: str) -> tuple[Any, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("kind", ["D", "E"])
 def test_every_relu_equals_torchvision(kind: str) -> None:
-    layers, tensors = by_torchvision(kind)
+    layers, tensors = make_torchvision_vgg(kind)
     encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION)
     maps = encoder(IMAGE, encoder.relu_names)
     mean, std = (
@@ -56,20 +56,20 @@ def test_every_relu_equals_torchvision(kind: str) -> None:
         if isinstance(layer, torch.nn.ReLU):
             expected.append(x.clone())
     assert len(maps) == len(expected) == sum(CONVS_PER_BLOCK["vgg16" if kind == "D" else "vgg19"])
-    for (name, own), reference in zip(maps.items(), expected, strict=True):
-        assert (own - reference).abs().max() <= 1e-5 * reference.abs().max(), name
+    for (name, actual), reference in zip(maps.items(), expected, strict=True):
+        assert (actual - reference).abs().max() <= 1e-5 * reference.abs().max(), name
 
 
 def test_conv_channels_equal_torchvision() -> None:
     for name, kind in (("vgg16", "D"), ("vgg19", "E")):
         widths = [width for width in vgg.cfgs[kind] if width != "M"]
-        assert [out for _, out in conv_channels(CONVS_PER_BLOCK[name]).values()] == widths
-        inside = [
+        assert [width for _, width in conv_channels(CONVS_PER_BLOCK[name]).values()] == widths
+        counts = [
             len(list(group))
-            for key, group in groupby(vgg.cfgs[kind], lambda w: w == "M")
+            for key, group in groupby(vgg.cfgs[kind], lambda width: width == "M")
             if not key
         ]
-        assert tuple(inside) == CONVS_PER_BLOCK[name]
+        assert tuple(counts) == CONVS_PER_BLOCK[name]
 
 
 def test_normalize_follows_the_convention() -> None:
@@ -127,7 +127,7 @@ def test_truncated_vgg_and_its_input_checks() -> None:
         )
 
 
-def without(prefix: str) -> dict[str, Tensor]:
+def drop_tensors(prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in SMALL.items() if not name.startswith(prefix)}
 
 
@@ -136,9 +136,9 @@ def without(prefix: str) -> dict[str, Tensor]:
     [
         ({}, "it holds no convolutions"),
         ({"fc.weight": torch.zeros(3)}, "fc is not the convolution that follows conv1_0"),
-        (without("conv1"), "conv2_1 is not the convolution"),
-        (without("conv2_1"), "conv2_2 is not the convolution"),
-        (without("conv2_2.bias"), "conv2_2.weight is of"),
+        (drop_tensors("conv1"), "conv2_1 is not the convolution"),
+        (drop_tensors("conv2_1"), "conv2_2 is not the convolution"),
+        (drop_tensors("conv2_2.bias"), "conv2_2.weight is of"),
         (SMALL | {"conv1_2.bias": torch.zeros(4, 1)}, "conv1_2.weight is of"),
         (
             SMALL | {"conv1_2.weight": torch.zeros(4, 4, 5, 5)},
@@ -152,16 +152,16 @@ def test_other_tensors_are_refused_by_name(broken: dict[str, Tensor], message: s
 
 
 def test_random_vgg_keeps_activation_scale() -> None:
-    deep = init_random_vgg(
+    tensors = init_random_vgg(
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
     )
-    encoder = VGGFeatures(deep, TORCHVISION_CONVENTION)
+    encoder = VGGFeatures(tensors, TORCHVISION_CONVENTION)
     maps = encoder(
         torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)), ["relu1_1", "relu5_1"]
     )
-    spread = [float(own.std()) for own in maps.values()]
-    assert 0.1 < spread[1] / spread[0] < 10
-    again = init_random_vgg(
+    deviations = [float(layer_maps.std()) for layer_maps in maps.values()]
+    assert 0.1 < deviations[1] / deviations[0] < 10
+    same_seed = init_random_vgg(
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
     )
-    assert all(torch.equal(again[name], tensor) for name, tensor in deep.items())
+    assert all(torch.equal(same_seed[name], tensor) for name, tensor in tensors.items())

@@ -29,13 +29,12 @@ METADATA = {
 
 
 def test_saved_weights_are_read_back(tmp_path: Path) -> None:
-    path, own = (
-        tmp_path / "a.safetensors",
-        replace(TORCHVISION_CONVENTION, color="BGR", padding="reflect", mean=(0.1, 0.2, 0.3)),
-    )
-    save_vgg_weights(path, TENSORS, own)
+    path = tmp_path / "a.safetensors"
+    changes = {"color": "BGR", "padding": "reflect", "mean": (0.1, 0.2, 0.3)}
+    expected = replace(TORCHVISION_CONVENTION, **changes)
+    save_vgg_weights(path, TENSORS, expected)
     tensors, convention = read_vgg_weights(path)
-    assert convention == own and tensors.keys() == TENSORS.keys()
+    assert convention == expected and tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS.items())
 
 
@@ -43,16 +42,18 @@ def test_hash_does_not_depend_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     exact = {name: tensor.half().float() for name, tensor in TENSORS.items()}
     save_file({name: tensor.half() for name, tensor in exact.items()}, path, METADATA)
-    own = read_vgg_weights(path)[1]
+    convention = read_vgg_weights(path)[1]
     assert (
         hash_vgg_weights(*read_vgg_weights(path))
-        == hash_vgg_weights(exact, own)
-        == hash_vgg_weights(dict(reversed(exact.items())), own)
+        == hash_vgg_weights(exact, convention)
+        == hash_vgg_weights(dict(reversed(exact.items())), convention)
     )
-    assert hash_vgg_weights(exact, own) != hash_vgg_weights(
-        exact | {"conv1_1.bias": torch.ones(4)}, own
+    assert hash_vgg_weights(exact, convention) != hash_vgg_weights(
+        exact | {"conv1_1.bias": torch.ones(4)}, convention
     )
-    assert hash_vgg_weights(exact, own) != hash_vgg_weights(exact, replace(own, pool="average"))
+    assert hash_vgg_weights(exact, convention) != hash_vgg_weights(
+        exact, replace(convention, pool="average")
+    )
 
 
 @pytest.mark.parametrize("zipped", [True, False])  # torch's files of before 2020 are no zips
@@ -82,16 +83,16 @@ def test_torchvision_layers_get_the_papers_names(tmp_path: Path, zipped: bool) -
 
 
 class Canary:
-    """Unpickled, it leaves a file behind."""
+    """An object that writes a file when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path.touch, (Path("canary"),)
 
 
 def test_pickled_code_is_not_executed(here: Path) -> None:
-    for name, write in (("a.pth", lambda p: torch.save({"features.0.weight": Canary()}, p)),
-                        ("b.pth", lambda p: p.write_bytes(pickle.dumps(Canary())))):  # fmt: skip
-        write(here / name)
+    torch.save({"features.0.weight": Canary()}, here / "a.pth")
+    (here / "b.pth").write_bytes(pickle.dumps(Canary()))
+    for name in ("a.pth", "b.pth"):
         with pytest.raises(
             CnnlabError, match=f"{name} is not a PyTorch file, or holds more than tensors"
         ):
