@@ -147,6 +147,8 @@ def format_unknown_key(task: str, key: str) -> str:
     """Return a message with the new name of a renamed key, or the most similar key."""
     if new_name := find_new_name(task, key):
         return f"{key} is now {new_name}"
-    nearest = suggest_nearest(key, set(list_keys(task)) - {key})
+    keys = set(list_keys(task)) - {key}
+    in_groups = sorted(name for name in keys if name.endswith(f".{key}"))  # lr -> optim.lr
+    nearest = f"; did you mean {in_groups[0]}?" if in_groups else suggest_nearest(key, keys)
     verb = task.replace("_", "-")
     return f"unknown key {key}{nearest or ';'} `cnnlab {verb} --cfg job` shows all keys"

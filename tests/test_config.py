@@ -162,6 +162,10 @@ def test_file_names_are_literal_to_hydra(text: str) -> None:
             "unknown key optim.lrr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
         ),
         (
+            ["lr=0.1"],
+            "unknown key lr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
+        ),
+        (
             ["modle=mnist_cnn"],
             "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys",
         ),
