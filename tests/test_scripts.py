@@ -121,3 +121,8 @@ def test_results_table_has_a_row_per_run_name(tmp_path: Path) -> None:
     expected = "| `m` | `cnnlab train -m experiment=best seed=1,2` | - | 98.50 % ± 0.71 |"
     out = run_script("results_table", str(tmp_path)).stdout
     assert out == f"{expected} 98.00, 99.00 | 2.0 |\n"
+
+
+def test_comments_of_the_configuration_are_those_of_the_settings() -> None:
+    process = run_script("config_comments", "--check")
+    assert process.returncode == 0, process.stderr
