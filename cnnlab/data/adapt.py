@@ -1,4 +1,4 @@
-"""A user's own images, fitted to the shape and polarity of a data set's."""
+"""Adapt a user's own images to the shape and polarity of a data set."""
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from cnnlab.core.image import resize_center_crop
 def adapt_image(
     image: Image.Image, shape: tuple[int, int, int], *, light_on_dark: bool
 ) -> tuple[Tensor, list[str]]:
-    """An image as the run's data set has them, (C, H, W) uint8, and what had to be done to it, in words.
+    """Return an image as (C, H, W) uint8 of a data set's shape, and the changes made, in words.
 
-    Data that are light strokes on dark: dark on light is inverted, and what is not square is padded with its
-    border's shade. Other data: the short side is resized and the center cropped, as `dataset=folder` does.
+    For data sets of light strokes on dark, an image of dark strokes on light is inverted, and one
+    of another aspect ratio is padded with the shade of its border. For others, the short side is
+    resized and the center cropped, as `dataset=folder` does.
     """
     depth, height, width = shape
     changes = []
@@ -26,32 +27,37 @@ def adapt_image(
         changes.append("inverted")
         image, shade = ImageOps.invert(image), 255 - shade
     if image.size != (width, height):
-        how = (
-            ("padded, " if light_on_dark else "its center ")
-            if image.width * height != image.height * width
-            else ""
-        )
-        changes.append(f"{image.width}x{image.height} {how}resized to {width}x{height}")
-        fill = shade if depth == 1 else (shade,) * 3
-        # Shrinking averages the pixels that fall together, so that nothing is invented at the strokes' edges.
-        method = (
-            Image.Resampling.BOX
-            if min(image.size) > max(width, height)
-            else Image.Resampling.BICUBIC
-        )
-        if light_on_dark:
-            image = ImageOps.pad(image, (width, height), method=method, color=fill)
-        else:
-            image = (
-                resize_center_crop(image, width)
-                if width == height
-                else ImageOps.fit(image, (width, height), method=method)
-            )
+        changes.append(describe_resize(image.size, (width, height), light_on_dark))
+        fill = shade if light_on_dark else None
+        image = resize_to_fit(image, (width, height), fill)
     pixels = torch.from_numpy(np.array(image)).view(height, width, depth)
     return pixels.permute(2, 0, 1), changes
 
 
+def describe_resize(size: tuple[int, int], target: tuple[int, int], light_on_dark: bool) -> str:
+    """Return in words how an image of (width, height) `size` is resized to `target`."""
+    (width, height), (target_width, target_height) = size, target
+    method = ""
+    if width * target_height != height * target_width:
+        method = "padded, " if light_on_dark else "its center "
+    return f"{width}x{height} {method}resized to {target_width}x{target_height}"
+
+
+def resize_to_fit(image: Image.Image, size: tuple[int, int], fill: int | None) -> Image.Image:
+    """Return an image resized to (width, height) `size`: padded with the shade `fill` to its aspect
+    ratio, or center-cropped for None."""
+    # To shrink, average pixels: other filters overshoot at the edges of strokes.
+    shrinks = min(image.size) > max(size)
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    if fill is not None:
+        color = fill if image.mode == "L" else (fill,) * 3
+        return ImageOps.pad(image, size, method=method, color=color)
+    if size[0] == size[1]:
+        return resize_center_crop(image, size[0])
+    return ImageOps.fit(image, size, method=method)
+
+
 def measure_border_shade(image: Image.Image) -> int:
-    """The median shade of an image's outermost pixels, 0..255."""
+    """Return the median gray level of an image's outermost pixels, 0 to 255."""
     gray = np.asarray(image.convert("L"))
     return int(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))

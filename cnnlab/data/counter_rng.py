@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, not on the order in which they are asked for."""
+"""Counter-based random numbers: they depend on their purpose, not on the order of the calls."""
 
 import zlib
 from dataclasses import dataclass, field, replace
@@ -10,19 +10,20 @@ MASK64 = (1 << 64) - 1
 
 
 def splitmix64(z: int) -> int:
-    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014) on a Python integer."""
+    """Apply the finalizer of SplitMix64 (Steele, Lea & Flood 2014) to a Python integer."""
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & MASK64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & MASK64
     return z ^ (z >> 31)
 
 
 def as_signed_int64(z: int) -> int:
-    """A 64-bit pattern as torch's int64 holds it."""
+    """Return the int64 that has the same bits as a 64-bit unsigned integer."""
     return z - (1 << 64) if z >> 63 else z
 
 
 def splitmix64_tensor(z: Tensor) -> Tensor:
-    """`mix` on int64 tensors, whose products wrap; `>>` keeps the sign there, so the sign's copies are masked off."""
+    """Apply `splitmix64` to an int64 tensor, whose products wrap around."""
+    # `>>` copies the sign bit of an int64: the masks clear the copies.
     z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * as_signed_int64(0xBF58476D1CE4E5B9)
     z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * as_signed_int64(0x94D049BB133111EB)
     return z ^ ((z >> 31) & ((1 << 33) - 1))
@@ -30,8 +31,10 @@ def splitmix64_tensor(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CounterRNG:
-    """Uniform numbers for (N,) images, each a hash of (seed, epoch, image's index, operation). They are made once
-    for all that `index` holds; `batch` hands out those of a part of it."""
+    """Uniform numbers for (N,) images, each a hash of (seed, epoch, image's index, operation).
+
+    They are computed once for all of `indices`; `slice_batch` returns those of some of them.
+    """
 
     seed: int
     epoch: int
@@ -41,25 +44,26 @@ class CounterRNG:
     cache: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
     def slice_batch(self, start: int, count: int) -> "CounterRNG":
-        """The draws of `count` images from the one at `start` on."""
+        """Return the random numbers of `count` images, from position `start` on."""
         return replace(self, start=start, end=start + count)
 
     def uniform(self, op: str, count: int) -> Tensor:
-        """(N, count) float32 in [0, 1), in steps of 2^-24."""
+        """Return (N, count) float32 in [0, 1), in steps of 2^-24."""
         if (op, count) not in self.cache:
             self.cache[op, count] = hash_to_uniform(self.seed, self.epoch, self.indices, op, count)
         return self.cache[op, count][self.start : self.end]
 
     def alternating_uniform(self, op: str) -> Tensor:
-        """(N, 1): drawn once for a run, and half a turn further at each epoch: below 0.5 every other time."""
+        """Return (N, 1) float32 in [0, 1), the same in every other epoch, plus 0.5 modulo 1 in
+        the others: each is below 0.5 in every second epoch."""
         if (op, 0) not in self.cache:
-            turned = hash_to_uniform(self.seed, 0, self.indices, op, 1) + 0.5 * (self.epoch % 2)
-            self.cache[op, 0] = turned % 1
+            first = hash_to_uniform(self.seed, 0, self.indices, op, 1)
+            self.cache[op, 0] = (first + 0.5 * (self.epoch % 2)) % 1
         return self.cache[op, 0][self.start : self.end]
 
 
 def hash_to_uniform(seed: int, epoch: int, index: Tensor, op: str, count: int) -> Tensor:
-    """(N,) indices -> (N, count) float32 in [0, 1)."""
+    """Return (N, count) float32 in [0, 1) for (N,) indices of images."""
     key = splitmix64(
         splitmix64(splitmix64(seed & MASK64) + epoch & MASK64) + zlib.crc32(op.encode()) & MASK64
     )

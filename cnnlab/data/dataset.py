@@ -1,4 +1,7 @@
-"""What a data set is to the rest: labeled uint8 images of one shape, in memory here, from files in `folder.py`."""
+"""Data sets: labeled uint8 images of one shape, here in memory.
+
+`image_folder.py` has those that are decoded from files.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +17,7 @@ Split = Literal["train", "test"]
 
 
 class ImageSet(Protocol):
-    """Labeled images, wherever they are."""
+    """Labeled images, in memory or in files."""
 
     @property
     def labels(self) -> Tensor:
@@ -22,15 +25,15 @@ class ImageSet(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names, in the labels' order."""
+        """The names of the classes, in the labels' order."""
 
     @property
     def validation_indices(self) -> Tensor | None:
-        """Indices that the data set itself sets aside to validate with."""
+        """The indices of the data set's own validation images; None if it has none."""
 
     @property
     def fingerprint(self) -> str | None:
-        """Of what it holds, where that is the user's and may change."""
+        """A digest of the images if they are the user's, which may change; else None."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -39,16 +42,17 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def take(self: "ImageSetT", index: Tensor) -> "ImageSetT":
-        """The images at `index`, in its order."""
+        """Return the images at `index`, in its order."""
 
     def relabel(self: "ImageSetT", labels: Tensor, classes: tuple[str, ...]) -> "ImageSetT":
-        """The same images with other labels."""
+        """Return the same images with other labels."""
 
     def to(self: "ImageSetT", device: torch.device) -> "ImageSetT":
-        """The same images for a device."""
+        """Return the same images for a device."""
 
     def iterate_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each tensor of indices, in turn, its (N, C, H, W) uint8 images and (N,) labels, on the device."""
+        """Yield the (N, C, H, W) uint8 images and (N,) labels of each tensor of indices, on the
+        device."""
 
 
 ImageSetT = TypeVar("ImageSetT", bound=ImageSet)
@@ -56,7 +60,7 @@ ImageSetT = TypeVar("ImageSetT", bound=ImageSet)
 
 @dataclass(frozen=True)
 class TensorImageSet:
-    """(N, C, H, W) uint8 images in memory, (N,) int64 labels, and the classes' names in the labels' order."""
+    """(N, C, H, W) uint8 images in memory and their (N,) int64 labels: an `ImageSet`."""
 
     images: Tensor
     labels: Tensor
@@ -88,21 +92,24 @@ class TensorImageSet:
 
 
 def hold_out(image_set: ImageSetT, *, count: float, seed: int) -> tuple[ImageSetT, ImageSetT]:
-    """A training set -> (what is left to train on, images to validate with): those that it sets aside itself, or
-    `count` of them (a number, or a share below 1), drawn by `seed` alone. Raises UsageError for a count that cannot be.
+    """Split a training set into images to train on and images to validate with.
+
+    The latter are its own validation images if it has them, else `count` of its images (a number,
+    or a fraction below 1), drawn by `seed`. Raises UsageError for an invalid count.
     """
     if image_set.validation_indices is None:
-        held, rest = random_split(len(image_set), count, seed, "dataset.validation")
-        return image_set.take(rest), image_set.take(held)
+        held_out, rest = random_split(len(image_set), count, seed, "dataset.validation")
+        return image_set.take(rest), image_set.take(held_out)
     mask = torch.ones(len(image_set), dtype=torch.bool)
     mask[image_set.validation_indices] = False
     return image_set.take(mask.nonzero().flatten()), image_set.take(image_set.validation_indices)
 
 
 def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor, Tensor]:
-    """`count` of `total` indices (a number, or a share below 1) by `seed`, and the others; each in rising order."""
+    """Return `count` of `total` indices (a number, or a fraction below 1), drawn by `seed`, and the
+    others; both sorted. Raises UsageError, naming `key`, for an invalid count."""
     if total < 2:
-        raise UsageError(f"{key}: none can be set aside of {total} image{'s' * (total != 1)}")
+        raise UsageError(f"{key}: {total} image{'s' * (total != 1)} cannot be split")
     number = max(1, round(count * total)) if 0 < count < 1 else int(count)
     if (count >= 1 and number != count) or not 0 < number < total:
         raise UsageError(
@@ -113,7 +120,7 @@ def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor,
 
 
 def gather_images(image_set: ImageSet, index: Sequence[int]) -> Tensor:
-    """(N, C, H, W) uint8: the images at a few indices."""
+    """Return the (N, C, H, W) uint8 images at a few indices."""
     ((images, _),) = image_set.iterate_batches(
         [torch.tensor(index, device=image_set.labels.device)]
     )
@@ -121,7 +128,10 @@ def gather_images(image_set: ImageSet, index: Sequence[int]) -> Tensor:
 
 
 def align_labels(image_set: ImageSetT, classes: tuple[str, ...]) -> ImageSetT:
-    """The same images with labels in the order of `classes`. Raises UsageError for a class that is not among them."""
+    """Return the same images with labels in the order of `classes`.
+
+    Raises UsageError for a class that is not one of them.
+    """
     if image_set.classes == classes:
         return image_set
     if unknown := [name for name in image_set.classes if name not in classes]:

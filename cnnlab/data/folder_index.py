@@ -1,4 +1,4 @@
-"""Which images lie below a folder, and of which class and split each is. Nothing is decoded here."""
+"""Index the images below a folder by split and class, without decoding them."""
 
 import hashlib
 import os
@@ -21,55 +21,51 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """Images by (split, class's number, path below `root`), in order."""
+    """Images as (split, class index, path below `root`), in order."""
 
     root: str
     classes: tuple[str, ...]
     entries: tuple[tuple[str, int, str], ...]
 
     def list_split(self, split: str) -> list[tuple[str, int]]:
-        """(path below the root, class's number) of a split's images."""
-        return [(path, label) for kind, label, path in self.entries if kind == split]
+        """Return the (path below the root, class index) of a split's images."""
+        return [(path, label) for name, label, path in self.entries if name == split]
 
     def list_full_paths(self) -> list[str]:
         return [os.path.join(self.root, path) for _, _, path in self.entries]  # noqa: PTH118
 
     def hash_file_stats(self, *more: object) -> str:
-        """A digest that changes with any file's name, size or date."""
+        """Return a digest that changes with `more` and any file's name, size or date."""
         digest = hashlib.sha256(repr(more).encode())
         for path in self.list_full_paths():
             digest.update(f"{path!a} {get_size_and_mtime(path)}\n".encode())
         return digest.hexdigest()
 
-    def drop_broken(self, wrong: dict[int, str], *, skip_broken: bool) -> "FolderIndex":
-        """The images that are not in `wrong`. Raises CnnlabError with every one that is, unless `skip`."""
-        if not wrong:
+    def drop_broken(self, errors: dict[int, str], *, skip_broken: bool) -> "FolderIndex":
+        """Return the index without the images in `errors`, {entry: error}.
+
+        Raises CnnlabError that lists all errors, unless `skip_broken`.
+        """
+        if not errors:
             return self
+        count = format_image_count(len(errors))
         if not skip_broken:
-            lines = [printable(wrong[index]) for index in sorted(wrong)]
-            raise CnnlabError(
-                "\n".join(
-                    [
-                        *lines,
-                        f"{format_image_count(len(lines))} broken; dataset.skip_broken=true goes on without",
-                    ]
-                )
-            )
-        print(
-            f"{format_image_count(len(wrong))} broken and left out, of {len(self.entries):,}",
-            flush=True,
-        )
-        kept = tuple(row for index, row in enumerate(self.entries) if index not in wrong)
-        return require_training_images(FolderIndex(self.root, self.classes, kept))
+            lines = [printable(errors[entry]) for entry in sorted(errors)]
+            lines.append(f"{count} broken; dataset.skip_broken=true skips them")
+            raise CnnlabError("\n".join(lines))
+        print(f"{count} broken and skipped, of {len(self.entries):,}", flush=True)
+        entries = tuple(row for entry, row in enumerate(self.entries) if entry not in errors)
+        return require_training_images(FolderIndex(self.root, self.classes, entries))
 
 
 def get_size_and_mtime(path: str) -> tuple[int, int]:
-    """A file's size in bytes and when it was changed; (-1, -1) where it cannot be asked, as behind a broken link."""
+    """Return a file's size in bytes and modification time in ns; (-1, -1) where it has none, as for
+    a broken link."""
     try:
-        found = os.stat(path)  # noqa: PTH116
+        stat = os.stat(path)  # noqa: PTH116
     except OSError:
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
 def get_file_size(path: str) -> int:
@@ -80,12 +76,14 @@ def format_image_count(count: int) -> str:
     return "1 image is" if count == 1 else f"{count:,} images are"
 
 
-def index_folder(root: str | None, most: int) -> FolderIndex:
-    """`root/class/...` or `root/{train,val,test}/class/...` -> what is there: images by their names' endings, at any
-    depth below their class; hidden files and folders are passed over, and so is what is no image.
+def index_folder(root: str | None, max_images: int) -> FolderIndex:
+    """Return the images in `root/class/...`, or in `root/{train,val,test}/class/...`.
 
-    Classes are the folders' names, sorted. Raises UsageError where there is nothing of that shape, a class has
-    no images to train on, or there are more than `most` images."""
+    Images are recognized by their file extension, at any depth below their class; hidden files and
+    folders and other files are ignored. Classes are the folders' names, sorted. Raises UsageError
+    if there are no such folders, a class has no training images, or there are more than
+    `max_images` images.
+    """
     if not root:
         raise UsageError(
             "dataset.root is missing: the folder that holds a folder of images for each class"
@@ -93,61 +91,79 @@ def index_folder(root: str | None, most: int) -> FolderIndex:
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UsageError(f"dataset.root {printable(root)} is not a folder")
-    names = list_subfolders(top)
-    places = (
-        {name: SPLIT_FOLDER_NAMES[name] for name in names}
-        if names and set(names) <= SPLIT_FOLDER_NAMES.keys()
-        else {"": "train"}
-    )
-    if "train" not in places.values() or len(set(places.values())) < len(places):
-        raise UsageError(
-            f"{printable(root)} holds {', '.join(names)}; it needs train, and val and test once at most"
-        )
-    classes = tuple(sorted({name for place in places for name in list_subfolders(top / place)}))
+    splits = find_split_folders(top, root)
+    classes = tuple(sorted({name for folder in splits for name in list_subfolders(top / folder)}))
     if not classes:
         raise UsageError(f"{printable(root)} holds no folders of images, one for each class")
-    number, rows = {name: n for n, name in enumerate(classes)}, list[tuple[str, int, str]]()
-    for place, split in places.items():
-        for name in list_subfolders(top / place):
-            for path in iterate_image_files(top / place / name):
-                rows.append((split, number[name], os.path.relpath(path, top)))
-                if len(rows) > most:
-                    raise UsageError(
-                        f"{printable(root)} holds more than dataset.max_images={most:,} images"
-                    )
-    return require_training_images(FolderIndex(str(top), classes, tuple(rows)))
+    entries = []
+    for entry in iterate_entries(top, splits, classes):
+        entries.append(entry)
+        if len(entries) > max_images:
+            raise UsageError(
+                f"{printable(root)} holds more than dataset.max_images={max_images:,} images"
+            )
+    return require_training_images(FolderIndex(str(top), classes, tuple(entries)))
 
 
-def require_training_images(found: FolderIndex) -> FolderIndex:
-    """The same, if every class has images to train on. Raises UsageError naming those that have none."""
-    there = {label for split, label, _ in found.entries if split == "train"}
-    if empty := [printable(name) for label, name in enumerate(found.classes) if label not in there]:
+def find_split_folders(top: Path, root: str) -> dict[str, str]:
+    """Return {folder below `top`: split}; {"": "train"} where the folders are classes.
+
+    Raises UsageError if there is no training folder, or two folders of one split.
+    """
+    names = list_subfolders(top)
+    if not names or not set(names) <= SPLIT_FOLDER_NAMES.keys():
+        return {"": "train"}
+    splits = {name: SPLIT_FOLDER_NAMES[name] for name in names}
+    if "train" not in splits.values() or len(set(splits.values())) < len(splits):
         raise UsageError(
-            f"no images to train on below {printable(found.root)} of class {', '.join(empty[:5])}"
+            f"{printable(root)} holds {', '.join(names)}; "
+            f"it needs train, and at most one folder each for val and test"
         )
-    return found
+    return splits
 
 
-def list_subfolders(place: Path) -> list[str]:
-    """The names of the visible folders in a folder, sorted."""
+def iterate_entries(
+    top: Path, splits: dict[str, str], classes: tuple[str, ...]
+) -> Iterator[tuple[str, int, str]]:
+    """Yield (split, class index, path below `top`) of every image."""
+    class_indices = {name: index for index, name in enumerate(classes)}
+    for folder, split in splits.items():
+        for name in list_subfolders(top / folder):
+            for path in iterate_image_files(top / folder / name):
+                yield split, class_indices[name], os.path.relpath(path, top)
+
+
+def require_training_images(index: FolderIndex) -> FolderIndex:
+    """Return the same index. Raises UsageError that names classes without training images."""
+    labels = {label for split, label, _ in index.entries if split == "train"}
+    empty = [printable(name) for label, name in enumerate(index.classes) if label not in labels]
+    if empty:
+        raise UsageError(
+            f"no images to train on below {printable(index.root)} of class {', '.join(empty[:5])}"
+        )
+    return index
+
+
+def list_subfolders(folder: Path) -> list[str]:
+    """Return the names of the visible folders in a folder, sorted."""
     return sorted(
-        one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith(".")
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
 
 
-def iterate_image_files(place: Path) -> Iterator[str]:
-    """Every image file at any depth below a folder, sorted; a link that leads back where one came from is not
-    followed."""
-    seen = set[str]()
-    for at, below, files in os.walk(place, followlinks=True):
-        real = os.path.realpath(at)
-        below[:] = (
-            [] if real in seen else sorted(name for name in below if not name.startswith("."))
-        )
-        if real not in seen:
-            yield from (
-                os.path.join(at, name)  # noqa: PTH118
-                for name in sorted(files)
-                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-            )
-        seen.add(real)
+def iterate_image_files(folder: Path) -> Iterator[str]:
+    """Yield every image file at any depth below a folder, sorted within each.
+
+    Links are followed, but no folder is visited twice: a link to a parent folder does not loop.
+    """
+    visited = set[str]()
+    for parent, subfolders, files in os.walk(folder, followlinks=True):
+        real_path = os.path.realpath(parent)
+        if real_path in visited:
+            subfolders.clear()
+            continue
+        visited.add(real_path)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                yield os.path.join(parent, name)  # noqa: PTH118

@@ -1,4 +1,4 @@
-"""Operations that move pixels, or replace them: each image of a batch by numbers of its own."""
+"""Operations that move or replace pixels, each image of a batch with its own random numbers."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,26 +11,26 @@ from cnnlab.data.operation import Op, as_uint8, select_per_image
 
 
 def crop_windows(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """From (N, C, H, W) images the (N, C, *size) cuts whose upper left corners are at (N,) rows and columns."""
+    """Return the (N, C, *size) windows of (N, C, H, W) images with their upper left corners in (N,)
+    rows `top` and columns `left`."""
     n, channels, height, width = x.shape
     planes = torch.arange(n * channels, device=x.device).view(n, channels, 1)
     rows = planes * height + top.view(-1, 1, 1) + torch.arange(size[0], device=x.device)
-    # Each row of a cut is a piece of the images' memory: copied whole, it takes a third of the time.
-    pieces = x.flatten().unfold(0, size[1], 1)
-    return pieces.index_select(0, (rows * width + left.view(-1, 1, 1)).flatten()).view(
-        n, channels, *size
-    )
+    # A row of a window is contiguous in memory: copying rows takes a third of the time.
+    segments = x.flatten().unfold(0, size[1], 1)
+    starts = (rows * width + left.view(-1, 1, 1)).flatten()
+    return segments.index_select(0, starts).view(n, channels, *size)
 
 
 def check_crop_fits(x: Tensor, size: int) -> None:
-    """Raises ValueError where a crop is larger than the images."""
+    """Raise ValueError if a crop is larger than the images."""
     height, width = x.shape[2:]
     if size > min(height, width):
         raise ValueError(f"a crop of {size} pixels does not fit into images of {height}x{width}")
 
 
 def require_at_least_one(key: str, value: int) -> int:
-    """Raises ValueError for a size that is none."""
+    """Return `value`. Raises ValueError, naming `key`, if it is below 1."""
     if value < 1:
         raise ValueError(f"{key} must be at least 1, not {value}")
     return value
@@ -40,7 +40,10 @@ PaddingMode = Literal["zeros", "reflect"]
 
 
 def make_padding(padding: int, mode: PaddingMode) -> Callable[[Tensor], Tensor]:
-    """(N, C, H, W) -> (N, C, H + 2 padding, W + 2 padding). Raises ValueError for a negative padding."""
+    """Return the function from (N, C, H, W) to (N, C, H + 2 padding, W + 2 padding).
+
+    Raises ValueError for a negative padding.
+    """
     if padding < 0:
         raise ValueError(f"padding must be at least 0, not {padding}")
     if padding and mode == "reflect":
@@ -49,13 +52,16 @@ def make_padding(padding: int, mode: PaddingMode) -> Callable[[Tensor], Tensor]:
 
 
 def crop(*, size: int, padding: int, mode: PaddingMode) -> Op:
-    """A square of `size` pixels from anywhere in each image, all places equally likely, after `padding` pixels of
-    zeros, or of the image mirrored, are put around it. torchvision's RandomCrop."""
+    """Return the operation that crops a square of `size` pixels at a uniformly random position, as
+    torchvision's RandomCrop does.
+
+    Images are padded before by `padding` pixels: zeros, or their reflection.
+    """
     require_at_least_one("size", size)
-    border = make_padding(padding, mode)
+    pad = make_padding(padding, mode)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        x = border(x)
+        x = pad(x)
         check_crop_fits(x, size)
         top, left = ((u[:, dim - 2] * (x.shape[dim] - size + 1)).long() for dim in (2, 3))
         return crop_windows(x, top, left, (size, size))
@@ -64,20 +70,26 @@ def crop(*, size: int, padding: int, mode: PaddingMode) -> Op:
 
 
 def reflect_pad(x: Tensor, padding: int) -> Tensor:
-    """Images of any type with their mirrored edges around them, the outermost pixel not repeated."""
+    """Return images of any type padded by reflection, without repeating the outermost pixel.
+
+    Raises ValueError if `padding` is not below the images' size.
+    """
     for dim in (2, 3):
         size = x.shape[dim]
         if padding >= size:
             raise ValueError(
                 f"padding must be below the images' {size} pixels to reflect, not {padding}"
             )
-        at = torch.arange(-padding, size + padding, device=x.device).abs()
-        x = x.index_select(dim, torch.where(at < size, at, 2 * (size - 1) - at))
+        index = torch.arange(-padding, size + padding, device=x.device).abs()
+        x = x.index_select(dim, torch.where(index < size, index, 2 * (size - 1) - index))
     return x
 
 
 def center_crop(*, size: int) -> Op:
-    """The square of `size` pixels in the middle; up and left of it where the margins are odd (TensorFlow's)."""
+    """Return the operation that crops the central square of `size` pixels, as TensorFlow does.
+
+    Where the margins are odd, it is half a pixel up and left of the center.
+    """
     require_at_least_one("size", size)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
@@ -89,39 +101,39 @@ def center_crop(*, size: int) -> Op:
 
 
 def views(*, size: int, padding: int, mode: PaddingMode, grid: int, mirror: bool) -> Op:
-    """Every image `grid` x `grid` times (twice that where mirrored too), as squares of `size` pixels at even
-    distances, after a border as `crop` has it, an image's views side by side: (N, C, H, W) -> (N * views, C, size,
-    size). To be judged by the mean of the probabilities (Krizhevsky et al. 2012, section 4.1)."""
+    """Return the operation that makes `grid` x `grid` evenly spaced crops of `size` pixels of each
+    image, and as many mirrored ones with `mirror`, after padding as in `crop`.
+
+    (N, C, H, W) becomes (N * views, C, size, size), the views of an image next to each other. To
+    evaluate, average their probabilities (Krizhevsky et al. 2012, section 4.1).
+    """
     require_at_least_one("size", size)
     require_at_least_one("grid", grid)
-    border = make_padding(padding, mode)
+    pad = make_padding(padding, mode)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        x = border(x)
+        x = pad(x)
         check_crop_fits(x, size)
         tops, lefts = (compute_crop_offsets(pixels - size, grid) for pixels in x.shape[2:])
-        cuts = torch.stack([x[:, :, t : t + size, s : s + size] for t in tops for s in lefts], 1)
-        cuts = torch.cat((cuts, cuts.flip(4)), 1) if mirror else cuts
-        return cuts.flatten(0, 1)
+        crops = [x[:, :, i : i + size, j : j + size] for i in tops for j in lefts]
+        stacked = torch.stack(crops, 1)
+        stacked = torch.cat((stacked, stacked.flip(4)), 1) if mirror else stacked
+        return stacked.flatten(0, 1)
 
-    count = grid * grid * (2 if mirror else 1)
+    num_views, center = grid * grid * (2 if mirror else 1), grid * grid // 2
     return Op(
-        0,
-        apply,
-        supports_uint8=True,
-        keeps_shape=False,
-        num_views=count,
-        center_view=grid * grid // 2,
+        0, apply, supports_uint8=True, keeps_shape=False, num_views=num_views, center_view=center
     )
 
 
-def compute_crop_offsets(room: int, grid: int) -> list[int]:
-    """`grid` whole numbers at even distances from 0 to `room`; the middle for one."""
-    return [room // 2] if grid == 1 else [round(i * room / (grid - 1)) for i in range(grid)]
+def compute_crop_offsets(margin: int, grid: int) -> list[int]:
+    """Return `grid` evenly spaced integers from 0 to `margin`; `margin` // 2 for a grid of 1."""
+    return [margin // 2] if grid == 1 else [round(i * margin / (grid - 1)) for i in range(grid)]
 
 
 def shift(*, px: int) -> Op:
-    """Each image moved by a whole number of pixels, -px..px down and across, all equally likely; zeros come in."""
+    """Return the operation that shifts each image by uniform integers of -px..px pixels vertically
+    and horizontally, filled with zeros."""
     if px < 0:
         raise ValueError(f"px must be at least 0, not {px}")
 
@@ -133,17 +145,17 @@ def shift(*, px: int) -> Op:
 
 
 def flip_left_right() -> Op:
-    """Mirrored left to right; at random with `probability`."""
+    """Return the operation that mirrors images left to right."""
     return Op(0, lambda x, u: x.flip(3), supports_uint8=True)
 
 
 def flip_up_down() -> Op:
-    """Upside down; at random with `probability`."""
+    """Return the operation that mirrors images top to bottom."""
     return Op(0, lambda x, u: x.flip(2), supports_uint8=True)
 
 
 def transpose() -> Op:
-    """Rows and columns exchanged; square images only."""
+    """Return the operation that exchanges rows and columns of square images."""
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
         if x.shape[2] != x.shape[3]:
@@ -154,52 +166,56 @@ def transpose() -> Op:
 
 
 def alternating_flip() -> Op:
-    """Each image mirrored left to right in every other epoch, half of them in the first: in two epochs the network
-    sees both sides of all (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
-    return Op(
-        1,
-        lambda x, u: select_per_image(u[:, 0] < 0.5, x.flip(3), x),
-        supports_uint8=True,
-        is_alternating=True,
-    )
+    """Return the operation that mirrors each image left to right in every other epoch, half of the
+    images in the first (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6)."""
+
+    def apply(x: Tensor, u: Tensor) -> Tensor:
+        return select_per_image(u[:, 0] < 0.5, x.flip(3), x)
+
+    return Op(1, apply, supports_uint8=True, is_alternating=True)
 
 
 def cutout(*, size: int, fill: float) -> Op:
-    """A square of `size` pixels around any pixel, cut off at the edges, set to `fill` in every channel (DeVries &
-    Taylor 2017, whose fill is the mean); 0 is black and 1 white, rounded to one of 256 levels."""
+    """Return the operation that sets a square of `size` pixels around a uniformly random pixel to
+    `fill` in every channel, clipped at the edges (DeVries & Taylor 2017, who fill with the mean).
+
+    `fill`: 0 (black) to 1 (white), rounded to one of 256 levels.
+    """
     require_at_least_one("size", size)
     if not 0 <= fill <= 1:
         raise ValueError(f"fill must be between 0 and 1, not {fill}")
     level = round(255 * fill)
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        hole = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
-        for dim in (2, 3):
-            first = (u[:, dim - 2] * x.shape[dim]).long().view(-1, 1, 1, 1) - size // 2
-            at = torch.arange(x.shape[dim], device=x.device).view(
-                (1, 1, -1, 1) if dim == 2 else (1, 1, 1, -1)
-            )
-            hole = hole & (at >= first) & (at < first + size)
-        return x.masked_fill(hole, level if x.dtype == torch.uint8 else level / 255)
+        mask = torch.ones(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
+        for dim, shape in ((2, (1, 1, -1, 1)), (3, (1, 1, 1, -1))):
+            start = (u[:, dim - 2] * x.shape[dim]).long().view(-1, 1, 1, 1) - size // 2
+            position = torch.arange(x.shape[dim], device=x.device).view(shape)
+            mask = mask & (position >= start) & (position < start + size)
+        return x.masked_fill(mask, level if x.dtype == torch.uint8 else level / 255)
 
     return Op(2, apply, supports_uint8=True)
 
 
 def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
-    """Each image turned by up to `degrees`, made larger or smaller by a factor of up to 1 + `scale`, sheared by up
-    to `shear` (a slope) and moved by up to `px` pixels each way, all uniform; bilinear, zeros come in."""
-    if not all(most >= 0 for most in (degrees, scale, shear, px)):
+    """Return the operation that applies a random affine map to each image, bilinear, filled with
+    zeros.
+
+    It rotates by up to `degrees` either way, scales up or down by a factor of up to 1 + `scale`,
+    shears by a slope of up to `shear` and shifts by up to `px` pixels either way. Angle, slope,
+    shift and the logarithm of the scale are uniform.
+    """
+    if not all(limit >= 0 for limit in (degrees, scale, shear, px)):
         raise ValueError("degrees, scale, shear and px must be at least 0")
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        turn, grow, lean, down, across = (2 * u - 1).unbind(1)
-        angle, factor = torch.deg2rad(degrees * turn), (1 + scale) ** grow
+        u_angle, u_scale, u_shear, u_y, u_x = (2 * u - 1).unbind(1)
+        angle, factor = torch.deg2rad(degrees * u_angle), (1 + scale) ** u_scale
         cos, sin = factor * angle.cos(), factor * angle.sin()
-        # theta maps an output place to the input place it is read from, both in [-1, 1].
-        theta = torch.stack(
-            (cos, lean * shear * cos - sin, 2 * px / x.shape[3] * across,
-             sin, lean * shear * sin + cos, 2 * px / x.shape[2] * down), 1
-        ).view(-1, 2, 3)  # fmt: skip
+        # theta maps output coordinates to input coordinates, both in [-1, 1].
+        first_row = (cos, u_shear * shear * cos - sin, 2 * px / x.shape[3] * u_x)
+        second_row = (sin, u_shear * shear * sin + cos, 2 * px / x.shape[2] * u_y)
+        theta = torch.stack((*first_row, *second_row), 1).view(-1, 2, 3)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)
 
@@ -207,26 +223,28 @@ def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
 
 
 def randaugment(*, num_ops: int, magnitude: int) -> Op:
-    """torchvision's RandAugment (Cubuk et al. 2020): `num_ops` of its operations in a row on each image, as strong as
-    `magnitude` of 0 to 30 says. One image at a time, each by a seed of its own: slower than all else here."""
+    """Return torchvision's RandAugment (Cubuk et al. 2020): `num_ops` of its operations in sequence
+    on each image, of a `magnitude` from 0 to 30.
+
+    Images are transformed one at a time, each with its own seed: slower than the other operations.
+    """
     from torchvision.transforms import RandAugment
 
     transform = RandAugment(require_at_least_one("num_ops", num_ops), magnitude)
     if not 0 <= magnitude < transform.num_magnitude_bins:
         raise ValueError(
-            f"magnitude must be at least 0 and below {transform.num_magnitude_bins}, not {magnitude}"
+            f"magnitude must be at least 0 and below {transform.num_magnitude_bins}, "
+            f"not {magnitude}"
         )
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        levels, seeds = as_uint8(x), (u[:, 0] * 2**24).long().tolist()
-        done = []
+        seeds, transformed = (u[:, 0] * 2**24).long().tolist(), []
         with torch.random.fork_rng(devices=[]):
-            for image, seed in zip(levels, seeds, strict=True):
-                torch.default_generator.manual_seed(
-                    seed
-                )  # `torch.manual_seed` would reseed the GPU's for good
-                done.append(transform(image))
-        changed = torch.stack(done)
-        return changed if x.dtype == torch.uint8 else changed.float().div_(255)
+            for image, seed in zip(as_uint8(x), seeds, strict=True):
+                # `torch.manual_seed` would also reseed the GPU, which is not restored.
+                torch.default_generator.manual_seed(seed)
+                transformed.append(transform(image))
+        stacked = torch.stack(transformed)
+        return stacked if x.dtype == torch.uint8 else stacked.float().div_(255)
 
     return Op(1, apply, supports_uint8=True)

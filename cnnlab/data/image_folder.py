@@ -113,7 +113,7 @@ def image_folder(
 
 
 def check_image_folder_settings(size: int, depth: int, workers: int, max_pixels: int) -> None:
-    """Raises ValueError for a setting out of range."""
+    """Raise ValueError for a setting out of range."""
     for key, value, minimum in (("workers", workers, 0), ("max_pixels", max_pixels, 1)):
         if value < minimum:
             raise ValueError(f"{key} must be at least {minimum}, not {value}")
@@ -121,7 +121,7 @@ def check_image_folder_settings(size: int, depth: int, workers: int, max_pixels:
 
 
 def check_image_size(size: int, depth: int) -> None:
-    """Raises ValueError for a size or depth that images cannot have."""
+    """Raise ValueError for a size or depth that images cannot have."""
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     if depth not in (1, 3):

@@ -1,23 +1,28 @@
-"""Operations that make an image of two: their labels are shared out as the images are."""
+"""Operations that mix two images; their labels are mixed in the same proportion."""
 
 import torch
 from torch import Tensor
 
 from cnnlab.data.operation import MixOp
 
-NUM_BETA_QUANTILES = 4096  # quantiles of the beta distribution that are told apart
+NUM_BETA_QUANTILES = 4096  # resolution of the inverse of the beta distribution
 
 
 class BetaSampler:
-    """Uniform numbers -> numbers distributed as Beta(alpha, alpha), by its quantiles in `LEVELS` steps."""
+    """Map uniform numbers to numbers distributed as Beta(alpha, alpha), by its quantiles.
+
+    Raises ValueError if alpha is not positive and finite.
+    """
 
     def __init__(self, alpha: float) -> None:
         if not 0 < alpha < float("inf"):
             raise ValueError(f"alpha must be above 0, not {alpha}")
-        from scipy.special import betaincinv  # takes a while, and few need it
+        from scipy.special import betaincinv  # slow to import, rarely needed
 
-        middles = (torch.arange(NUM_BETA_QUANTILES, dtype=torch.float64) + 0.5) / NUM_BETA_QUANTILES
-        self.quantiles = torch.from_numpy(betaincinv(alpha, alpha, middles.numpy())).float()
+        midpoints = (
+            torch.arange(NUM_BETA_QUANTILES, dtype=torch.float64) + 0.5
+        ) / NUM_BETA_QUANTILES
+        self.quantiles = torch.from_numpy(betaincinv(alpha, alpha, midpoints.numpy())).float()
 
     def __call__(self, u: Tensor) -> Tensor:
         self.quantiles = self.quantiles.to(u.device)
@@ -25,7 +30,8 @@ class BetaSampler:
 
 
 def mixup(*, alpha: float) -> MixOp:
-    """Each image mixed with another, in proportions from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    """Return mixup: each image is mixed with another one, in proportions from Beta(alpha, alpha)
+    (Zhang et al. 2018)."""
     beta = BetaSampler(alpha)
 
     def apply(x: Tensor, other: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,25 +42,28 @@ def mixup(*, alpha: float) -> MixOp:
 
 
 def cutmix(*, alpha: float) -> MixOp:
-    """A rectangle of another image, in the same place, over each: its area from Beta(alpha, alpha), its middle
-    anywhere, cut off at the edges; the label by what is left of the area (Yun et al. 2019)."""
+    """Return CutMix: a rectangle of each image is replaced by the same rectangle of another image
+    (Yun et al. 2019).
+
+    Its area is from Beta(alpha, alpha), its center uniform; it is clipped at the edges. The share
+    of the label is the share of the pixels.
+    """
     beta = BetaSampler(alpha)
 
     def apply(x: Tensor, other: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         n, _, height, width = x.shape
         side = (1 - beta(u[:, 0])).sqrt()
-        hole, area = (
-            torch.ones(n, 1, 1, 1, dtype=torch.bool, device=x.device),
-            torch.ones(n, device=x.device),
-        )
+        mask = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=x.device)
+        area = torch.ones(n, device=x.device)
         for number, (pixels, shape) in enumerate(
             ((height, (1, 1, -1, 1)), (width, (1, 1, 1, -1))), 1
         ):
-            middle, half = (u[:, number] * pixels).long(), (side * pixels).long() // 2
-            first, end = (middle - half).clamp(0, pixels), (middle + half).clamp(0, pixels)
-            at = torch.arange(pixels, device=x.device).view(shape)
-            hole = hole & (at >= first.view(-1, 1, 1, 1)) & (at < end.view(-1, 1, 1, 1))
-            area = area * (end - first)
-        return torch.where(hole, other, x), 1 - area / (height * width)
+            center, half = (u[:, number] * pixels).long(), (side * pixels).long() // 2
+            start, end = (center - half).clamp(0, pixels), (center + half).clamp(0, pixels)
+            position = torch.arange(pixels, device=x.device).view(shape)
+            inside = (position >= start.view(-1, 1, 1, 1)) & (position < end.view(-1, 1, 1, 1))
+            mask = mask & inside
+            area = area * (end - start)
+        return torch.where(mask, other, x), 1 - area / (height * width)
 
     return MixOp(3, apply)

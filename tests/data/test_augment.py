@@ -170,7 +170,7 @@ def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
         ),
         (
             {"crop": SPECS["crop"] | {"probability": 0.5}},
-            "augment.train.crop changes the size of an image, so it is done",
+            "augment.train.crop changes the size of an image, so it applies",
         ),
         (
             {"randaugment": {"num_ops": 1, "magnitude": 31}},
@@ -233,7 +233,7 @@ def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
         {"alternating_flip": {}},
     ):
         with pytest.raises(
-            ValueError, match=f"{next(iter(spec))} is random: it has no place in augment.eval"
+            ValueError, match=f"{next(iter(spec))} is random: it is not allowed in augment.eval"
         ):
             Pipeline(spec, "augment.eval")(PICTURES)
     with pytest.raises(ValueError, match="images must be uint8"):

@@ -82,7 +82,7 @@ def test_folders_without_pictures_are_named(root: Path, tmp_path: Path) -> None:
         load(tmp_path / "bare")
     for part in ("train", "val", "valid"):
         draw(tmp_path / "twice" / part / "x" / "0.png")
-    with pytest.raises(UsageError, match="val and test once at most"):
+    with pytest.raises(UsageError, match="at most one folder each for val and test"):
         load(tmp_path / "twice")
     draw(tmp_path / "apart" / "train" / "x" / "0.png")
     draw(tmp_path / "apart" / "test" / "new" / "0.png")

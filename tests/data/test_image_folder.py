@@ -114,11 +114,11 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
     assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
     assert "thin.png is 5,000 times as long as wide: too thin to crop a square from" in lines[5]
-    assert lines[7] == "7 images are broken; dataset.skip_broken=true goes on without"
+    assert lines[7] == "7 images are broken; dataset.skip_broken=true skips them"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load(root, workers=workers, skip_broken=True)
     assert len(files) + len(load(root, "test", skip_broken=True)) == 30
-    assert "7 images are broken and left out, of 37" in capsys.readouterr().out
+    assert "7 images are broken and skipped, of 37" in capsys.readouterr().out
 
 
 def test_a_bomb_is_refused_by_its_head(root: Path) -> None:

@@ -225,7 +225,7 @@ def test_broken_images_are_an_error_or_skipped(cnnlab: Cnnlab, here: Path, mine:
         and "2 images are broken" in err
     )
     code, out, err = cnnlab(*words(mine, epochs=1), "dataset.skip_broken=true")
-    assert (code, err) == (0, "") and "2 images are broken and left out, of 302" in out
+    assert (code, err) == (0, "") and "2 images are broken and skipped, of 302" in out
 
 
 def test_log_does_not_depend_on_workers(
