@@ -199,7 +199,7 @@ def test_file_names_are_literal_to_hydra(text: str) -> None:
         (["early_stop_epochs=0"], "early_stop_epochs must be at least 1, not 0"),
         (["augment.train=null"], "augment.train must be a mapping, not None"),
         (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
-        (["dataset.root=[1]"], "dataset.root must be a text or null, not [1]"),
+        (["dataset.root=[1]"], "dataset.root must be a string or null, not [1]"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
 )

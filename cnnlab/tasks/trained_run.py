@@ -1,4 +1,4 @@
-"""From plain configuration to parts: what several verbs build in the same way."""
+"""Load a trained run, its network and its images, for the commands that use one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ from cnnlab.models import build_model, move_to_device
 
 
 def build_meta_model(model: Config, augment: Config, record: Config) -> nn.Module:
-    """The network that a checkpoint's record describes, its weights without memory: whatever the record says, nothing
-    is allocated before its tensors were held against it."""
+    """Return the network that a checkpoint's record describes, on the meta device.
+
+    It allocates no memory, so that the checkpoint's tensors can be checked first.
+    """
     pipeline = build_pipelines(augment).eval
     shape = compute_input_shape(pipeline, tuple(record["shape"]))
     with torch.device("meta"):
@@ -36,32 +38,49 @@ def build_meta_model(model: Config, augment: Config, record: Config) -> nn.Modul
 
 
 def check_state_dict(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Raises ValueError, naming the first, where tensors are not those of a network in name, shape or type."""
-    ours = model.state_dict()
-    for name in [*ours, *(name for name in tensors if name not in ours)]:
-        mine, theirs = ours.get(name), tensors.get(name)
-        if mine is None or theirs is None:
-            raise ValueError(
-                f"{printable(name)} is {'not of this network' if mine is None else 'missing'}"
-            )
-        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
-            what = [
-                f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}"
-                for one in (theirs, mine)
-            ]
-            raise ValueError(f"{name} is {what[0]}, and should be {what[1]}")
+    """Raise ValueError for the first tensor that differs from the network's in name, shape or
+    type."""
+    expected = model.state_dict()
+    for name in [*expected, *(name for name in tensors if name not in expected)]:
+        if name not in expected:
+            raise ValueError(f"{printable(name)} is not in this network")
+        if name not in tensors:
+            raise ValueError(f"{printable(name)} is missing")
+        actual, target = describe_tensor(tensors[name]), describe_tensor(expected[name])
+        if actual != target:
+            raise ValueError(f"{name} is {actual}, and should be {target}")
+
+
+def describe_tensor(tensor: Tensor) -> str:
+    """Return a tensor's shape and type: `(3, 3) float32`."""
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def build_mismatch_error(path: Path, error: Exception) -> CnnlabError:
-    """A checkpoint whose parts contradict each other."""
+    """Return the error for a checkpoint whose tensors and description contradict each other."""
     return CnnlabError(
         f"{path} does not fit its own description: {printable(summarize_error(error))}"
     )
 
 
+DESCRIPTION_ERRORS = (
+    UsageError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's network and what it takes to use it. `shape` is the data set's (depth, height, width)."""
+    """A run's network and what is needed to use it.
+
+    `shape` is the data set's (depth, height, width); `data_fingerprint` is the digest of the user's
+    own images that it was trained on, None for a published data set.
+    """
 
     model: nn.Module
     preprocess: Pipeline
@@ -70,21 +89,19 @@ class TrainedRun:
     config: Config
     folder: Path
     step: int
-    data_fingerprint: (
-        str | None
-    )  # the fingerprint of the images that it trained on, where they are the user's
+    data_fingerprint: str | None
 
     @property
     def name(self) -> str:
-        """What the run was called, or its model is."""
+        """The run's name, else its model's."""
         return str(self.config.get("name", self.config["model"]["name"]))
 
     def prepare_input(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 images -> what the network is given of each, one view."""
+        """Return the network's input for (N, C, H, W) uint8 images, one view of each."""
         return self.preprocess.normalize(self.preprocess.apply_before_normalize(images))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 images -> (N, K) class probabilities."""
+        """Return (N, K) class probabilities of (N, C, H, W) uint8 images."""
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             logits = self.model(self.preprocess(images.to(device))).float()
@@ -98,73 +115,85 @@ def load_run(
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
 ) -> TrainedRun:
-    """Rebuild a run's network from its checkpoint alone, ready to judge images.
+    """Rebuild a run's network from its checkpoint alone, ready to classify images.
 
-    `run`: a run folder, or what `find_run` takes. `checkpoint`: result (the one that the run was scored by), last,
-    best, or a step. Its weights are the average of the weights where the run keeps one.
-    Raises UsageError where there is no such run, CnnlabError where its checkpoint is missing or damaged.
+    `run`: a run folder, or a name that `find_run` takes. `checkpoint`: result (the one that train
+    evaluated), last, best or a step. The weights are averaged where the run averages them. Raises
+    UsageError if there is no such run, CnnlabError if its checkpoint is missing or damaged.
     """
     folder = find_run(run, resolve_outputs_folder(outputs))
-    saved, which = folder / "checkpoints", str(checkpoint)
-    path = checkpoints.find_checkpoint(saved, "last" if which == "result" else which)
+    path = find_run_checkpoint(folder, str(checkpoint))
     try:
-        if which == "result" and checkpoints.read_record(path)["config"].get("result") == "best":
-            path = checkpoints.find_checkpoint(saved, "best")
         groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
-        config, shape, weights = (
-            rename_keys("train", record["config"]),
-            tuple(record["shape"]),
-            groups.get("average") or groups["model"],
-        )
+        config = rename_keys("train", record["config"])
         model = build_meta_model(config["model"], config["augment"], record)
+        weights = groups.get("average") or groups["model"]
         check_state_dict(model, weights)
         model.load_state_dict(weights, assign=True)
-        model = (
-            move_to_device(model, device, channels_last=bool(config.get("channels_last")))
+        channels_last = bool(config.get("channels_last"))
+        return TrainedRun(
+            model=move_to_device(model, device, channels_last=channels_last)
             .eval()
-            .requires_grad_(False)
+            .requires_grad_(False),
+            preprocess=build_pipelines(config["augment"]).eval,
+            classes=tuple(record["classes"]),
+            shape=tuple(record["shape"]),
+            config=config,
+            folder=folder,
+            step=record["step"],
+            data_fingerprint=record.get("data"),
         )
-        pipeline = build_pipelines(config["augment"]).eval
-        return TrainedRun(model, pipeline, tuple(record["classes"]), shape, config, folder, record["step"],
-                       record.get("data"))  # fmt: skip
-    except (
-        UsageError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except DESCRIPTION_ERRORS as error:
         raise build_mismatch_error(path, error) from error
+
+
+def find_run_checkpoint(folder: Path, name: str) -> Path:
+    """Return a run's checkpoint file: result, last, best or a step."""
+    saved = folder / "checkpoints"
+    if name != "result":
+        return checkpoints.find_checkpoint(saved, name)
+    path = checkpoints.find_checkpoint(saved, "last")
+    try:
+        if checkpoints.read_record(path)["config"].get("result") == "best":
+            return checkpoints.find_checkpoint(saved, "best")
+    except DESCRIPTION_ERRORS as error:
+        raise build_mismatch_error(path, error) from error
+    return path
 
 
 def load_comparison_run(
     trained: TrainedRun, against: str, where: str, device: str | torch.device, outputs: str
 ) -> TrainedRun:
-    """Another run that is shown the first one's images, its layers `out_of_place`. Raises UsageError, naming
-    `where`, for one that takes others or knows other classes."""
+    """Load a second run to compare with the first on the same images, without in-place layers.
+
+    Raises UsageError, naming `where`, if it takes images of another shape or has other classes.
+    """
     other = load_run(against, device=device, outputs=outputs)
     if (other.shape, other.classes) != (trained.shape, trained.classes):
-        raise UsageError(f"{where}: {printable(against)} takes other images or knows other classes")
+        raise UsageError(
+            f"{where}: {printable(against)} takes images of another shape or has other classes"
+        )
     disable_inplace(other.model)
     return other
 
 
 def load_split(trained: TrainedRun, split: str) -> ImageSet:
-    """The test set, or the part of the training set that the run trained on or validated with, or `trainval`, both;
-    labeled by the run's own classes. Raises UsageError for a class that it does not know."""
+    """Load the images of a split of the run's data set, labeled by the run's own classes.
+
+    `split`: test, train or validation as the run split them, or trainval, both. Raises UsageError
+    for a class that the run does not have, CnnlabError for images that were changed.
+    """
     dataset = trained.config["dataset"]
     if split in ("test", "trainval"):
-        image_set = align_labels(
-            load_dataset(dataset, "test" if split == "test" else "train"), trained.classes
-        )
+        image_set = load_dataset(dataset, "test" if split == "test" else "train")
     else:
         train, validation = load_train_and_validation(dataset)
-        image_set = align_labels(train if split == "train" else validation, trained.classes)
+        image_set = train if split == "train" else validation
+    image_set = align_labels(image_set, trained.classes)
     if image_set.fingerprint not in (None, trained.data_fingerprint):
         raise CnnlabError(
-            f"the images below {printable(str(dataset.get('root')))} are not those that the run began with: what is "
-            f"drawn from them now may be what it was trained on; a folder `test` beside `train` is free of that"
+            f"the images below {printable(str(dataset.get('root')))} have changed since the run "
+            f"started: a new split may contain images that the run was trained on; "
+            f"a folder `test` beside `train` avoids this"
         )
     return image_set
