@@ -32,39 +32,43 @@ def run(config: Config, overrides: list[str]) -> float:
         settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
     )
     image_set = load_split(trained, settings.split).to(device)
-    batch_size = settings.batch_size or trained.config["eval_batch_size"]
-    # The number of threads shows in the last bits: the one that it was trained with.
-    with use_threads(trained.config.get("threads")):
-        logits, labels = predict_logits(
-            trained.model, iterate_in_order(image_set, trained.preprocess, batch_size=batch_size)
-        )
+    logits, labels = compute_logits(trained, image_set, settings.batch_size)
     scores = classification_report(logits, labels, trained.classes)
     if settings.single_batch_size is not None:
         scores["single_batches"] = score_single_batches(logits, labels, settings.single_batch_size)
-    about = {
+    header = {
         "run": str(trained.folder),
         "step": trained.step,
         "dataset": trained.config["dataset"]["name"],
         "split": settings.split,
     }
     folder = make_run_folder(trained.folder / "eval", settings.split)
-    write_scores(
-        folder, about | scores | {"environment": collect_environment(device)}, logits, labels
-    )
+    environment = {"environment": collect_environment(device)}
+    write_scores(folder, header | scores | environment, logits, labels)
     log_eval_figures(folder, trained, image_set, scores, logits, settings)
     if settings.json:
-        print(json.dumps(about | scores | {"folder": str(folder)}))
+        print(json.dumps(header | scores | {"folder": str(folder)}))
     else:
-        print(
-            f"cnnlab eval: {trained.folder}, step {trained.step:,}, device {describe_device(device)}"
-        )
-        print(format_score_table(scores, f"{about['dataset']} {settings.split}"))
+        where = f"step {trained.step:,}, device {describe_device(device)}"
+        print(f"cnnlab eval: {trained.folder}, {where}")
+        print(format_score_table(scores, f"{header['dataset']} {settings.split}"))
         print(f"\nnumbers, logits and figures: {folder}")
     return scores["accuracy"]
 
 
+def compute_logits(
+    trained: TrainedRun, image_set: ImageSet, batch_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the (N, K) logits and (N,) labels of a data set; batches as in the run for None."""
+    batch_size = batch_size or trained.config["eval_batch_size"]
+    batches = iterate_in_order(image_set, trained.preprocess, batch_size=batch_size)
+    # The number of threads changes the last bits: use that of the training.
+    with use_threads(trained.config.get("threads")):
+        return predict_logits(trained.model, batches)
+
+
 def score_single_batches(logits: Tensor, labels: Tensor, size: int) -> dict[str, float]:
-    """Return the accuracies that single shuffled batches, as in the chapter's scripts, would have shown.
+    """Return statistics of the accuracy on single random batches, as the chapter's scripts report.
 
     Raises UsageError for a batch larger than the split.
     """
@@ -110,18 +114,19 @@ def format_score_table(scores: dict[str, Any], name: str) -> str:
     """Return the scores as a table 80 columns wide."""
     low, high = scores["interval_95"]
     rows = [
-        f"\n{name}: accuracy {scores['accuracy']:.2%} ({scores['correct']:,} of {scores['images']:,}; "
-        f"95 % interval {low:.2%} to {high:.2%})",
-        f"loss {scores['loss']:.4f}, expected calibration error {scores['calibration']['error']:.2%}",
-        f"{'class':<20}{'images':>10}{'precision':>12}{'recall':>10}{'F1':>10}",
+        f"\n{name}: accuracy {scores['accuracy']:.2%} "
+        f"({scores['correct']:,} of {scores['images']:,}; 95 % interval {low:.2%} to {high:.2%})",
+        f"loss {scores['loss']:.4f}, "
+        f"expected calibration error {scores['calibration']['error']:.2%}",
     ]
     if single := scores.get("single_batches"):
-        rows[1] += (
-            f"\n{single['num_batches']:,} single batches of {single['size']}: mean {single['mean']:.2%}, standard deviation "
-            f"{single['std']:.2%}, best {single['best']:.2%}"
+        rows.append(
+            f"{single['num_batches']:,} single batches of {single['size']}: "
+            f"mean {single['mean']:.2%}, standard deviation {single['std']:.2%}, "
+            f"best {single['best']:.2%}"
         )
-    rows[1] += "\n"
-    for name, row in scores["classes"].items():
+    rows.append(f"\n{'class':<20}{'images':>10}{'precision':>12}{'recall':>10}{'F1':>10}")
+    for class_name, row in scores["classes"].items():
         numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
-        rows.append(f"{printable(name)[:19]:<20}{row['images']:>10,}{numbers}")
+        rows.append(f"{printable(class_name)[:19]:<20}{row['images']:>10,}{numbers}")
     return "\n".join(rows)

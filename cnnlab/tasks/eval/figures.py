@@ -29,27 +29,27 @@ def build_eval_figures(
     yield "reliability", plot_reliability_diagram(calibration, title), calibration, title
     rows = find_confident_mistakes(logits, image_set.labels.cpu(), classes, mistakes)
     if rows:
-        shown = gather_images(image_set, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
-        captions = [
-            f"{format_label(row['predicted'])}? {row['probability']:.1%}\nis {format_label(row['label'])}, #{row['index']}"
-            for row in rows
-        ]
-        few = len(rows) < wrong
-        title = (
-            f"The {len(rows)} most confident of {wrong:,} mistakes"
-            if few
-            else f"All {wrong} mistakes"
-        )
-        yield "mistakes", draw_captioned_images(np.asarray(shown), captions, title), rows, title
+        images = gather_images(image_set, [row["index"] for row in rows]).permute(0, 2, 3, 1).cpu()
+        captions = [caption_mistake(row) for row in rows]
+        title = f"All {wrong} mistakes"
+        if len(rows) < wrong:
+            title = f"The {len(rows)} most confident of {wrong:,} mistakes"
+        yield "mistakes", draw_captioned_images(np.asarray(images), captions, title), rows, title
+
+
+def caption_mistake(row: dict[str, Any]) -> str:
+    """Return a row of `find_confident_mistakes` as a caption of two lines."""
+    predicted, label = format_label(row["predicted"]), format_label(row["label"])
+    return f"{predicted}? {row['probability']:.1%}\nis {label}, #{row['index']}"
 
 
 def find_confident_mistakes(
-    logits: Tensor, labels: Tensor, classes: tuple[str, ...], most: int
+    logits: Tensor, labels: Tensor, classes: tuple[str, ...], max_images: int
 ) -> list[dict[str, Any]]:
     """Return the misclassified images of highest confidence, the most confident first."""
     probability, predicted = logits.double().softmax(1).max(1)
     wrong = (predicted != labels).nonzero().flatten()
-    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:most].tolist()
+    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:max_images].tolist()
     return [
         {
             "index": i,

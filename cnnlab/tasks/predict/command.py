@@ -1,4 +1,4 @@
-"""`cnnlab predict`: a user's own images through a run."""
+"""`cnnlab predict`: classify a user's own images with a run."""
 
 import csv
 import json
@@ -20,49 +20,61 @@ from cnnlab.tasks.trained_run import TrainedRun, load_run
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Print each image's class, its probability and the next likely ones. Images that cannot be read are all named
-    once the others are done. Raises UsageError where none was given, CnnlabError where one was unreadable."""
-    s = call_checked(PredictSettings, config, "")
-    if not s.images:
+    """Print the most probable classes of each image and their probabilities.
+
+    Unreadable images are reported together after the others. Raises UsageError if no image is
+    given, CnnlabError if an image is unreadable.
+    """
+    settings = call_checked(PredictSettings, config, "")
+    if not settings.images:
         raise UsageError("no images: cnnlab predict IMAGE...")
+    device = pick_device(settings.device)
     trained = load_run(
-        s.run, checkpoint=s.checkpoint, device=pick_device(s.device), outputs=s.outputs
+        settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
     )
-    dark = parse_data_settings(trained.config["dataset"]).light_on_dark
+    light_on_dark = parse_data_settings(trained.config["dataset"]).light_on_dark
     rows, errors = [], []
-    for name in s.images:
+    for name in settings.images:
         try:
-            image = read_image(Path(name), target_side=None if dark else min(trained.shape[1:]))
-            pixels, changes = adapt_image(image, trained.shape, light_on_dark=dark)
+            pixels, changes = read_adapted_image(trained, name, light_on_dark)
         except CnnlabError as error:
             errors.append(str(error))
             continue
-        rows.append(
-            {"image": name, "changes": changes, "top": predict_top_k(trained, pixels, s.top_k)}
-        )
+        top = predict_top_k(trained, pixels, settings.top_k)
+        rows.append({"image": name, "changes": changes, "top": top})
     if rows:
-        PREDICTION_PRINTERS[s.format](rows, trained)
+        PREDICTION_PRINTERS[settings.format](rows, trained)
     if errors:
         raise CnnlabError("\ncnnlab: ".join(errors))
 
 
-def predict_top_k(trained: TrainedRun, image: Tensor, top: int) -> list[dict[str, Any]]:
-    """The `top` classes of a (C, H, W) uint8 image and their probabilities, the likeliest first."""
-    probabilities, which = trained(image.unsqueeze(0))[0].sort(descending=True)
-    pairs = list(zip(which.tolist(), probabilities.tolist(), strict=True))[:top]
+def read_adapted_image(
+    trained: TrainedRun, name: str, light_on_dark: bool
+) -> tuple[Tensor, list[str]]:
+    """Return an image file as (C, H, W) uint8 of the run's shape, and the changes made to it.
+
+    Raises CnnlabError if it is unreadable.
+    """
+    target_side = None if light_on_dark else min(trained.shape[1:])
+    image = read_image(Path(name), target_side=target_side)
+    return adapt_image(image, trained.shape, light_on_dark=light_on_dark)
+
+
+def predict_top_k(trained: TrainedRun, image: Tensor, top_k: int) -> list[dict[str, Any]]:
+    """Return the `top_k` most probable classes of a (C, H, W) uint8 image, in descending order."""
+    probabilities, classes = trained(image.unsqueeze(0))[0].sort(descending=True)
+    pairs = list(zip(classes.tolist(), probabilities.tolist(), strict=True))[:top_k]
     return [{"class": trained.classes[k], "probability": p} for k, p in pairs]
 
 
 def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
-    print(
-        f"cnnlab predict: {trained.folder}, {trained.config['model']['name']}, step {trained.step:,}"
-    )
+    model = trained.config["model"]["name"]
+    print(f"cnnlab predict: {trained.folder}, {model}, step {trained.step:,}")
     for row in rows:
         first, *others = row["top"]
         changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""
-        print(
-            f"\n{printable(row['image'])}{changes}\n  {printable(first['class']):<20}{first['probability']:>8.2%}"
-        )
+        print(f"\n{printable(row['image'])}{changes}")
+        print(f"  {printable(first['class']):<20}{first['probability']:>8.2%}")
         for other in others:
             print(f"    {printable(other['class']):<18}{other['probability']:>8.2%}")
 
@@ -71,10 +83,9 @@ def print_predictions_csv(rows: list[dict[str, Any]], trained: TrainedRun) -> No
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", "rank", "class", "probability", "changes"])
     for row in rows:
-        for rank, one in enumerate(row["top"], 1):
-            writer.writerow(
-                [row["image"], rank, one["class"], one["probability"], "; ".join(row["changes"])]
-            )
+        changes = "; ".join(row["changes"])
+        for rank, top in enumerate(row["top"], 1):
+            writer.writerow([row["image"], rank, top["class"], top["probability"], changes])
 
 
 def print_predictions_json(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
