@@ -1,4 +1,4 @@
-"""`cnnlab compare`: runs, or arms of several seeds, side by side."""
+"""`cnnlab compare`: compare runs, or groups of runs that differ only in the seed."""
 
 import json
 import sys
@@ -36,143 +36,146 @@ from cnnlab.tasks.compare.runs import (
 from cnnlab.tasks.compare.settings import CompareSettings
 from cnnlab.viz.curves import plot_learning_curves
 
-LABEL_WIDTH, MAX_LABEL_WIDTH = (
-    16,
-    34,
-)  # letters before a table's first column, and of an arm's name where there is room
-
-
-THRESHOLDS_PER_TABLE = 4  # thresholds side by side
+LABEL_WIDTH = 16  # characters before a table's first column
+MAX_LABEL_WIDTH = 34  # characters of a group's label where it has a line of its own
+THRESHOLDS_PER_TABLE = 4
+THRESHOLD_METRICS = ("validation_accuracy", "train_accuracy")
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Compare, write outputs/compare/<date>_<time>_<name>/ and print."""
-    s = call_checked(CompareSettings, config, "")
-    arms = group_runs_by_settings(
-        select_started(
-            [
-                read_run_curves(folder)
-                for folder in resolve_run_folders(s.runs, resolve_outputs_folder(s.outputs))
-            ]
-        )
-    )
-    metrics = find_shared_metrics(arms)
-    found = {
-        "groups": [summarize_group(arm, s) for arm in arms],
-        "differences": find_differences(arms),
-        "paired_tests": compare_pairs(arms),
+    """Compare runs, write outputs/compare/<date>_<time>_<name>/ and print."""
+    settings = call_checked(CompareSettings, config, "")
+    outputs = resolve_outputs_folder(settings.outputs)
+    runs = [read_run_curves(folder) for folder in resolve_run_folders(settings.runs, outputs)]
+    groups = group_runs_by_settings(select_started(runs))
+    metrics = find_shared_metrics(groups)
+    result = {
+        "groups": [summarize_group(group, settings) for group in groups],
+        "differences": find_differences(groups),
+        "paired_tests": compare_pairs(groups),
     }
-    panels = [build_curve_panel(arms, metric) for metric in metrics]
-    figure = plot_learning_curves(panels, format_curves_title(arms))
-    folder = make_run_folder(resolve_outputs_folder(s.outputs) / "compare", s.name)
-    board = Run(folder)
-    board.save_figure("compare", figure, 0, found)
-    board.close()
-    for number, arm in enumerate(arms):
-        log_group_curves(
-            folder
-            / "curves"
-            / f"{number}_{''.join(c if c.isalnum() else '_' for c in arm.label)[:60]}",
-            arm,
-        )
-    if s.json:
-        print(json.dumps(found | {"folder": str(folder)}))
+    panels = [build_curve_panel(groups, metric) for metric in metrics]
+    figure = plot_learning_curves(panels, format_curves_title(groups))
+    folder = make_run_folder(outputs / "compare", settings.name)
+    comparison = Run(folder)
+    comparison.save_figure("compare", figure, 0, result)
+    comparison.close()
+    for number, group in enumerate(groups):
+        name = "".join(c if c.isalnum() else "_" for c in group.label)[:60]
+        log_group_curves(folder / "curves" / f"{number}_{name}", group)
+    if settings.json:
+        print(json.dumps(result | {"folder": str(folder)}))
     else:
-        print_comparison(arms, found, s)
+        print_comparison(groups, result, settings)
         print(f"\nnumbers and figure: {folder}")
 
 
 def select_started(runs: list[RunCurves]) -> list[RunCurves]:
-    """Those that have logged something; the others are named. Raises UsageError where none has."""
-    started = [one for one in runs if one.curves]
-    without = ", ".join(printable(str(one.folder)) for one in runs if not one.curves)
+    """Return the runs that have logged something; print the others to stderr.
+
+    Raises UsageError if none has.
+    """
+    started = [run for run in runs if run.curves]
+    skipped = ", ".join(printable(str(run.folder)) for run in runs if not run.curves)
     if not started:
-        raise UsageError(f"nothing to compare: {without} logged nothing yet")
-    if without:
-        print(f"left out, nothing logged yet: {without}", file=sys.stderr)
+        raise UsageError(f"nothing to compare: {skipped} logged nothing yet")
+    if skipped:
+        print(f"skipped, nothing logged yet: {skipped}", file=sys.stderr)
     return started
 
 
-def summarize_group(arm: SeedGroup, s: CompareSettings) -> dict[str, Any]:
-    """All that is said of an arm, ready for JSON."""
-    crossings = {
-        metric: {
-            f"{threshold:g}": [
-                asdict(one) for one in arm.find_crossings(metric, threshold, s.consecutive)
-            ]
-            for threshold in s.thresholds
-        }
-        for metric in ("validation_accuracy", "train_accuracy")
-    }
+def summarize_group(group: SeedGroup, settings: CompareSettings) -> dict[str, Any]:
+    """Return the results of a group, ready for JSON."""
+    hits = list(group.test_hits[0]) if group.test_hits else []
     return {
-        "label": arm.label,
-        "runs": [str(one.folder) for one in arm.runs],
-        "finished": [one.is_finished for one in arm.runs],
-        "seeds": [one.config.get("seed") for one in arm.runs],
-        "test": arm.final_accuracies("test"),
-        "test_interval_95": [
-            wilson_interval(int(hits.sum()), len(hits)) for hits in arm.test_hits[0]
-        ]
-        if arm.test_hits
-        else [],
-        "validation": arm.final_accuracies("validation"),
-        "crossings": crossings,
-        "curves": {metric: asdict(one) for metric, one in arm.mean_curves.items()},
+        "label": group.label,
+        "runs": [str(run.folder) for run in group.runs],
+        "finished": [run.is_finished for run in group.runs],
+        "seeds": [run.config.get("seed") for run in group.runs],
+        "test": group.final_accuracies("test"),
+        "test_interval_95": [wilson_interval(int(row.sum()), len(row)) for row in hits],
+        "validation": group.final_accuracies("validation"),
+        "crossings": {
+            metric: summarize_crossings(group, metric, settings) for metric in THRESHOLD_METRICS
+        },
+        "curves": {metric: asdict(curve) for metric, curve in group.mean_curves.items()},
     }
 
 
-def compare_pairs(arms: list[SeedGroup]) -> list[dict[str, Any]]:
-    """Every other arm against the first, on the same test images; why not, where that cannot be."""
-    rows: list[dict[str, Any]] = []
-    first = arms[0]
-    for other in arms[1:]:
-        row: dict[str, Any] = {"first": first.label, "second": other.label}
-        lacking = [one.folder for one in (*first.runs, *other.runs) if one.test_hits is None]
-        if lacking:
-            row["skipped_reason"] = (
-                f"{printable(str(lacking[0]))} is not finished, or has no test.safetensors (resume= scores it)"
-            )
-        elif (
-            first.test_hits is None
-            or other.test_hits is None
-            or not torch.equal(first.test_hits[1], other.test_hits[1])
-        ):
-            row["skipped_reason"] = "they were scored on different test images"
-        else:
-            row |= compare_paired_accuracy(first.test_hits[0], other.test_hits[0]) | {
-                "images": len(first.test_hits[1])
-            }
-        rows.append(row)
-    return rows
-
-
-def print_comparison(arms: list[SeedGroup], found: dict[str, Any], s: CompareSettings) -> None:
-    """The tables, for a terminal of 80 columns."""
-    runs = sum(len(arm.runs) for arm in arms)
-    print(
-        f"cnnlab compare: {runs} run{'s' * (runs != 1)} in {len(arms)} group{'s' * (len(arms) != 1)}"
-    )
-    width = min(MAX_LABEL_WIDTH, max(12, *(len(arm.label) for arm in arms)))
-    print(f"\n{'':{width}} finished {'test':>16} {'validation':>16}")
-    for arm in arms:
-        scores = [
-            format_mean_std(tuple(arm.final_accuracies(split))) for split in ("test", "validation")
+def summarize_crossings(
+    group: SeedGroup, metric: str, settings: CompareSettings
+) -> dict[str, list[dict[str, Any]]]:
+    """Return {threshold: step and seconds of each run that reached it}."""
+    return {
+        f"{threshold:g}": [
+            asdict(crossing)
+            for crossing in group.find_crossings(metric, threshold, settings.consecutive)
         ]
-        done = f"{sum(one.is_finished for one in arm.runs)}/{len(arm.runs)}"
-        print(f"{shorten_label(arm.label):{width}} {done:>8} {scores[0]:>16} {scores[1]:>16}")
-    print_paired_tests(found["paired_tests"])
-    for metric in ("validation_accuracy", "train_accuracy"):
-        for begin in range(0, len(s.thresholds), THRESHOLDS_PER_TABLE):
-            print_crossings(
-                metric, arms, s.thresholds[begin : begin + THRESHOLDS_PER_TABLE], s.consecutive
-            )
+        for threshold in settings.thresholds
+    }
+
+
+def compare_pairs(groups: list[SeedGroup]) -> list[dict[str, Any]]:
+    """Return a paired test of each group against the first, or the reason why there is none."""
+    first, *others = groups
+    return [
+        {"first": first.label, "second": other.label} | compare_pair(first, other)
+        for other in others
+    ]
+
+
+def compare_pair(first: SeedGroup, second: SeedGroup) -> dict[str, Any]:
+    """Return the paired test of two groups, or {"skipped_reason": text}."""
+    for run in (*first.runs, *second.runs):
+        if run.test_hits is None:
+            return {
+                "skipped_reason": f"{printable(str(run.folder))} is not finished, or has no "
+                f"test.safetensors (cnnlab train resume=RUN writes it)"
+            }
+    if (
+        first.test_hits is None
+        or second.test_hits is None
+        or not torch.equal(first.test_hits[1], second.test_hits[1])
+    ):
+        return {"skipped_reason": "they were evaluated on different test images"}
+    test = compare_paired_accuracy(first.test_hits[0], second.test_hits[0])
+    return test | {"images": len(first.test_hits[1])}
+
+
+def print_comparison(
+    groups: list[SeedGroup], result: dict[str, Any], settings: CompareSettings
+) -> None:
+    """Print the tables, 80 columns wide."""
+    num_runs = sum(len(group.runs) for group in groups)
     print(
-        "\nThey differ in (in the order above):"
-        if found["differences"]
-        else "\nTheir settings are the same."
+        f"cnnlab compare: {num_runs} run{'s' * (num_runs != 1)} "
+        f"in {len(groups)} group{'s' * (len(groups) != 1)}"
     )
-    for key, values in found["differences"].items():
+    print_accuracies(groups)
+    print_paired_tests(result["paired_tests"])
+    for metric in THRESHOLD_METRICS:
+        for start in range(0, len(settings.thresholds), THRESHOLDS_PER_TABLE):
+            thresholds = settings.thresholds[start : start + THRESHOLDS_PER_TABLE]
+            print_crossings(metric, groups, thresholds, settings.consecutive)
+    if not result["differences"]:
+        print("\nThe settings are the same.")
+        return
+    print("\nDifferent settings (in the order above):")
+    for key, values in result["differences"].items():
         print(f"  {key} " + ", ".join(printable(format_setting(value)) for value in values))
+
+
+def print_accuracies(groups: list[SeedGroup]) -> None:
+    """Print the finished runs of each group and their mean accuracies."""
+    width = min(MAX_LABEL_WIDTH, max(12, *(len(group.label) for group in groups)))
+    print(f"\n{'':{width}} finished {'test':>16} {'validation':>16}")
+    for group in groups:
+        test, validation = (
+            format_mean_std(tuple(group.final_accuracies(split)))
+            for split in ("test", "validation")
+        )
+        finished = f"{sum(run.is_finished for run in group.runs)}/{len(group.runs)}"
+        print(f"{shorten_label(group.label):{width}} {finished:>8} {test:>16} {validation:>16}")
 
 
 def shorten_label(label: str) -> str:
@@ -180,48 +183,52 @@ def shorten_label(label: str) -> str:
 
 
 def print_paired_tests(rows: list[dict[str, Any]]) -> None:
-    """What the paired tests say; once each why there is none."""
-    tested = [row for row in rows if "skipped_reason" not in row]
-    if tested:
+    """Print the paired tests, and each reason for a missing one once."""
+    tests = [row for row in rows if "skipped_reason" not in row]
+    if tests:
         print(
-            f"\non the same {tested[0]['images']:,} test images, these networks, other seeds not counted:"
+            f"\npaired test on the same {tests[0]['images']:,} test images "
+            f"(variation between seeds not included):"
         )
-    for row in tested:
+    for row in tests:
         gain, low, high = (100 * share for share in (row["difference"], *row["interval_95"]))
         p = f"p = {row['p_value']:.2g}" if row["p_value"] > 1e-300 else "p < 1e-300"
         print(f"  {shorten_label(row['second'])} against {shorten_label(row['first'])}:")
         print(f"    {gain:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), {p}")
-    for why in dict.fromkeys(row["skipped_reason"] for row in rows if "skipped_reason" in row):
-        print(f"\nno paired test: {why}")
+    reasons = [row["skipped_reason"] for row in rows if "skipped_reason" in row]
+    for reason in dict.fromkeys(reasons):
+        print(f"\nno paired test: {reason}")
 
 
 def print_crossings(
-    metric: str, arms: list[SeedGroup], thresholds: list[float], consecutive: int
+    metric: str, groups: list[SeedGroup], thresholds: list[float], consecutive: int
 ) -> None:
-    """Steps and time to each threshold, a line an arm, below its name where that is long."""
-    if not any(metric in arm.mean_curves for arm in arms):
+    """Print the steps and time of each group to each threshold; long labels on their own line."""
+    if not any(metric in group.mean_curves for group in groups):
         return
-    row = f", first of {consecutive} in a row" if consecutive > 1 else ""
-    print(f"\naccuracy of {COMPARED_METRICS[metric][1]}: steps and time to{row}")
+    title = f"{COMPARED_METRICS[metric][1]}: steps (time) to threshold"
+    if consecutive > 1:
+        values = "validations" if metric == "validation_accuracy" else "values"
+        title += f", {consecutive} consecutive {values}"
+    print(f"\n{title}")
     print(" " * LABEL_WIDTH + "".join(f"{threshold:>16.4g}" for threshold in thresholds))
-    partly = False
-    for arm in arms:
-        crossings = [arm.find_crossings(metric, threshold, consecutive) for threshold in thresholds]
-        partly = partly or any(0 < len(found) < len(arm.runs) for found in crossings)
-        cells = [format_mean_crossing(found, len(arm.runs)) for found in crossings]
-        name = (
-            arm.label
-            if len(arm.label) < LABEL_WIDTH
-            else f"{shorten_label(arm.label)}\n{'':{LABEL_WIDTH}}"
-        )
-        print(f"{name:{LABEL_WIDTH}}" + "".join(f"{cell:>16}" for cell in cells))
-    if partly:
-        print("* not all of its runs came there: the mean of those that did")
+    is_partial = False
+    for group in groups:
+        rows = [group.find_crossings(metric, threshold, consecutive) for threshold in thresholds]
+        is_partial = is_partial or any(0 < len(row) < len(group.runs) for row in rows)
+        cells = [format_mean_crossing(row, len(group.runs)) for row in rows]
+        label = group.label
+        if len(label) >= LABEL_WIDTH:
+            label = f"{shorten_label(label)}\n{'':{LABEL_WIDTH}}"
+        print(f"{label:{LABEL_WIDTH}}" + "".join(f"{cell:>16}" for cell in cells))
+    if is_partial:
+        print("* mean of the runs that reached the threshold; not all did")
 
 
-def format_mean_crossing(crossings: list[ThresholdCrossing], runs: int) -> str:
-    """`3,510 4:33`: mean steps and time; starred where not all runs came there."""
+def format_mean_crossing(crossings: list[ThresholdCrossing], num_runs: int) -> str:
+    """Return the mean steps and time, `3,510 4:33`; with an asterisk if not all runs crossed."""
     if not crossings:
         return "-"
-    steps, seconds = fmean(one.step for one in crossings), fmean(one.seconds for one in crossings)
-    return f"{steps:,.0f} {format_duration(seconds)}" + "*" * (len(crossings) < runs)
+    steps = fmean(crossing.step for crossing in crossings)
+    seconds = fmean(crossing.seconds for crossing in crossings)
+    return f"{steps:,.0f} {format_duration(seconds)}" + "*" * (len(crossings) < num_runs)

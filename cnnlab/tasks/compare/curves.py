@@ -1,4 +1,4 @@
-"""Learning curves of several runs, as figures and in TensorBoard."""
+"""Learning curves of groups of runs, for figures and TensorBoard."""
 
 from pathlib import Path
 from textwrap import wrap
@@ -10,64 +10,71 @@ from cnnlab.tasks.compare.runs import COMPARED_METRICS, SeedGroup
 from cnnlab.viz.curves import MeanCurve
 
 
-def find_shared_metrics(arms: list[SeedGroup]) -> list[str]:
-    """What all runs have of the training loss and the validation accuracy, else of anything. Raises UsageError where
-    they share nothing."""
+def find_shared_metrics(groups: list[SeedGroup]) -> list[str]:
+    """Return which of training loss and validation accuracy all runs have, else the first metric
+    that they share. Raises UsageError if they share none."""
     shared = [
-        metric for metric in COMPARED_METRICS if all(metric in arm.mean_curves for arm in arms)
+        metric
+        for metric in COMPARED_METRICS
+        if all(metric in group.mean_curves for group in groups)
     ]
     if not shared:
-        had = [
-            f"{printable(str(one.folder))} has {', '.join(one.curves)}"
-            for arm in arms
-            for one in arm.runs
+        metrics = [
+            f"{printable(str(run.folder))} has {', '.join(run.curves)}"
+            for group in groups
+            for run in group.runs
         ]
-        raise UsageError(f"these runs share no metric: {'; '.join(had)}")
-    return [
-        metric for metric in ("train_loss", "validation_accuracy") if metric in shared
-    ] or shared[:1]
+        raise UsageError(f"these runs share no metric: {'; '.join(metrics)}")
+    preferred = ("train_loss", "validation_accuracy")
+    return [metric for metric in shared if metric in preferred] or shared[:1]
 
 
-def build_curve_panel(arms: list[SeedGroup], metric: str) -> tuple[str, list[MeanCurve]]:
-    """A row of the figure: what is drawn, and each arm's line; accuracy as error, in percent."""
-    error, lines = metric == "validation_accuracy", []
-    for arm in arms:
-        one = arm.mean_curves[metric]
-        mean = tuple(100 * (1 - value) for value in one.mean) if error else one.mean
-        deviation = tuple(100 * value for value in one.std) if error else one.std
-        lines.append(MeanCurve(arm.label, one.steps, one.seconds, mean, deviation))
-    return "validation error, %" if error else COMPARED_METRICS[metric][1], lines
+def build_curve_panel(groups: list[SeedGroup], metric: str) -> tuple[str, list[MeanCurve]]:
+    """Return the axis label and the curve of each group for a panel of the figure.
+
+    Validation accuracy is converted to validation error in percent.
+    """
+    if metric == "validation_accuracy":
+        return "validation error, %", [build_error_curve(group) for group in groups]
+    curves = []
+    for group in groups:
+        band = group.mean_curves[metric]
+        curves.append(MeanCurve(group.label, band.steps, band.seconds, band.mean, band.std))
+    return COMPARED_METRICS[metric][1], curves
 
 
-def log_group_curves(folder: Path, arm: SeedGroup) -> None:
-    """An arm's mean curves as a run of their own for TensorBoard, by step and by seconds of training."""
+def build_error_curve(group: SeedGroup) -> MeanCurve:
+    """Return a group's mean validation error in percent."""
+    band = group.mean_curves["validation_accuracy"]
+    mean = tuple(100 * (1 - value) for value in band.mean)
+    std = tuple(100 * value for value in band.std)
+    return MeanCurve(group.label, band.steps, band.seconds, mean, std)
+
+
+def log_group_curves(folder: Path, group: SeedGroup) -> None:
+    """Write a group's mean curves as a run of its own for TensorBoard, with the training time as
+    wall time."""
     folder.mkdir(parents=True)
-    board = Run(folder)
-    for metric, one in arm.mean_curves.items():
-        for step, seconds, value in zip(one.steps, one.seconds, one.mean, strict=True):
-            board.elapsed_s = seconds
-            board.log_scalars("compare", {metric: value}, step)
-    board.close()
+    run = Run(folder)
+    for metric, band in group.mean_curves.items():
+        for step, seconds, value in zip(band.steps, band.seconds, band.mean, strict=True):
+            run.elapsed_s = seconds
+            run.log_scalars("compare", {metric: value}, step)
+    run.close()
 
 
-def format_curves_title(arms: list[SeedGroup]) -> str:
-    """What the figure shows: how far each came."""
-    bands = {
-        arm.label: arm.mean_curves["validation_accuracy"]
-        for arm in arms
-        if "validation_accuracy" in arm.mean_curves
-    }
-    last = {
-        label: (f"{1 - one.mean[-1]:.1%}", f"{one.steps[-1]:,}")
-        for label, one in bands.items()
-        if one.steps
-    }
+def format_curves_title(groups: list[SeedGroup]) -> str:
+    """Return the figure's title: the last validation error of each group and its step."""
+    last = {}
+    for group in groups:
+        band = group.mean_curves.get("validation_accuracy")
+        if band and band.steps:
+            last[group.label] = (f"{1 - band.mean[-1]:.1%}", f"{band.steps[-1]:,}")
     steps = {step for _, step in last.values()}
     if len(steps) == 1:
-        text = f"Validation error after {steps.pop()} minibatches: "
-        text += ", ".join(f"{label} {error}" for label, (error, _) in last.items())
+        title = f"Validation error after {steps.pop()} minibatches: "
+        title += ", ".join(f"{label} {error}" for label, (error, _) in last.items())
     else:
-        text = "Validation error: " + ", ".join(
-            f"{label} {error} after {step}" for label, (error, step) in last.items()
-        )
-    return "\n".join(wrap(text, 100, max_lines=3, placeholder=" …"))
+        title = "Validation error: "
+        title += ", ".join(f"{label} {error} after {step}" for label, (error, step) in last.items())
+    return "\n".join(wrap(title, 100, max_lines=3, placeholder=" …"))

@@ -1,4 +1,4 @@
-"""Runs read from their folders, and put together where they differ in nothing but the seed."""
+"""Read runs from their folders and group those that differ only in the seed."""
 
 import glob
 import json
@@ -36,16 +36,16 @@ from cnnlab.tasks.train.settings import select_compared_settings
 
 COMPARED_METRICS = {
     "train_loss": ("train/loss", "training loss"),
-    "train_accuracy": ("train/accuracy", "training batches"),
+    "train_accuracy": ("train/accuracy", "training accuracy"),
     "validation_loss": ("validation/loss", "validation loss"),
-    "validation_accuracy": ("validation/accuracy", "validation"),
+    "validation_accuracy": ("validation/accuracy", "validation accuracy"),
 }
-MAX_UNNUMBERED_LABEL = 30  # letters of a label beyond which arms are numbered
+MAX_UNNUMBERED_LABEL = 30  # characters; groups with longer labels are numbered
 
 
 @dataclass(frozen=True)
 class RunCurves:
-    """A run as far as it has come."""
+    """A run's settings and learning curves, finished or not."""
 
     folder: Path
     config: Config
@@ -53,7 +53,7 @@ class RunCurves:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what makes the run what it is, `key` -> value; nulls are left out."""
+        """The settings that distinguish experiments, {key: value}, without nulls."""
         return select_compared_settings(rename_keys("train", self.config))
 
     @cached_property
@@ -61,7 +61,7 @@ class RunCurves:
         return read_run_state(self.folder) == "finished"
 
     def final_accuracy(self, split: str) -> float | None:
-        """Its accuracy on test or validation images once it is finished."""
+        """Return the accuracy on test or validation images of a finished run, else None."""
         with suppress(KeyError, TypeError, ValueError):
             if self.is_finished:
                 return float(read_json(self.folder / "result.json")[split]["accuracy"])
@@ -69,8 +69,8 @@ class RunCurves:
 
     @cached_property
     def test_hits(self) -> tuple[Tensor, Tensor] | None:
-        """(N,) which of the test set's images it is right about, by the logits that were saved when it was finished,
-        and their (N,) labels."""
+        """(N,) booleans, which test images it classifies correctly by its saved logits, and their
+        (N,) labels; None if it is not finished or the logits are missing."""
         path = self.folder / "test.safetensors"
         if not self.is_finished or not path.is_file():
             return None
@@ -80,162 +80,177 @@ class RunCurves:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Runs that differ in nothing but the seed."""
+    """Runs that differ only in the seed."""
 
     label: str
     runs: list[RunCurves]
 
     @cached_property
     def mean_curves(self) -> dict[str, CurveBand]:
-        shared = set.intersection(*(set(one.curves) for one in self.runs))
+        """The mean curves of the metrics that all runs have."""
         return {
-            metric: average_curves([one.curves[metric] for one in self.runs])
+            metric: average_curves([run.curves[metric] for run in self.runs])
             for metric in COMPARED_METRICS
-            if metric in shared
+            if all(metric in run.curves for run in self.runs)
         }
 
     def final_accuracies(self, split: str) -> list[float]:
-        """Of its finished runs."""
-        return [score for one in self.runs if (score := one.final_accuracy(split)) is not None]
+        """Return the accuracies of the finished runs."""
+        accuracies = [run.final_accuracy(split) for run in self.runs]
+        return [accuracy for accuracy in accuracies if accuracy is not None]
 
     def find_crossings(
         self, metric: str, threshold: float, consecutive: int
     ) -> list[ThresholdCrossing]:
-        """Of those of its runs that reached the threshold."""
-        found = [
-            find_crossing(one.curves[metric], threshold, consecutive)
-            for one in self.runs
-            if metric in one.curves
+        """Return where the runs reached a threshold, of those that did."""
+        crossings = [
+            find_crossing(run.curves[metric], threshold, consecutive)
+            for run in self.runs
+            if metric in run.curves
         ]
-        return [crossing for crossing in found if crossing]
+        return [crossing for crossing in crossings if crossing]
 
     @cached_property
     def test_hits(self) -> tuple[Tensor, Tensor] | None:
-        """(S, N) hits and (N,) labels, where all S runs have answered the same images."""
-        every = [one.test_hits for one in self.runs if one.test_hits is not None]
-        if len(every) < len(self.runs) or not all(
-            torch.equal(labels, every[0][1]) for _, labels in every
-        ):
+        """(S, N) hits and (N,) labels, if all S runs were evaluated on the same images."""
+        results = [run.test_hits for run in self.runs if run.test_hits is not None]
+        if len(results) < len(self.runs):
             return None
-        return torch.stack([hits for hits, _ in every]), every[0][1]
+        hits, labels = zip(*results, strict=True)
+        if not all(torch.equal(others, labels[0]) for others in labels):
+            return None
+        return torch.stack(hits), labels[0]
 
 
 def resolve_run_folders(names: list[str], outputs: Path) -> list[Path]:
-    """The run folders that names, sweeps and patterns mean, each once, in order. Raises UsageError."""
+    """Return the run folders that names of runs, sweeps and patterns mean, each once, in order.
+
+    Raises UsageError for a name without runs.
+    """
     if not any(name.strip() for name in names):
         raise UsageError(
             "compare takes runs: folders, sweeps or patterns; `cnnlab runs` lists what there is"
         )
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for name in names:
         for path in match_runs(name, outputs):
             for run in list_numbered_runs(path) or [path]:
-                found.setdefault(run.resolve(), run)
-    return list(found.values())
+                folders.setdefault(run.resolve(), run)
+    return list(folders.values())
 
 
 def match_runs(name: str, outputs: Path) -> list[Path]:
-    """The runs and sweeps that a name or a pattern means. Raises UsageError where there is none."""
-    places = [Path(name).expanduser(), outputs / "train" / name]
-    if any(sign in name for sign in "*?[") and not any(map(path_exists, places)):
-        every = [Path(found) for place in places for found in sorted(glob.glob(str(place)))]  # noqa: PTH207
-        every = [path for path in every if is_run(path) or list_numbered_runs(path)]
-        if not every:
-            raise UsageError(f"no run matches {printable(name)}; `cnnlab runs` lists what there is")
-        return every
-    sweep = next(
-        (
-            place
-            for place in places
-            if path_exists(place) and not is_run(place) and list_numbered_runs(place)
-        ),
-        None,
-    )
-    return [sweep or find_run(name, outputs)]
+    """Return the runs and sweeps that a name or a pattern means. Raises UsageError if none."""
+    candidates = [Path(name).expanduser(), outputs / "train" / name]
+    if any(sign in name for sign in "*?[") and not any(map(path_exists, candidates)):
+        return match_pattern(name, candidates)
+    for path in candidates:
+        if path_exists(path) and not is_run(path) and list_numbered_runs(path):
+            return [path]
+    return [find_run(name, outputs)]
+
+
+def match_pattern(name: str, patterns: list[Path]) -> list[Path]:
+    """Return the runs and sweeps that match patterns. Raises UsageError, naming `name`, if none."""
+    paths = [
+        Path(match)
+        for pattern in patterns
+        for match in sorted(glob.glob(str(pattern)))  # noqa: PTH207
+    ]
+    paths = [path for path in paths if is_run(path) or list_numbered_runs(path)]
+    if not paths:
+        raise UsageError(f"no run matches {printable(name)}; `cnnlab runs` lists what there is")
+    return paths
 
 
 def read_run_curves(folder: Path) -> RunCurves:
-    """A run's settings and curves. Raises CnnlabError where it has no settings that can be read."""
+    """Return a run's settings and curves. Raises CnnlabError if its settings cannot be read."""
     try:
         config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         config["dataset"]["name"], config["model"]["name"]
     except (KeyError, OSError, TypeError, ValueError, yaml.YAMLError):
         raise CnnlabError(
-            f"{printable(str(folder))}/config.yaml cannot be read: nothing says what that run is"
+            f"{printable(str(folder))}/config.yaml cannot be read: the run's settings are unknown"
         ) from None
-    every = config.get("log_every")
-    return RunCurves(
-        folder,
-        config,
-        build_curves(
-            read_metrics(folder / "metrics.jsonl"), every if isinstance(every, int) else 1
-        ),
-    )
+    log_every = config.get("log_every")
+    rows = read_metrics(folder / "metrics.jsonl")
+    curves = build_curves(rows, log_every if isinstance(log_every, int) else 1)
+    return RunCurves(folder, config, curves)
 
 
 def build_curves(rows: Sequence[dict[str, Any]], log_every: int) -> dict[str, MetricCurve]:
-    """Rows of metrics.jsonl -> the metrics' courses; of a step that was logged twice the later row counts, and what is
-    no finite number is left out. A row of training is the mean of the steps since the one before; those of fewer than
-    `log_every`, about an epoch's end, are joined to the next."""
-    found = {}
+    """Return the curves of the metrics in rows of metrics.jsonl.
+
+    The last row of a step counts; values that are not finite are ignored. A training row is the
+    mean of the steps since the previous one; rows of fewer than `log_every` steps, at the end of an
+    epoch, are merged with the next.
+    """
+    curves = {}
     for metric, (key, _) in COMPARED_METRICS.items():
-        points = {
+        by_step = {
             row["step"]: CurvePoint(row["step"], row["elapsed_s"], row[key])
             for row in rows
             if has_finite_values(row, key)
         }
-        inorder = [points[step] for step in sorted(points)]
-        if inorder:
-            found[metric] = MetricCurve.from_points(
-                average_windows(inorder, log_every) if key.startswith("train/") else inorder
+        points = [by_step[step] for step in sorted(by_step)]
+        if points:
+            is_windowed = key.startswith("train/")
+            curves[metric] = MetricCurve.from_points(
+                average_windows(points, log_every) if is_windowed else points
             )
-    return found
+    return curves
 
 
 def has_finite_values(row: dict[str, Any], key: str) -> bool:
-    """Whether a row has a metric and its time, in finite numbers."""
+    """Return whether a row has finite numbers for a metric and its time."""
     return all(
         isinstance(row.get(k), (int, float)) and math.isfinite(row[k]) for k in (key, "elapsed_s")
     )
 
 
 def group_runs_by_settings(runs: list[RunCurves]) -> list[SeedGroup]:
-    """Runs whose settings are the same but for the seed, as one. An arm is called by its runs' name, and by the
-    settings that set it apart from others of that name; numbered where that is long."""
-    members: dict[str, list[RunCurves]] = {}
-    for one in runs:
-        members.setdefault(json.dumps(one.settings, sort_keys=True, default=str), []).append(one)
-    lists = list(members.values())
-    labels = []
-    for these in lists:
-        name = str(these[0].config.get("name", these[0].folder.name))
-        others = [
-            each[0].settings
-            for each in lists
-            if each[0].config.get("name") == these[0].config.get("name")
-        ]
-        own = [
-            f"{key.partition('.')[2] or key}={format_setting(these[0].settings.get(key))}"
-            for key in find_differing_keys(others)
-        ]
-        labels.append(printable(" ".join([name, *own])))
+    """Group runs whose settings differ only in the seed.
+
+    A group's label is the name of its runs and the settings that distinguish it from other groups
+    of that name; long labels are numbered.
+    """
+    runs_by_settings: dict[str, list[RunCurves]] = {}
+    for run in runs:
+        key = json.dumps(run.settings, sort_keys=True, default=str)
+        runs_by_settings.setdefault(key, []).append(run)
+    groups = list(runs_by_settings.values())
+    labels = [label_group(group, groups) for group in groups]
     if max(map(len, labels), default=0) > MAX_UNNUMBERED_LABEL:
         labels = [f"{number} {label}" for number, label in enumerate(labels, 1)]
-    return [SeedGroup(label, these) for label, these in zip(labels, lists, strict=True)]
+    return [SeedGroup(label, group) for label, group in zip(labels, groups, strict=True)]
+
+
+def label_group(group: list[RunCurves], groups: list[list[RunCurves]]) -> str:
+    """Return the name of a group's runs and the settings that distinguish it from other groups of
+    that name."""
+    first = group[0]
+    name = first.config.get("name")
+    same_name = [other[0].settings for other in groups if other[0].config.get("name") == name]
+    words = [str(first.config.get("name", first.folder.name))]
+    for key in find_differing_keys(same_name):
+        words.append(f"{key.partition('.')[2] or key}={format_setting(first.settings.get(key))}")
+    return printable(" ".join(words))
 
 
 def format_setting(value: Any) -> str:
-    """A setting's value as a user writes it, without spaces."""
+    """Return a setting's value as on the command line, without spaces."""
     return json.dumps(value, default=str, separators=(",", ":")).replace('"', "")
 
 
 def find_differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys in which settings differ, in order."""
-    every = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in every if any(one.get(key) != settings[0].get(key) for one in settings)]
+    """Return the keys in which settings differ, in order."""
+    keys = dict.fromkeys(key for values in settings for key in values)
+    return [
+        key for key in keys if any(values.get(key) != settings[0].get(key) for values in settings)
+    ]
 
 
-def find_differences(arms: list[SeedGroup]) -> dict[str, list[Any]]:
-    """{key: its value in each arm} where those differ; null where an arm has no such key."""
-    settings = [arm.runs[0].settings for arm in arms]
-    return {key: [one.get(key) for one in settings] for key in find_differing_keys(settings)}
+def find_differences(groups: list[SeedGroup]) -> dict[str, list[Any]]:
+    """Return {key: its value in each group} of the settings that differ; null for a missing key."""
+    settings = [group.runs[0].settings for group in groups]
+    return {key: [values.get(key) for values in settings] for key in find_differing_keys(settings)}

@@ -101,7 +101,7 @@ def test_seeds_are_one_group_and_patterns_name_runs(
         assert out.startswith("cnnlab compare: 4 runs in 2 groups")
         assert max(map(len, out.splitlines()[:-1])) <= 80
     code, out, err = cnnlab("compare", f"{sweep.name}/0", f"{sweep.name}/1")
-    assert "2 runs in 1 group" in out and "Their settings are the same." in out
+    assert "2 runs in 1 group" in out and "The settings are the same." in out
 
 
 def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
@@ -131,7 +131,7 @@ def test_runs_that_have_logged_nothing_are_left_out_or_refused(
     (bare / "metrics.jsonl").write_text("")
     code, out, err = cnnlab("compare", str(sweep / "1"), str(bare))
     assert code == 0 and out.startswith("cnnlab compare: 1 run in 1 group")
-    assert err == f"left out, nothing logged yet: {bare}\n"
+    assert err == f"skipped, nothing logged yet: {bare}\n"
     code, _, err = cnnlab("compare", str(bare))
     assert code == 2 and "nothing to compare" in err and err.count("\n") == 1
 
@@ -181,7 +181,7 @@ def test_a_run_without_settings_is_named(sweep: Path, here: Path, cnnlab: Cnnlab
         code, _, err = cnnlab("compare", "0")
         assert (
             code == 1
-            and err == "cnnlab: 0/config.yaml cannot be read: nothing says what that run is\n"
+            and err == "cnnlab: 0/config.yaml cannot be read: the run's settings are unknown\n"
         )
 
 
@@ -208,7 +208,7 @@ def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnn
     logits, labels = read_predictions(here / "other" / "test.safetensors")
     write_predictions(here / "other" / "test.safetensors", logits, labels.flip(0))
     code, out, _ = cnnlab("compare", str(here / "other"), str(sweep / "2"))
-    assert code == 0 and "no paired test: they were scored on different test images" in out
+    assert code == 0 and "no paired test: they were evaluated on different test images" in out
 
 
 def test_a_run_that_went_on_has_no_score_until_it_is_finished(

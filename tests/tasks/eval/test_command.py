@@ -57,7 +57,7 @@ def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
     code, _, err = cnnlab("eval", "single_batch_size=361")
     assert (
         code == 2
-        and "single_batch_size: a batch must hold between 1 and 360 pictures, not 361" in err
+        and "single_batch_size: a batch must hold between 1 and 360 images, not 361" in err
     )
 
 
