@@ -48,11 +48,11 @@ GOOD = {"lr": 0.1, "steps": 3, "on": True, "kind": "a", "at": [1, 2.5]}
         (object(), Any, True),
     ],
 )
-def test_fits(value: Any, kind: Any, expected: bool) -> None:
+def test_is_of_type(value: Any, kind: Any, expected: bool) -> None:
     assert is_of_type(value, kind) is expected
 
 
-def test_what_fits_is_passed_on() -> None:
+def test_call_checked_passes_valid_values() -> None:
     check_keywords(builder, GOOD, "optim")
     assert call_checked(builder, GOOD, "optim", 7) == {"given": 7, "lr": 0.1}
 
@@ -71,18 +71,18 @@ def test_what_fits_is_passed_on() -> None:
         ({"given": 3}, "unknown key optim.given; optim takes lr, steps, on, kind, at"),
     ],
 )
-def test_a_misfit_is_one_line_that_names_it(change: dict[str, Any], message: str) -> None:
+def test_invalid_value_error_names_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         call_checked(builder, GOOD | change, "optim", 0)
     assert str(error.value) == message
 
 
-def test_a_missing_key_says_what_it_must_be() -> None:
+def test_missing_key_error_names_the_type() -> None:
     with pytest.raises(UsageError, match=r"^optim.lr is missing; it must be a number$"):
         check_keywords(builder, {k: v for k, v in GOOD.items() if k != "lr"}, "optim")
 
 
-def test_a_part_is_looked_up_by_name_and_nothing_else() -> None:
+def test_build_registered_by_name_only() -> None:
     table = {"one": lambda *, x: x}
     with pytest.raises(UsageError, match=r"model.name 'on' is not one of one; did you mean one\?"):
         build_registered(table, {"name": "on", "x": 1}, "model")
@@ -94,5 +94,5 @@ def test_a_part_is_looked_up_by_name_and_nothing_else() -> None:
         build_registered(table, {"name": ["one"]}, "model")
 
 
-def test_words_of_nested_types() -> None:
+def test_describe_nested_type() -> None:
     assert describe_type(list[int] | None) == "a list, each a whole number or null"

@@ -53,12 +53,12 @@ def noise(count: int = 24) -> Tensor:
     )
 
 
-def test_every_operation_is_tested_here() -> None:
+def test_specs_cover_all_operations() -> None:
     assert list(SPECS) == list(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_an_operation_on_a_batch_is_the_operation_on_each_picture(name: str) -> None:
+def test_batch_result_equals_single_image_results(name: str) -> None:
     op, x = SINGLE[name], noise()
     u = torch.rand(24, op.num_draws, generator=torch.Generator().manual_seed(1))
     whole = op.apply(x.float() / 255, u)
@@ -70,7 +70,7 @@ def test_an_operation_on_a_batch_is_the_operation_on_each_picture(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [name for name, op in SINGLE.items() if op.keeps_shape])
-def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_at_all(
+def test_probability_selects_images(
     name: str,
 ) -> None:
     x, draws = noise(60), CounterRNG(1, 0, torch.arange(60))
@@ -85,7 +85,7 @@ def test_with_a_probability_some_are_changed_as_all_would_be_and_the_others_not_
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_the_data_set_is_never_overwritten_nor_what_comes_out_a_view_of_it(name: str) -> None:
+def test_input_is_not_overwritten_or_shared(name: str) -> None:
     x, draws = noise(), CounterRNG(1, 0, torch.arange(24))
     before, pipeline = x.clone(), Pipeline({name: SPECS[name]}, "augment.train")
     pipeline(x, draws).add_(1)
@@ -93,7 +93,9 @@ def test_the_data_set_is_never_overwritten_nor_what_comes_out_a_view_of_it(name:
 
 
 @pytest.mark.parametrize("name", [name for name in SPECS if name != "randaugment"])
-def test_no_operation_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_do_not_synchronize_with_the_device(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the device called meta, which has no values, none can be read back; and once the first batch has brought
     the constants there, none is sent: `torch.tensor` would wait until it is."""
     keys = SPECS[name] | (
@@ -109,7 +111,7 @@ def test_no_operation_waits_for_the_device(name: str, monkeypatch: pytest.Monkey
         assert mixed.device.type == "meta" and mixed.dtype == torch.float32
 
 
-def test_the_same_seed_gives_the_same_pictures_whatever_the_batch() -> None:
+def test_same_seed_gives_same_images_in_any_batch() -> None:
     pipeline, index, x = Pipeline(TRAINED, "augment.train"), torch.arange(24), noise()
     whole = pipeline(x, CounterRNG(1, 0, index))
     parts = [pipeline(x[i : i + 7], CounterRNG(1, 0, index[i : i + 7])) for i in range(0, 24, 7)]
@@ -123,7 +125,7 @@ def test_the_same_seed_gives_the_same_pictures_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("last", [NORMALIZE, {"whiten": {}}])
-def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
+def test_whiten_and_normalize_always_run_last(last: Spec) -> None:
     draws, shifted = CounterRNG(1, 0, torch.arange(40)), {"shift": {"px": 2}}
     ours, theirs = (
         Pipeline(spec, "augment.train")(PICTURES, draws)
@@ -178,19 +180,19 @@ def test_whiten_and_normalize_come_last_wherever_they_stand(last: Spec) -> None:
         ),
     ],
 )
-def test_a_pipeline_that_cannot_be_is_one_line(spec: Spec, message: str) -> None:
+def test_invalid_pipeline_raises_one_line_error(spec: Spec, message: str) -> None:
     with pytest.raises(UsageError) as error:
         Pipeline(spec, "augment.train")
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_a_misspelt_operation_is_told_the_nearest() -> None:
+def test_misspelled_operation_suggests_nearest() -> None:
     with pytest.raises(UsageError, match=r"; did you mean flip_left_right\?$"):
         Pipeline({"flip_leftright": {}}, "augment.train")
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.01, float("nan"), "half", True, [0.5]])
-def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
+def test_invalid_probability_raises(probability: object) -> None:
     with pytest.raises(
         UsageError, match=r"^augment.train.shift.probability must be between 0 and 1, not "
     ):
@@ -221,12 +223,12 @@ def test_a_probability_is_a_number_from_0_to_1(probability: object) -> None:
         ({"normalize": SPECS["normalize"]}, "normalize has 3 channels, the images 1"),
     ],
 )
-def test_pictures_that_an_operation_cannot_take_are_refused(spec: Spec, message: str) -> None:
+def test_unsupported_image_shape_raises(spec: Spec, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         Pipeline(spec, "augment.train")(PICTURES, CounterRNG(1, 0, torch.arange(40)))
 
 
-def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
+def test_random_operation_without_rng_and_wrong_input_raise() -> None:
     for spec in (
         {"shift": {"px": 1}},
         {"flip_left_right": {"probability": 0.5}},
@@ -246,7 +248,7 @@ def test_random_operations_need_draws_and_pictures_are_uint8() -> None:
 @pytest.mark.parametrize(
     "moved", [{}, {"center_crop": {"size": 6}}, {"views": SPECS["views"] | {"size": 6, "grid": 3}}]
 )
-def test_what_is_shown_standardized_is_what_the_network_is_given(name: str, moved: Spec) -> None:
+def test_apply_before_normalize_then_normalize_equals_pipeline(name: str, moved: Spec) -> None:
     pipeline = Pipeline(
         {**moved, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval"
     )
@@ -260,7 +262,7 @@ def test_what_is_shown_standardized_is_what_the_network_is_given(name: str, move
 
 
 @pytest.mark.parametrize("name", ["normalize", "whiten"])
-def test_gradients_flow_through_what_standardizes_even_after_use_without(name: str) -> None:
+def test_normalize_gradients_after_inference_mode(name: str) -> None:
     pipeline = Pipeline({"whiten": {}} if name == "whiten" else NORMALIZE, "augment.eval")
     with torch.inference_mode():
         pipeline(PICTURES)

@@ -15,7 +15,7 @@ def numbered(n: int) -> TensorImageSet:
     return TensorImageSet(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n), ("x",))
 
 
-def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own() -> None:
+def test_epoch_has_each_image_at_most_once_in_new_order() -> None:
     batches = TrainingBatches(numbered(103), PLAIN, batch_size=10, seed=1)
     first, second = (
         torch.cat([labels for _, labels in batches.iterate_epoch(e)]).tolist() for e in (0, 1)
@@ -25,7 +25,7 @@ def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own() -> None
     assert first == torch.cat([labels for _, labels in batches.iterate_epoch(0)]).tolist()
 
 
-def test_an_epoch_can_be_entered_anywhere_with_the_same_pictures() -> None:
+def test_epoch_from_start_has_same_batches() -> None:
     batches = TrainingBatches(DATA, SHIFTED, batch_size=100, seed=2)
     whole = list(batches.iterate_epoch(3))
     late = list(batches.iterate_epoch(3, start=9))
@@ -34,25 +34,25 @@ def test_an_epoch_can_be_entered_anywhere_with_the_same_pictures() -> None:
         assert torch.equal(pictures, expected) and torch.equal(labels, wanted)
 
 
-def test_indices_name_the_pictures_of_a_step() -> None:
+def test_get_batch_indices_matches_batches() -> None:
     batches = TrainingBatches(numbered(50), PLAIN, batch_size=10, seed=1)
     seen = [labels.tolist() for epoch in (0, 1) for _, labels in batches.iterate_epoch(epoch)]
     assert [batches.get_batch_indices(step) for step in range(10)] == seen
 
 
-def test_a_batch_larger_than_the_data_is_the_data() -> None:
+def test_batch_size_is_limited_to_data_set() -> None:
     batches = TrainingBatches(numbered(7), PLAIN, batch_size=100, seed=1)
     assert len(batches) == 1 and len(next(batches.iterate_epoch(0))[1]) == 7
 
 
-def test_in_order_is_the_data_sets_order_to_the_last_picture() -> None:
+def test_iterate_in_order_yields_all_images_in_order() -> None:
     found = list(iterate_in_order(DATA, PLAIN, batch_size=100))
     assert torch.equal(torch.cat([labels for _, labels in found]), DATA.labels)
     assert torch.equal(torch.cat([pictures for pictures, _ in found]), DATA.images.float() / 255)
     assert len(found[-1][1]) == 37
 
 
-def test_mixed_batches_come_with_shares_and_can_be_entered_anywhere_too() -> None:
+def test_mixed_batches_have_label_shares_and_same_batches_from_start() -> None:
     mixing = Pipeline({"mixup": {"alpha": 0.4}, "cutmix": {"alpha": 1.0}}, "augment.train")
     batches = TrainingBatches(DATA, mixing, batch_size=100, seed=2)
     whole, ((late, late_shares),) = (
@@ -71,7 +71,7 @@ def test_mixed_batches_come_with_shares_and_can_be_entered_anywhere_too() -> Non
     )  # each label is given about as much as it has pictures
 
 
-def test_a_picture_is_changed_alike_whatever_the_batch_size() -> None:
+def test_augmentation_is_independent_of_batch_size() -> None:
     numbered = TensorImageSet(DATA.images, torch.arange(len(DATA)), DATA.classes)
     pipeline = Pipeline(
         {"shift": {"px": 2}, "brightness": {"levels": 63}, "alternating_flip": {}}, "augment.train"

@@ -6,7 +6,7 @@ from scipy import stats
 from cnnlab.data.counter_rng import CounterRNG, as_signed_int64, splitmix64, splitmix64_tensor
 
 
-def test_the_hash_is_splitmix64() -> None:
+def test_splitmix64_matches_reference_values() -> None:
     # The first outputs of SplitMix64 from the state 0, as published with its reference code.
     state, expected = 0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     for value in expected:
@@ -17,7 +17,7 @@ def test_the_hash_is_splitmix64() -> None:
         )
 
 
-def test_draws_depend_on_the_picture_alone_and_not_on_its_batch() -> None:
+def test_uniform_depends_on_image_not_on_batch() -> None:
     index = torch.tensor([5, 17, 3, 99])
     whole = CounterRNG(1, 2, index).uniform("shift", 3)
     for i in range(4):
@@ -26,7 +26,7 @@ def test_draws_depend_on_the_picture_alone_and_not_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize("other", [(2, 2, "shift"), (1, 3, "shift"), (1, 2, "affine")])
-def test_draws_change_with_seed_epoch_and_operation(other: tuple[int, int, str]) -> None:
+def test_uniform_changes_with_seed_epoch_and_operation(other: tuple[int, int, str]) -> None:
     index = torch.arange(5000)
     ours, theirs = (
         CounterRNG(1, 2, index).uniform("shift", 2),
@@ -35,7 +35,7 @@ def test_draws_change_with_seed_epoch_and_operation(other: tuple[int, int, str])
     assert abs(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1]) < 0.05
 
 
-def test_draws_are_uniform_and_independent() -> None:
+def test_uniform_is_uniform_and_independent() -> None:
     u = CounterRNG(7, 0, torch.arange(50_000)).uniform("x", 3).double()
     assert u.min() >= 0 and u.max() < 1
     for column in u.T:
@@ -45,7 +45,7 @@ def test_draws_are_uniform_and_independent() -> None:
     assert abs(np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1]) < 0.02
 
 
-def test_the_alternating_number_turns_by_a_half_each_epoch_and_is_uniform_in_all() -> None:
+def test_alternating_uniform_changes_by_half_each_epoch() -> None:
     index = torch.arange(5000)
     first, second, third, last = (
         CounterRNG(3, epoch, index).alternating_uniform("flip") for epoch in (0, 1, 2, 7)

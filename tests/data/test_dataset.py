@@ -9,7 +9,7 @@ from cnnlab.data.sources import digits
 from tests.data.conftest import load
 
 
-def test_held_out_pictures_are_no_longer_trained_on() -> None:
+def test_hold_out_splits_by_seed() -> None:
     whole = digits("train", root=None)
     train, validation = hold_out(whole, count=100, seed=3)
     assert (len(train), len(validation)) == (1337, 100)
@@ -23,7 +23,7 @@ def test_held_out_pictures_are_no_longer_trained_on() -> None:
             hold_out(whole, count=count, seed=0)
 
 
-def test_labels_go_by_name(root: Path) -> None:
+def test_align_labels_by_class_name(root: Path) -> None:
     files = load(root)
     other = align_labels(files, ("cat", "dog", "bee", "ant"))
     assert [other.classes[i] for i in other.labels] == [files.classes[i] for i in files.labels]

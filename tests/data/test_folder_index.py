@@ -9,7 +9,7 @@ from cnnlab.data.image_folder import image_folder
 from tests.data.conftest import OURS, draw, load, names
 
 
-def test_the_splits_are_disjoint_whole_and_drawn_by_their_seeds(root: Path) -> None:
+def test_splits_are_disjoint_complete_and_seeded(root: Path) -> None:
     train, test = load(root), load(root, "test")
     kept, held = hold_out(train, count=0.25, seed=3)
     assert (len(kept), len(held), len(test)) == (18, 6, 6)
@@ -24,7 +24,7 @@ def test_the_splits_are_disjoint_whole_and_drawn_by_their_seeds(root: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_folders_for_splits_are_taken_as_they_are(root: Path, tmp_path: Path, name: str) -> None:
+def test_split_folders_are_used_as_splits(root: Path, tmp_path: Path, name: str) -> None:
     split = tmp_path / "split" / "root"
     for part, count in (("train", 4), (name, 2), ("test", 3)):
         for c in ("x", "y"):
@@ -38,14 +38,14 @@ def test_folders_for_splits_are_taken_as_they_are(root: Path, tmp_path: Path, na
     ) == 6
 
 
-def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+def test_class_named_train(tmp_path: Path) -> None:
     for name in ("train", "bus"):
         for i in range(5):
             draw(tmp_path / "root" / name / f"{i}.png", i)
     assert load(tmp_path / "root").classes == ("bus", "train")
 
 
-def test_hidden_foreign_and_nested_files(root: Path) -> None:
+def test_hidden_nonimage_and_nested_files(root: Path) -> None:
     draw(root / "ant" / ".hidden.png")
     draw(root / ".cache" / "0.png")
     draw(root / "ant" / ".thumbs" / "0.png")
@@ -65,7 +65,7 @@ def test_hidden_foreign_and_nested_files(root: Path) -> None:
         ({"max_images": 29}, "more than dataset.max_images=29 images"),
     ],
 )
-def test_a_root_that_cannot_be_is_one_line(
+def test_invalid_root_raises_one_line_error(
     root: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as error:
@@ -73,7 +73,7 @@ def test_a_root_that_cannot_be_is_one_line(
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_folders_without_pictures_are_named(root: Path, tmp_path: Path) -> None:
+def test_invalid_folder_structure_raises(root: Path, tmp_path: Path) -> None:
     (root / "dog\n").mkdir()
     with pytest.raises(UsageError, match=r"no images to train on below .* of class dog\\n$"):
         load(root)

@@ -56,7 +56,7 @@ def grid(rows: int, columns: int) -> Tensor:
         (1, 0, "zeros", ""),
     ],
 )
-def test_crops_are_torchvisions_from_every_place(
+def test_crop_matches_torchvision_at_every_position(
     size: int, padding: int, mode: str, theirs_mode: str, pictures: Tensor
 ) -> None:
     padded = theirs.pad(pictures, padding, padding_mode=theirs_mode) if padding else pictures
@@ -70,7 +70,7 @@ def test_crops_are_torchvisions_from_every_place(
         assert torch.equal(ours, torch.stack(every))
 
 
-def test_all_places_of_a_crop_are_equally_likely_and_a_flip_as_likely_as_it_says() -> None:
+def test_crop_positions_are_uniform_and_flip_has_its_probability() -> None:
     numbered = torch.arange(20, dtype=torch.uint8).view(1, 1, 4, 5).expand(20_000, -1, -1, -1)
     draws = CounterRNG(3, 0, torch.arange(20_000))
     pipeline = Pipeline({"crop": {"size": 1, "padding": 0, "mode": "zeros"}}, "augment.train")
@@ -86,7 +86,7 @@ def test_all_places_of_a_crop_are_equally_likely_and_a_flip_as_likely_as_it_says
     assert abs(torch.corrcoef(torch.stack([flipped.float(), found.float()]))[0, 1]) < 0.03
 
 
-def test_the_central_crop_is_torchvisions_and_goes_up_and_left_of_an_odd_middle(
+def test_center_crop_matches_torchvision_and_tensorflow_at_odd_margins(
     pictures: Tensor,
 ) -> None:
     assert torch.equal(
@@ -95,7 +95,7 @@ def test_the_central_crop_is_torchvisions_and_goes_up_and_left_of_an_odd_middle(
     assert torch.equal(center_crop(size=25).apply(pictures, NONE), pictures[:, :, 3:28, 2:27])
 
 
-def test_views_are_torchvisions_five_crops_and_four_between_side_by_side_and_mirrored(
+def test_views_match_torchvision_crops_and_flips(
     pictures: Tensor,
 ) -> None:
     found = views(size=24, padding=0, mode="zeros", grid=3, mirror=True).apply(pictures, NONE)
@@ -114,7 +114,7 @@ def test_views_are_torchvisions_five_crops_and_four_between_side_by_side_and_mir
 
 
 @pytest.mark.parametrize("name", ["flip_left_right", "flip_up_down", "transpose"])
-def test_flips_are_torchvisions_and_undo_themselves(name: str, pictures: Tensor) -> None:
+def test_flips_match_torchvision_and_are_involutions(name: str, pictures: Tensor) -> None:
     op: Op = getattr(geometric, name)()
     square = pictures[:, :, 1:31]
     oracle = {
@@ -126,9 +126,7 @@ def test_flips_are_torchvisions_and_undo_themselves(name: str, pictures: Tensor)
     assert torch.equal(op.apply(op.apply(square, NONE), NONE), square)
 
 
-def test_an_alternating_flip_shows_both_sides_of_every_picture_in_two_epochs_and_half_of_them_first() -> (
-    None
-):
+def test_alternating_flip_mirrors_each_image_every_other_epoch() -> None:
     sides = torch.tensor([10, 200], dtype=torch.uint8).view(1, 1, 1, 2).expand(10_000, -1, -1, -1)
     pipeline = Pipeline({"alternating_flip": {}}, "augment.train")
     mirrored = [
@@ -142,9 +140,7 @@ def test_an_alternating_flip_shows_both_sides_of_every_picture_in_two_epochs_and
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 70])
-def test_cutout_erases_what_torchvisions_erase_does_around_every_pixel(
-    size: int, pictures: Tensor
-) -> None:
+def test_cutout_matches_torchvision_erase(size: int, pictures: Tensor) -> None:
     op, u = cutout(size=size, fill=0.4), grid(32, 30)[::7]
     ours = op.apply(pictures[:1].expand(len(u), -1, -1, -1), u)
     for found, (row, column) in zip(
@@ -161,7 +157,7 @@ def test_cutout_erases_what_torchvisions_erase_does_around_every_pixel(
         )
 
 
-def test_shift_moves_by_whole_pixels_and_fills_with_zero() -> None:
+def test_shift_by_whole_pixels_fills_with_zeros() -> None:
     x = DIGITS.float() / 255
     moved = shift(px=1).apply(x, grid(3, 3))
     for n in range(9):
@@ -181,7 +177,7 @@ def numbers(
     return (torch.tensor([[turn, grow, lean, down, across]]) + 1) / 2
 
 
-def test_affine_at_rest_turned_by_a_quarter_and_moved() -> None:
+def test_affine_identity_rotation_and_translation() -> None:
     x = DIGITS[:1].float() / 255
     op = affine(degrees=90.0, scale=1.0, shear=0.5, px=2.0)
     torch.testing.assert_close(op.apply(x, numbers()), x, rtol=0, atol=1e-5)
@@ -190,14 +186,14 @@ def test_affine_at_rest_turned_by_a_quarter_and_moved() -> None:
     torch.testing.assert_close(moved[..., :6, 1:], x[..., 2:, :-1], rtol=0, atol=1e-5)
 
 
-def test_affine_scales_like_torchvision() -> None:
+def test_affine_scale_matches_torchvision() -> None:
     x = DIGITS[:1].float() / 255
     ours = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(x, numbers(grow=-1))
     expected = theirs.affine(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
 
 
-def test_randaugment_is_torchvisions_by_the_same_seed(pictures: Tensor) -> None:
+def test_randaugment_matches_torchvision_for_same_seed(pictures: Tensor) -> None:
     several = pictures.repeat(4, 1, 1, 1)
     u = torch.rand(len(several), 1, generator=torch.Generator().manual_seed(4))
     ours = randaugment(num_ops=2, magnitude=9).apply(several, u)
@@ -207,7 +203,7 @@ def test_randaugment_is_torchvisions_by_the_same_seed(pictures: Tensor) -> None:
         assert torch.equal(ours[n], transform(several[n]))
 
 
-def test_randaugment_leaves_everybody_elses_random_numbers_alone(
+def test_randaugment_restores_global_rng_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The GPU's too, which dropout draws from: `torch.manual_seed` reseeds them, and `fork_rng` puts back the CPU's."""

@@ -24,7 +24,7 @@ from cnnlab.data.image_folder import FolderImageSet
 from tests.data.conftest import ROOT, draw, load
 
 
-def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) -> None:
+def test_folder_names_are_classes_and_pixels_match_files(root: Path) -> None:
     files = load(root)
     assert files.classes == ("ant", "bee", "cat") and files.shape == (3, 8, 8) and len(files) == 24
     for i in (0, 10, 23):
@@ -37,7 +37,7 @@ def test_classes_are_folders_and_pictures_are_what_the_files_hold(root: Path) ->
     "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"]
 )
 @pytest.mark.parametrize("depth", [1, 3])
-def test_any_mode_is_read(tmp_path: Path, mode: str, depth: int) -> None:
+def test_all_pillow_modes_are_read(tmp_path: Path, mode: str, depth: int) -> None:
     suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tiff", "F": "tiff"}.get(mode, "png")
     for i in range(5):
         path = tmp_path / "root" / "c" / f"{i}.{suffix}"
@@ -56,7 +56,7 @@ def test_any_mode_is_read(tmp_path: Path, mode: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_exif_turns_are_applied(tmp_path: Path, turn: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, turn: int) -> None:
     exif = Image.Exif()
     exif[274] = turn
     for i in range(5):
@@ -70,7 +70,7 @@ def test_exif_turns_are_applied(tmp_path: Path, turn: int) -> None:
         )
 
 
-def test_sizes_are_torchvisions(tmp_path: Path) -> None:
+def test_resize_center_crop_matches_torchvision(tmp_path: Path) -> None:
     from torchvision import transforms
 
     for i, size in enumerate([(20, 31), (31, 20), (8, 9), (200, 9), (5, 7), (8, 8)]):
@@ -83,7 +83,7 @@ def test_sizes_are_torchvisions(tmp_path: Path) -> None:
         ), size
 
 
-def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same(tmp_path: Path) -> None:
+def test_reduced_jpeg_decoding_is_close_to_full_decoding(tmp_path: Path) -> None:
     smooth = np.add.outer(np.arange(600), np.arange(800))[..., None] * np.array([0.1, 0.15, 0.18])
     path = tmp_path / "x.jpg"
     Image.fromarray(smooth.astype(np.uint8)).save(path, quality=95)
@@ -95,7 +95,7 @@ def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_broken_picture_is_listed_before_anything_begins(
+def test_all_broken_images_are_listed_or_skipped(
     root: Path, cache: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = draw(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
@@ -121,7 +121,7 @@ def test_every_broken_picture_is_listed_before_anything_begins(
     assert "7 images are broken and skipped, of 37" in capsys.readouterr().out
 
 
-def test_a_bomb_is_refused_by_its_head(root: Path) -> None:
+def test_decompression_bomb_is_rejected_by_its_header(root: Path) -> None:
     path = draw(root / "ant" / "bomb.png", mode="1")
     blob = path.read_bytes()
     head = (
@@ -136,7 +136,7 @@ def test_a_bomb_is_refused_by_its_head(root: Path) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_the_verdict_is_kept_until_a_file_changes(
+def test_broken_image_check_is_cached_until_a_file_changes(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(root)
@@ -154,7 +154,7 @@ def test_the_verdict_is_kept_until_a_file_changes(
         load(root)
 
 
-def test_a_cache_that_cannot_be_written_is_no_matter(root: Path, tmp_path: Path) -> None:
+def test_unwritable_cache_is_ignored(root: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     assert len(load(root)) == 24
 
@@ -165,7 +165,7 @@ def batches(files: FolderImageSet, start: int = 0) -> list[torch.Tensor]:
     return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in made.iterate_epoch(2, start)]
 
 
-def test_workers_change_nothing_and_an_epoch_begins_anywhere(root: Path) -> None:
+def test_batches_are_independent_of_workers(root: Path) -> None:
     alone = batches(load(root))
     assert len(alone) == 4
     for workers in (1, 2, 9):
@@ -176,7 +176,7 @@ def test_workers_change_nothing_and_an_epoch_begins_anywhere(root: Path) -> None
             )
 
 
-def test_dropouts_generator_is_left_alone(root: Path) -> None:
+def test_decoding_keeps_global_rng_state(root: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     for workers in (0, 2):
@@ -254,7 +254,7 @@ def check_first_batch(files: FolderImageSet, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
+def test_deleted_file_raises_one_line_error(root: Path, workers: int) -> None:
     files = load(root, workers=workers)
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
@@ -266,7 +266,7 @@ def test_a_file_that_goes_away_is_one_line(root: Path, workers: int) -> None:
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("size", [64, 48])
-def test_tiny_imagenets_pictures_are_torchvisions(real_data: Path, size: int) -> None:
+def test_tiny_imagenet_matches_torchvision(real_data: Path, size: int) -> None:
     from torchvision import datasets, transforms
 
     place = real_data / "tiny_imagenet" / "val"

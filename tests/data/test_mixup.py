@@ -17,7 +17,7 @@ NOISE = torch.rand(12, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     ("op", "theirs"), [(mixup(alpha=0.7), v2.MixUp), (cutmix(alpha=0.7), v2.CutMix)]
 )
-def test_mixing_is_torchvisions_with_proportions_for_each_picture(
+def test_mixing_matches_torchvision_for_each_image(
     op: MixOp, theirs: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same proportion and the same middle of the rectangle put into theirs, which has one for a whole batch."""
@@ -37,7 +37,7 @@ def test_mixing_is_torchvisions_with_proportions_for_each_picture(
         torch.testing.assert_close(share[n], labels[n, n], rtol=0, atol=1e-5)
 
 
-def test_cutmix_counts_the_pixels_that_it_took() -> None:
+def test_cutmix_share_is_pixel_share() -> None:
     ones, zeros = torch.ones(500, 1, 20, 24), torch.zeros(500, 1, 20, 24)
     u = torch.rand(500, 3, generator=torch.Generator().manual_seed(2))
     mixed, share = cutmix(alpha=1.0).apply(ones, zeros, u)
@@ -46,7 +46,7 @@ def test_cutmix_counts_the_pixels_that_it_took() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.4, 1.0, 5.0])
-def test_proportions_are_beta_distributed(alpha: float) -> None:
+def test_mixup_shares_are_beta_distributed(alpha: float) -> None:
     _, share = mixup(alpha=alpha).apply(
         torch.ones(20_000, 1, 1, 1),
         torch.zeros(20_000, 1, 1, 1),
@@ -72,7 +72,7 @@ def flat() -> tuple[Tensor, Tensor]:
         {"cutmix": {"alpha": 1.0, "probability": 0.5}, "mixup": {"alpha": 0.4, "probability": 0.5}},
     ],
 )
-def test_labels_are_shared_out_as_the_pictures_are(spec: dict[str, dict[str, float]]) -> None:
+def test_label_shares_match_image_shares(spec: dict[str, dict[str, float]]) -> None:
     """A picture's mean brightness is that of the pictures that its label names, in the shares that it gives them."""
     x, labels = flat()
     levels = x[:, 0, 0, 0].clone()
@@ -84,9 +84,7 @@ def test_labels_are_shared_out_as_the_pictures_are(spec: dict[str, dict[str, flo
     assert (shares.amax(1) < 1).sum() > 10
 
 
-def test_pictures_that_a_probability_leaves_out_are_untouched_and_nothing_to_mix_leaves_all() -> (
-    None
-):
+def test_mix_probability_and_pipeline_without_mixing() -> None:
     x, labels = flat()
     draws = CounterRNG(1, 0, torch.arange(40))
     always, half = (

@@ -3,7 +3,7 @@ import torch
 from cnnlab.data.operation import as_float, as_uint8, select_per_image
 
 
-def test_either_is_torch_where_for_whole_pictures() -> None:
+def test_select_per_image_matches_torch_where() -> None:
     x, other, chosen = torch.rand(7, 3, 4, 5), torch.rand(7, 3, 4, 5), torch.rand(7) < 0.5
     assert torch.equal(
         select_per_image(chosen, x, other), torch.where(chosen.view(-1, 1, 1, 1), x, other)
@@ -14,7 +14,7 @@ def test_either_is_torch_where_for_whole_pictures() -> None:
         )
 
 
-def test_every_level_comes_back_from_float() -> None:
+def test_uint8_float_round_trip() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(as_uint8(as_float(levels)), levels)
     assert as_uint8(torch.tensor([-0.1, 1.2, 0.5])).tolist() == [0, 255, 128]

@@ -63,7 +63,7 @@ def some_numbers(count: int) -> Tensor:
     return torch.rand(count, 1, generator=torch.Generator().manual_seed(count))
 
 
-def test_normalize_is_torchvisions(pictures: Tensor) -> None:
+def test_normalize_matches_torchvision(pictures: Tensor) -> None:
     mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
     expected = theirs.normalize(pictures.float() / 255, mean, std)
     torch.testing.assert_close(
@@ -71,7 +71,7 @@ def test_normalize_is_torchvisions(pictures: Tensor) -> None:
     )
 
 
-def test_whitening_is_tensorflows_formula_on_0_to_255(pictures: Tensor) -> None:
+def test_whiten_matches_tensorflow_formula(pictures: Tensor) -> None:
     nearly_flat = torch.full((2, 3, 32, 32), 77, dtype=torch.uint8)
     nearly_flat[0, 0, 5, 5] = 78  # a deviation below the floor of 1 / sqrt(n)
     nearly_flat[1, 0, 5, 5] = 90  # and above
@@ -86,13 +86,13 @@ def test_whitening_is_tensorflows_formula_on_0_to_255(pictures: Tensor) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 24, 24), (1, 28, 28), (3, 64, 64), (1, 1, 1)])
-def test_flat_pictures_of_every_grey_whiten_to_zeros(shape: tuple[int, int, int]) -> None:
+def test_flat_images_whiten_to_zeros(shape: tuple[int, int, int]) -> None:
     """The mean of so many equal numbers was some last bits off, and the floor is small: up to 0.01 came out."""
     greys = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, *shape)
     assert not Pipeline({"whiten": {}}, "augment.eval")(greys).any()
 
 
-def test_brightness_is_added_and_contrast_taken_about_each_channels_mean(pictures: Tensor) -> None:
+def test_brightness_and_contrast_match_tensorflow_formulas(pictures: Tensor) -> None:
     u, x = some_numbers(8), doubles(pictures)
     share = u.double().numpy().reshape(-1, 1, 1, 1)
     brighter = x + (2 * share - 1) * 63 / 255
@@ -130,7 +130,7 @@ def and_corners(pictures: Tensor) -> Tensor:
     return torch.cat((pictures[:, :, ::10, ::3][:, :, :3, :9], cube.expand(3, -1, -1, -1)))
 
 
-def test_saturation_is_hsvs_by_colorsys_and_at_most_one(pictures: Tensor) -> None:
+def test_saturation_matches_colorsys_and_is_at_most_one(pictures: Tensor) -> None:
     x = and_corners(pictures)
     factors = (3 * some_numbers(len(x))).flatten().tolist()
     expected = through_hsv(x, lambda h, s, v, n: (h, min(1, s * factors[n]), v))
@@ -138,7 +138,7 @@ def test_saturation_is_hsvs_by_colorsys_and_at_most_one(pictures: Tensor) -> Non
     torch.testing.assert_close(ours, expected, **EXACT)
 
 
-def test_hue_is_colorsyss_and_torchvisions(pictures: Tensor) -> None:
+def test_hue_matches_colorsys_and_torchvision(pictures: Tensor) -> None:
     x = and_corners(pictures)
     u = some_numbers(len(x))
     turns = (u - 0.5).flatten().tolist()
@@ -152,7 +152,7 @@ def test_hue_is_colorsyss_and_torchvisions(pictures: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
-def test_colours_that_brightness_took_out_of_range_stay_numbers(name: str) -> None:
+def test_saturation_and_hue_are_finite_outside_0_1(name: str) -> None:
     op = {"saturation": saturation(lower=0.0, upper=5.0), "hue": hue(turns=0.5)}[name]
     x = torch.cat([and_corners(photographs()).float() / 255 + by for by in (-2, -0.5, 0.5)])
     found = op.apply(x.clone(), some_numbers(len(x)))
@@ -183,7 +183,7 @@ def chroma(x: Tensor) -> Tensor:
         ({"hue": {"turns": 0.1}}, lambda x: (x[:, 1] - x[:, 2])[:, 0, 0] / 2.4, -0.1, 0.1),
     ],
 )
-def test_factors_are_uniform_between_their_bounds(
+def test_factors_are_uniform_between_bounds(
     spec: dict[str, dict[str, float]], measure: Callable[[Tensor], Tensor], low: float, high: float
 ) -> None:
     """On a picture of two reddish pixels, from which each can be read back."""
@@ -196,7 +196,7 @@ def test_factors_are_uniform_between_their_bounds(
     assert stats.kstest(found, "uniform", (low, high - low)).pvalue > 1e-3
 
 
-def test_whitening_undoes_brightness_and_contrast_almost(pictures: Tensor) -> None:
+def test_whiten_undoes_brightness_and_most_of_contrast(pictures: Tensor) -> None:
     """The chapter's pipeline whitens last. What is added to all pixels goes with the mean. A factor would go with the
     deviation, were it about the picture's mean: about each channel's own, as TensorFlow takes it, it leaves the means
     of the channels apart, and they weigh more the flatter the picture became. A factor of 0.2 to 1.8 changes a pixel by

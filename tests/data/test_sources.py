@@ -59,7 +59,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     )
 
 
-def test_idx_files_are_read_and_damage_is_named(tmp_path: Path) -> None:
+def test_read_idx_and_damaged_files(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = tmp_path / "x-ubyte"
     write_idx(path, array)
@@ -75,7 +75,7 @@ class Canary:
         return (exec, ("raise SystemExit('the canary sang')",))
 
 
-def test_a_cifar_batch_with_a_callable_in_it_does_not_run(tmp_path: Path) -> None:
+def test_pickled_callable_in_cifar_batch_is_not_executed(tmp_path: Path) -> None:
     blob = pickle.dumps({"data": Canary()})
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.exec is not allowed"):
         RestrictedUnpickler(io.BytesIO(blob), encoding="latin1").load()
@@ -84,7 +84,7 @@ def test_a_cifar_batch_with_a_callable_in_it_does_not_run(tmp_path: Path) -> Non
         read_cifar_batch(tmp_path / "test_batch", "40351d587109b95175f43aff81a1287e")
 
 
-def test_a_batch_of_arrays_is_read(tmp_path: Path) -> None:
+def test_read_cifar_batch(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.uint8).reshape(2, 3)
     blob = pickle.dumps({"data": array, "labels": [1, 2]}, protocol=3)
     blob = blob.replace(b"numpy._core", b"numpy.core")  # as the official files name it
@@ -145,7 +145,7 @@ def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_other")
-def test_only_the_batches_are_extracted_from_cifar10s_archive(
+def test_cifar10_extracts_only_verified_batches(
     tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = {name: name.encode() for name in sources.CIFAR10_FILES}
@@ -183,7 +183,9 @@ def test_only_the_batches_are_extracted_from_cifar10s_archive(
         gzip.compress(bytes(1000), mtime=0)[:-9],
     ],
 )
-def test_an_invalid_mnist_archive_is_named(tmp_path: Path, served: Path, blob: bytes) -> None:
+def test_invalid_mnist_archive_raises_one_line_error(
+    tmp_path: Path, served: Path, blob: bytes
+) -> None:
     (served / "t10k-images-idx3-ubyte.gz").write_bytes(blob)
     with pytest.raises(CnnlabError, match="MNIST cannot be downloaded") as error:
         mnist("test", root=str(tmp_path))
@@ -193,7 +195,7 @@ def test_an_invalid_mnist_archive_is_named(tmp_path: Path, served: Path, blob: b
 
 @pytest.mark.data
 @pytest.mark.usefixtures("no_other")
-def test_mnist_is_downloaded(real_data: Path, tmp_path: Path, served: Path) -> None:
+def test_mnist_download(real_data: Path, tmp_path: Path, served: Path) -> None:
     for name in sources.MNIST_MD5:
         blob = (real_data / "MNIST" / "raw" / name).read_bytes()
         (served / f"{name}.gz").write_bytes(gzip.compress(blob, 1, mtime=0))
@@ -230,7 +232,7 @@ def test_configured_mean_and_std_of_real_data(real_data: Path, name: str, read: 
     assert config["std"] == pytest.approx(pixels.std((0, 2, 3)).tolist(), abs=1e-4)
 
 
-def test_shapes_are_known_without_the_data(real_data: Path) -> None:
+def test_get_dataset_shape_without_data(real_data: Path) -> None:
     for name in DATASET_SHAPES:
         there = SOURCES[name]("test", root=str(real_data))
         assert get_dataset_shape(name, {}) == ((*there.images.shape[1:],), len(there.classes))

@@ -19,7 +19,7 @@ from cnnlab.tasks.trained_run import load_run
 CONFIG = compose("train", [])
 
 
-def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
+def test_load_returns_trained_network(tiny_run: Path) -> None:
     trained = cnnlab.load(str(tiny_run))
     pictures = digits("test", root=None).images[:5]
     probabilities = trained(pictures)
@@ -31,7 +31,7 @@ def test_a_run_gives_its_network_back_to_python(tiny_run: Path) -> None:
     assert not trained.model.training and trained.step == 50
 
 
-def test_data_settings_and_source_settings_are_told_apart() -> None:
+def test_invalid_data_settings_raise() -> None:
     assert parse_data_settings(CONFIG["dataset"]).light_on_dark is True
     with pytest.raises(UsageError, match=r"dataset.validation must be a number, not 'x'"):
         parse_data_settings(CONFIG["dataset"] | {"validation": "x"})
@@ -45,7 +45,7 @@ def test_data_settings_and_source_settings_are_told_apart() -> None:
         load_dataset(CONFIG["dataset"] | {"name": "digit"}, "test")
 
 
-def test_pipelines_that_cannot_be_are_refused() -> None:
+def test_invalid_pipelines_raise() -> None:
     with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
         build_pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
     with pytest.raises(UsageError, match=r"augment.eval is missing"):
@@ -61,12 +61,12 @@ def test_pipelines_that_cannot_be_are_refused() -> None:
         compute_input_shape(made.eval, (1, 8, 8))
 
 
-def test_a_shape_that_a_record_claims_takes_no_memory() -> None:
+def test_compute_input_shape_allocates_no_memory() -> None:
     made = build_pipelines(CONFIG["augment"])
     assert compute_input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
 
 
-def test_a_checkpoint_that_contradicts_itself_is_named(tiny_run: Path, tmp_path: Path) -> None:
+def test_inconsistent_checkpoint_raises(tiny_run: Path, tmp_path: Path) -> None:
     path = checkpoint.find_checkpoint(tiny_run / "checkpoints", "last")
     groups, record = checkpoint.load_checkpoint(path)
 

@@ -38,9 +38,7 @@ def rows(run: str, key: str) -> list[tuple[int, float, float]]:
     return [(line["step"], line["elapsed_s"], line[key]) for line in lines if key in line]
 
 
-def test_its_numbers_are_those_of_metrics_and_logits(
-    sweep: Path, here: Path, cnnlab: Cnnlab
-) -> None:
+def test_compare_matches_metrics_and_logits(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     code, out, err = cnnlab("compare", str(sweep), "thresholds=[0.2,0.99]", "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -87,7 +85,7 @@ def test_its_numbers_are_those_of_metrics_and_logits(
     assert len(list(folder.glob("curves/*/events.out.tfevents.*"))) == 2
 
 
-def test_seeds_are_one_group_and_patterns_name_runs(
+def test_seeds_form_one_group_and_patterns_match_runs(
     sweep: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     shutil.copytree(sweep, here / "outputs" / "train" / sweep.name)
@@ -104,7 +102,7 @@ def test_seeds_are_one_group_and_patterns_name_runs(
     assert "2 runs in 1 group" in out and "The settings are the same." in out
 
 
-def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_paired_test_of_two_runs_is_mcnemar(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     from scipy.stats import binomtest
 
     _, out, _ = cnnlab("compare", f"{sweep}/0", f"{sweep}/2", "--json")
@@ -123,9 +121,7 @@ def test_the_paired_test_is_mcnemars_for_two_runs(sweep: Path, here: Path, cnnla
     )
 
 
-def test_runs_that_have_logged_nothing_are_left_out_or_refused(
-    sweep: Path, here: Path, cnnlab: Cnnlab
-) -> None:
+def test_runs_without_logs_are_skipped_or_raise(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     bare = here / "bare"
     shutil.copytree(sweep / "0", bare)
     (bare / "metrics.jsonl").write_text("")
@@ -136,7 +132,9 @@ def test_runs_that_have_logged_nothing_are_left_out_or_refused(
     assert code == 2 and "nothing to compare" in err and err.count("\n") == 1
 
 
-def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_runs_without_shared_metric_raise_one_line_error(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     for number, key in (("0", "validation"), ("2", "train")):
         shutil.copytree(sweep / number, here / number)
         lines = (here / number / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -162,7 +160,7 @@ def test_runs_that_share_no_metric_are_one_line(sweep: Path, here: Path, cnnlab:
         ),
     ],
 )
-def test_damaged_numbers_are_left_out(
+def test_damaged_numbers_are_ignored(
     file: str, text: str, sweep: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     for number in "01":
@@ -174,7 +172,7 @@ def test_damaged_numbers_are_left_out(
     assert len(json.loads(out)["groups"][0]["test"]) == (2 if file == "metrics.jsonl" else 1)
 
 
-def test_a_run_without_settings_is_named(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_unreadable_config_raises_one_line_error(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "0")
     for text in ("{}", "[1", "model: 3"):
         (here / "0" / "config.yaml").write_text(text)
@@ -185,7 +183,7 @@ def test_a_run_without_settings_is_named(sweep: Path, here: Path, cnnlab: Cnnlab
         )
 
 
-def test_a_run_without_its_answers_is_compared_but_not_paired(
+def test_run_without_test_logits_has_no_paired_test(
     sweep: Path, here: Path, cnnlab: Cnnlab
 ) -> None:
     shutil.copytree(sweep / "0", here / "gone")
@@ -203,7 +201,7 @@ def test_a_run_without_its_answers_is_compared_but_not_paired(
     assert code == 1 and "does not hold logits and labels" in err and err.count("\n") == 1
 
 
-def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_different_test_images_have_no_paired_test(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "other")
     logits, labels = read_predictions(here / "other" / "test.safetensors")
     write_predictions(here / "other" / "test.safetensors", logits, labels.flip(0))
@@ -211,9 +209,7 @@ def test_other_test_pictures_are_not_paired(sweep: Path, here: Path, cnnlab: Cnn
     assert code == 0 and "no paired test: they were evaluated on different test images" in out
 
 
-def test_a_run_that_went_on_has_no_score_until_it_is_finished(
-    sweep: Path, here: Path, cnnlab: Cnnlab
-) -> None:
+def test_unfinished_run_has_no_accuracy(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "0")
     state = json.loads((here / "0" / "state.json").read_text())
     (here / "0" / "state.json").write_text(json.dumps(state | {"state": "interrupted"}))
@@ -223,15 +219,15 @@ def test_a_run_that_went_on_has_no_score_until_it_is_finished(
     assert " 0/1 " in cnnlab("compare", "0")[1]
 
 
-def test_a_run_is_compared_once_however_it_is_spelt(
-    sweep: Path, here: Path, cnnlab: Cnnlab
-) -> None:
+def test_different_paths_to_a_run_count_once(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     shutil.copytree(sweep / "0", here / "0")
     words = ("0", "./0", str(here / "0"), str(here / "[0]"))
     assert cnnlab("compare", *words)[1].startswith("cnnlab compare: 1 run in 1 group")
 
 
-def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
+def test_run_name_with_dollar_signs_is_not_mathtext(
+    sweep: Path, here: Path, cnnlab: Cnnlab
+) -> None:
     shutil.copytree(sweep / "0", here / "0")
     path = here / "0" / "config.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"name": "cost$x_$"}))
@@ -251,12 +247,14 @@ def test_a_name_is_no_mathematics(sweep: Path, here: Path, cnnlab: Cnnlab) -> No
         (["last", "treshold=[0.5]"], "unknown key treshold; did you mean thresholds?"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], message: str, here: Path, cnnlab: Cnnlab) -> None:
+def test_invalid_arguments_raise_one_line_errors(
+    words: list[str], message: str, here: Path, cnnlab: Cnnlab
+) -> None:
     code, _, err = cnnlab("compare", *words)
     assert code == 2 and message in err and err.count("\n") == 1
 
 
-def test_a_sweep_is_compared_by_its_own_command(here: Path, cnnlab: Cnnlab) -> None:
+def test_train_multirun_with_compare(here: Path, cnnlab: Cnnlab) -> None:
     """As the chapter's figure 5-17 is: `cnnlab train -m model=cifar_cnn,cifar_bn --compare`."""
     code, out, err = cnnlab(
         "train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=kept"

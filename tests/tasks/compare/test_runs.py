@@ -4,7 +4,7 @@ from cnnlab.engine.learning_curves import MetricCurve
 from cnnlab.tasks.compare.runs import RunCurves, build_curves, find_differing_keys, format_setting
 
 
-def test_folders_of_pictures_are_told_apart_by_their_root() -> None:
+def test_root_distinguishes_folder_data_sets_only() -> None:
     def settings(name: str, root: str) -> dict[str, object]:
         return RunCurves(
             Path(), {"dataset": {"name": name, "root": root}, "model": {}}, {}
@@ -14,7 +14,7 @@ def test_folders_of_pictures_are_told_apart_by_their_root() -> None:
     assert settings("cifar10", "a") == settings("cifar10", "b")
 
 
-def test_the_later_row_of_a_step_counts_and_short_windows_of_training_are_joined() -> None:
+def test_build_curves_uses_last_row_and_merges_short_windows() -> None:
     rows = [
         {"step": 2, "elapsed_s": 1.0, "train/loss": 4.0},
         {"step": 2, "elapsed_s": 1.5, "train/loss": 3.0},
@@ -28,7 +28,7 @@ def test_the_later_row_of_a_step_counts_and_short_windows_of_training_are_joined
     }
 
 
-def test_what_differs_is_named_in_order_and_said_as_it_is_written() -> None:
+def test_find_differing_keys_and_format_setting() -> None:
     assert find_differing_keys([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}]) == ["b", "c"]
     assert [format_setting(value) for value in (None, True, 0.5, "x", [1, 2], {"a": 1})] == [
         "null", "true", "0.5", "x", "[1,2]", "{a:1}"

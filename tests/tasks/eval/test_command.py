@@ -17,7 +17,7 @@ def written(run: Path) -> Path:
     return folder
 
 
-def test_eval_prints_exactly_what_train_recorded(cnnlab: Cnnlab, run: Path) -> None:
+def test_eval_matches_train_result_exactly(cnnlab: Cnnlab, run: Path) -> None:
     code, out, err = cnnlab("eval", "--json")
     assert (code, err) == (0, "")
     printed, recorded = json.loads(out), json.loads((run / "result.json").read_text())
@@ -29,7 +29,7 @@ def test_eval_prints_exactly_what_train_recorded(cnnlab: Cnnlab, run: Path) -> N
     assert json.loads(out)["accuracy"] == recorded["validation"]["accuracy"]
 
 
-def test_every_number_follows_from_the_saved_logits(cnnlab: Cnnlab, run: Path) -> None:
+def test_scores_match_saved_logits(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval")[0] == 0
     folder = written(run)
     saved, found = (
@@ -43,9 +43,7 @@ def test_every_number_follows_from_the_saved_logits(cnnlab: Cnnlab, run: Path) -
     assert {"environment", "run", "step", "dataset", "split"} <= found.keys()
 
 
-def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_single_batch_size(cnnlab: Cnnlab, run: Path) -> None:
     code, out, _ = cnnlab("eval", "single_batch_size=128")
     assert code == 0 and "1,000 single batches of 128: mean " in out
     found = json.loads((written(run) / "scores.json").read_text())
@@ -61,7 +59,7 @@ def test_single_batches_are_shown_beside_the_whole_and_may_not_be_larger(
     )
 
 
-def test_pictures_lie_beside_the_numbers_they_show(cnnlab: Cnnlab, run: Path) -> None:
+def test_figures_are_saved_with_their_numbers(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval", "mistakes=3")[0] == 0
     figures = written(run) / "figures"
     assert sorted(path.name for path in figures.iterdir()) == [
@@ -72,7 +70,7 @@ def test_pictures_lie_beside_the_numbers_they_show(cnnlab: Cnnlab, run: Path) ->
     assert len(json.loads((figures / "mistakes.json").read_text())) == 3
 
 
-def test_the_table_fits_a_terminal(cnnlab: Cnnlab, run: Path) -> None:
+def test_table_fits_80_columns(cnnlab: Cnnlab, run: Path) -> None:
     _, out, _ = cnnlab("eval")
     table = out[out.index("digits test") :].splitlines()
     assert "95 % interval" in table[0] and "calibration error" in table[1]
@@ -80,12 +78,12 @@ def test_the_table_fits_a_terminal(cnnlab: Cnnlab, run: Path) -> None:
     assert [line.split()[0] for line in table[4:14]] == list("0123456789")
 
 
-def test_an_earlier_checkpoint_can_be_scored(cnnlab: Cnnlab, run: Path) -> None:
+def test_eval_of_earlier_checkpoint(cnnlab: Cnnlab, run: Path) -> None:
     assert json.loads(cnnlab("eval", "checkpoint=25", "--json")[1])["step"] == 25
     assert json.loads(cnnlab("eval", "checkpoint=best", "--json")[1])["step"] in (25, 50)
 
 
-def test_the_worst_mistakes_come_first() -> None:
+def test_most_confident_mistakes_are_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, 9.0], [2.0, 0.0]])
     found = find_confident_mistakes(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
     assert [(row["index"], row["predicted"], row["label"]) for row in found] == [
@@ -105,14 +103,14 @@ def test_the_worst_mistakes_come_first() -> None:
         (["a", "b"], 2, "eval takes one run, not a, b"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_invalid_arguments_raise_one_line_errors(
     cnnlab: Cnnlab, run: Path, words: list[str], code: int, message: str
 ) -> None:
     assert cnnlab("eval", *words) == (code, "", f"cnnlab: {message}\n")
     assert not (run / "eval").exists()
 
 
-def test_a_damaged_checkpoint_is_named(cnnlab: Cnnlab, run: Path) -> None:
+def test_damaged_or_missing_checkpoint_raises(cnnlab: Cnnlab, run: Path) -> None:
     path = checkpoint.find_checkpoint(run / "checkpoints", "last")
     path.write_bytes(path.read_bytes()[:5000])
     code, out, err = cnnlab("eval")

@@ -21,9 +21,7 @@ def saved(index: int, path: Path) -> Image.Image:
     return picture
 
 
-def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_predict_matches_eval_on_test_images(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval")[0] == 0
     logits = load_file(next((run / "eval").iterdir()) / "logits.safetensors")["logits"]
     names = []
@@ -41,7 +39,7 @@ def test_a_picture_of_the_test_set_gets_the_class_and_probability_that_eval_gave
         assert len(row["top"]) == 5
 
 
-def test_table_and_csv_say_the_same(cnnlab: Cnnlab, run: Path) -> None:
+def test_table_matches_csv(cnnlab: Cnnlab, run: Path) -> None:
     saved(3, Path("a.png"))
     table = cnnlab("predict", "a.png", "top_k=3")[1]
     rows = list(
@@ -52,7 +50,7 @@ def test_table_and_csv_say_the_same(cnnlab: Cnnlab, run: Path) -> None:
         assert f"{row['class']:<18}" in table and f"{float(row['probability']):.2%}" in table
 
 
-def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: Path) -> None:
+def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> None:
     scan = (
         ImageOps.invert(saved(5, Path("plain.png")))
         .resize((80, 80), Image.Resampling.NEAREST)
@@ -69,7 +67,7 @@ def test_a_scan_is_greyed_inverted_and_resized_and_says_so(cnnlab: Cnnlab, run: 
     assert "(made gray, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
 
 
-def test_digits_are_padded_and_photographs_cut() -> None:
+def test_adapt_image_pads_drawings_and_crops_photographs() -> None:
     wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
     padded, changes = adapt_image(wide, (3, 8, 8), light_on_dark=True)
     assert changes == ["40x20 padded, resized to 8x8"] and len(padded[0, 0].unique()) == 1
@@ -77,9 +75,7 @@ def test_digits_are_padded_and_photographs_cut() -> None:
     assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8 and len(cut[0, 0].unique()) == 8
 
 
-def test_pictures_that_cannot_be_read_are_all_named_after_the_others(
-    cnnlab: Cnnlab, run: Path
-) -> None:
+def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Path) -> None:
     saved(3, Path("good.png"))
     Path("text.png").write_text("no")
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
@@ -89,7 +85,7 @@ def test_pictures_that_cannot_be_read_are_all_named_after_the_others(
     )
 
 
-def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
+def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("predict") == (2, "", "cnnlab: no images: cnnlab predict IMAGE...\n")
     saved(3, Path("good.png"))
     code, _, err = cnnlab("predict", "good.png", "--format", "xml")
@@ -99,9 +95,7 @@ def test_bad_input_is_one_line(cnnlab: Cnnlab, run: Path) -> None:
 
 
 @pytest.mark.data
-def test_mnists_own_pictures_get_what_eval_gave_them(
-    cnnlab: Cnnlab, here: Path, real_data: Path
-) -> None:
+def test_train_eval_and_predict_agree_on_mnist(cnnlab: Cnnlab, here: Path, real_data: Path) -> None:
     """On the real test set: train, eval and predict agree on every picture that is asked, mistakes among them."""
     from cnnlab.data.sources import mnist
 
