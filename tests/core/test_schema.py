@@ -13,7 +13,7 @@ from cnnlab.core.schema import (
 
 
 def builder(
-    given: object,
+    first: object,
     *,
     lr: float,
     steps: int,
@@ -23,10 +23,10 @@ def builder(
 ) -> dict[str, Any]:
     if lr <= 0:
         raise ValueError("lr must be above 0")
-    return {"given": given, "lr": lr}
+    return {"first": first, "lr": lr}
 
 
-GOOD = {"lr": 0.1, "steps": 3, "on": True, "kind": "a", "at": [1, 2.5]}
+VALID = {"lr": 0.1, "steps": 3, "on": True, "kind": "a", "at": [1, 2.5]}
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_is_of_type(value: Any, kind: Any, expected: bool) -> None:
 
 
 def test_call_checked_passes_valid_values() -> None:
-    check_keywords(builder, GOOD, "optim")
-    assert call_checked(builder, GOOD, "optim", 7) == {"given": 7, "lr": 0.1}
+    check_keywords(builder, VALID, "optim")
+    assert call_checked(builder, VALID, "optim", 7) == {"first": 7, "lr": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def test_call_checked_passes_valid_values() -> None:
         ({"kind": "c"}, "optim.kind must be one of a, b, not 'c'"),
         ({"at": 3}, "optim.at must be a list, each a number or null, not 3"),
         ({"lr": -1}, "optim: lr must be above 0"),
-        ({"given": 3}, "unknown key optim.given; optim takes lr, steps, on, kind, at"),
+        ({"first": 3}, "unknown key optim.first; optim takes lr, steps, on, kind, at"),
     ],
 )
 def test_invalid_value_error_names_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        call_checked(builder, GOOD | change, "optim", 0)
+        call_checked(builder, VALID | change, "optim", 0)
     assert str(error.value) == message
 
 
 def test_missing_key_error_names_the_type() -> None:
     with pytest.raises(UsageError, match=r"^optim.lr is missing; it must be a number$"):
-        check_keywords(builder, {k: v for k, v in GOOD.items() if k != "lr"}, "optim")
+        check_keywords(builder, {k: v for k, v in VALID.items() if k != "lr"}, "optim")
 
 
 def test_build_registered_by_name_only() -> None:
@@ -88,7 +88,7 @@ def test_build_registered_by_name_only() -> None:
         build_registered(table, {"name": "on", "x": 1}, "model")
     with pytest.raises(UsageError, match=r"unknown key model\._target_"):
         build_registered(
-            {"one": builder}, GOOD | {"name": "one", "_target_": "os.system"}, "model", 0
+            {"one": builder}, VALID | {"name": "one", "_target_": "os.system"}, "model", 0
         )
     with pytest.raises(UsageError):
         build_registered(table, {"name": ["one"]}, "model")

@@ -1,4 +1,4 @@
-"""Folders of small pictures, made for a test."""
+"""Fixtures: folders of small images."""
 
 import os
 from pathlib import Path
@@ -11,21 +11,29 @@ from PIL import Image
 from cnnlab.data.image_folder import FolderImageSet, image_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"size": 8, "depth": 3, "test": 0.2, "test_seed": 0, "workers": 0, "skip_broken": False}
-OURS |= {"max_pixels": 10_000, "max_images": 1000}
+FOLDER_SETTINGS = {
+    "size": 8,
+    "depth": 3,
+    "test": 0.2,
+    "test_seed": 0,
+    "workers": 0,
+    "skip_broken": False,
+    "max_pixels": 10_000,
+    "max_images": 1000,
+}
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where verdicts on broken pictures are kept, in a test."""
+    """Use a temporary cache of the checks for broken images."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "cnnlab" / "checked"
 
 
-def draw(
+def write_noise(
     path: Path, seed: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: Any
 ) -> Path:
-    """A picture of noise in a file."""
+    """Write an image of noise to a file; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).convert(mode).save(path, **options)
@@ -34,18 +42,19 @@ def draw(
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three classes of ten pictures each."""
-    for c, name in enumerate(("ant", "bee", "cat")):
+    """Return a folder with three classes of ten images each."""
+    for label, name in enumerate(("ant", "bee", "cat")):
         for i in range(10):
-            draw(tmp_path / "root" / name / f"{i}.png", 100 * c + i)
+            write_noise(tmp_path / "root" / name / f"{i}.png", 100 * label + i)
     return tmp_path / "root"
 
 
-def load(root: Path, split: str = "train", **changes: Any) -> FolderImageSet:
-    return image_folder(split, root=str(root), **OURS | changes)  # type: ignore[arg-type]
+def load_folder(root: Path, split: str = "train", **changes: Any) -> FolderImageSet:
+    """Load a folder with `FOLDER_SETTINGS`, but for `changes`."""
+    return image_folder(split, root=str(root), **FOLDER_SETTINGS | changes)  # type: ignore[arg-type]
 
 
-def names(files: FolderImageSet) -> set[str]:
-    return {
-        os.path.relpath(path, files.paths[0].rsplit("root", 1)[0] + "root") for path in files.paths
-    }
+def list_relative_paths(files: FolderImageSet) -> set[str]:
+    """Return the paths of the images relative to the folder `root`."""
+    root = files.paths[0].rsplit("root", 1)[0] + "root"
+    return {os.path.relpath(path, root) for path in files.paths}

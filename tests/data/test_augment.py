@@ -11,7 +11,7 @@ from cnnlab.data.operation import Op
 from cnnlab.data.sources import digits
 
 Spec = dict[str, dict[str, Any]]
-PICTURES = digits("train", root=None).images[:40]
+IMAGES = digits("train", root=None).images[:40]
 NORMALIZE: Spec = {"normalize": {"mean": [0.3], "std": [0.4]}}
 SPECS: Spec = {
     "affine": {"degrees": 10, "scale": 0.1, "shear": 0.1, "px": 2},
@@ -34,16 +34,18 @@ SPECS: Spec = {
     "views": {"size": 12, "padding": 1, "mode": "reflect", "grid": 2, "mirror": True},
     "whiten": {},
 }
-SINGLE = {
-    name: one.op
+IMAGE_OPERATIONS = {
+    name: step.op
     for name in SPECS
-    if isinstance((one := build_step(name, SPECS[name], "augment.train")).op, Op)
+    if isinstance((step := build_step(name, SPECS[name], "augment.train")).op, Op)
 }
-TRAINED = {name: keys for name, keys in SPECS.items() if name in SINGLE and name != "views"}
+TRAIN_SPECS = {
+    name: keys for name, keys in SPECS.items() if name in IMAGE_OPERATIONS and name != "views"
+}
 
 
 def noise(count: int = 24) -> Tensor:
-    """(count, 3, 16, 16) uint8."""
+    """Return (count, 3, 16, 16) uint8 images."""
     return torch.randint(
         0,
         256,
@@ -57,9 +59,9 @@ def test_specs_cover_all_operations() -> None:
     assert list(SPECS) == list(OPERATIONS)
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", IMAGE_OPERATIONS)
 def test_batch_result_equals_single_image_results(name: str) -> None:
-    op, x = SINGLE[name], noise()
+    op, x = IMAGE_OPERATIONS[name], noise()
     u = torch.rand(24, op.num_draws, generator=torch.Generator().manual_seed(1))
     whole = op.apply(x.float() / 255, u)
     alone = torch.cat([op.apply(x[n : n + 1].float() / 255, u[n : n + 1]) for n in range(24)])
@@ -69,26 +71,26 @@ def test_batch_result_equals_single_image_results(name: str) -> None:
         assert torch.equal(op.apply(x, u).float() / 255, whole)
 
 
-@pytest.mark.parametrize("name", [name for name, op in SINGLE.items() if op.keeps_shape])
+@pytest.mark.parametrize("name", [name for name, op in IMAGE_OPERATIONS.items() if op.keeps_shape])
 def test_probability_selects_images(
     name: str,
 ) -> None:
-    x, draws = noise(60), CounterRNG(1, 0, torch.arange(60))
+    x, rng = noise(60), CounterRNG(1, 0, torch.arange(60))
     whole, some, none, every = (
-        Pipeline({name: SPECS[name] | keys}, "augment.train")(x, draws)
+        Pipeline({name: SPECS[name] | keys}, "augment.train")(x, rng)
         for keys in ({}, {"probability": 0.5}, {"probability": 0}, {"probability": 1})
     )
     same = (some == x.float() / 255).flatten(1).all(1)
     assert torch.equal(none, x.float() / 255) and torch.equal(every, whole)
-    assert 15 < same.sum() < 52  # what is changed may come out as it was
+    assert 15 < same.sum() < 52  # a changed image may equal the original
     assert torch.equal(some[~same], whole[~same])
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_input_is_not_overwritten_or_shared(name: str) -> None:
-    x, draws = noise(), CounterRNG(1, 0, torch.arange(24))
+    x, rng = noise(), CounterRNG(1, 0, torch.arange(24))
     before, pipeline = x.clone(), Pipeline({name: SPECS[name]}, "augment.train")
-    pipeline(x, draws).add_(1)
+    pipeline(x, rng).add_(1)
     assert torch.equal(x, before)
 
 
@@ -96,23 +98,24 @@ def test_input_is_not_overwritten_or_shared(name: str) -> None:
 def test_operations_do_not_synchronize_with_the_device(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the device called meta, which has no values, none can be read back; and once the first batch has brought
-    the constants there, none is sent: `torch.tensor` would wait until it is."""
+    """The meta device has no values to read back. After the first batch no constants are copied to
+    the device: `torch.tensor` would wait for the copy."""
     keys = SPECS[name] | (
-        {"probability": 0.5} if name not in SINGLE or SINGLE[name].keeps_shape else {}
+        {"probability": 0.5}
+        if name not in IMAGE_OPERATIONS or IMAGE_OPERATIONS[name].keeps_shape
+        else {}
     )
     pipeline, x = Pipeline({name: keys}, "augment.train"), noise().to("meta")
-    draws = CounterRNG(1, 0, torch.arange(24, device="meta"))
-    for late in (False, True):
-        if late:
+    rng = CounterRNG(1, 0, torch.arange(24, device="meta"))
+    for is_first in (True, False):
+        if not is_first:
             monkeypatch.setattr(torch, "tensor", None)
-        pictures = pipeline(x, draws)
-        mixed, _ = pipeline.mix(pictures, draws.indices, 10, draws)
+        mixed, _ = pipeline.mix(pipeline(x, rng), rng.indices, 10, rng)
         assert mixed.device.type == "meta" and mixed.dtype == torch.float32
 
 
 def test_same_seed_gives_same_images_in_any_batch() -> None:
-    pipeline, index, x = Pipeline(TRAINED, "augment.train"), torch.arange(24), noise()
+    pipeline, index, x = Pipeline(TRAIN_SPECS, "augment.train"), torch.arange(24), noise()
     whole = pipeline(x, CounterRNG(1, 0, index))
     parts = [pipeline(x[i : i + 7], CounterRNG(1, 0, index[i : i + 7])) for i in range(0, 24, 7)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
@@ -126,16 +129,15 @@ def test_same_seed_gives_same_images_in_any_batch() -> None:
 
 @pytest.mark.parametrize("last", [NORMALIZE, {"whiten": {}}])
 def test_whiten_and_normalize_always_run_last(last: Spec) -> None:
-    draws, shifted = CounterRNG(1, 0, torch.arange(40)), {"shift": {"px": 2}}
-    ours, theirs = (
-        Pipeline(spec, "augment.train")(PICTURES, draws)
-        for spec in (last | shifted, shifted | last)
+    rng, shifted = CounterRNG(1, 0, torch.arange(40)), {"shift": {"px": 2}}
+    first, second = (
+        Pipeline(spec, "augment.train")(IMAGES, rng) for spec in (last | shifted, shifted | last)
     )
-    assert torch.equal(ours, theirs)
+    assert torch.equal(first, second)
     both = Pipeline(
         {"normalize": SPECS["normalize"], "whiten": {}, "hue": {"turns": 0}}, "augment.train"
     )
-    assert [one.name for one in both.operation_steps] == ["hue", "whiten", "normalize"]
+    assert [step.name for step in both.operation_steps] == ["hue", "whiten", "normalize"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_invalid_probability_raises(probability: object) -> None:
 )
 def test_unsupported_image_shape_raises(spec: Spec, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
-        Pipeline(spec, "augment.train")(PICTURES, CounterRNG(1, 0, torch.arange(40)))
+        Pipeline(spec, "augment.train")(IMAGES, CounterRNG(1, 0, torch.arange(40)))
 
 
 def test_random_operation_without_rng_and_wrong_input_raise() -> None:
@@ -237,35 +239,35 @@ def test_random_operation_without_rng_and_wrong_input_raise() -> None:
         with pytest.raises(
             ValueError, match=f"{next(iter(spec))} is random: it is not allowed in augment.eval"
         ):
-            Pipeline(spec, "augment.eval")(PICTURES)
+            Pipeline(spec, "augment.eval")(IMAGES)
     with pytest.raises(ValueError, match="images must be uint8"):
-        Pipeline(NORMALIZE, "augment.eval")(PICTURES.float())
+        Pipeline(NORMALIZE, "augment.eval")(IMAGES.float())
     with pytest.raises(ValueError, match="transpose takes square images, not 8x7"):
-        Pipeline({"transpose": {}}, "augment.eval")(PICTURES[..., :7])
+        Pipeline({"transpose": {}}, "augment.eval")(IMAGES[..., :7])
 
 
 @pytest.mark.parametrize("name", ["normalize", "whiten"])
 @pytest.mark.parametrize(
-    "moved", [{}, {"center_crop": {"size": 6}}, {"views": SPECS["views"] | {"size": 6, "grid": 3}}]
+    "spec", [{}, {"center_crop": {"size": 6}}, {"views": SPECS["views"] | {"size": 6, "grid": 3}}]
 )
-def test_apply_before_normalize_then_normalize_equals_pipeline(name: str, moved: Spec) -> None:
+def test_apply_before_normalize_then_normalize_equals_pipeline(name: str, spec: Spec) -> None:
     pipeline = Pipeline(
-        {**moved, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval"
+        {**spec, **({"whiten": {}} if name == "whiten" else NORMALIZE)}, "augment.eval"
     )
-    shown = pipeline.apply_before_normalize(PICTURES)
-    assert shown.min() >= 0 and shown.max() <= 1
-    whole = pipeline(PICTURES).unflatten(0, (len(PICTURES), -1))
-    middle = 4 if "views" in moved else 0
-    torch.testing.assert_close(pipeline.normalize(shown), whole[:, middle])
-    if "views" in moved:
-        torch.testing.assert_close(shown, PICTURES[..., 1:7, 1:7] / 255)
+    x = pipeline.apply_before_normalize(IMAGES)
+    assert x.min() >= 0 and x.max() <= 1
+    whole = pipeline(IMAGES).unflatten(0, (len(IMAGES), -1))
+    middle = 4 if "views" in spec else 0
+    torch.testing.assert_close(pipeline.normalize(x), whole[:, middle])
+    if "views" in spec:
+        torch.testing.assert_close(x, IMAGES[..., 1:7, 1:7] / 255)
 
 
 @pytest.mark.parametrize("name", ["normalize", "whiten"])
 def test_normalize_gradients_after_inference_mode(name: str) -> None:
     pipeline = Pipeline({"whiten": {}} if name == "whiten" else NORMALIZE, "augment.eval")
     with torch.inference_mode():
-        pipeline(PICTURES)
-    x = pipeline.apply_before_normalize(PICTURES[:2]).double().requires_grad_()
+        pipeline(IMAGES)
+    x = pipeline.apply_before_normalize(IMAGES[:2]).double().requires_grad_()
     weights = torch.randn(2, 1, 8, 8, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: (pipeline.normalize(x) * weights).sum(), x)

@@ -10,13 +10,13 @@ PLAIN = Pipeline({}, "augment.eval")
 SHIFTED = Pipeline({"shift": {"px": 2}}, "augment.train")
 
 
-def numbered(n: int) -> TensorImageSet:
-    """Pictures whose label is their index."""
+def make_numbered_images(n: int) -> TensorImageSet:
+    """Return images whose labels are their indices."""
     return TensorImageSet(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n), ("x",))
 
 
 def test_epoch_has_each_image_at_most_once_in_new_order() -> None:
-    batches = TrainingBatches(numbered(103), PLAIN, batch_size=10, seed=1)
+    batches = TrainingBatches(make_numbered_images(103), PLAIN, batch_size=10, seed=1)
     first, second = (
         torch.cat([labels for _, labels in batches.iterate_epoch(e)]).tolist() for e in (0, 1)
     )
@@ -30,26 +30,26 @@ def test_epoch_from_start_has_same_batches() -> None:
     whole = list(batches.iterate_epoch(3))
     late = list(batches.iterate_epoch(3, start=9))
     assert len(late) == len(whole) - 9
-    for (pictures, labels), (expected, wanted) in zip(late, whole[9:], strict=True):
-        assert torch.equal(pictures, expected) and torch.equal(labels, wanted)
+    for batch, expected in zip(late, whole[9:], strict=True):
+        assert torch.equal(batch[0], expected[0]) and torch.equal(batch[1], expected[1])
 
 
 def test_get_batch_indices_matches_batches() -> None:
-    batches = TrainingBatches(numbered(50), PLAIN, batch_size=10, seed=1)
+    batches = TrainingBatches(make_numbered_images(50), PLAIN, batch_size=10, seed=1)
     seen = [labels.tolist() for epoch in (0, 1) for _, labels in batches.iterate_epoch(epoch)]
     assert [batches.get_batch_indices(step) for step in range(10)] == seen
 
 
 def test_batch_size_is_limited_to_data_set() -> None:
-    batches = TrainingBatches(numbered(7), PLAIN, batch_size=100, seed=1)
+    batches = TrainingBatches(make_numbered_images(7), PLAIN, batch_size=100, seed=1)
     assert len(batches) == 1 and len(next(batches.iterate_epoch(0))[1]) == 7
 
 
 def test_iterate_in_order_yields_all_images_in_order() -> None:
-    found = list(iterate_in_order(DATA, PLAIN, batch_size=100))
-    assert torch.equal(torch.cat([labels for _, labels in found]), DATA.labels)
-    assert torch.equal(torch.cat([pictures for pictures, _ in found]), DATA.images.float() / 255)
-    assert len(found[-1][1]) == 37
+    batches = list(iterate_in_order(DATA, PLAIN, batch_size=100))
+    assert torch.equal(torch.cat([labels for _, labels in batches]), DATA.labels)
+    assert torch.equal(torch.cat([images for images, _ in batches]), DATA.images.float() / 255)
+    assert len(batches[-1][1]) == 37
 
 
 def test_mixed_batches_have_label_shares_and_same_batches_from_start() -> None:
@@ -59,20 +59,17 @@ def test_mixed_batches_have_label_shares_and_same_batches_from_start() -> None:
         list(batches.iterate_epoch(0)),
         batches.iterate_epoch(0, start=len(batches) - 1),
     )
-    pictures, shares = whole[-1]
-    assert torch.equal(late, pictures) and torch.equal(late_shares, shares)
+    images, shares = whole[-1]
+    assert torch.equal(late, images) and torch.equal(late_shares, shares)
     torch.testing.assert_close(shares.sum(1), torch.ones(100))
-    mean = (
-        torch.cat([shares for _, shares in whole]).sum(0)
-        - DATA.labels[batches.shuffle_epoch(0)].bincount()
-    )
-    assert mean.abs().max() < 1e-2 * len(
-        DATA
-    )  # each label is given about as much as it has pictures
+    totals = torch.cat([shares for _, shares in whole]).sum(0)
+    counts = DATA.labels[batches.shuffle_epoch(0)].bincount()
+    # The shares of a class add up to about the number of its images.
+    assert (totals - counts).abs().max() < 1e-2 * len(DATA)
 
 
 def test_augmentation_is_independent_of_batch_size() -> None:
-    numbered = TensorImageSet(DATA.images, torch.arange(len(DATA)), DATA.classes)
+    image_set = TensorImageSet(DATA.images, torch.arange(len(DATA)), DATA.classes)
     pipeline = Pipeline(
         {"shift": {"px": 2}, "brightness": {"levels": 63}, "alternating_flip": {}}, "augment.train"
     )
@@ -81,7 +78,7 @@ def test_augmentation_is_independent_of_batch_size() -> None:
             {
                 int(n): x
                 for xs, ns in TrainingBatches(
-                    numbered, pipeline, batch_size=size, seed=3
+                    image_set, pipeline, batch_size=size, seed=3
                 ).iterate_epoch(epoch, start=1)
                 for x, n in zip(xs, ns, strict=True)
             }

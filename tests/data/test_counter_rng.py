@@ -28,11 +28,11 @@ def test_uniform_depends_on_image_not_on_batch() -> None:
 @pytest.mark.parametrize("other", [(2, 2, "shift"), (1, 3, "shift"), (1, 2, "affine")])
 def test_uniform_changes_with_seed_epoch_and_operation(other: tuple[int, int, str]) -> None:
     index = torch.arange(5000)
-    ours, theirs = (
+    first, second = (
         CounterRNG(1, 2, index).uniform("shift", 2),
         CounterRNG(other[0], other[1], index).uniform(other[2], 2),
     )
-    assert abs(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1]) < 0.05
+    assert abs(np.corrcoef(first[:, 0], second[:, 0])[0, 1]) < 0.05
 
 
 def test_uniform_is_uniform_and_independent() -> None:

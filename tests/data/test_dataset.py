@@ -6,7 +6,7 @@ import torch
 from cnnlab.core.errors import UsageError
 from cnnlab.data.dataset import align_labels, hold_out
 from cnnlab.data.sources import digits
-from tests.data.conftest import load
+from tests.data.conftest import load_folder
 
 
 def test_hold_out_splits_by_seed() -> None:
@@ -24,7 +24,7 @@ def test_hold_out_splits_by_seed() -> None:
 
 
 def test_align_labels_by_class_name(root: Path) -> None:
-    files = load(root)
+    files = load_folder(root)
     other = align_labels(files, ("cat", "dog", "bee", "ant"))
     assert [other.classes[i] for i in other.labels] == [files.classes[i] for i in files.labels]
     with pytest.raises(UsageError, match="the run knows no class cat; it knows ant, bee"):

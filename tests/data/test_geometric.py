@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandAugment
-from torchvision.transforms import functional as theirs
+from torchvision.transforms import functional as tvf
 
 from cnnlab.data import geometric
 from cnnlab.data.augment import Pipeline
@@ -29,8 +29,8 @@ cifar10_once = functools.cache(cifar10)
 
 
 @pytest.fixture(params=["noise", pytest.param("cifar10", marks=pytest.mark.data)])
-def pictures(request: pytest.FixtureRequest) -> Tensor:
-    """(8, 3, 32, 30) uint8: noise, and of CIFAR-10's first test pictures all but two columns."""
+def images(request: pytest.FixtureRequest) -> Tensor:
+    """(8, 3, 32, 30) uint8: noise, or the first CIFAR-10 test images without two columns."""
     if request.param == "noise":
         return torch.randint(
             0, 256, (8, 3, 32, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -41,14 +41,14 @@ def pictures(request: pytest.FixtureRequest) -> Tensor:
 
 
 def grid(rows: int, columns: int) -> Tensor:
-    """Two uniform numbers for each place of a grid, in reading order."""
+    """Return two uniform make_affine_uniforms for each position of a grid, row by row."""
     return (torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) + 0.5) / torch.tensor(
         [rows, columns]
     )
 
 
 @pytest.mark.parametrize(
-    ("size", "padding", "mode", "theirs_mode"),
+    ("size", "padding", "mode", "tvf_mode"),
     [
         (24, 0, "zeros", "constant"),
         (28, 3, "zeros", "constant"),
@@ -57,70 +57,66 @@ def grid(rows: int, columns: int) -> Tensor:
     ],
 )
 def test_crop_matches_torchvision_at_every_position(
-    size: int, padding: int, mode: str, theirs_mode: str, pictures: Tensor
+    size: int, padding: int, mode: str, tvf_mode: str, images: Tensor
 ) -> None:
-    padded = theirs.pad(pictures, padding, padding_mode=theirs_mode) if padding else pictures
+    padded = tvf.pad(images, padding, padding_mode=tvf_mode) if padding else images
     rows, columns = (pixels - size + 1 for pixels in padded.shape[2:])
     op = crop(size=size, padding=padding, mode=mode)  # type: ignore[arg-type]
     for n in (0, 5):
-        ours = op.apply(pictures[n : n + 1].expand(rows * columns, -1, -1, -1), grid(rows, columns))
-        every = [
-            theirs.crop(padded[n], i, j, size, size) for i in range(rows) for j in range(columns)
-        ]
+        ours = op.apply(images[n : n + 1].expand(rows * columns, -1, -1, -1), grid(rows, columns))
+        every = [tvf.crop(padded[n], i, j, size, size) for i in range(rows) for j in range(columns)]
         assert torch.equal(ours, torch.stack(every))
 
 
 def test_crop_positions_are_uniform_and_flip_has_its_probability() -> None:
     numbered = torch.arange(20, dtype=torch.uint8).view(1, 1, 4, 5).expand(20_000, -1, -1, -1)
-    draws = CounterRNG(3, 0, torch.arange(20_000))
+    rng = CounterRNG(3, 0, torch.arange(20_000))
     pipeline = Pipeline({"crop": {"size": 1, "padding": 0, "mode": "zeros"}}, "augment.train")
-    found = pipeline(numbered, draws).mul(255).round().long().flatten()
-    assert stats.chisquare(found.bincount(minlength=20).numpy()).pvalue > 1e-3
+    positions = pipeline(numbered, rng).mul(255).round().long().flatten()
+    assert stats.chisquare(positions.bincount(minlength=20).numpy()).pvalue > 1e-3
     flipped = (
-        Pipeline({"flip_left_right": {"probability": 0.3}}, "augment.train")(numbered, draws)[
+        Pipeline({"flip_left_right": {"probability": 0.3}}, "augment.train")(numbered, rng)[
             :, 0, 0, 0
         ]
         > 0
     )
     assert stats.binomtest(int(flipped.sum()), 20_000, 0.3).pvalue > 1e-3
-    assert abs(torch.corrcoef(torch.stack([flipped.float(), found.float()]))[0, 1]) < 0.03
+    assert abs(torch.corrcoef(torch.stack([flipped.float(), positions.float()]))[0, 1]) < 0.03
 
 
 def test_center_crop_matches_torchvision_and_tensorflow_at_odd_margins(
-    pictures: Tensor,
+    images: Tensor,
 ) -> None:
-    assert torch.equal(
-        center_crop(size=24).apply(pictures, NONE), theirs.center_crop(pictures, [24, 24])
-    )
-    assert torch.equal(center_crop(size=25).apply(pictures, NONE), pictures[:, :, 3:28, 2:27])
+    assert torch.equal(center_crop(size=24).apply(images, NONE), tvf.center_crop(images, [24, 24]))
+    assert torch.equal(center_crop(size=25).apply(images, NONE), images[:, :, 3:28, 2:27])
 
 
 def test_views_match_torchvision_crops_and_flips(
-    pictures: Tensor,
+    images: Tensor,
 ) -> None:
-    found = views(size=24, padding=0, mode="zeros", grid=3, mirror=True).apply(pictures, NONE)
-    of_one = found.view(len(pictures), 18, 3, 24, 24)
-    for ours, one in zip((0, 2, 6, 8, 4), theirs.five_crop(pictures, [24, 24]), strict=True):
-        assert torch.equal(of_one[:, ours], one)
+    crops = views(size=24, padding=0, mode="zeros", grid=3, mirror=True).apply(images, NONE)
+    by_image = crops.view(len(images), 18, 3, 24, 24)
+    for view, expected in zip((0, 2, 6, 8, 4), tvf.five_crop(images, [24, 24]), strict=True):
+        assert torch.equal(by_image[:, view], expected)
     for number, (top, left) in enumerate((t, s) for t in (0, 4, 8) for s in (0, 3, 6)):
-        assert torch.equal(of_one[:, number], theirs.crop(pictures, top, left, 24, 24))
-    assert torch.equal(of_one[:, 9:], theirs.hflip(of_one[:, :9]))
-    alone = views(size=24, padding=0, mode="zeros", grid=1, mirror=False)
-    assert torch.equal(alone.apply(pictures, NONE), theirs.center_crop(pictures, [24, 24]))
+        assert torch.equal(by_image[:, number], tvf.crop(images, top, left, 24, 24))
+    assert torch.equal(by_image[:, 9:], tvf.hflip(by_image[:, :9]))
+    single = views(size=24, padding=0, mode="zeros", grid=1, mirror=False)
+    assert torch.equal(single.apply(images, NONE), tvf.center_crop(images, [24, 24]))
     assert (
-        alone.num_views,
+        single.num_views,
         views(size=24, padding=0, mode="zeros", grid=3, mirror=True).num_views,
     ) == (1, 18)
 
 
 @pytest.mark.parametrize("name", ["flip_left_right", "flip_up_down", "transpose"])
-def test_flips_match_torchvision_and_are_involutions(name: str, pictures: Tensor) -> None:
+def test_flips_match_torchvision_and_are_involutions(name: str, images: Tensor) -> None:
     op: Op = getattr(geometric, name)()
-    square = pictures[:, :, 1:31]
+    square = images[:, :, 1:31]
     oracle = {
-        "flip_left_right": theirs.hflip,
-        "flip_up_down": theirs.vflip,
-        "transpose": lambda x: theirs.rotate(theirs.hflip(x), 90),
+        "flip_left_right": tvf.hflip,
+        "flip_up_down": tvf.vflip,
+        "transpose": lambda x: tvf.rotate(tvf.hflip(x), 90),
     }
     assert torch.equal(op.apply(square, NONE), oracle[name](square))
     assert torch.equal(op.apply(op.apply(square, NONE), NONE), square)
@@ -140,20 +136,18 @@ def test_alternating_flip_mirrors_each_image_every_other_epoch() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 70])
-def test_cutout_matches_torchvision_erase(size: int, pictures: Tensor) -> None:
+def test_cutout_matches_torchvision_erase(size: int, images: Tensor) -> None:
     op, u = cutout(size=size, fill=0.4), grid(32, 30)[::7]
-    ours = op.apply(pictures[:1].expand(len(u), -1, -1, -1), u)
-    for found, (row, column) in zip(
+    ours = op.apply(images[:1].expand(len(u), -1, -1, -1), u)
+    for result, (row, column) in zip(
         ours, (u * torch.tensor([32, 30])).long().tolist(), strict=True
     ):
         top, left = row - size // 2, column - size // 2
         first, second = max(top, 0), max(left, 0)
         value = torch.tensor([102], dtype=torch.uint8).view(1, 1, 1)
         assert torch.equal(
-            found,
-            theirs.erase(
-                pictures[0], first, second, top + size - first, left + size - second, value
-            ),
+            result,
+            tvf.erase(images[0], first, second, top + size - first, left + size - second, value),
         )
 
 
@@ -170,31 +164,33 @@ def test_shift_by_whole_pixels_fills_with_zeros() -> None:
         assert torch.equal(moved[n, 0], expected)
 
 
-def numbers(
+def make_affine_uniforms(
     turn: float = 0, grow: float = 0, lean: float = 0, down: float = 0, across: float = 0
 ) -> Tensor:
-    """Uniform numbers that make `affine` take these shares of its limits."""
+    """Return uniform make_affine_uniforms for which `affine` uses these fractions of its limits."""
     return (torch.tensor([[turn, grow, lean, down, across]]) + 1) / 2
 
 
 def test_affine_identity_rotation_and_translation() -> None:
     x = DIGITS[:1].float() / 255
     op = affine(degrees=90.0, scale=1.0, shear=0.5, px=2.0)
-    torch.testing.assert_close(op.apply(x, numbers()), x, rtol=0, atol=1e-5)
-    torch.testing.assert_close(op.apply(x, numbers(turn=1)), x.rot90(1, (2, 3)), rtol=0, atol=1e-4)
-    moved = op.apply(x, numbers(down=1, across=-0.5))
+    torch.testing.assert_close(op.apply(x, make_affine_uniforms()), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        op.apply(x, make_affine_uniforms(turn=1)), x.rot90(1, (2, 3)), rtol=0, atol=1e-4
+    )
+    moved = op.apply(x, make_affine_uniforms(down=1, across=-0.5))
     torch.testing.assert_close(moved[..., :6, 1:], x[..., 2:, :-1], rtol=0, atol=1e-5)
 
 
 def test_affine_scale_matches_torchvision() -> None:
     x = DIGITS[:1].float() / 255
-    ours = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(x, numbers(grow=-1))
-    expected = theirs.affine(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
+    ours = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(x, make_affine_uniforms(grow=-1))
+    expected = tvf.affine(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
 
 
-def test_randaugment_matches_torchvision_for_same_seed(pictures: Tensor) -> None:
-    several = pictures.repeat(4, 1, 1, 1)
+def test_randaugment_matches_torchvision_for_same_seed(images: Tensor) -> None:
+    several = images.repeat(4, 1, 1, 1)
     u = torch.rand(len(several), 1, generator=torch.Generator().manual_seed(4))
     ours = randaugment(num_ops=2, magnitude=9).apply(several, u)
     transform = RandAugment(2, 9)
@@ -206,12 +202,13 @@ def test_randaugment_matches_torchvision_for_same_seed(pictures: Tensor) -> None
 def test_randaugment_restores_global_rng_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The GPU's too, which dropout draws from: `torch.manual_seed` reseeds them, and `fork_rng` puts back the CPU's."""
+    """The generators of the GPU too: `torch.manual_seed` reseeds them, and `fork_rng` restores only
+    that of the CPU."""
 
-    def reseeded(seed: int) -> None:
+    def fail(seed: int) -> None:
         raise AssertionError("the GPU's generators were reseeded")
 
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", fail)
     before = torch.get_rng_state()
     randaugment(num_ops=1, magnitude=9).apply(
         DIGITS, torch.rand(9, 1, generator=torch.Generator().manual_seed(1))

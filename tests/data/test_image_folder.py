@@ -21,11 +21,11 @@ from cnnlab.data.batches import TrainingBatches
 from cnnlab.data.dataset import gather_images
 from cnnlab.data.decode import decode_batches
 from cnnlab.data.image_folder import FolderImageSet
-from tests.data.conftest import ROOT, draw, load
+from tests.data.conftest import ROOT, load_folder, write_noise
 
 
 def test_folder_names_are_classes_and_pixels_match_files(root: Path) -> None:
-    files = load(root)
+    files = load_folder(root)
     assert files.classes == ("ant", "bee", "cat") and files.shape == (3, 8, 8) and len(files) == 24
     for i in (0, 10, 23):
         expected = np.asarray(Image.open(files.paths[i]))
@@ -50,23 +50,23 @@ def test_all_pillow_modes_are_read(tmp_path: Path, mode: str, depth: int) -> Non
             Image.new("L", (8, 8), 128).convert(
                 "RGB" if mode in ("CMYK", "YCbCr") else "L"
             ).convert(mode).save(path)
-    found = gather_images(load(tmp_path / "root", depth=depth), [0, 1])
-    assert found.shape == (2, depth, 8, 8)
-    assert mode == "1" or (found.int() - 128).abs().max() <= 3
+    images = gather_images(load_folder(tmp_path / "root", depth=depth), [0, 1])
+    assert images.shape == (2, depth, 8, 8)
+    assert mode == "1" or (images.int() - 128).abs().max() <= 3
 
 
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, turn: int) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
-    exif[274] = turn
+    exif[274] = orientation
     for i in range(5):
-        path = draw(tmp_path / "root" / "c" / f"{i}.png", i, (12, 8), exif=exif)
+        path = write_noise(tmp_path / "root" / "c" / f"{i}.png", i, (12, 8), exif=exif)
     expected = resize_center_crop(ImageOps.exif_transpose(Image.open(path)), 8)
-    files = load(tmp_path / "root", test=1)
-    at = files.paths.index(str(path)) if str(path) in files.paths else None
-    if at is not None:
+    files = load_folder(tmp_path / "root", test=1)
+    index = files.paths.index(str(path)) if str(path) in files.paths else None
+    if index is not None:
         assert np.array_equal(
-            gather_images(files, [at])[0].permute(1, 2, 0).numpy(), np.asarray(expected)
+            gather_images(files, [index])[0].permute(1, 2, 0).numpy(), np.asarray(expected)
         )
 
 
@@ -74,12 +74,12 @@ def test_resize_center_crop_matches_torchvision(tmp_path: Path) -> None:
     from torchvision import transforms
 
     for i, size in enumerate([(20, 31), (31, 20), (8, 9), (200, 9), (5, 7), (8, 8)]):
-        path = draw(tmp_path / f"{i}.png", i, size)
-        theirs = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8)])(
+        path = write_noise(tmp_path / f"{i}.png", i, size)
+        expected = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8)])(
             Image.open(path)
         )
         assert np.array_equal(
-            np.asarray(resize_center_crop(read_image(path), 8)), np.asarray(theirs)
+            np.asarray(resize_center_crop(read_image(path), 8)), np.asarray(expected)
         ), size
 
 
@@ -98,7 +98,7 @@ def test_reduced_jpeg_decoding_is_close_to_full_decoding(tmp_path: Path) -> None
 def test_all_broken_images_are_listed_or_skipped(
     root: Path, cache: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = draw(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
+    whole = write_noise(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
     (root / "ant" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "bee" / "empty.png").write_bytes(b"")
     (root / "cat" / "z_link.png").symlink_to("/nowhere")
@@ -106,73 +106,74 @@ def test_all_broken_images_are_listed_or_skipped(
     (root / "cat" / "program.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
     )
-    draw(root / "cat" / "large.png", 1, (101, 100))
-    draw(root / "cat" / "thin.png", 1, (5000, 1))
+    write_noise(root / "cat" / "large.png", 1, (101, 100))
+    write_noise(root / "cat" / "thin.png", 1, (5000, 1))
     with pytest.raises(CnnlabError) as error:
-        load(root, workers=workers)
+        load_folder(root, workers=workers)
     lines = str(error.value).splitlines()
     expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
     assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
     assert "thin.png is 5,000 times as long as wide: too thin to crop a square from" in lines[5]
     assert lines[7] == "7 images are broken; dataset.skip_broken=true skips them"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
-    files = load(root, workers=workers, skip_broken=True)
-    assert len(files) + len(load(root, "test", skip_broken=True)) == 30
+    files = load_folder(root, workers=workers, skip_broken=True)
+    assert len(files) + len(load_folder(root, "test", skip_broken=True)) == 30
     assert "7 images are broken and skipped, of 37" in capsys.readouterr().out
 
 
 def test_decompression_bomb_is_rejected_by_its_header(root: Path) -> None:
-    path = draw(root / "ant" / "bomb.png", mode="1")
+    path = write_noise(root / "ant" / "bomb.png", mode="1")
     blob = path.read_bytes()
-    head = (
-        blob[12:16] + (50_000).to_bytes(4, "big") * 2 + blob[24:29]
-    )  # IHDR, and what its checksum covers
-    path.write_bytes(blob[:12] + head + zlib.crc32(head).to_bytes(4, "big") + blob[33:])
-    began = time.monotonic()
+    # IHDR, which its checksum covers
+    header = blob[12:16] + (50_000).to_bytes(4, "big") * 2 + blob[24:29]
+    path.write_bytes(blob[:12] + header + zlib.crc32(header).to_bytes(4, "big") + blob[33:])
+    start_s = time.monotonic()
     with pytest.raises(
         CnnlabError, match=r"bomb\.png (has 2,500,000,000 pixels|cannot be read: Image size)"
     ):
-        load(root)
-    assert time.monotonic() - began < 5
+        load_folder(root)
+    assert time.monotonic() - start_s < 5
 
 
 def test_broken_image_check_is_cached_until_a_file_changes(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load(root)
-    (verdict,) = cache.iterdir()
-    assert json.loads(verdict.read_text()) == {}
+    load_folder(root)
+    (cached,) = cache.iterdir()
+    assert json.loads(cached.read_text()) == {}
     with monkeypatch.context() as patch:
         patch.setattr(
             "cnnlab.data.image_folder.decode_all", lambda *_: pytest.fail("decoded again")
         )
-        load(root)
-    verdict.write_bytes(b"\x80\x04damaged")
-    load(root)
+        load_folder(root)
+    cached.write_bytes(b"\x80\x04damaged")
+    load_folder(root)
     (root / "ant" / "0.png").write_bytes(b"broken since")
     with pytest.raises(CnnlabError, match="1 image is broken"):
-        load(root)
+        load_folder(root)
 
 
 def test_unwritable_cache_is_ignored(root: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    assert len(load(root)) == 24
+    assert len(load_folder(root)) == 24
 
 
-def batches(files: FolderImageSet, start: int = 0) -> list[torch.Tensor]:
+def load_epoch(files: FolderImageSet, start: int = 0) -> list[torch.Tensor]:
+    """Return the batches of an epoch from `start`, images and labels in one tensor."""
     pipeline = Pipeline({"shift": {"px": 1}}, "augment.train")
-    made = TrainingBatches(files, pipeline, batch_size=5, seed=1)
-    return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in made.iterate_epoch(2, start)]
+    epoch = TrainingBatches(files, pipeline, batch_size=5, seed=1).iterate_epoch(2, start)
+    return [torch.cat((x.flatten(1), y.unsqueeze(1)), 1) for x, y in epoch]
 
 
 def test_batches_are_independent_of_workers(root: Path) -> None:
-    alone = batches(load(root))
-    assert len(alone) == 4
+    expected = load_epoch(load_folder(root))
+    assert len(expected) == 4
     for workers in (1, 2, 9):
-        files = load(root, workers=workers)
+        files = load_folder(root, workers=workers)
         for start in (0, 3):
             assert all(
-                torch.equal(a, b) for a, b in zip(batches(files, start), alone[start:], strict=True)
+                torch.equal(a, b)
+                for a, b in zip(load_epoch(files, start), expected[start:], strict=True)
             )
 
 
@@ -180,7 +181,7 @@ def test_decoding_keeps_global_rng_state(root: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     for workers in (0, 2):
-        batches(load(root, workers=workers))
+        load_epoch(load_folder(root, workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -192,7 +193,7 @@ def decode_threads() -> list[threading.Thread]:
 @pytest.mark.parametrize("end", ["close", "delete"])
 def test_threads_end_with_the_epoch(root: Path, end: str) -> None:
     batches = TrainingBatches(
-        load(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1
+        load_folder(root, workers=2), Pipeline({}, "augment.train"), batch_size=2, seed=1
     )
     epoch = batches.iterate_epoch(0)
     next(epoch)
@@ -212,33 +213,33 @@ from cnnlab.data.decode import ImageDecoder, decode_batches
 class SlowDecoder(ImageDecoder):
     def __call__(self, path): time.sleep(0.1); return super().__call__(path)
 batches = [[i % 20 for i in range(500)]] * 10
-files = load(Path({str(root)!r}), workers=2)
+files = load_folder(Path({str(root)!r}), workers=2)
 images = decode_batches(files.paths, [[0], *batches], SlowDecoder(8, 3, 10**4), num_threads=2)
 next(images); {interrupt}print('done')"""
-    began = time.monotonic()
+    start_s = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - start_s < 30
     expected = (-signal.SIGINT, "") if interrupt else (0, "done\n")
     assert (process.returncode, process.stdout) == expected, process.stderr
 
 
 def test_interrupt_while_waiting_for_a_batch_is_prompt(root: Path) -> None:
-    files = load(root, workers=2)
+    files = load_folder(root, workers=2)
     timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
-    began = time.monotonic()
+    start_s = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         for _ in decode_batches(
             files.paths, [list(range(20))] * 10**4, files.decoder, num_threads=2
         ):
             pass
-    assert time.monotonic() - began < 5 and not decode_threads()
+    assert time.monotonic() - start_s < 5 and not decode_threads()
 
 
 def test_decoding_works_in_a_fork_of_a_decoding_process(root: Path) -> None:
-    files = load(root, workers=2)
+    files = load_folder(root, workers=2)
     batches = files.iterate_batches([torch.arange(5)] * 20)
     expected = next(batches)[0]
     process = multiprocessing.get_context("fork").Process(
@@ -255,10 +256,10 @@ def check_first_batch(files: FolderImageSet, expected: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_deleted_file_raises_one_line_error(root: Path, workers: int) -> None:
-    files = load(root, workers=workers)
+    files = load_folder(root, workers=workers)
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
-        batches(files)
+        load_epoch(files)
     assert str(error.value) == f"no picture {files.paths[0]}"
     assert not decode_threads()
 
@@ -269,14 +270,14 @@ def test_deleted_file_raises_one_line_error(root: Path, workers: int) -> None:
 def test_tiny_imagenet_matches_torchvision(real_data: Path, size: int) -> None:
     from torchvision import datasets, transforms
 
-    place = real_data / "tiny_imagenet" / "val"
-    if not place.exists():
+    folder = real_data / "tiny_imagenet" / "val"
+    if not folder.exists():
         pytest.skip(f"tiny_imagenet is not in {real_data}")
     steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()]
-    theirs = datasets.ImageFolder(str(place), transforms.Compose(steps))
-    ours = load(place, size=size, test=1, max_pixels=10**6, max_images=10**6, workers=2)
-    assert ours.classes == tuple(theirs.classes)
-    where = {path: i for i, (path, _) in enumerate(theirs.samples)}
-    for i in range(0, len(ours), 97):
-        picture, label = theirs[where[ours.paths[i]]]
-        assert torch.equal(gather_images(ours, [i])[0], picture) and int(ours.labels[i]) == label
+    expected = datasets.ImageFolder(str(folder), transforms.Compose(steps))
+    files = load_folder(folder, size=size, test=1, max_pixels=10**6, max_images=10**6, workers=2)
+    assert files.classes == tuple(expected.classes)
+    where = {path: i for i, (path, _) in enumerate(expected.samples)}
+    for i in range(0, len(files), 97):
+        image, label = expected[where[files.paths[i]]]
+        assert torch.equal(gather_images(files, [i])[0], image) and int(files.labels[i]) == label

@@ -15,25 +15,24 @@ NOISE = torch.rand(12, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    ("op", "theirs"), [(mixup(alpha=0.7), v2.MixUp), (cutmix(alpha=0.7), v2.CutMix)]
+    ("op", "transform_class"), [(mixup(alpha=0.7), v2.MixUp), (cutmix(alpha=0.7), v2.CutMix)]
 )
 def test_mixing_matches_torchvision_for_each_image(
-    op: MixOp, theirs: type, monkeypatch: pytest.MonkeyPatch
+    op: MixOp, transform_class: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same proportion and the same middle of the rectangle put into theirs, which has one for a whole batch."""
+    """torchvision rng one share and center for a batch: it is given those of each image."""
     u = torch.rand(12, op.num_draws, generator=torch.Generator().manual_seed(1))
     mixed, share = op.apply(NOISE.clone(), NOISE.roll(1, 0), u)
-    for n, kept in enumerate(BetaSampler(0.7)(u[:, 0]).tolist()):
-        middles = iter(
-            [u[n, 2] * 24, u[n, 1] * 20] if op.num_draws == 3 else []
-        )  # theirs asks for the column first
+    for n, expected_share in enumerate(BetaSampler(0.7)(u[:, 0]).tolist()):
+        # torchvision rng the column first.
+        centers = iter([u[n, 2] * 24, u[n, 1] * 20] if op.num_draws == 3 else [])
         monkeypatch.setattr(
-            torch, "randint", lambda most, size, middles=middles: next(middles).long().view(1)
+            torch, "randint", lambda high, size, centers=centers: next(centers).long().view(1)
         )
-        transform = theirs(num_classes=12)
-        transform._dist = SimpleNamespace(sample=lambda shape, kept=kept: kept)
-        pictures, labels = transform(NOISE, torch.arange(12))
-        torch.testing.assert_close(mixed[n], pictures[n], rtol=0, atol=1e-5)
+        transform = transform_class(num_classes=12)
+        transform._dist = SimpleNamespace(sample=lambda shape, value=expected_share: value)
+        expected, labels = transform(NOISE, torch.arange(12))
+        torch.testing.assert_close(mixed[n], expected[n], rtol=0, atol=1e-5)
         torch.testing.assert_close(share[n], labels[n, n], rtol=0, atol=1e-5)
 
 
@@ -56,8 +55,8 @@ def test_mixup_shares_are_beta_distributed(alpha: float) -> None:
     assert stats.kstest(share.double().numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
-def flat() -> tuple[Tensor, Tensor]:
-    """40 pictures, each of one brightness, and as labels their numbers."""
+def make_flat_images() -> tuple[Tensor, Tensor]:
+    """Return 40 images of constant brightness, and their indices as labels."""
     return torch.rand(40, 1, 1, 1, generator=torch.Generator().manual_seed(3)).repeat(
         1, 1, 16, 16
     ), torch.arange(40)
@@ -73,8 +72,8 @@ def flat() -> tuple[Tensor, Tensor]:
     ],
 )
 def test_label_shares_match_image_shares(spec: dict[str, dict[str, float]]) -> None:
-    """A picture's mean brightness is that of the pictures that its label names, in the shares that it gives them."""
-    x, labels = flat()
+    """A mixed image's mean brightness is that of its images, weighted by the label shares."""
+    x, labels = make_flat_images()
     levels = x[:, 0, 0, 0].clone()
     pipeline = Pipeline(spec, "augment.train")
     mixed, shares = pipeline.mix(x, labels, 40, CounterRNG(1, 0, torch.arange(40)))
@@ -85,17 +84,19 @@ def test_label_shares_match_image_shares(spec: dict[str, dict[str, float]]) -> N
 
 
 def test_mix_probability_and_pipeline_without_mixing() -> None:
-    x, labels = flat()
-    draws = CounterRNG(1, 0, torch.arange(40))
+    x, labels = make_flat_images()
+    rng = CounterRNG(1, 0, torch.arange(40))
     always, half = (
-        Pipeline({"mixup": {"alpha": 1.0} | keys}, "augment.train").mix(x, labels, 40, draws)
+        Pipeline({"mixup": {"alpha": 1.0} | keys}, "augment.train").mix(x, labels, 40, rng)
         for keys in ({}, {"probability": 0.5})
     )
-    left = half[1].diagonal() == 1
-    assert 8 < left.sum() < 32
-    assert torch.equal(half[0][left], x[left]) and torch.equal(half[1][left], torch.eye(40)[left])
-    assert torch.equal(half[0][~left], always[0][~left]) and torch.equal(
-        half[1][~left], always[1][~left]
+    unmixed = half[1].diagonal() == 1
+    assert 8 < unmixed.sum() < 32
+    assert torch.equal(half[0][unmixed], x[unmixed]) and torch.equal(
+        half[1][unmixed], torch.eye(40)[unmixed]
     )
-    same = Pipeline({}, "augment.train").mix(x, labels, 40, draws)
+    assert torch.equal(half[0][~unmixed], always[0][~unmixed]) and torch.equal(
+        half[1][~unmixed], always[1][~unmixed]
+    )
+    same = Pipeline({}, "augment.train").mix(x, labels, 40, rng)
     assert same[0] is x and same[1] is labels

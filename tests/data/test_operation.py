@@ -4,9 +4,9 @@ from cnnlab.data.operation import as_float, as_uint8, select_per_image
 
 
 def test_select_per_image_matches_torch_where() -> None:
-    x, other, chosen = torch.rand(7, 3, 4, 5), torch.rand(7, 3, 4, 5), torch.rand(7) < 0.5
+    x, other, mask = torch.rand(7, 3, 4, 5), torch.rand(7, 3, 4, 5), torch.rand(7) < 0.5
     assert torch.equal(
-        select_per_image(chosen, x, other), torch.where(chosen.view(-1, 1, 1, 1), x, other)
+        select_per_image(mask, x, other), torch.where(mask.view(-1, 1, 1, 1), x, other)
     )
     for all_or_none in (torch.ones(7, dtype=torch.bool), torch.zeros(7, dtype=torch.bool)):
         assert torch.equal(

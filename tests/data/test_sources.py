@@ -34,10 +34,10 @@ from cnnlab.data.sources import (
 
 def test_digits_match_scikit_learn() -> None:
     train, test = digits("train", root=None), digits("test", root=None)
-    theirs = load_digits()
-    ours = torch.cat((train.images, test.images)).squeeze(1).numpy()
-    assert np.array_equal(np.rint(ours * (16 / 255)), theirs.images)
-    assert torch.cat((train.labels, test.labels)).tolist() == theirs.target.tolist()
+    expected = load_digits()
+    images = torch.cat((train.images, test.images)).squeeze(1).numpy()
+    assert np.array_equal(np.rint(images * (16 / 255)), expected.images)
+    assert torch.cat((train.labels, test.labels)).tolist() == expected.target.tolist()
     assert (len(train), len(test), train.shape) == (1437, 360, (1, 8, 8))
     assert train.images.dtype == torch.uint8 and train.images.max() == 255
 
@@ -72,7 +72,7 @@ def test_read_idx_and_damaged_files(tmp_path: Path) -> None:
 
 class Canary:
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (exec, ("raise SystemExit('the canary sang')",))
+        return (exec, ("raise SystemExit('executed')",))
 
 
 def test_pickled_callable_in_cifar_batch_is_not_executed(tmp_path: Path) -> None:
@@ -114,37 +114,39 @@ def test_offline_error_names_files_and_folder(
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     with pytest.raises(CnnlabError) as error:
         read("test", root=str(tmp_path))
-    said = str(error.value)
-    assert name in said and f"into {tmp_path / place}" in said and len(said.splitlines()) == 1
+    message = str(error.value)
+    assert (
+        name in message and f"into {tmp_path / place}" in message and len(message.splitlines()) == 1
+    )
 
 
 def list_files(folder: Path) -> list[str]:
-    """The files that a listing of the folder shows."""
+    """Return the names of the visible files in a folder."""
     return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that a server on this machine offers as the mirror."""
-    place = tmp_path / "served"
-    place.mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(place))
+    """Serve a folder on localhost as the mirror."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("CNNLAB_MIRROR", f"http://127.0.0.1:{server.server_port}")
-    yield place
+    yield folder
     server.shutdown()
     server.server_close()
 
 
 @pytest.fixture
-def no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mirror alone."""
+def mirror_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disable the other download addresses."""
     monkeypatch.setattr(sources, "MNIST_URLS", ())
     monkeypatch.setattr(sources, "CIFAR10_URLS", ())
 
 
-@pytest.mark.usefixtures("no_other")
+@pytest.mark.usefixtures("mirror_only")
 def test_cifar10_extracts_only_verified_batches(
     tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,14 +168,14 @@ def test_cifar10_extracts_only_verified_batches(
     assert list_files(tmp_path / "cifar-10-batches-py") == []
     for name, blob in blobs.items():
         monkeypatch.setitem(sources.CIFAR10_FILES, name, hashlib.md5(blob).hexdigest())
-    with pytest.raises(pickle.UnpicklingError):  # our bytes are no batch: it came to reading them
+    with pytest.raises(pickle.UnpicklingError):  # extracted, then not readable as a pickle
         cifar10("test", root=str(tmp_path))
     folder = tmp_path / "cifar-10-batches-py"
     assert {name: (folder / name).read_bytes() for name in list_files(folder)} == blobs
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-10-batches-py", "served"]
 
 
-@pytest.mark.usefixtures("no_other")
+@pytest.mark.usefixtures("mirror_only")
 @pytest.mark.parametrize(
     "blob",
     [
@@ -194,14 +196,15 @@ def test_invalid_mnist_archive_raises_one_line_error(
 
 
 @pytest.mark.data
-@pytest.mark.usefixtures("no_other")
+@pytest.mark.usefixtures("mirror_only")
 def test_mnist_download(real_data: Path, tmp_path: Path, served: Path) -> None:
     for name in sources.MNIST_MD5:
         blob = (real_data / "MNIST" / "raw" / name).read_bytes()
         (served / f"{name}.gz").write_bytes(gzip.compress(blob, 1, mtime=0))
     for split in ("train", "test"):
-        ours, theirs = (mnist(split, root=str(root)) for root in (tmp_path, real_data))  # type: ignore[arg-type]
-        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
+        downloaded, original = (mnist(split, root=str(root)) for root in (tmp_path, real_data))  # type: ignore[arg-type]
+        assert torch.equal(downloaded.images, original.images)
+        assert torch.equal(downloaded.labels, original.labels)
     assert set(list_files(tmp_path / "MNIST" / "raw")) == set(sources.MNIST_MD5)
 
 
@@ -210,15 +213,15 @@ def test_mnist_download(real_data: Path, tmp_path: Path, served: Path) -> None:
 def test_mnist_and_cifar10_match_torchvision(real_data: Path, split: Split) -> None:
     import torchvision
 
-    theirs = torchvision.datasets.MNIST(str(real_data), train=split == "train")
-    ours = mnist(split, root=str(real_data))
-    assert torch.equal(ours.images.squeeze(1), theirs.data) and torch.equal(
-        ours.labels, theirs.targets
-    )
-    theirs = torchvision.datasets.CIFAR10(str(real_data), train=split == "train")
-    ours = cifar10(split, root=str(real_data))
-    assert np.array_equal(ours.images.permute(0, 2, 3, 1).numpy(), theirs.data)
-    assert ours.labels.tolist() == theirs.targets and list(ours.classes) == theirs.classes
+    expected = torchvision.datasets.MNIST(str(real_data), train=split == "train")
+    image_set = mnist(split, root=str(real_data))
+    assert torch.equal(image_set.images.squeeze(1), expected.data)
+    assert torch.equal(image_set.labels, expected.targets)
+    expected = torchvision.datasets.CIFAR10(str(real_data), train=split == "train")
+    image_set = cifar10(split, root=str(real_data))
+    assert np.array_equal(image_set.images.permute(0, 2, 3, 1).numpy(), expected.data)
+    assert image_set.labels.tolist() == expected.targets
+    assert list(image_set.classes) == expected.classes
 
 
 @pytest.mark.data
@@ -234,8 +237,11 @@ def test_configured_mean_and_std_of_real_data(real_data: Path, name: str, read: 
 
 def test_get_dataset_shape_without_data(real_data: Path) -> None:
     for name in DATASET_SHAPES:
-        there = SOURCES[name]("test", root=str(real_data))
-        assert get_dataset_shape(name, {}) == ((*there.images.shape[1:],), len(there.classes))
+        image_set = SOURCES[name]("test", root=str(real_data))
+        assert get_dataset_shape(name, {}) == (
+            (*image_set.images.shape[1:],),
+            len(image_set.classes),
+        )
     spec = {"size": 20, "depth": 1, "root": None, "max_images": 9}
     assert get_dataset_shape("folder", spec) == ((1, 20, 20), 1000)
     with pytest.raises(ValueError, match="size must be at least 1"):

@@ -21,13 +21,11 @@ CONFIG = compose("train", [])
 
 def test_load_returns_trained_network(tiny_run: Path) -> None:
     trained = cnnlab.load(str(tiny_run))
-    pictures = digits("test", root=None).images[:5]
-    probabilities = trained(pictures)
+    images = digits("test", root=None).images[:5]
+    probabilities = trained(images)
     assert probabilities.shape == (5, 10) and trained.classes == tuple("0123456789")
     torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
-    torch.testing.assert_close(
-        probabilities, trained.model(trained.preprocess(pictures)).softmax(1)
-    )
+    torch.testing.assert_close(probabilities, trained.model(trained.preprocess(images)).softmax(1))
     assert not trained.model.training and trained.step == 50
 
 
@@ -50,7 +48,7 @@ def test_invalid_pipelines_raise() -> None:
         build_pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
     with pytest.raises(UsageError, match=r"augment.eval is missing"):
         build_pipelines({"preview": False, "train": {}})
-    made = build_pipelines(
+    pipelines = build_pipelines(
         {
             "preview": False,
             "train": {},
@@ -58,12 +56,12 @@ def test_invalid_pipelines_raise() -> None:
         }
     )
     with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the images 1"):
-        compute_input_shape(made.eval, (1, 8, 8))
+        compute_input_shape(pipelines.eval, (1, 8, 8))
 
 
 def test_compute_input_shape_allocates_no_memory() -> None:
-    made = build_pipelines(CONFIG["augment"])
-    assert compute_input_shape(made.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
+    pipelines = build_pipelines(CONFIG["augment"])
+    assert compute_input_shape(pipelines.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
 
 
 def test_inconsistent_checkpoint_raises(tiny_run: Path, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from cnnlab.engine.metrics import wilson_interval
 from cnnlab.launch import launch
 from tests.conftest import TINY, Cnnlab
 
-ARMS = "{decay: 0.9, eps: 0.001},null"
+BATCH_NORMS = "{decay: 0.9, eps: 0.001},null"
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two arms of two seeds each, compared by the same command."""
+    """Train two configurations with two seeds each; return the sweep's folder."""
     import os
 
     root, before = tmp_path_factory.mktemp("sweep"), Path.cwd()
@@ -24,7 +24,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         launch(
             "train",
-            [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={ARMS}", "seed=1,2"],
+            [*TINY, "epochs=4", "optim.lr=0.02", f"model.batch_norm={BATCH_NORMS}", "seed=1,2"],
             multirun=True,
         )
     finally:
@@ -33,7 +33,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(run: str, key: str) -> list[tuple[int, float, float]]:
-    """(step, seconds, value), as anybody reads them from metrics.jsonl."""
+    """Return (step, seconds, value) of the rows of metrics.jsonl with a key."""
     lines = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"], line["elapsed_s"], line[key]) for line in lines if key in line]
 
@@ -41,45 +41,47 @@ def rows(run: str, key: str) -> list[tuple[int, float, float]]:
 def test_compare_matches_metrics_and_logits(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
     code, out, err = cnnlab("compare", str(sweep), "thresholds=[0.2,0.99]", "--json")
     assert code == 0, err
-    found = json.loads(out)
-    first, second = found["groups"]
+    result = json.loads(out)
+    first, second = result["groups"]
     assert [len(group["runs"]) for group in (first, second)] == [2, 2]
     assert first["seeds"] == [1, 2] and "batch_norm.decay=0.9" in first["label"]
-    assert found["differences"] == {
+    assert result["differences"] == {
         "model.batch_norm.decay": [0.9, None],
         "model.batch_norm.eps": [0.001, None],
     }
-    answers = {}
+    hits = {}
     for group in (first, second):
         table = [rows(run, "validation/accuracy") for run in group["runs"]]
         assert group["curves"]["validation_accuracy"]["mean"] == pytest.approx(
-            [sum(row[2] for row in at) / 2 for at in zip(*table, strict=True)]
+            [sum(row[2] for row in step_rows) / 2 for step_rows in zip(*table, strict=True)]
         )
-        reached = []
+        crossings = []
         for run in table:
-            hits = [row[2] >= 0.2 for row in run]
-            at = next((i for i in range(len(hits) - 2) if all(hits[i : i + 3])), None)
-            reached += [{"step": run[at][0], "seconds": run[at][1]}] if at is not None else []
-        assert group["crossings"]["validation_accuracy"]["0.2"] == reached
-        tested = [read_predictions(Path(run) / "test.safetensors") for run in group["runs"]]
-        answers[group["label"]] = torch.stack(
-            [logits.argmax(1) == labels for logits, labels in tested]
+            above = [row[2] >= 0.2 for row in run]
+            first_index = next((i for i in range(len(above) - 2) if all(above[i : i + 3])), None)
+            if first_index is not None:
+                step, seconds, _ = run[first_index]
+                crossings.append({"step": step, "seconds": seconds})
+        assert group["crossings"]["validation_accuracy"]["0.2"] == crossings
+        predictions = [read_predictions(Path(run) / "test.safetensors") for run in group["runs"]]
+        hits[group["label"]] = torch.stack(
+            [logits.argmax(1) == labels for logits, labels in predictions]
         ).double()
-        assert group["test"] == pytest.approx(answers[group["label"]].mean(1).tolist())
+        assert group["test"] == pytest.approx(hits[group["label"]].mean(1).tolist())
         assert group["test_interval_95"] == [
-            list(wilson_interval(int(row.sum()), 360)) for row in answers[group["label"]]
+            list(wilson_interval(int(row.sum()), 360)) for row in hits[group["label"]]
         ]
-    (pair,) = found["paired_tests"]
+    (pair,) = result["paired_tests"]
     assert pair["difference"] == pytest.approx(
-        float((answers[pair["second"]].mean(0) - answers[pair["first"]].mean(0)).mean())
+        float((hits[pair["second"]].mean(0) - hits[pair["first"]].mean(0)).mean())
     )
     assert (
         pair["images"] == 360
         and pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
     )
-    folder = Path(found["folder"])
+    folder = Path(result["folder"])
     assert (
-        json.loads((folder / "figures" / "compare.json").read_text())["groups"] == found["groups"]
+        json.loads((folder / "figures" / "compare.json").read_text())["groups"] == result["groups"]
     )
     assert (folder / "figures" / "compare.png").stat().st_size > 10_000
     assert len(list(folder.glob("curves/*/events.out.tfevents.*"))) == 2
@@ -122,13 +124,13 @@ def test_paired_test_of_two_runs_is_mcnemar(sweep: Path, here: Path, cnnlab: Cnn
 
 
 def test_runs_without_logs_are_skipped_or_raise(sweep: Path, here: Path, cnnlab: Cnnlab) -> None:
-    bare = here / "bare"
-    shutil.copytree(sweep / "0", bare)
-    (bare / "metrics.jsonl").write_text("")
-    code, out, err = cnnlab("compare", str(sweep / "1"), str(bare))
+    empty = here / "empty"
+    shutil.copytree(sweep / "0", empty)
+    (empty / "metrics.jsonl").write_text("")
+    code, out, err = cnnlab("compare", str(sweep / "1"), str(empty))
     assert code == 0 and out.startswith("cnnlab compare: 1 run in 1 group")
-    assert err == f"skipped, nothing logged yet: {bare}\n"
-    code, _, err = cnnlab("compare", str(bare))
+    assert err == f"skipped, nothing logged yet: {empty}\n"
+    code, _, err = cnnlab("compare", str(empty))
     assert code == 2 and "nothing to compare" in err and err.count("\n") == 1
 
 
@@ -156,7 +158,8 @@ def test_runs_without_shared_metric_raise_one_line_error(
         ("result.json", '{"test": null, "validation": {"accuracy": "x"}}'),
         (
             "metrics.jsonl",
-            '{"step": 25, "elapsed_s": null, "train/loss": null}\n{"step": 50, "train/loss": NaN}\n',
+            '{"step": 25, "elapsed_s": null, "train/loss": null}\n'
+            '{"step": 50, "train/loss": NaN}\n',
         ),
     ],
 )
@@ -195,8 +198,8 @@ def test_run_without_test_logits_has_no_paired_test(
         and "gone is not finished, or has no test.safetensors" in out
     )
     code, out, _ = cnnlab("train", f"resume={here / 'gone'}")
-    assert code == 0 and (here / "gone" / "test.safetensors").exists(), "it is scored again"
-    (here / "gone" / "test.safetensors").write_bytes(b"no answers")
+    assert code == 0 and (here / "gone" / "test.safetensors").exists(), "it is evaluated again"
+    (here / "gone" / "test.safetensors").write_bytes(b"not safetensors")
     code, _, err = cnnlab("compare", str(here / "gone"), str(sweep / "2"))
     assert code == 1 and "does not hold logits and labels" in err and err.count("\n") == 1
 
@@ -214,8 +217,8 @@ def test_unfinished_run_has_no_accuracy(sweep: Path, here: Path, cnnlab: Cnnlab)
     state = json.loads((here / "0" / "state.json").read_text())
     (here / "0" / "state.json").write_text(json.dumps(state | {"state": "interrupted"}))
     _, out, _ = cnnlab("compare", "0", "--json")
-    (arm,) = json.loads(out)["groups"]
-    assert arm["finished"] == [False] and arm["test"] == [] == arm["validation"]
+    (group,) = json.loads(out)["groups"]
+    assert group["finished"] == [False] and group["test"] == [] == group["validation"]
     assert " 0/1 " in cnnlab("compare", "0")[1]
 
 
@@ -255,14 +258,14 @@ def test_invalid_arguments_raise_one_line_errors(
 
 
 def test_train_multirun_with_compare(here: Path, cnnlab: Cnnlab) -> None:
-    """As the chapter's figure 5-17 is: `cnnlab train -m model=cifar_cnn,cifar_bn --compare`."""
+    """The chapter's figure 5-17 is `cnnlab train -m model=cifar_cnn,cifar_bn --compare`."""
     code, out, err = cnnlab(
-        "train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=kept"
+        "train", "-m", *TINY, "epochs=1", "model.dropout=0,0.5", "--compare", "outputs=results"
     )
     assert code == 0, err
     assert (
         "cnnlab compare: 2 runs in 2 groups" in out
-        and len(list((here / "kept" / "compare").iterdir())) == 1
+        and len(list((here / "results" / "compare").iterdir())) == 1
     )
     code, _, err = cnnlab("train", *TINY, "--compare")
     assert code == 2 and "add -m" in err

@@ -5,13 +5,13 @@ from cnnlab.tasks.compare.runs import RunCurves, build_curves, find_differing_ke
 
 
 def test_root_distinguishes_folder_data_sets_only() -> None:
-    def settings(name: str, root: str) -> dict[str, object]:
+    def get_settings(name: str, root: str) -> dict[str, object]:
         return RunCurves(
             Path(), {"dataset": {"name": name, "root": root}, "model": {}}, {}
         ).settings
 
-    assert settings("folder", "a") != settings("folder", "b")
-    assert settings("cifar10", "a") == settings("cifar10", "b")
+    assert get_settings("folder", "a") != get_settings("folder", "b")
+    assert get_settings("cifar10", "a") == get_settings("cifar10", "b")
 
 
 def test_build_curves_uses_last_row_and_merges_short_windows() -> None:

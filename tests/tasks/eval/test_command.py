@@ -12,7 +12,8 @@ from cnnlab.tasks.eval.figures import find_confident_mistakes
 from tests.conftest import Cnnlab
 
 
-def written(run: Path) -> Path:
+def get_eval_folder(run: Path) -> Path:
+    """Return the only folder below `run`/eval."""
     (folder,) = (run / "eval").iterdir()
     return folder
 
@@ -31,26 +32,24 @@ def test_eval_matches_train_result_exactly(cnnlab: Cnnlab, run: Path) -> None:
 
 def test_scores_match_saved_logits(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval")[0] == 0
-    folder = written(run)
-    saved, found = (
-        load_file(folder / "logits.safetensors"),
-        json.loads((folder / "scores.json").read_text()),
-    )
-    again = json.loads(
+    folder = get_eval_folder(run)
+    saved = load_file(folder / "logits.safetensors")
+    scores = json.loads((folder / "scores.json").read_text())
+    expected = json.loads(
         json.dumps(classification_report(saved["logits"], saved["labels"], tuple("0123456789")))
     )
-    assert {key: found[key] for key in again} == again
-    assert {"environment", "run", "step", "dataset", "split"} <= found.keys()
+    assert {key: scores[key] for key in expected} == expected
+    assert {"environment", "run", "step", "dataset", "split"} <= scores.keys()
 
 
 def test_single_batch_size(cnnlab: Cnnlab, run: Path) -> None:
     code, out, _ = cnnlab("eval", "single_batch_size=128")
     assert code == 0 and "1,000 single batches of 128: mean " in out
-    found = json.loads((written(run) / "scores.json").read_text())
-    single = found["single_batches"]
+    scores = json.loads((get_eval_folder(run) / "scores.json").read_text())
+    single = scores["single_batches"]
     assert (
-        single["mean"] == pytest.approx(found["accuracy"], abs=0.01)
-        and single["best"] > found["accuracy"]
+        single["mean"] == pytest.approx(scores["accuracy"], abs=0.01)
+        and single["best"] > scores["accuracy"]
     )
     code, _, err = cnnlab("eval", "single_batch_size=361")
     assert (
@@ -61,7 +60,7 @@ def test_single_batch_size(cnnlab: Cnnlab, run: Path) -> None:
 
 def test_figures_are_saved_with_their_numbers(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("eval", "mistakes=3")[0] == 0
-    figures = written(run) / "figures"
+    figures = get_eval_folder(run) / "figures"
     assert sorted(path.name for path in figures.iterdir()) == [
         f"{name}.{kind}"
         for name in ("confusion", "mistakes", "reliability")
@@ -85,8 +84,8 @@ def test_eval_of_earlier_checkpoint(cnnlab: Cnnlab, run: Path) -> None:
 
 def test_most_confident_mistakes_are_first() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, 9.0], [2.0, 0.0]])
-    found = find_confident_mistakes(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
-    assert [(row["index"], row["predicted"], row["label"]) for row in found] == [
+    mistakes = find_confident_mistakes(logits, torch.tensor([0, 0, 0, 1]), ("a", "b"), 2)
+    assert [(row["index"], row["predicted"], row["label"]) for row in mistakes] == [
         (2, "b", "a"),
         (1, "b", "a"),
     ]

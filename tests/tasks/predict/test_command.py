@@ -14,11 +14,11 @@ from cnnlab.data.sources import digits
 from tests.conftest import Cnnlab
 
 
-def saved(index: int, path: Path) -> Image.Image:
-    """A test picture as a file."""
-    picture = Image.fromarray(digits("test", root=None).images[index, 0].numpy())
-    picture.save(path)
-    return picture
+def save_digit(index: int, path: Path) -> Image.Image:
+    """Save a test image as a file; return the image."""
+    image = Image.fromarray(digits("test", root=None).images[index, 0].numpy())
+    image.save(path)
+    return image
 
 
 def test_predict_matches_eval_on_test_images(cnnlab: Cnnlab, run: Path) -> None:
@@ -26,8 +26,8 @@ def test_predict_matches_eval_on_test_images(cnnlab: Cnnlab, run: Path) -> None:
     logits = load_file(next((run / "eval").iterdir()) / "logits.safetensors")["logits"]
     names = []
     for index in (0, 7, 123):
-        names.append(f"digit {index}=x,'y'.png")  # a name that Hydra must not read as anything
-        saved(index, Path(names[-1]))
+        names.append(f"digit {index}=x,'y'.png")  # not valid as a Hydra override
+        save_digit(index, Path(names[-1]))
     code, out, err = cnnlab("predict", *names, "--format", "json")
     assert (code, err) == (0, "")
     rows = json.loads(out)["images"]
@@ -40,7 +40,7 @@ def test_predict_matches_eval_on_test_images(cnnlab: Cnnlab, run: Path) -> None:
 
 
 def test_table_matches_csv(cnnlab: Cnnlab, run: Path) -> None:
-    saved(3, Path("a.png"))
+    save_digit(3, Path("a.png"))
     table = cnnlab("predict", "a.png", "top_k=3")[1]
     rows = list(
         csv.DictReader(io.StringIO(cnnlab("predict", "a.png", "top_k=3", "--format", "csv")[1]))
@@ -52,7 +52,7 @@ def test_table_matches_csv(cnnlab: Cnnlab, run: Path) -> None:
 
 def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> None:
     scan = (
-        ImageOps.invert(saved(5, Path("plain.png")))
+        ImageOps.invert(save_digit(5, Path("plain.png")))
         .resize((80, 80), Image.Resampling.NEAREST)
         .convert("RGB")
     )
@@ -71,12 +71,16 @@ def test_adapt_image_pads_drawings_and_crops_photographs() -> None:
     wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
     padded, changes = adapt_image(wide, (3, 8, 8), light_on_dark=True)
     assert changes == ["40x20 padded, resized to 8x8"] and len(padded[0, 0].unique()) == 1
-    cut, _ = adapt_image(wide, (3, 8, 8), light_on_dark=False)
-    assert cut.shape == (3, 8, 8) and cut.dtype == torch.uint8 and len(cut[0, 0].unique()) == 8
+    cropped, _ = adapt_image(wide, (3, 8, 8), light_on_dark=False)
+    assert (
+        cropped.shape == (3, 8, 8)
+        and cropped.dtype == torch.uint8
+        and len(cropped[0, 0].unique()) == 8
+    )
 
 
 def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Path) -> None:
-    saved(3, Path("good.png"))
+    save_digit(3, Path("good.png"))
     Path("text.png").write_text("no")
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
@@ -87,7 +91,7 @@ def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Pa
 
 def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("predict") == (2, "", "cnnlab: no images: cnnlab predict IMAGE...\n")
-    saved(3, Path("good.png"))
+    save_digit(3, Path("good.png"))
     code, _, err = cnnlab("predict", "good.png", "--format", "xml")
     assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")
     code, _, err = cnnlab("predict", "good.png", "top_k=0")
@@ -96,7 +100,7 @@ def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> N
 
 @pytest.mark.data
 def test_train_eval_and_predict_agree_on_mnist(cnnlab: Cnnlab, here: Path, real_data: Path) -> None:
-    """On the real test set: train, eval and predict agree on every picture that is asked, mistakes among them."""
+    """On real test images, five mistakes of the run among them."""
     from cnnlab.data.sources import mnist
 
     assert (
