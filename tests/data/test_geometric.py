@@ -63,9 +63,11 @@ def test_crop_matches_torchvision_at_every_position(
     rows, columns = (pixels - size + 1 for pixels in padded.shape[2:])
     op = crop(size=size, padding=padding, mode=mode)  # type: ignore[arg-type]
     for n in (0, 5):
-        ours = op.apply(images[n : n + 1].expand(rows * columns, -1, -1, -1), grid(rows, columns))
-        every = [tvf.crop(padded[n], i, j, size, size) for i in range(rows) for j in range(columns)]
-        assert torch.equal(ours, torch.stack(every))
+        result = op.apply(images[n : n + 1].expand(rows * columns, -1, -1, -1), grid(rows, columns))
+        expected = [
+            tvf.crop(padded[n], i, j, size, size) for i in range(rows) for j in range(columns)
+        ]
+        assert torch.equal(result, torch.stack(expected))
 
 
 def test_crop_positions_are_uniform_and_flip_has_its_probability() -> None:
@@ -138,9 +140,9 @@ def test_alternating_flip_mirrors_each_image_every_other_epoch() -> None:
 @pytest.mark.parametrize("size", [1, 5, 12, 70])
 def test_cutout_matches_torchvision_erase(size: int, images: Tensor) -> None:
     op, u = cutout(size=size, fill=0.4), grid(32, 30)[::7]
-    ours = op.apply(images[:1].expand(len(u), -1, -1, -1), u)
+    results = op.apply(images[:1].expand(len(u), -1, -1, -1), u)
     for result, (row, column) in zip(
-        ours, (u * torch.tensor([32, 30])).long().tolist(), strict=True
+        results, (u * torch.tensor([32, 30])).long().tolist(), strict=True
     ):
         top, left = row - size // 2, column - size // 2
         first, second = max(top, 0), max(left, 0)
@@ -184,19 +186,21 @@ def test_affine_identity_rotation_and_translation() -> None:
 
 def test_affine_scale_matches_torchvision() -> None:
     x = DIGITS[:1].float() / 255
-    ours = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(x, make_affine_uniforms(grow=-1))
+    result = affine(degrees=0.0, scale=1.0, shear=0.0, px=0.0).apply(
+        x, make_affine_uniforms(grow=-1)
+    )
     expected = tvf.affine(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-4)
 
 
 def test_randaugment_matches_torchvision_for_same_seed(images: Tensor) -> None:
     several = images.repeat(4, 1, 1, 1)
     u = torch.rand(len(several), 1, generator=torch.Generator().manual_seed(4))
-    ours = randaugment(num_ops=2, magnitude=9).apply(several, u)
+    result = randaugment(num_ops=2, magnitude=9).apply(several, u)
     transform = RandAugment(2, 9)
     for n in range(len(several)):
         torch.manual_seed(int(u[n] * 2**24))
-        assert torch.equal(ours[n], transform(several[n]))
+        assert torch.equal(result[n], transform(several[n]))
 
 
 def test_randaugment_restores_global_rng_state(

@@ -20,7 +20,7 @@ NOISE = torch.rand(12, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 def test_mixing_matches_torchvision_for_each_image(
     op: MixOp, transform_class: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torchvision rng one share and center for a batch: it is given those of each image."""
+    """torchvision draws one share and center for a batch: it is given those of each image."""
     u = torch.rand(12, op.num_draws, generator=torch.Generator().manual_seed(1))
     mixed, share = op.apply(NOISE.clone(), NOISE.roll(1, 0), u)
     for n, expected_share in enumerate(BetaSampler(0.7)(u[:, 0]).tolist()):

@@ -81,8 +81,8 @@ def test_whiten_matches_tensorflow_formula(images: Tensor) -> None:
     expected = (levels - levels.mean(1, keepdims=True)) / np.maximum(
         levels.std(1, keepdims=True), floor
     )
-    ours = apply(whiten(), x).flatten(1)
-    torch.testing.assert_close(ours, torch.from_numpy(expected).float(), rtol=1e-5, atol=1e-5)
+    result = apply(whiten(), x).flatten(1)
+    torch.testing.assert_close(result, torch.from_numpy(expected).float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(3, 24, 24), (1, 28, 28), (3, 64, 64), (1, 1, 1)])
@@ -101,8 +101,8 @@ def test_brightness_and_contrast_match_tensorflow_formulas(images: Tensor) -> No
     )
     mean = x.mean((2, 3), keepdims=True)
     higher_contrast = mean + (x - mean) * (0.2 + 1.6 * share)
-    ours = apply(contrast(lower=0.2, upper=1.8), images, u)
-    torch.testing.assert_close(ours, torch.from_numpy(higher_contrast).float(), **EXACT)
+    result = apply(contrast(lower=0.2, upper=1.8), images, u)
+    torch.testing.assert_close(result, torch.from_numpy(higher_contrast).float(), **EXACT)
 
 
 def through_hsv(
@@ -139,21 +139,21 @@ def test_saturation_matches_colorsys_and_is_at_most_one(images: Tensor) -> None:
     x = add_color_cube(images)
     factors = (3 * make_uniforms(len(x))).flatten().tolist()
     expected = through_hsv(x, lambda h, s, v, n: (h, min(1, s * factors[n]), v))
-    ours = apply(saturation(lower=0.0, upper=3.0), x, make_uniforms(len(x)))
-    torch.testing.assert_close(ours, expected, **EXACT)
+    result = apply(saturation(lower=0.0, upper=3.0), x, make_uniforms(len(x)))
+    torch.testing.assert_close(result, expected, **EXACT)
 
 
 def test_hue_matches_colorsys_and_torchvision(images: Tensor) -> None:
     x = add_color_cube(images)
     u = make_uniforms(len(x))
     turns = (u - 0.5).flatten().tolist()
-    ours = apply(hue(turns=0.5), x, u)
+    result = apply(hue(turns=0.5), x, u)
     expected = through_hsv(x, lambda h, s, v, n: ((h + turns[n]) % 1, s, v))
-    torch.testing.assert_close(ours, expected, **EXACT)
+    torch.testing.assert_close(result, expected, **EXACT)
     torchvision_images = [
         tvf.adjust_hue(image / 255, turn) for image, turn in zip(x.float(), turns, strict=True)
     ]
-    torch.testing.assert_close(ours, torch.stack(torchvision_images), **EXACT)
+    torch.testing.assert_close(result, torch.stack(torchvision_images), **EXACT)
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
