@@ -11,7 +11,7 @@ CIFAR_CNN = PLAIN | {"filters": [64, 64], "extent": 5, "hidden": [384, 192], "dr
 CIFAR_BN = CIFAR_CNN | {"dropout": 0.0, "batch_norm": {"decay": 0.9, "eps": 1e-3}}
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
@@ -19,7 +19,7 @@ def test_mnist_cnn_is_the_chapters() -> None:
     model = cnn((1, 28, 28), 10, **MNIST_CNN)
     # conv 5x5x1x32, conv 5x5x32x64, 7*7*64 -> 1024, 1024 -> 10, and a bias for each filter and unit
     assert (
-        parameters(model)
+        count_parameters(model)
         == 25 * 32 + 32 + 25 * 32 * 64 + 64 + 7 * 7 * 64 * 1024 + 1024 + 1024 * 10 + 10
     )
     assert [name for name, _ in model.named_children()] == [
@@ -35,7 +35,7 @@ def test_mnist_cnn_is_the_chapters() -> None:
 
 def test_mnist_mlp_is_two_hidden_layers_of_256() -> None:
     model = mlp((1, 28, 28), 10, hidden=[256, 256], dropout=0.0)
-    assert parameters(model) == 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    assert count_parameters(model) == 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
 
 
 def test_the_networks_for_cifar10_are_the_chapters() -> None:
@@ -52,8 +52,8 @@ def test_the_networks_for_cifar10_are_the_chapters() -> None:
         + 192 * 10
         + 10
     )
-    assert parameters(plain) == weights
-    assert parameters(normed) == weights + 2 * (64 + 64 + 384 + 192)  # gamma and beta
+    assert count_parameters(plain) == weights
+    assert count_parameters(normed) == weights + 2 * (64 + 64 + 384 + 192)  # gamma and beta
     assert not any(isinstance(module, nn.Dropout) for module in normed.modules())
     for model in (plain, normed):
         assert model(torch.zeros(2, 3, 24, 24)).shape == (2, 10)

@@ -18,43 +18,43 @@ from cnnlab.models.summary import summarize_layers
 
 
 def test_figures_5_11_and_5_12() -> None:
-    answer = conv_formulas(w=5, h=5, d=3, e=3, s=2, p=1, k=2)
-    assert answer.values["output"] == answer.values["output_chapter"] == [3, 3, 2]
-    assert (answer.values["weights"], answer.values["biases"], answer.values["flops"]) == (
+    result = conv_formulas(w=5, h=5, d=3, e=3, s=2, p=1, k=2)
+    assert result.values["output"] == result.values["output_chapter"] == [3, 3, 2]
+    assert (result.values["weights"], result.values["biases"], result.values["flops"]) == (
         54,
         2,
         2 * 9 * 54,
     )
-    assert answer.lines[0] == "convolution: 5x5x3 -> 3x3x2"
+    assert result.lines[0] == "convolution: 5x5x3 -> 3x3x2"
     assert (
-        "  w_out = ceil((w_in - e + 2p) / s) + 1 = ceil((5 - 3 + 2*1) / 2) + 1 = 3" in answer.lines
+        "  w_out = ceil((w_in - e + 2p) / s) + 1 = ceil((5 - 3 + 2*1) / 2) + 1 = 3" in result.lines
     )
-    assert "  weights = k d_in e^2 = 2 * 3 * 3^2 = 54; biases = k = 2" in answer.lines
+    assert "  weights = k d_in e^2 = 2 * 3 * 3^2 = 54; biases = k = 2" in result.lines
 
 
 def test_random_layers_match_pytorch() -> None:
-    """Sizes, parameters, and what the floor leaves out: pixels that change nothing."""
+    """Sizes, parameters, and the uncovered pixels, which have no effect on the output."""
     rng = random.Random(0)
     for _ in range(200):
         w, h, e, s, p = (rng.randint(*span) for span in ((3, 12), (3, 12), (1, 3), (1, 4), (0, 2)))
         d, k = rng.randint(1, 3), rng.randint(1, 3)
-        answer, layer = (
+        values, layer = (
             conv_formulas(w=w, h=h, d=d, e=e, s=s, p=p, k=k).values,
             nn.Conv2d(d, k, e, s, p),
         )
         image = torch.zeros(1, d, h, w, requires_grad=True)
         output = layer(image)
-        assert answer["output"] == [*output.shape[:1:-1], k]
-        assert (answer["weights"], answer["biases"]) == (layer.weight.numel(), layer.bias.numel())
+        assert values["output"] == [*output.shape[:1:-1], k]
+        assert (values["weights"], values["biases"]) == (layer.weight.numel(), layer.bias.numel())
         output.sum().backward()
-        seen = image.grad[0].ne(0).any(0)
-        reached = [max(seen.any(axis).nonzero().flatten().tolist()) + 1 for axis in (0, 1)]
+        is_used = image.grad[0].ne(0).any(0)
+        last_used = [max(is_used.any(axis).nonzero().flatten().tolist()) + 1 for axis in (0, 1)]
         # A filter smaller than its stride skips pixels inside, too; only the last one counts.
-        assert reached == [w - answer["uncovered"][0], h - answer["uncovered"][1]] or e < s
-        up = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
+        assert last_used == [w - values["uncovered"][0], h - values["uncovered"][1]] or e < s
+        ceil_shape = nn.MaxPool2d(e, s, ceil_mode=True)(torch.zeros(1, d, h, w)).shape
         if e >= s:  # PyTorch drops a window that would begin beyond the image
             assert pool_formulas(w=w, h=h, d=d, e=e, s=s).values["output_chapter"] == [
-                *up[:1:-1],
+                *ceil_shape[:1:-1],
                 d,
             ]
 

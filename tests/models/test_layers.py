@@ -18,9 +18,9 @@ from cnnlab.models.layers import (
 NORM = {"decay": 0.9, "eps": 1e-3}
 
 
-def tied(filters: torch.Tensor, size: int) -> torch.Tensor:
-    """(K, C, e, e) filters -> the (K * size^2, C * size^2) matrix of the fully connected layer that
-    figure 5-7 draws: connections of one color share one weight; zero padding keeps the size."""
+def to_dense_matrix(filters: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the (K * size^2, C * size^2) matrix of figure 5-7's fully connected layer for
+    (K, C, e, e) filters: connections of one color share one weight; zero padding keeps the size."""
     k, c, e, _ = filters.shape
     matrix = torch.zeros(k, size, size, c, size, size, dtype=filters.dtype)
     for i in range(size):
@@ -43,15 +43,16 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
 
     by_convolution = F.conv2d(x, filters, padding=1)
     by_convolution.backward(upstream)
-    matrix = tied(filters.detach(), size).requires_grad_()
+    matrix = to_dense_matrix(filters.detach(), size).requires_grad_()
     by_matrix = (x.flatten(1) @ matrix.t()).view(4, 3, size, size)
     by_matrix.backward(upstream)
 
     torch.testing.assert_close(by_convolution, by_matrix)
-    # Which weight each connection shares: a filter of the weights' indices, laid out alike.
-    owner = tied(torch.arange(1, 55, dtype=torch.float64).view(3, 2, 3, 3), size).long()
+    # The index of the weight that each connection shares.
+    indices = torch.arange(1, 55, dtype=torch.float64).view(3, 2, 3, 3)
+    weight_index = to_dense_matrix(indices, size).long()
     summed = torch.zeros(55, dtype=torch.float64).index_add_(
-        0, owner.flatten(), matrix.grad.flatten()
+        0, weight_index.flatten(), matrix.grad.flatten()
     )
     torch.testing.assert_close(filters.grad.flatten(), summed[1:])
 
@@ -62,16 +63,16 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
 def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -> None:
     """The chapter has the ReLU first: the same output and the same gradients, to the last bit."""
     ours = conv_block(2, 5, 3, pool, NORM)
-    chapters = nn.Sequential(ours.conv, ours.norm, nn.ReLU(), theirs)
+    relu_first = nn.Sequential(ours.conv, ours.norm, nn.ReLU(), theirs)
     x = torch.randn(3, 2, 9, 8)
     gradients = []
-    for network in (ours, chapters):
+    for network in (ours, relu_first):
         ours.zero_grad()
         y = network(x)
         y.square().sum().backward()
         gradients.append((y, ours.conv.weight.grad, ours.norm.weight.grad))
-    for mine, other in zip(*gradients, strict=True):
-        assert torch.equal(mine, other)
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("extent", [1, 3, 5, 7])
@@ -98,18 +99,16 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     1]."""
     pool, x = FractionalMaxPool(), torch.arange(144.0).view(1, 1, 12, 12)
     torch.manual_seed(0)
-    seen = set()
+    starts = set()
     for _ in range(20):
         y = pool(x)[0, 0]
-        rows, columns = (
-            (y[:, 0] // 12 - 1).long(),
-            y[0].remainder(12).long() - 1,
-        )  # where each region begins
-        for begins in (rows, columns):
-            assert begins[0] == 0 and begins[-1] == 10 and set(begins.diff().tolist()) <= {1, 2}
+        rows = (y[:, 0] // 12 - 1).long()  # the first row of each region
+        columns = y[0].remainder(12).long() - 1
+        for first in (rows, columns):
+            assert first[0] == 0 and first[-1] == 10 and set(first.diff().tolist()) <= {1, 2}
         assert torch.equal(y, (rows[:, None] + 1) * 12.0 + columns[None] + 1)
-        seen.add(tuple(rows.tolist()))
-    assert len(seen) > 1
+        starts.add(tuple(rows.tolist()))
+    assert len(starts) > 1
     pool.eval()
     assert torch.equal(pool(x), pool(x))
 
@@ -121,7 +120,7 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
 def test_batch_normalization_is_the_chapters(layer: nn.Sequential) -> None:
     """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps
     1e-3, gamma, beta; running moments by decay 0.9, torch's variance n/(n-1) times the chapter's;
-    those are used when it is judged."""
+    these are used in evaluation."""
     layer = layer.double().train()
     norm, first = layer.norm, layer[0]
     torch.manual_seed(0)
@@ -144,17 +143,17 @@ def test_batch_normalization_is_the_chapters(layer: nn.Sequential) -> None:
         )
         shape = [1, 5, *[1] * (logits.ndim - 2)]
 
-        def normed(
+        def normalize(
             m: torch.Tensor, v: torch.Tensor, z: torch.Tensor, shape: list[int] = shape
         ) -> torch.Tensor:
             m, v, gamma, beta = (t.view(shape) for t in (m, v, norm.weight, norm.bias))
             return gamma * (z - m) / (v + 1e-3).sqrt() + beta
 
-        torch.testing.assert_close(norm(logits), normed(batch_mean, batch_variance, logits))
+        torch.testing.assert_close(norm(logits), normalize(batch_mean, batch_variance, logits))
         torch.testing.assert_close(norm.running_mean, mean)
         torch.testing.assert_close(norm.running_var, variance)
     layer.eval()
-    torch.testing.assert_close(norm(logits), normed(mean, variance, logits))
+    torch.testing.assert_close(norm(logits), normalize(mean, variance, logits))
     assert [type(module).__name__ for module in layer][:3][1].startswith("BatchNorm"), (
         "before the nonlinearity"
     )
@@ -172,12 +171,12 @@ def test_initialization_is_the_chapters() -> None:
     ):
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)
         assert abs(weight.mean().item()) < 1e-3 and not bias.any()
-    again = named_sequential(
+    same_seed = named_sequential(
         conv=conv_block(8, 200, 5, "max", NORM),
         fc=linear_block(300, 400, 0.5, None, has_random_bias=False),
     )
-    initialize_weights(again, torch.Generator().manual_seed(1))
-    assert torch.equal(again.fc.linear.weight, model.fc.linear.weight)
+    initialize_weights(same_seed, torch.Generator().manual_seed(1))
+    assert torch.equal(same_seed.fc.linear.weight, model.fc.linear.weight)
 
 
 def test_as_listed_biases_are_initialized_like_weights() -> None:
@@ -219,15 +218,15 @@ def test_randomized_copy_has_fresh_weights_and_the_images_moments() -> None:
             parameter.fill_(3.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images = torch.randn(64, 1, 8, 8)
-    fresh = copy_with_random_weights(model.eval(), torch.Generator().manual_seed(1), images)
+    copy = copy_with_random_weights(model.eval(), torch.Generator().manual_seed(1), images)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     initialize_weights(model, torch.Generator().manual_seed(1))
-    assert torch.equal(fresh.conv_1.conv.weight, model.conv_1.conv.weight) and not fresh.training
-    assert torch.equal(fresh.conv_1.norm.weight, torch.ones(3))
-    maps = fresh.conv_1.conv(images)
+    assert torch.equal(copy.conv_1.conv.weight, model.conv_1.conv.weight) and not copy.training
+    assert torch.equal(copy.conv_1.norm.weight, torch.ones(3))
+    maps = copy.conv_1.conv(images)
     torch.testing.assert_close(
-        fresh.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+        copy.conv_1.norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
     )
     torch.testing.assert_close(
-        fresh.conv_1.norm.running_var, maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5
+        copy.conv_1.norm.running_var, maps.var((0, 2, 3)), rtol=1e-4, atol=1e-5
     )

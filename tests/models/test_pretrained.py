@@ -17,19 +17,19 @@ from cnnlab.models.pretrained import SUGGESTED_NETWORKS, load_pretrained
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """torch's folder for weights, empty, and a server that has a random ResNet-18 under its
-    published kind of name."""
+    """Return the path, not yet there, of a random ResNet-18 in torch's folder of weights; a server
+    has the file."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
     torch.manual_seed(0)
-    served = tmp_path / "served"
-    served.mkdir()
-    torch.save(models.resnet18(num_classes=1000).state_dict(), served / "weights.pth")
-    digest = hashlib.sha256((served / "weights.pth").read_bytes()).hexdigest()
+    server_folder = tmp_path / "server"
+    server_folder.mkdir()
+    torch.save(models.resnet18(num_classes=1000).state_dict(), server_folder / "weights.pth")
+    digest = hashlib.sha256((server_folder / "weights.pth").read_bytes()).hexdigest()
     name = f"resnet18-{digest[:8]}.pth"
-    os.rename(served / "weights.pth", served / name)  # noqa: PTH104
-    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(served)))
+    os.rename(server_folder / "weights.pth", server_folder / name)  # noqa: PTH104
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(server_folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     real = models.ResNet18_Weights.DEFAULT
     url = f"http://127.0.0.1:{server.server_port}/{name}"
@@ -48,11 +48,11 @@ def test_weights_are_downloaded_once_and_match_torchvision(
     assert "features=resnet18: weights of 47 MB, once" in capsys.readouterr().out and hub.exists()
     images = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
     torch.manual_seed(0)
-    theirs = models.resnet18(num_classes=1000).eval()
-    given = models.ResNet18_Weights.DEFAULT.transforms()(images)
-    assert torch.equal(prepare(images), given) and given.shape == (2, 3, 224, 224)
+    reference = models.resnet18(num_classes=1000).eval()
+    expected = models.ResNet18_Weights.DEFAULT.transforms()(images)
+    assert torch.equal(prepare(images), expected) and expected.shape == (2, 3, 224, 224)
     with torch.inference_mode():
-        torch.testing.assert_close(model(given), theirs(given))
+        torch.testing.assert_close(model(expected), reference(expected))
     gray = images[:, :1]
     assert torch.equal(prepare(gray), prepare(gray.repeat(1, 3, 1, 1)))
     stamp = hub.stat().st_mtime_ns

@@ -19,10 +19,10 @@ def perplexities(p: Tensor) -> Tensor:
     return torch.exp(-torch.special.xlogy(p, p).sum(1))
 
 
-def dense(P: Affinities) -> Tensor:
-    made = torch.zeros(len(P), len(P), dtype=P.values.dtype)
-    made[P.row_indices.long(), P.col_indices.long()] = P.values
-    return made
+def to_dense(P: Affinities) -> Tensor:
+    matrix = torch.zeros(len(P), len(P), dtype=P.values.dtype)
+    matrix[P.row_indices.long(), P.col_indices.long()] = P.values
+    return matrix
 
 
 @pytest.mark.parametrize("perplexity", [1.5, 5, 15, 30.3, 44])
@@ -40,8 +40,8 @@ def test_rows_match_gaussians_with_scipys_precision() -> None:
         d = SQUARES[row].numpy()
 
         def excess(beta: float, d: np.ndarray = d) -> float:
-            share = softmax(-beta * d)
-            return float(-(share * np.log(share)).sum() - np.log(15))
+            probabilities = softmax(-beta * d)
+            return float(-(probabilities * np.log(probabilities)).sum() - np.log(15))
 
         expected = softmax(-brentq(excess, 1e-6, 100, xtol=1e-14) * d)
         assert np.allclose(p[row].numpy(), expected, rtol=1e-9)
@@ -52,7 +52,7 @@ def test_joint_probabilities_match_scikit_learn() -> None:
     rows = (SQUARES.numpy().ravel(), INDEX.numpy().ravel(), np.arange(0, 9201, 46))
     theirs = csr_matrix(rows, (200, 200), copy=True)  # it sorts them in place
     expected = _t_sne._joint_probabilities_nn(theirs, 15.0, 0).toarray()
-    actual = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))).numpy()
+    actual = to_dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))).numpy()
     assert ((actual > 0) == (expected > 0)).all()
     assert np.allclose(200 * actual, 200 * expected, rtol=1e-4, atol=0)
     assert np.abs(200 * actual - 200 * expected).max() < 5e-6
@@ -61,24 +61,24 @@ def test_joint_probabilities_match_scikit_learn() -> None:
 def test_joint_probabilities_are_symmetric_and_sum_to_one() -> None:
     P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
     assert P.values.sum() == pytest.approx(1, abs=1e-12) and len(P) == 200
-    assert torch.equal(dense(P), dense(P).T) and (dense(P).diagonal() == 0).all()
+    assert torch.equal(to_dense(P), to_dense(P).T) and (to_dense(P).diagonal() == 0).all()
 
 
 def test_joint_probabilities_are_symmetrized_conditionals() -> None:
     p = conditional_probabilities(SQUARES, 15)
-    single = torch.zeros(200, 200, dtype=torch.float64).scatter_(1, INDEX, p)
+    conditional = torch.zeros(200, 200, dtype=torch.float64).scatter_(1, INDEX, p)
     assert torch.allclose(
-        dense(joint_probabilities(INDEX, p)), (single + single.T) / 400, rtol=1e-14
+        to_dense(joint_probabilities(INDEX, p)), (conditional + conditional.T) / 400, rtol=1e-14
     )
 
 
 def test_crow_indices_match_row_indices() -> None:
     P = joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15))
     assert P.crow_indices.tolist() == [int((P.row_indices < row).sum()) for row in range(201)]
-    made = torch.sparse_csr_tensor(
+    matrix = torch.sparse_csr_tensor(
         P.crow_indices, P.col_indices, P.values, (200, 200), check_invariants=True
     )
-    assert torch.equal(made.to_dense(), dense(P))
+    assert torch.equal(matrix.to_dense(), to_dense(P))
     assert P.to(torch.float32).values.dtype == torch.float32
 
 
@@ -86,14 +86,14 @@ def test_point_that_is_no_ones_neighbor_has_affinities() -> None:
     index, p = torch.tensor([[1], [0], [0], [0]]), torch.ones(4, 1, dtype=torch.float64)
     P = joint_probabilities(index, p)
     assert P.crow_indices.tolist() == [0, 3, 4, 5, 6]
-    assert dense(P)[0].tolist() == [0, 0.25, 0.125, 0.125]
+    assert to_dense(P)[0].tolist() == [0, 0.25, 0.125, 0.125]
 
 
 def test_joint_probabilities_are_permutation_equivariant() -> None:
     order = torch.randperm(200, generator=RNG)
     squares, index = find_neighbors(X[order], 46)
-    expected = dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15)))
-    actual = dense(joint_probabilities(index, conditional_probabilities(squares, 15)))
+    expected = to_dense(joint_probabilities(INDEX, conditional_probabilities(SQUARES, 15)))
+    actual = to_dense(joint_probabilities(index, conditional_probabilities(squares, 15)))
     assert (200 * (actual - expected[order][:, order])).abs().max() < 1e-10
 
 
@@ -129,16 +129,15 @@ def test_equal_distances_give_uniform_probabilities() -> None:
         conditional_probabilities(torch.full((3, 10), 7.0), 4),
         torch.full((3, 10), 0.1, dtype=torch.float64),
     )
-    tied = conditional_probabilities(
-        torch.tensor([[0.0] * 6 + [1.0] * 4]), 4
-    )  # of perplexity 6 at the least
+    # Six neighbors at the least distance have perplexity 6 at least.
+    tied = conditional_probabilities(torch.tensor([[0.0] * 6 + [1.0] * 4]), 4)
     assert torch.allclose(tied, torch.tensor([[1 / 6] * 6 + [0.0] * 4], dtype=torch.float64))
 
 
 def test_affinities_are_finite_for_equal_and_distant_points() -> None:
-    far = torch.tensor([[0.0, 1e-20, 1e-10, 1.0, 1e10, 1e20]])
+    distant = torch.tensor([[0.0, 1e-20, 1e-10, 1.0, 1e10, 1e20]])
     for perplexity in (1, 1.01, 3, 5.9):
-        assert conditional_probabilities(far, perplexity).isfinite().all()
+        assert conditional_probabilities(distant, perplexity).isfinite().all()
     for x in (torch.zeros(20, 3), torch.cat([X[:10], X[:1].expand(10, 5)])):
         squares, index = find_neighbors(x, 10)
         P = joint_probabilities(index, conditional_probabilities(squares, 3))

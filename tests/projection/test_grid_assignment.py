@@ -10,14 +10,14 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize(("columns", "rows"), [(3, 2), (2, 3), (6, 1), (2, 4)])
 def test_assignment_is_optimal_among_all_permutations(columns: int, rows: int) -> None:
-    every = [(column, row) for column in range(columns) for row in range(rows)]
-    orders = np.array(list(permutations(every, 6)))
+    all_cells = [(column, row) for column in range(columns) for row in range(rows)]
+    assignments = np.array(list(permutations(all_cells, 6)))
     for y in RNG.normal(size=(10, 6, 2)):
         cells, displacement = assign_to_grid(y, columns, rows)
-        places = scale_to_grid(y, columns, rows)
-        least = ((orders - places) ** 2).sum((1, 2)).min()
-        assert ((cells - places) ** 2).sum() == pytest.approx(least)
-        assert displacement == pytest.approx(np.linalg.norm(cells - places, axis=1).mean())
+        points = scale_to_grid(y, columns, rows)
+        minimum = ((assignments - points) ** 2).sum((1, 2)).min()
+        assert ((cells - points) ** 2).sum() == pytest.approx(minimum)
+        assert displacement == pytest.approx(np.linalg.norm(cells - points, axis=1).mean())
 
 
 def test_each_point_has_its_own_cell() -> None:

@@ -16,12 +16,12 @@ X = torch.randn(150, 7, generator=RNG, dtype=torch.float64) + 5
 OTHERS = torch.randn(90, 7, generator=RNG, dtype=torch.float64) + 5
 
 
-def brute(x: torch.Tensor, among: torch.Tensor) -> np.ndarray:
-    return ((x.numpy()[:, None] - among.numpy()[None]) ** 2).sum(2)
+def brute_force_distances(x: torch.Tensor, candidates: torch.Tensor) -> np.ndarray:
+    return ((x.numpy()[:, None] - candidates.numpy()[None]) ** 2).sum(2)
 
 
 def test_neighbors_match_brute_force() -> None:
-    expected = brute(X, X)
+    expected = brute_force_distances(X, X)
     np.fill_diagonal(expected, np.inf)
     d, index = find_neighbors(X, 12)
     assert np.array_equal(index.numpy(), expected.argsort(1)[:, :12])
@@ -30,18 +30,17 @@ def test_neighbors_match_brute_force() -> None:
 
 
 def test_neighbors_among_candidates_match_brute_force() -> None:
-    expected = brute(X, OTHERS)
+    expected = brute_force_distances(X, OTHERS)
     d, index = find_neighbors(X, 90, OTHERS)
     assert np.array_equal(index.numpy(), expected.argsort(1))
     assert np.allclose(d.numpy(), np.sort(expected, 1), rtol=1e-10)
-    assert (
-        find_neighbors(X, 1, X)[1].squeeze(1) == torch.arange(150)
-    ).all()  # among itself each is its own
+    # Among the points themselves, each is its own nearest neighbor.
+    assert (find_neighbors(X, 1, X)[1].squeeze(1) == torch.arange(150)).all()
 
 
 def test_small_distances_far_from_origin_are_resolved() -> None:
     x = X.float() + 300
-    expected = brute(x.double(), x.double())
+    expected = brute_force_distances(x.double(), x.double())
     np.fill_diagonal(expected, np.inf)
     assert np.array_equal(find_neighbors(x, 3)[1].numpy(), expected.argsort(1)[:, :3])
 
@@ -82,14 +81,14 @@ def test_too_large_k_raises_value_error(k: int) -> None:
 
 
 def test_neighbors_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    requested: list[int] = []
     find = knn.find_neighbors
-    monkeypatch.setattr(knn, "find_neighbors", lambda x, k: asked.append(k) or find(x, k))
+    monkeypatch.setattr(knn, "find_neighbors", lambda x, k: requested.append(k) or find(x, k))
     points = PointSet(X)
     for k in (5, 3, 5, 8, 2):
         for actual, expected in zip(points.kneighbors(k), find(X, k), strict=True):
             assert torch.equal(actual, expected)
-    assert asked == [5, 8] and len(points) == 150
+    assert requested == [5, 8] and len(points) == 150
 
 
 def test_count_duplicates_counts_repeated_points(monkeypatch: pytest.MonkeyPatch) -> None:

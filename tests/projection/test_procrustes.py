@@ -11,7 +11,7 @@ Y = torch.randn(50, 2, generator=RNG, dtype=torch.float64) * torch.tensor([3, 1]
 OTHER = torch.randn(50, 2, generator=RNG, dtype=torch.float64)
 
 
-def transform(angle: float, mirror: int) -> torch.Tensor:
+def similarity_matrix(angle: float, mirror: int) -> torch.Tensor:
     c, s = math.cos(angle), math.sin(angle)
     return (
         torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
@@ -22,7 +22,7 @@ def transform(angle: float, mirror: int) -> torch.Tensor:
 @pytest.mark.parametrize("mirror", [1, -1])
 @pytest.mark.parametrize("angle", [0, 0.3, 2, -3])
 def test_similarity_transform_is_inverted(angle: float, mirror: int) -> None:
-    aligned, residual = procrustes(Y, 0.01 * Y @ transform(angle, mirror) - 40)
+    aligned, residual = procrustes(Y, 0.01 * Y @ similarity_matrix(angle, mirror) - 40)
     assert torch.allclose(aligned, Y, atol=1e-9) and residual < 1e-12
 
 
@@ -49,8 +49,12 @@ def test_alignment_is_locally_optimal() -> None:
         (0, 1, 0.01),
         (0, 1, -0.01),
     ):
-        nudged = (aligned - aligned.mean(0)) @ transform(angle, 1) * scale + aligned.mean(0) + shift
-        assert float((nudged - Y).square().sum() / spread) > residual
+        moved = (
+            (aligned - aligned.mean(0)) @ similarity_matrix(angle, 1) * scale
+            + aligned.mean(0)
+            + shift
+        )
+        assert float((moved - Y).square().sum() / spread) > residual
 
 
 def test_aligned_map_has_the_targets_dtype() -> None:

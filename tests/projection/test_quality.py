@@ -15,9 +15,8 @@ X = (
     torch.randn(160, 6, generator=RNG, dtype=torch.float64)
     + 1.2 * torch.nn.functional.one_hot(LABELS, 7)[:, :6]
 )
-Y = X[:, ::3] + 0.5 * torch.randn(
-    160, 2, generator=RNG, dtype=torch.float64
-)  # a map that loses much
+# A map that does not preserve the neighborhoods well.
+Y = X[:, ::3] + 0.5 * torch.randn(160, 2, generator=RNG, dtype=torch.float64)
 SOME = torch.tensor([3, 150, 17, 42, 8])
 
 
@@ -38,12 +37,12 @@ def test_knn_accuracy_breaks_ties_by_the_first_class() -> None:
 
 
 def test_neighbor_overlap_is_the_share_of_common_neighbors() -> None:
-    one = torch.tensor([[1, 2, 3], [0, 2, 3]])
-    assert neighbor_overlap(one, one.flip(1)) == 1
-    assert neighbor_overlap(one, torch.tensor([[3, 4, 5], [0, 3, 4]])) == pytest.approx(
+    index = torch.tensor([[1, 2, 3], [0, 2, 3]])
+    assert neighbor_overlap(index, index.flip(1)) == 1
+    assert neighbor_overlap(index, torch.tensor([[3, 4, 5], [0, 3, 4]])) == pytest.approx(
         (1 / 3 + 2 / 3) / 2
     )
-    assert neighbor_overlap(one, torch.tensor([[4, 5, 6], [4, 5, 6]])) == 0
+    assert neighbor_overlap(index, torch.tensor([[4, 5, 6], [4, 5, 6]])) == 0
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 79])
@@ -79,17 +78,19 @@ def test_singleton_class_has_silhouette_zero() -> None:
 
 def test_silhouette_of_equal_points_is_finite() -> None:
     assert silhouette(torch.ones(4, 2), torch.tensor([0, 0, 1, 1])) == 0
-    apart = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
-    assert silhouette(apart, torch.tensor([0, 0, 1, 1])) == 1
-    assert silhouette(apart, torch.tensor([0, 1, 0, 1])) == -0.5
+    points = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
+    assert silhouette(points, torch.tensor([0, 0, 1, 1])) == 1
+    assert silhouette(points, torch.tensor([0, 1, 0, 1])) == -0.5
 
 
 def test_rows_select_the_evaluated_points() -> None:
     index = find_neighbors(Y, 9)[1]
-    each = [trustworthiness(X, index, row.view(1)) for row in SOME]
-    assert len(set(each)) > 1 and trustworthiness(X, index, SOME) == pytest.approx(np.mean(each))
-    whole = np.mean([trustworthiness(X, index, row.view(1)) for row in torch.arange(160)])
-    assert trustworthiness(X, index) == pytest.approx(whole)
+    scores = [trustworthiness(X, index, row.view(1)) for row in SOME]
+    assert len(set(scores)) > 1 and trustworthiness(X, index, SOME) == pytest.approx(
+        np.mean(scores)
+    )
+    mean = np.mean([trustworthiness(X, index, row.view(1)) for row in torch.arange(160)])
+    assert trustworthiness(X, index) == pytest.approx(mean)
     theirs = metrics.silhouette_samples(X.numpy(), LABELS.numpy())
     assert silhouette(X, LABELS, SOME) == pytest.approx(theirs[SOME.numpy()].mean())
 

@@ -24,35 +24,37 @@ from cnnlab.projection.repulsion import (
 RNG = torch.Generator().manual_seed(0)
 
 
-def normal(n: int) -> Tensor:
+def normal_points(n: int) -> Tensor:
     return torch.randn(n, 2, generator=RNG, dtype=torch.float64)
 
 
-def clustered(n: int) -> Tensor:
-    return 40 * normal(10)[torch.randint(10, (n,), generator=RNG)] + 4 * normal(n)
+def clustered_points(n: int) -> Tensor:
+    return 40 * normal_points(10)[torch.randint(10, (n,), generator=RNG)] + 4 * normal_points(n)
 
 
-def errors(actual: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """Of F and of Z, as shares."""
+def relative_errors(
+    actual: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]
+) -> tuple[float, float]:
+    """Return the relative errors of F and of Z."""
     (f, z), (F, Z) = actual, expected
     return float((f - F).norm() / F.norm()), float((z - Z).abs() / Z)
 
 
 MAPS = {
-    "clusters": clustered(3000),
-    "one cloud": 10 * normal(3000),
-    "spread out": 30 * normal(4000),
-    "a line": normal(2000) * torch.tensor([20.0, 0.0]),
+    "clusters": clustered_points(3000),
+    "one cloud": 10 * normal_points(3000),
+    "spread out": 30 * normal_points(4000),
+    "a line": normal_points(2000) * torch.tensor([20.0, 0.0]),
 }
 
 
 def test_exact_repulsion_is_the_sum_over_all_pairs() -> None:
-    y = 3 * normal(40)
+    y = 3 * normal_points(40)
     F, Z = np.zeros((40, 2)), 0.0
-    for i, one in enumerate(y.numpy()):
-        for j, other in enumerate(y.numpy()):
-            q = 1 / (1 + ((one - other) ** 2).sum())
-            F[i] += q**2 * (one - other)
+    for i, point in enumerate(y.numpy()):
+        for j, other_point in enumerate(y.numpy()):
+            q = 1 / (1 + ((point - other_point) ** 2).sum())
+            F[i] += q**2 * (point - other_point)
             Z += q * (i != j)
     actual = exact_repulsion(y)
     assert np.allclose(actual[0].numpy(), F, rtol=1e-12, atol=1e-12)
@@ -60,7 +62,7 @@ def test_exact_repulsion_is_the_sum_over_all_pairs() -> None:
 
 
 def test_forces_are_minus_a_quarter_of_the_gradient_of_z() -> None:
-    y = normal(30).requires_grad_()
+    y = normal_points(30).requires_grad_()
     F, Z = exact_repulsion(y.detach())
     d = (y.unsqueeze(1) - y).square().sum(2)
     total = (1 / (1 + d)).sum()
@@ -69,15 +71,15 @@ def test_forces_are_minus_a_quarter_of_the_gradient_of_z() -> None:
 
 
 def test_exact_repulsion_does_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    y = 5 * normal(101)
+    y = 5 * normal_points(101)
     expected = exact_repulsion(y)
     monkeypatch.setattr(knn, "MAX_BLOCK_ELEMENTS", 500)
-    assert max(errors(exact_repulsion(y), expected)) < 1e-14
+    assert max(relative_errors(exact_repulsion(y), expected)) < 1e-14
 
 
 def test_exact_repulsion_in_float32_has_float32_precision() -> None:
-    y = (25 * normal(500)).float()
-    assert max(errors(exact_repulsion(y), exact_repulsion(y.double()))) < 1e-6
+    y = (25 * normal_points(500)).float()
+    assert max(relative_errors(exact_repulsion(y), exact_repulsion(y.double()))) < 1e-6
     assert exact_repulsion(y)[0].dtype == torch.float32
 
 
@@ -86,7 +88,8 @@ def test_mesh_error_is_bounded_and_decreases_with_spacing(name: str) -> None:
     y = MAPS[name]
     expected = exact_repulsion(y)
     coarse, middle, fine = (
-        errors(mesh_repulsion(y, MESH_SPACING * factor), expected) for factor in (2, 1, 0.5)
+        relative_errors(mesh_repulsion(y, MESH_SPACING * factor), expected)
+        for factor in (2, 1, 0.5)
     )
     assert middle[0] < 0.02 and middle[1] < 2e-5
     assert middle[0] < coarse[0] / 4 and fine[0] < middle[0] / 4
@@ -94,8 +97,11 @@ def test_mesh_error_is_bounded_and_decreases_with_spacing(name: str) -> None:
 
 
 def test_mesh_is_accurate_where_forces_nearly_cancel() -> None:
-    """A map spread out evenly: what is left of each point's push is small beside its parts."""
-    assert errors(mesh_repulsion(MAPS["spread out"]), exact_repulsion(MAPS["spread out"]))[0] < 0.02
+    """An evenly spread map: the net force on a point is small relative to its terms."""
+    assert (
+        relative_errors(mesh_repulsion(MAPS["spread out"]), exact_repulsion(MAPS["spread out"]))[0]
+        < 0.02
+    )
 
 
 def test_mesh_has_no_self_interaction() -> None:
@@ -107,16 +113,17 @@ def test_mesh_has_no_self_interaction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deviation", "most"), [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)]
+    ("deviation", "max_force_error"),
+    [(1e-6, 4e-3), (1e-4, 4e-3), (0.01, 2e-3), (0.1, 2e-4), (1, 5e-5)],
 )
-def test_mesh_is_accurate_for_small_maps(deviation: float, most: float) -> None:
-    y = deviation * normal(2000)
+def test_mesh_is_accurate_for_small_maps(deviation: float, max_force_error: float) -> None:
+    y = deviation * normal_points(2000)
     expected = exact_repulsion(y)
-    of_f, of_z = errors(mesh_repulsion(y), expected)
-    assert of_f < most and of_z < 1e-5
+    force_error, z_error = relative_errors(mesh_repulsion(y), expected)
+    assert force_error < max_force_error and z_error < 1e-5
     if deviation >= 1e-4:
-        of_f, of_z = errors(mesh_repulsion(y.float()), expected)
-        assert of_f < 0.02 and of_z < 1e-4
+        force_error, z_error = relative_errors(mesh_repulsion(y.float()), expected)
+        assert force_error < 0.02 and z_error < 1e-4
 
 
 def test_mesh_in_float32_matches_float64() -> None:
@@ -124,7 +131,8 @@ def test_mesh_in_float32_matches_float64() -> None:
     F, Z = mesh_repulsion(y.float())
     assert F.dtype == torch.float32 and Z.dtype == torch.float64
     assert (
-        errors((F, Z), mesh_repulsion(y))[0] < 1e-4 and errors((F, Z), mesh_repulsion(y))[1] < 1e-6
+        relative_errors((F, Z), mesh_repulsion(y))[0] < 1e-4
+        and relative_errors((F, Z), mesh_repulsion(y))[1] < 1e-6
     )
 
 
@@ -132,15 +140,15 @@ def test_mesh_in_float32_matches_float64() -> None:
 def test_repulsion_is_permutation_equivariant(f: type[exact_repulsion]) -> None:  # type: ignore[valid-type]
     y = MAPS["clusters"][:2000]
     order = torch.randperm(2000, generator=RNG)
-    (F, Z), (again, Z_again) = f(y), f(y[order])
-    assert (again - F[order]).abs().max() < 1e-10 * F.abs().max()
-    assert float(Z_again) == pytest.approx(float(Z), rel=1e-12)
+    (F, Z), (permuted, Z_permuted) = f(y), f(y[order])
+    assert (permuted - F[order]).abs().max() < 1e-10 * F.abs().max()
+    assert float(Z_permuted) == pytest.approx(float(Z), rel=1e-12)
 
 
 @pytest.mark.parametrize("shift", [(1000.0, -3.3), (0.1, 0.2), (-1e-3, 77.77)])
 def test_mesh_is_translation_invariant(shift: tuple[float, float]) -> None:
     y = MAPS["clusters"]
-    assert max(errors(mesh_repulsion(y + torch.tensor(shift)), mesh_repulsion(y))) < 1e-9
+    assert max(relative_errors(mesh_repulsion(y + torch.tensor(shift)), mesh_repulsion(y))) < 1e-9
 
 
 def test_mesh_is_rotation_and_reflection_equivariant() -> None:
@@ -167,9 +175,9 @@ def test_coincident_points_do_not_repel() -> None:
 
 
 def test_method_depends_on_the_number_of_points() -> None:
-    few, many = normal(MAX_EXACT_POINTS), normal(MAX_EXACT_POINTS + 1)
-    assert torch.equal(repulsive_forces(few)[0], exact_repulsion(few)[0])
-    assert torch.equal(repulsive_forces(many)[0], mesh_repulsion(many)[0])
+    small, large = normal_points(MAX_EXACT_POINTS), normal_points(MAX_EXACT_POINTS + 1)
+    assert torch.equal(repulsive_forces(small)[0], exact_repulsion(small)[0])
+    assert torch.equal(repulsive_forces(large)[0], mesh_repulsion(large)[0])
 
 
 def test_wide_map_has_wider_spacing_and_too_wide_map_raises(
@@ -178,16 +186,18 @@ def test_wide_map_has_wider_spacing_and_too_wide_map_raises(
     monkeypatch.setattr(module, "MAX_MESH_LINES", 512)
     sides: list[tuple[int, float]] = []
     monkeypatch.setattr(
-        module, "kernel_transform", lambda *of: sides.append(of[:2]) or kernel_transform(*of)
+        module,
+        "kernel_transform",
+        lambda *arguments: sides.append(arguments[:2]) or kernel_transform(*arguments),
     )
     y = MAPS["clusters"] / (MAPS["clusters"].max(0).values - MAPS["clusters"].min(0).values).max()
     widest = y * MAX_MESH_SPACING * (256 - MESH_MARGIN)
-    F, Z = errors(mesh_repulsion(widest * 0.999), exact_repulsion(widest * 0.999))
+    F, Z = relative_errors(mesh_repulsion(widest * 0.999), exact_repulsion(widest * 0.999))
     ((side, spacing),) = set(sides)
     assert side <= 512 and MESH_SPACING < spacing <= MAX_MESH_SPACING and F < 0.15 and Z < 0.01
-    for bad in (widest * 1.001, y * math.nan, y * math.inf):
+    for y_out_of_range in (widest * 1.001, y * math.nan, y * math.inf):
         with pytest.raises(ValueError, match="use a lower lr"):
-            mesh_repulsion(bad)
+            mesh_repulsion(y_out_of_range)
 
 
 def test_kernel_potential_is_exact_on_mesh_lines() -> None:
@@ -231,13 +241,13 @@ def test_splines_match_scipy_and_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("least", "actual"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)]
+    ("minimum", "expected"), [(2, 2), (7, 8), (10, 10), (11, 12), (13, 16), (46, 48), (542, 576)]
 )
-def test_next_fast_length_has_no_large_prime_factors(least: int, actual: int) -> None:
-    assert next_fast_length(least) == actual
+def test_next_fast_length_has_no_large_prime_factors(minimum: int, expected: int) -> None:
+    assert next_fast_length(minimum) == expected
 
 
 def test_next_fast_length_is_minimal() -> None:
     products = sorted(2**a * 3**b * 5**c for a in range(1, 14) for b in range(9) for c in range(7))
-    for least in range(2, 5000, 37):
-        assert next_fast_length(least) == next(n for n in products if n >= least)
+    for minimum in range(2, 5000, 37):
+        assert next_fast_length(minimum) == next(n for n in products if n >= minimum)
