@@ -1,4 +1,4 @@
-"""Colour profiles, PNGs and TIFFs made byte by byte: what Pillow cannot write, and should read."""
+"""Color profiles, PNGs and TIFFs written byte by byte, which Pillow reads but cannot write."""
 
 import struct
 import zlib
@@ -14,16 +14,16 @@ ADOBE = np.array(
 )
 
 
-def fixed(*values: float) -> bytes:
+def fixed_point(*values: float) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
 def profile(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ") -> bytes:
-    """An ICC profile of version 2 (ICC.1:2001-04, section 6)."""
+    """Return an ICC profile of version 2 (ICC.1:2001-04, section 6)."""
     name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
     tags = {
         b"desc": name,
-        b"wtpt": b"XYZ \0\0\0\0" + fixed(*D50),
+        b"wtpt": b"XYZ \0\0\0\0" + fixed_point(*D50),
         b"cprt": b"text\0\0\0\0none\0",
         **tags,
     }
@@ -31,19 +31,12 @@ def profile(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ")
     for key, value in tags.items():
         index += key + struct.pack(">2I", 132 + 12 * len(tags) + len(data), len(value))
         data += value + bytes(-len(value) % 4)
-    head = struct.pack(
-        ">4xI4s4s4s", 0x02200000, b"prtr" if space == b"CMYK" else b"mntr", space, connection
-    )
-    head = (
-        bytes(4)
-        + head
-        + struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
-        + b"acsp"
-        + bytes(28)
-        + fixed(*D50)
-    )
-    whole = head.ljust(128, b"\0") + index + data
-    return struct.pack(">I", len(whole)) + whole[4:]
+    device = b"prtr" if space == b"CMYK" else b"mntr"
+    head = struct.pack(">8xI4s4s4s", 0x02200000, device, space, connection)
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    head += date + b"acsp" + bytes(28) + fixed_point(*D50)
+    blob = head.ljust(128, b"\0") + index + data
+    return struct.pack(">I", len(blob)) + blob[4:]
 
 
 def gamma(power: float) -> bytes:
@@ -51,51 +44,47 @@ def gamma(power: float) -> bytes:
 
 
 def linear(value: float | np.ndarray) -> np.ndarray:
-    """sRGB's numbers of 0..1 -> light (IEC 61966-2-1)."""
-    return np.where(
-        np.asarray(value) <= 0.04045,
-        np.asarray(value) / 12.92,
-        ((np.asarray(value) + 0.055) / 1.055) ** 2.4,
-    )
+    """Return linear light for sRGB values in 0..1 (IEC 61966-2-1)."""
+    srgb = np.asarray(value)
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def encoded(light: np.ndarray) -> np.ndarray:
-    """Light of 0..1 -> sRGB's numbers of 0..255."""
-    return 255 * np.where(
-        light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055
-    )
+    """Return sRGB values in 0..255 for linear light in 0..1."""
+    curve = 1.055 * light.clip(0) ** (1 / 2.4) - 0.055
+    return 255 * np.where(light <= 0.0031308, light * 12.92, curve)
 
 
 def rgb_profile(to_xyz: np.ndarray, curve: bytes) -> bytes:
     columns = {
-        f"{name}XYZ".encode(): b"XYZ \0\0\0\0" + fixed(*to_xyz[:, i])
+        f"{name}XYZ".encode(): b"XYZ \0\0\0\0" + fixed_point(*to_xyz[:, i])
         for i, name in enumerate("rgb")
     }
     return profile(b"RGB ", columns | {f"{name}TRC".encode(): curve for name in "rgb"})
 
 
-def grey_profile(curve: bytes) -> bytes:
+def gray_profile(curve: bytes) -> bytes:
     return profile(b"GRAY", {b"kTRC": curve})
 
 
 def cmyk_profile() -> bytes:
-    """Paper is white, black is black, and cyan, all else being 0, a grey of L* 50.2 (128 of 255)."""
+    """Return a profile with white paper and black ink; cyan alone is gray, L* 50.2 (128 of 255)."""
     nodes = np.zeros((2, 2, 2, 2), np.uint8)
     nodes[0, 0, 0, 0], nodes[1, 0, 0, 0] = 255, 128
     lab = np.stack([nodes, np.full_like(nodes, 128), np.full_like(nodes, 128)], -1)
     ramp = bytes(range(256))
-    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + fixed_point(1, 0, 0, 0, 1, 0, 0, 0, 1)
     return profile(b"CMYK", {b"A2B0": table + ramp * 4 + lab.tobytes() + ramp * 3}, b"Lab ")
 
 
 def table() -> bytes:
-    """sRGB's curve as many files have it, 1,024 numbers."""
+    """Return sRGB's curve as a table of 1,024 numbers, which many files have."""
     values = (65535 * linear(np.arange(1024) / 1023)).round().astype(">u2")
     return b"curv\0\0\0\0" + struct.pack(">I", 1024) + values.tobytes()
 
 
 def png(width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """A PNG of one row by hand: what Pillow cannot write, it should still read."""
+    """Return a PNG file of one row of pixels."""
     head = struct.pack(">2I5B", width, 1, depth, kind, 0, 0, 0)
     parts = [(b"IHDR", head), *more, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
     chunks = [
@@ -105,20 +94,26 @@ def png(width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes
 
 
 def tiff(pixels: np.ndarray) -> bytes:
-    """(H, W, C) of 16 bits -> an uncompressed TIFF by hand; of four channels the last is unassociated alpha."""
+    """Return an uncompressed TIFF file of (H, W, C) 16-bit pixels.
+
+    Of four channels the last is unassociated alpha.
+    """
     height, width, channels = pixels.shape
     data = pixels.astype("<u2").tobytes()
     depths = 8 + len(data)
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, depths), (259, 3, 1, 1), (262, 3, 1, 2),
-            (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(data))]  # fmt: skip
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, channels, depths),
+        (259, 3, 1, 1),  # no compression
+        (262, 3, 1, 2),  # RGB
+        (273, 4, 1, 8),  # the offset of the pixels
+        (277, 3, 1, channels),
+        (278, 3, 1, height),
+        (279, 4, 1, len(data)),
+    ]
     tags += [(338, 3, 1, 2)] * (channels == 4)
     rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     head = b"II*\0" + struct.pack("<I", depths + 2 * channels)
-    return (
-        head
-        + data
-        + struct.pack(f"<{channels}H", *[16] * channels)
-        + struct.pack("<H", len(tags))
-        + rows
-        + bytes(4)
-    )
+    bits = struct.pack(f"<{channels}H", *[16] * channels)
+    return b"".join([head, data, bits, struct.pack("<H", len(tags)), rows, bytes(4)])

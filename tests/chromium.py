@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive over the DevTools protocol, with the standard library only."""
+"""A headless Chromium, controlled over the DevTools protocol with the standard library only."""
 
 import base64
 import fcntl
@@ -20,90 +20,91 @@ def find_browser() -> str | None:
 
 
 class Chromium:
-    """One browser with one page. Messages are JSON with a NUL after each: it reads from its descriptor 3 and writes to
-    its 4. `events` keeps what the page reported unasked."""
+    """A browser with one page.
+
+    Messages are JSON, each followed by a NUL; the browser reads them from descriptor 3 and writes
+    to 4. `events`: the page's events so far.
+    """
 
     def __init__(self, profile: Path, size: tuple[int, int]) -> None:
-        reads, self.writes = pair()
-        self.reads, writes = pair()
+        browser_reads, self.writes = make_pipe()
+        self.reads, browser_writes = make_pipe()
         program, window = find_browser() or PROGRAMS[0], f"--window-size={size[0]},{size[1]}"
-        into = [(os.POSIX_SPAWN_DUP2, reads, 3), (os.POSIX_SPAWN_DUP2, writes, 4)]
-        quiet = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
-        words = [program, *FLAGS, window, f"--user-data-dir={profile}", "about:blank"]
+        pipes = [
+            (os.POSIX_SPAWN_DUP2, browser_reads, 3),
+            (os.POSIX_SPAWN_DUP2, browser_writes, 4),
+        ]
+        no_stderr = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+        command = [program, *FLAGS, window, f"--user-data-dir={profile}", "about:blank"]
         self.process = os.posix_spawn(
-            program, words, os.environ, file_actions=[quiet, *into], setpgroup=0
+            program, command, os.environ, file_actions=[no_stderr, *pipes], setpgroup=0
         )
-        os.close(reads)
-        os.close(writes)
-        self.held, self.count, self.session = b"", 0, ""
+        os.close(browser_reads)
+        os.close(browser_writes)
+        self.buffer, self.count, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=size[0],
-            height=size[1],
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = attached["sessionId"]
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **screen)
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **words: Any) -> dict[str, Any]:
-        """A command, and its answer. Raises RuntimeError with what the browser says where it refuses."""
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command and return its result. Raises RuntimeError with the browser's error."""
         self.count += 1
-        message = {"id": self.count, "method": method, "params": words}
+        message = {"id": self.count, "method": method, "params": params}
         if self.session:
             message["sessionId"] = self.session
         os.write(self.writes, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self.message()
-            if answer.get("id") == self.count:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return dict(answer["result"])
-            self.events.append(answer)
+            response = self.message()
+            if response.get("id") == self.count:
+                if "error" in response:
+                    raise RuntimeError(f"{method}: {response['error']}")
+                return dict(response["result"])
+            self.events.append(response)
 
     def message(self, seconds: float = 60) -> dict[str, Any]:
-        while b"\0" not in self.held:
+        """Return the next message."""
+        while b"\0" not in self.buffer:
             if not select.select([self.reads], [], [], seconds)[0]:
-                raise TimeoutError(f"the browser has said nothing for {seconds:g} seconds")
-            more = os.read(self.reads, 1 << 20)
-            if not more:
+                raise TimeoutError(f"no message from the browser for {seconds:g} seconds")
+            chunk = os.read(self.reads, 1 << 20)
+            if not chunk:
                 raise RuntimeError("the browser has ended")
-            self.held += more
-        message, _, self.held = self.held.partition(b"\0")
+            self.buffer += chunk
+        message, _, self.buffer = self.buffer.partition(b"\0")
         return dict(json.loads(message))
 
     def value(self, script: str) -> Any:
-        """What an expression, or the promise that it is, comes to in the page."""
-        done = self.call(
+        """Return the value of an expression in the page; a promise is awaited."""
+        response = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
-        if "exceptionDetails" in done:
-            raise RuntimeError(str(done["exceptionDetails"]))
-        return done["result"].get("value")
+        if "exceptionDetails" in response:
+            raise RuntimeError(str(response["exceptionDetails"]))
+        return response["result"].get("value")
 
     def wait(self, script: str, seconds: float = 60) -> Any:
-        """The expression's value once it is true."""
+        """Return the expression's value once it is true."""
         until = time.monotonic() + seconds
         while not (value := self.value(script)):
             if time.monotonic() > until:
-                raise TimeoutError(f"not so after {seconds:g} seconds: {script}")
+                raise TimeoutError(f"not true after {seconds:g} seconds: {script}")
             time.sleep(0.02)
         return value
 
-    def mouse(self, kind: str, x: float, y: float, **words: Any) -> None:
-        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **words)
+    def mouse(self, kind: str, x: float, y: float, **params: Any) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **params)
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.mouse(kind, x, y, button="none" if kind == "mouseMoved" else "left", clickCount=1)
 
     def screenshot(self) -> bytes:
-        """A PNG file."""
+        """Return the page as a PNG file."""
         return base64.b64decode(self.call("Page.captureScreenshot")["data"])
 
     def close(self) -> None:
@@ -113,8 +114,8 @@ class Chromium:
         os.close(self.writes)
 
 
-def pair() -> tuple[int, int]:
-    """A pipe's two ends, numbered above those that the browser expects to be given."""
+def make_pipe() -> tuple[int, int]:
+    """Return a pipe's two ends, as descriptors above the ones that the browser uses."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:

@@ -1,4 +1,4 @@
-"""Small pictures written for a test, and what is seen in them."""
+"""Small image files written for a test, and their pixels as cnnlab reads them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,26 @@ from PIL import Image
 from cnnlab.core.photo import read_photo
 
 
-def kept(path: Path, image: Image.Image, **options: Any) -> Path:
+def save_image(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
 
-def written(path: Path, blob: bytes) -> Path:
+def write_file(path: Path, blob: bytes) -> Path:
     path.write_bytes(blob)
     return path
 
 
-def row(*colours: Any, mode: str = "RGB") -> Image.Image:
-    """A picture of one row."""
-    image = Image.new(mode, (len(colours), 1))
-    for x, colour in enumerate(colours):
-        image.putpixel((x, 0), colour)
+def make_row(*colors: Any, mode: str = "RGB") -> Image.Image:
+    """Return an image of one row."""
+    image = Image.new(mode, (len(colors), 1))
+    for x, color in enumerate(colors):
+        image.putpixel((x, 0), color)
     return image
 
 
-def seen(path: Path) -> tuple[list[Any], list[Any] | None]:
-    """The colours of a picture's first row, and its alpha's; nothing is to be said of it."""
+def read_row(path: Path) -> tuple[list[Any], list[Any] | None]:
+    """Return the colors and the alpha of the first row of an image that is read without notes."""
     photo = read_photo(path)
     assert photo.notes == () and photo.rgb.mode == "RGB"
     return np.asarray(photo.rgb)[0].tolist(), photo.alpha and np.asarray(photo.alpha)[0].tolist()

@@ -77,9 +77,8 @@ def make_capture_hook(name: str, captured: dict[str, Tensor], *, is_input: bool)
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         value = inputs[0] if is_input else output
         if not isinstance(value, Tensor):
-            raise UsageError(
-                f"{name} gives a {type(value).__name__}, not one tensor: name another layer"
-            )
+            kind = type(value).__name__
+            raise UsageError(f"{name} returns a {kind}, not one tensor: name another layer")
         # torchvision's residual networks add to a layer's output in place.
         captured[name] = value.clone()
 
@@ -89,9 +88,7 @@ def make_capture_hook(name: str, captured: dict[str, Tensor], *, is_input: bool)
 def check_all_captured(names: Sequence[str], captured: dict[str, Tensor]) -> None:
     """Raise UsageError where a layer was not called."""
     if missing := next((name for name in names if name not in captured), None):
-        raise UsageError(
-            f"{missing} is not called by the network as a layer of its own: name one around it"
-        )
+        raise UsageError(f"the network does not call {missing} as a layer: name one around it")
 
 
 def find_last_linear(model: nn.Module) -> str | None:

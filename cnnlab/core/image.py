@@ -1,4 +1,4 @@
-"""Read and write image files, and lay many images out on one sheet."""
+"""Read and write image files, and arrange images in a grid."""
 
 import io
 import math
@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import write_atomically
@@ -37,7 +37,7 @@ def read_image(
 ) -> Image.Image:
     """Read an image file as RGB or, where it is gray, L.
 
-    The EXIF orientation is applied, transparency is composed over white, and the first of several
+    The EXIF orientation is applied, transparency is composited on white, and the first of several
     frames is taken. `target_side`: pixels that the shorter side will be resized to, so that a large
     JPEG is not decoded at full size. Raises CnnlabError for a file that is missing, not an image,
     damaged, or larger than `max_pixels`."""
@@ -47,9 +47,8 @@ def read_image(
         if target_side is not None and min(image.size) >= 4 * target_side:
             image.draft(None, (2 * target_side, 2 * target_side))
         image.load()
-        return convert_to_gray_or_rgb(
-            image if 274 not in image.getexif() else ImageOps.exif_transpose(image)
-        )
+        has_orientation = ExifTags.Base.Orientation in image.getexif()
+        return convert_to_gray_or_rgb(ImageOps.exif_transpose(image) if has_orientation else image)
 
 
 def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.ImageFile:
@@ -72,9 +71,9 @@ def translate_read_errors(path: str | Path) -> Iterator[None]:
     except CnnlabError:
         raise
     except FileNotFoundError:
-        raise CnnlabError(f"no picture {printable_path(path)}") from None
+        raise CnnlabError(f"no image {printable_path(path)}") from None
     except UnidentifiedImageError:
-        raise CnnlabError(f"{printable_path(path)} is not a picture that can be read") from None
+        raise CnnlabError(f"{printable_path(path)} is not an image that can be read") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise CnnlabError(
             f"{printable_path(path)} cannot be read: {printable(str(error))}"
@@ -101,7 +100,7 @@ def resize_center_crop(image: Image.Image, size: int) -> Image.Image:
 
 def convert_to_gray_or_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to L or RGB. Gray values of 16 bits are scaled from 65535, floats from 1
-    where none is larger; transparency is composed over white."""
+    where none is larger; transparency is composited on white."""
     if image.mode.startswith(("I", "F")):
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         white = find_white_level(image.mode, float(values.max()))

@@ -44,14 +44,15 @@ def test_two_hundred_classes_fit() -> None:
 
 
 def test_a_curve_of_one_point_is_visible() -> None:
-    """After a run of one epoch there is one validation: its panel was empty."""
+    """A run of one epoch has one validation; its panel was empty once."""
 
     def count_blue(curves: list[MeanCurve]) -> int:
         image = plot_learning_curves([("error", curves)], "a title").astype(int)
         return int((abs(image - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
 
-    without = count_blue([MeanCurve("one", (), (), (), ())])  # its line in the legend
-    assert count_blue([MeanCurve("one", (351,), (44.0,), (57.8,), (0.0,))]) > without + 40
+    legend_only = count_blue([MeanCurve("one", (), (), (), ())])  # its line in the legend
+    assert count_blue([MeanCurve("one", (351,), (44.0,), (57.8,), (0.0,))]) > legend_only + 40
     assert (
-        count_blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))]) > without + 400
+        count_blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))])
+        > legend_only + 400
     )

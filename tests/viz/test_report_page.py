@@ -22,7 +22,7 @@ PAGE = render_report_page(
 )
 
 
-class Reader(HTMLParser):
+class ElementReader(HTMLParser):
     """Collects the elements and their links."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Reader(HTMLParser):
 
 
 def test_all_text_is_escaped_and_nothing_is_fetched() -> None:
-    reader = Reader()
+    reader = ElementReader()
     reader.feed(PAGE)
     assert not {"script", "iframe", "object", "link rel=stylesheet", "form"} & set(reader.tags)
     assert (

@@ -84,9 +84,7 @@ def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Pa
     Path("text.png").write_text("no")
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
-    assert (
-        err == "cnnlab: text.png is not a picture that can be read\ncnnlab: no picture absent.png\n"
-    )
+    assert err == "cnnlab: text.png is not an image that can be read\ncnnlab: no image absent.png\n"
 
 
 def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> None:

@@ -89,10 +89,10 @@ def test_outputs_of_other_settings_are_refused(stylize: Stylize, photos: Path) -
 
 
 def test_one_failure_does_not_stop_a_folder(stylize: Stylize, photos: Path) -> None:
-    (photos / "a.png").write_text("not a picture")
+    (photos / "a.png").write_text("not an image")
     out, err = stylize(images=FOLDER, code=1)
     assert (
-        "1/3  a.png  failed: photos/a.png is not a picture" in out
+        "1/3  a.png  failed: photos/a.png is not an image" in out
         and "2 stylized, 0 already existed, 1 failed" in out
     )
     assert err == "cnnlab: 1 of 3 images failed: a.png\n"

@@ -59,7 +59,7 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
     Image.new("RGB", (300, 1)).save("line.png")
     for name, message in (
         ("cut.png", "cut.png cannot be read"),
-        ("text.jpg", "text.jpg is not a picture that can be read"),
+        ("text.jpg", "text.jpg is not an image that can be read"),
         ("absent.png", "no image absent.png"),
         ("absent/absent.png", "no image absent/absent.png"),
         ("line.png", "line.png at 48x1 pixels is too small: each side needs at least 16"),

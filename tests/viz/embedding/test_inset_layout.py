@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -17,15 +19,15 @@ RNG = np.random.default_rng(0)
 NONE = np.zeros(2000, bool)
 
 
-def overlap(one: MapWindow, other: MapWindow) -> bool:
-    return bool((abs(one.corner - other.corner) < one.width).all())
+def do_overlap(first: MapWindow, second: MapWindow) -> bool:
+    return bool((abs(first.corner - second.corner) < first.width).all())
 
 
 def test_windows_do_not_overlap_and_list_their_members() -> None:
     points, labels = RNG.uniform(0, 1, (2000, 2)) * MAP_SIZE, RNG.integers(-1, 3, 2000)
     windows = find_windows(points, labels, NONE, 12)
     assert len(windows) == 12
-    assert not any(overlap(one, other) for i, one in enumerate(windows) for other in windows[:i])
+    assert not any(do_overlap(*pair) for pair in combinations(windows, 2))
     for window in windows:
         inside = ((points >= window.corner) & (points < window.corner + window.width)).all(1)
         assert np.array_equal(np.flatnonzero(inside), window.members)
@@ -50,9 +52,12 @@ def test_every_class_has_a_window_before_one_has_two() -> None:
 
 def test_window_with_most_errors_is_first() -> None:
     points, labels = RNG.uniform(0, 1, (2000, 2)) * MAP_SIZE, np.zeros(2000, int)
-    wrong = (abs(points - (300, 600)) < 20).all(1)
-    first, *_ = find_windows(points, labels, wrong, 8)
-    assert wrong.sum() > 0 and wrong[first.members].sum() == wrong.sum()
+    is_misclassified = (abs(points - (300, 600)) < 20).all(1)
+    first, *_ = find_windows(points, labels, is_misclassified, 8)
+    assert (
+        is_misclassified.sum() > 0
+        and is_misclassified[first.members].sum() == is_misclassified.sum()
+    )
 
 
 @pytest.mark.parametrize("n", [1, 5, 60_000])
@@ -62,11 +67,11 @@ def test_coincident_images_have_one_window(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "free", "first"), [(1, 4, 0), (4, 4, 0), (5, 8, 0), (8, 8, 0), (12, 12, 1)]
+    ("count", "num_slots", "first"), [(1, 4, 0), (4, 4, 0), (5, 8, 0), (8, 8, 0), (12, 12, 1)]
 )
-def test_inset_slots_surround_the_map(count: int, free: int, first: int) -> None:
+def test_inset_slots_surround_the_map(count: int, num_slots: int, first: int) -> None:
     slots, row = list_inset_slots(count)
-    assert len(slots) == free and row == first
+    assert len(slots) == num_slots and row == first
     assert not any(x in (1, 2) and y in (row, row + 1) for x, y in slots.tolist())
 
 

@@ -16,7 +16,7 @@ CLASSES = ("car", "bo$at", "a cat\nof a long name")
 ORANGE = np.array([0xD5, 0x5E, 0x00])
 
 
-def orange(image: np.ndarray) -> int:
+def count_orange(image: np.ndarray) -> int:
     return int((abs(image.astype(int) - ORANGE).sum(-1) < 12).sum())
 
 
@@ -28,18 +28,27 @@ def test_headings_and_footnote_match_the_data(monkeypatch: pytest.MonkeyPatch) -
     )
     predictions = LABELS.copy()
     predictions[[0, 60, 61]] = 2, 0, 2
-    right = draw_image_map(Y, IMAGES, LABELS, CLASSES, LABELS, assign=assign_to_cells, title="t")
-    wrong = draw_image_map(
+    without_errors = draw_image_map(
+        Y, IMAGES, LABELS, CLASSES, LABELS, assign=assign_to_cells, title="t"
+    )
+    with_errors = draw_image_map(
         Y, IMAGES, LABELS, CLASSES, predictions, assign=assign_to_cells, title="t"
     )
-    plain = draw_image_map(Y, IMAGES, LABELS, CLASSES, assign=assign_to_cells, title="t", note="n")
+    without_predictions = draw_image_map(
+        Y, IMAGES, LABELS, CLASSES, assign=assign_to_cells, title="t", note="n"
+    )
     texts = [{text.get_text() for text in figure.axes[0].texts} for figure in figures]
     assert {"car: 60 of 60, 1 misclassified", r"bo\$at: 40 of 40, 2 misclassified"} <= texts[1]
     assert (
         "car: 60 of 60, 0 misclassified" in texts[0]
         and {"car: 60 of 60", "1", "2", "3"} <= texts[2]
     )
-    assert orange(right) == orange(plain) == 0 < orange(wrong)
+    assert (
+        count_orange(without_errors)
+        == count_orange(without_predictions)
+        == 0
+        < count_orange(with_errors)
+    )
     assert any("Orange frames" in text for text in texts[1]) and not any(
         "Orange" in text for text in texts[2]
     )
@@ -47,13 +56,13 @@ def test_headings_and_footnote_match_the_data(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_insets_enlarge_the_images() -> None:
-    """Every image of a class has its gray, and an inset more of it than the map."""
+    """All images of a class have one gray level."""
     image = draw_image_map(Y, IMAGES, LABELS, CLASSES, assign=assign_to_cells, title="t")
     for gray in (60, 120, 180):
         assert (image == gray).all(-1).sum() > 20 * 56**2 * 0.9
     assert image.shape[1] == 2020
-    again = draw_image_map(Y.copy(), IMAGES, LABELS, CLASSES, assign=assign_to_cells, title="t")
-    assert np.array_equal(image, again)
+    repeated = draw_image_map(Y.copy(), IMAGES, LABELS, CLASSES, assign=assign_to_cells, title="t")
+    assert np.array_equal(image, repeated)
 
 
 def test_error_frame_is_half_outside_the_image() -> None:
@@ -71,11 +80,14 @@ def test_unlabeled_members_are_counted() -> None:
     assert describe_members(np.array([-1, 1, 1]), CLASSES, None) == (1, r"bo\$at: 2 of 3")
 
 
-@pytest.mark.parametrize(("y", "shape"), [
-    (RNG.normal(size=(5, 2)), (8, 8, 1)),
-    (np.zeros((70, 2)), (40, 60, 3)),
-    (RNG.normal(size=(300, 2)) * [1, 0], (224, 224, 3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("y", "shape"),
+    [
+        (RNG.normal(size=(5, 2)), (8, 8, 1)),
+        (np.zeros((70, 2)), (40, 60, 3)),
+        (RNG.normal(size=(300, 2)) * [1, 0], (224, 224, 3)),
+    ],
+)
 def test_degenerate_maps_are_drawn(y: np.ndarray, shape: tuple[int, int, int]) -> None:
     images = RNG.integers(0, 255, (len(y), *shape), np.uint8)
     image = draw_image_map(

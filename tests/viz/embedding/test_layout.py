@@ -27,12 +27,12 @@ def test_density_peak_is_scale_and_permutation_invariant() -> None:
     y, labels = RNG.normal(size=(300, 2)), RNG.integers(0, 3, 300)
     order = RNG.permutation(300)
     for scale in (1e-6, 1e6):
-        for one, other in zip(
+        for peak, scaled_peak in zip(
             find_class_density_peaks(y, labels).values(),
             find_class_density_peaks(y[order] * scale, labels[order]).values(),
             strict=True,
         ):
-            assert np.multiply(one, scale) == pytest.approx(other, rel=1e-6)
+            assert np.multiply(peak, scale) == pytest.approx(scaled_peak, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page of a map in a real browser, with a real mouse."""
+"""The page of a map in a real browser, with mouse and keyboard events."""
 
 from collections.abc import Iterator
 
@@ -23,12 +23,12 @@ DECODE = """((canvas, left, top, side) => {
 CARD = f'{DECODE}(document.getElementById("image"), 0, 0, {4 * BLOCK})'
 
 
-def text(name: str) -> str:
+def text_of(name: str) -> str:
     return f'document.getElementById("{name}").textContent'
 
 
-def numbered(n: int) -> np.ndarray:
-    """(N, 28, 28, 1) uint8 images, each showing its index in binary, as 4 x 4 blocks."""
+def make_numbered_images(n: int) -> np.ndarray:
+    """Return (N, 28, 28, 1) uint8 images, each showing its index in binary as 4 x 4 blocks."""
     bits = (np.arange(n)[:, None] >> np.arange(16)) & 1
     return (255 * np.kron(bits.reshape(n, 4, 4), np.ones((BLOCK, BLOCK)))).astype(np.uint8)[
         ..., None
@@ -37,13 +37,13 @@ def numbered(n: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """A browser that shows a map of 10,000 points in random places."""
+    """Return a browser that shows a map of 10,000 points at random positions."""
     if find_browser() is None:
         pytest.skip(f"none of {', '.join(PROGRAMS)} is on the PATH")
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("map")
     labels = rng.integers(0, 3, N)
     points = PagePoints(
-        numbered(N),
+        make_numbered_images(N),
         {"first": rng.random((N, 2)), "second": rng.random((N, 2))},
         [f"test #{i}" for i in range(N)],
         labels,
@@ -55,16 +55,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     )
     page = folder / "map.html"
     page.write_text(render_map_page("Ten thousand", ["random"], points), encoding="utf-8")
-    one = Chromium(folder / "profile", (1280, 800))
-    one.call("Page.navigate", url=page.as_uri())
-    one.wait("document.documentElement?.dataset.ready")
-    yield one
-    one.close()
+    chromium = Chromium(folder / "profile", (1280, 800))
+    chromium.call("Page.navigate", url=page.as_uri())
+    chromium.wait("document.documentElement?.dataset.ready")
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
 def page(browser: Chromium) -> Chromium:
-    """The same, with nothing chosen and everything in view."""
+    """Return the browser with nothing selected and the whole map in view."""
     browser.value("""for (const id of ["misclassified", "annotated"])
         if (document.getElementById(id).checked) document.getElementById(id).click();
     document.querySelector("#classes [aria-pressed=true]")?.click();
@@ -74,17 +74,17 @@ def page(browser: Chromium) -> Chromium:
     return browser
 
 
-def search(page: Chromium, words: str) -> str:
-    """What the page says once these words are in its search box."""
+def search(page: Chromium, query: str) -> str:
+    """Type a query into the search box; return the number of matches as the page shows it."""
     page.value(f"""(() => {{
         const box = document.getElementById("search");
-        box.value = {words!r};
+        box.value = {query!r};
         box.dispatchEvent(new Event("input")); }})()""")
-    return str(page.value(text("count")))
+    return str(page.value(text_of("count")))
 
 
 def locate(page: Chromium, i: int) -> tuple[float, float]:
-    """Where point i is on the screen, when all is drawn."""
+    """Return the position of point i on the screen after the next frame is drawn."""
     page.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     spot = page.value(f"window.cnnlabMap.screen({i})")
     return spot["x"], spot["y"]
@@ -100,7 +100,7 @@ def test_hover_shows_the_card_of_the_image(page: Chromium) -> None:
     print(f"ready after {page.value('document.documentElement.dataset.ready')} ms")
     for i in np.random.default_rng(1).integers(0, N, 40):
         page.mouse("mouseMoved", *locate(page, i))
-        assert page.value(text("name")) == f"test #{i}" and page.value(CARD) == i
+        assert page.value(text_of("name")) == f"test #{i}" and page.value(CARD) == i
     page.mouse("mouseMoved", 1270, 790)
     assert page.value('document.getElementById("card").hidden')
 
@@ -109,15 +109,15 @@ def test_hover_shows_the_card_of_the_image(page: Chromium) -> None:
 def test_wheel_zooms_at_the_pointer_to_thumbnails(page: Chromium) -> None:
     i = 4321
     (x, y), scale = locate(page, i), page.value("window.cnnlabMap.view.scale")
-    mouse = np.round((x, y))  # a browser has its wheel turn on whole pixels
+    mouse = np.round((x, y))  # wheel events have whole coordinates
     for _ in range(10):
         page.mouse("mouseWheel", *mouse, deltaX=0, deltaY=-200)
-    there, factor = locate(page, i), page.value("window.cnnlabMap.view.scale") / scale
-    assert factor > 20 and there - mouse == pytest.approx(factor * ((x, y) - mouse), abs=0.1)
-    page.mouse("mouseMoved", *there)
+    position, factor = locate(page, i), page.value("window.cnnlabMap.view.scale") / scale
+    assert factor > 20 and position - mouse == pytest.approx(factor * ((x, y) - mouse), abs=0.1)
+    page.mouse("mouseMoved", *position)
     box = page.value('document.getElementById("map").getBoundingClientRect().toJSON()')
     side = round(0.82 * 120)  # of the largest thumbnail, within its frame
-    corner = f"{there[0] - box['x'] - side / 2}, {there[1] - box['y'] - side / 2}"
+    corner = f"{position[0] - box['x'] - side / 2}, {position[1] - box['y'] - side / 2}"
     assert page.value(f'{DECODE}(document.getElementById("map"), {corner}, {side})') == i
 
 
@@ -126,17 +126,19 @@ def test_click_pins_the_card_and_neighbors_are_links(page: Chromium) -> None:
     page.click(*locate(page, 12))
     assert (
         page.value("location.hash") == "#12"
-        and page.value(text("note")) == "near-duplicate of train #4711"
+        and page.value(text_of("note")) == "near-duplicate of train #4711"
     )
     page.mouse("mouseMoved", *locate(page, 4000))
-    assert page.value(text("name")) == "test #12"
+    assert page.value(text_of("name")) == "test #12"
     page.value('document.querySelector("#neighbors button:nth-child(2)").click()')
-    there = page.value("+location.hash.slice(1)")
+    neighbor = page.value("+location.hash.slice(1)")
     assert (
-        there != 12 and page.value(text("name")) == f"test #{there}" and page.value(CARD) == there
+        neighbor != 12
+        and page.value(text_of("name")) == f"test #{neighbor}"
+        and page.value(CARD) == neighbor
     )
     page.value('location.hash = "#77"')
-    page.wait(f'{text("name")} === "test #77"')
+    page.wait(f'{text_of("name")} === "test #77"')
     assert page.value(CARD) == 77
     press_key(page, "Escape")
     assert (
@@ -153,23 +155,23 @@ def test_address_opens_at_its_image(page: Chromium) -> None:
         const box = document.getElementById("map").getBoundingClientRect();
         return [box.x + box.width / 2, box.y + box.height / 2]; })()""")
     assert locate(page, 9876) == pytest.approx(middle, abs=1)
-    assert page.value(text("name")) == "test #9876" and page.value(CARD) == 9876
+    assert page.value(text_of("name")) == "test #9876" and page.value(CARD) == 9876
 
 
 @pytest.mark.slow
 def test_filters_count_and_step_through_matches(page: Chromium) -> None:
-    assert page.value(text("count")) == "10,000 images"
+    assert page.value(text_of("count")) == "10,000 images"
     assert search(page, "test #12") == "1 of 10,000 images match"
     assert search(page, "#123") == "11 of 10,000 images match"
     dogs = int(search(page, "DOG").split(" ")[0].replace(",", ""))
     search(page, "")
     page.value('document.querySelector("#classes button:nth-child(2)").click()')
-    assert page.value(text("count")) == f"{dogs:,} of 10,000 images match" and 3000 < dogs < 3700
+    assert page.value(text_of("count")) == f"{dogs:,} of 10,000 images match" and 3000 < dogs < 3700
     page.value('document.getElementById("misclassified").click()')
-    assert 0 < int(page.value(text("count")).split(" ")[0]) < 120
+    assert 0 < int(page.value(text_of("count")).split(" ")[0]) < 120
     press_key(page, "n")
-    assert page.value(text("label")) == "label: dog" and "misclassified" in page.value(
-        text("prediction")
+    assert page.value(text_of("label")) == "label: dog" and "misclassified" in page.value(
+        text_of("prediction")
     )
 
 
@@ -180,25 +182,25 @@ def test_map_button_moves_the_points(page: Chromium) -> None:
     page.wait("new Promise((done) => setTimeout(() => done(true), 1200))")
     assert locate(page, 5) != pytest.approx(before, abs=1)
     page.mouse("mouseMoved", *locate(page, 5))
-    assert page.value(text("name")) == "test #5" and page.value(CARD) == 5
+    assert page.value(text_of("name")) == "test #5" and page.value(CARD) == 5
 
 
 @pytest.mark.slow
 def test_page_makes_no_requests_and_logs_no_errors(page: Chromium) -> None:
     requested = [
-        e["params"]["request"]["url"]
-        for e in page.events
-        if e["method"] == "Network.requestWillBeSent"
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
     ]
     assert requested and all(
         url.startswith(("data:", "blob:")) or url.split("#")[0].endswith("map.html")
         for url in requested
     )
     messages = [
-        e["params"]
-        for e in page.events
-        if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")
+        event["params"]
+        for event in page.events
+        if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")
     ]
-    assert not [one for one in messages if one.get("entry", {}).get("source") != "rendering"], (
-        messages
-    )
+    assert not [
+        message for message in messages if message.get("entry", {}).get("source") != "rendering"
+    ], messages

@@ -13,24 +13,24 @@ CLASSES = ("car", "boat", "cat", "dog")
 FEW = np.arange(200) % 20 == 3
 
 
-def count(image: np.ndarray, code: str, tolerance: int = 30) -> int:
-    """Pixels that are nearly of a color."""
-    wanted = [int(code[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((abs(image.astype(int) - wanted).sum(-1) <= tolerance).sum())
+def count_color(image: np.ndarray, code: str, tolerance: int = 30) -> int:
+    """Return the number of pixels within `tolerance` of a color."""
+    color = [int(code[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((abs(image.astype(int) - color).sum(-1) <= tolerance).sum())
 
 
 def test_each_class_has_its_color_at_its_position() -> None:
     image = plot_embedding({"map": Y}, LABELS, CLASSES, title="four apart")
     high, wide = image.shape[:2]
     assert (
-        count(image[:, : wide // 3], get_class_color(0), 90)
+        count_color(image[:, : wide // 3], get_class_color(0), 90)
         > 100
-        > count(image[:, wide // 3 :], get_class_color(0), 90)
+        > count_color(image[:, wide // 3 :], get_class_color(0), 90)
     )
     assert (
-        count(image[: high // 3], get_class_color(2), 90)
+        count_color(image[: high // 3], get_class_color(2), 90)
         > 100
-        > count(image[high // 3 :], get_class_color(2), 90)
+        > count_color(image[high // 3 :], get_class_color(2), 90)
     ), "y is upwards"
 
 
@@ -53,14 +53,15 @@ def test_marks_and_legend_are_drawn_only_where_needed(
         ("is_user_image", "#FFE100"),
     ):
         marked = plot_embedding({"map": Y}, LABELS, CLASSES, title="t", **{mark: FEW})
-        assert count(marked, code) > count(plain, code) + 100, mark
+        assert count_color(marked, code) > count_color(plain, code) + 100, mark
     texts = [[text.get_text() for text in figure.axes[0].texts] for figure in figures]
-    assert [sum("(10)" in text for text in each) for each in texts] == [0, 0, 1, 1, 1]
+    legend_counts = [sum("(10)" in text for text in figure_texts) for figure_texts in texts]
+    assert legend_counts == [0, 0, 1, 1, 1]
     assert "near-duplicate (10)" in texts[3]
 
 
 def test_class_names_do_not_overlap_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty classes on one heap, each with a name as no one should have it."""
+    """Forty overlapping classes with names in mathematics, markup and right-to-left script."""
     figures: list[Figure] = []
     draw = scatter.render_figure
     monkeypatch.setattr(
@@ -79,33 +80,36 @@ def test_class_names_do_not_overlap_and_stay_inside(monkeypatch: pytest.MonkeyPa
         if "<b>" in text.get_text()
     ]
     assert len(boxes) > 30
-    for i, one in enumerate(boxes):
-        assert one.x0 >= 0 and one.x1 <= figure.bbox.x1 and one.y0 >= 0 and one.y1 <= figure.bbox.y1
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1
         for other in boxes[i + 1 :]:
-            across = min(one.x1, other.x1) - max(one.x0, other.x0)
-            down = min(one.y1, other.y1) - max(one.y0, other.y0)
+            across = min(box.x1, other.x1) - max(box.x0, other.x0)
+            down = min(box.y1, other.y1) - max(box.y0, other.y0)
             assert across <= 0 or down <= 0
 
 
 def test_two_maps_are_side_by_side_in_the_same_colors() -> None:
     image = plot_embedding({"one": Y, "$other": Y[:, ::-1]}, LABELS, CLASSES, title="two networks")
-    for half in np.array_split(image, 2, axis=1):
-        assert all(count(half, get_class_color(k), 90) > 60 for k in range(4))
+    for panel in np.array_split(image, 2, axis=1):
+        assert all(count_color(panel, get_class_color(k), 90) > 60 for k in range(4))
 
 
-@pytest.mark.parametrize(("y", "labels"), [
-    (RNG.normal(size=(5, 2)), np.full(5, -1)),
-    (np.zeros((5, 2)), np.zeros(5, int)),
-    (RNG.normal(size=(9, 2)) * [1, 0], np.arange(9) * 12 - 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("y", "labels"),
+    [
+        (RNG.normal(size=(5, 2)), np.full(5, -1)),
+        (np.zeros((5, 2)), np.zeros(5, int)),
+        (RNG.normal(size=(9, 2)) * [1, 0], np.arange(9) * 12 - 1),
+    ],
+)
 def test_degenerate_maps_are_drawn_reproducibly(y: np.ndarray, labels: np.ndarray) -> None:
     classes = [f"c{k}" for k in range(100)]
-    one, other = (plot_embedding({"m": y}, labels, classes, title="t") for _ in range(2))
-    assert np.array_equal(one, other) and len(np.unique(one)) > 20
+    first, second = (plot_embedding({"m": y}, labels, classes, title="t") for _ in range(2))
+    assert np.array_equal(first, second) and len(np.unique(first)) > 20
 
 
 def test_drawing_order_mixes_classes() -> None:
-    """Of images sorted by class the last would be on top."""
+    """In order of the classes, the points of the last class would be on top."""
     order = low_discrepancy_order(1000)
     assert sorted(order) == list(range(1000))
     assert all(abs((part < 500).mean() - 0.5) < 0.05 for part in np.array_split(order, 10))
@@ -113,13 +117,13 @@ def test_drawing_order_mixes_classes() -> None:
 
 
 def test_each_map_marks_the_errors_of_its_own_network() -> None:
-    none, all_of_them = np.zeros(200, bool), np.ones(200, bool)
+    none, all_images = np.zeros(200, bool), np.ones(200, bool)
     maps = {"one": Y, "two": Y}
     plain = plot_embedding(
         maps, LABELS, CLASSES, is_misclassified=np.stack([none, none]), title="t"
     )
     second = plot_embedding(
-        maps, LABELS, CLASSES, is_misclassified=np.stack([none, all_of_them]), title="t"
+        maps, LABELS, CLASSES, is_misclassified=np.stack([none, all_images]), title="t"
     )
     middle, high = plain.shape[1] // 2, plain.shape[0]
     assert np.array_equal(plain[: high - 60, :middle], second[: high - 60, :middle])

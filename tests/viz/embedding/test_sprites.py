@@ -11,13 +11,13 @@ def make_images(n: int, height: int, width: int, channels: int) -> np.ndarray:
     return RNG.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
 
 
-def cut(sheet: np.ndarray, square: int, at: int) -> np.ndarray:
-    """The square in that place, row by row, on a sheet of them."""
-    row, column = divmod(at, sheet.shape[1] // square)
+def crop_square(sheet: np.ndarray, square: int, number: int) -> np.ndarray:
+    """Return the square with a number, counted row by row, of a sheet."""
+    row, column = divmod(number, sheet.shape[1] // square)
     return sheet[row * square : (row + 1) * square, column * square : (column + 1) * square]
 
 
-def smaller(image: np.ndarray, size: int) -> np.ndarray:
+def downscale(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
@@ -27,14 +27,16 @@ def test_small_images_are_lossless_on_full_sheets(channels: int) -> None:
     sheets = make_sprite_sheets(images, thumbnail_side=64, sheet_side=30)  # three by three on each
     assert [sheet.shape[:2] for sheet in sheets] == [(24, 24), (24, 24), (16, 24)]
     for i, image in enumerate(images):
-        assert (cut(sheets[i // 9], 8, i % 9).reshape(8, 8, channels) == image).all()
-    assert (cut(sheets[2], 8, 5) == 255).all()
+        assert (crop_square(sheets[i // 9], 8, i % 9).reshape(8, 8, channels) == image).all()
+    assert (crop_square(sheets[2], 8, 5) == 255).all()
 
 
 def test_large_images_are_shrunk_like_pillow() -> None:
     images = make_images(5, 40, 40, 3)
     (sheet,) = make_sprite_sheets(images, thumbnail_side=16, sheet_side=48)
-    assert all((cut(sheet, 16, i) == smaller(image, 16)).all() for i, image in enumerate(images))
+    assert all(
+        (crop_square(sheet, 16, i) == downscale(image, 16)).all() for i, image in enumerate(images)
+    )
 
 
 def test_padding_keeps_the_aspect_ratio() -> None:
@@ -74,5 +76,6 @@ def test_projector_sprite_is_one_square_sheet(n: int, tile: int) -> None:
         and sheet.shape[0] <= sheet.shape[1] <= 40
     )
     assert (
-        cut(sheet, tile, n - 1) == (images[-1] if tile == 10 else smaller(images[-1], tile))
+        crop_square(sheet, tile, n - 1)
+        == (images[-1] if tile == 10 else downscale(images[-1], tile))
     ).all()

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 def find_rectangle(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] | None:
-    """Where all the pixels of a color are, if they fill a rectangle."""
+    """Return the rows and columns of all pixels of a color, None unless they fill a rectangle."""
     y, x = np.nonzero((image == color).all(-1))
     if not len(y) or len(y) != (np.ptp(y) + 1) * (np.ptp(x) + 1):
         return None
@@ -20,21 +20,24 @@ def find_rectangle(image: np.ndarray, color: np.ndarray) -> tuple[slice, slice] 
 
 
 @pytest.mark.parametrize(
-    ("side", "channels", "drawn"), [(8, 1, 472), (28, 3, 504), (300, 3, 600), (900, 3, 532)]
+    ("side", "channels", "drawn_side"), [(8, 1, 472), (28, 3, 504), (300, 3, 600), (900, 3, 532)]
 )
-def test_each_image_is_in_its_cell(side: int, channels: int, drawn: int) -> None:
-    """Three columns, rows counted upwards, whole multiples of what is small."""
+def test_each_image_is_in_its_cell(side: int, channels: int, drawn_side: int) -> None:
+    """Three columns, rows counted upward; small images are enlarged by whole factors."""
     cells = np.array([[0, 0], [2, 0], [1, 2], [0, 1]])
     images = np.broadcast_to(
         np.array([30, 90, 180, 220], np.uint8)[:, None, None, None], (4, side, side, channels)
     )
     image = draw_embedding_grid(cells, images, "t")
     places = [find_rectangle(image, source[0, 0]) for source in images]
-    assert all(places) and {s.stop - s.start for place in places for s in place} == {drawn}
+    assert all(places) and {s.stop - s.start for place in places for s in place} == {drawn_side}
     left, top = zip(*((place[1].start, place[0].start) for place in places), strict=True)
     assert left[0] == left[3] < left[2] < left[1] and top[2] < top[3] < top[0] == top[1]
     assert (
-        top[0] - top[3] == top[3] - top[2] == left[2] - left[0] <= drawn + drawn // min(side, drawn)
+        top[0] - top[3]
+        == top[3] - top[2]
+        == left[2] - left[0]
+        <= drawn_side + drawn_side // min(side, drawn_side)
     )
 
 
@@ -57,8 +60,8 @@ def test_two_images_in_one_cell_raise_value_error() -> None:
 
 def test_thumbnails_are_enlarged_by_integer_factors() -> None:
     source = RNG.integers(0, 255, (8, 6, 1), np.uint8)
-    grown = make_thumbnail(source, 24)
-    assert grown.shape == (24, 18, 3) and np.array_equal(grown[1::3, 1::3, :1], source)
+    enlarged = make_thumbnail(source, 24)
+    assert enlarged.shape == (24, 18, 3) and np.array_equal(enlarged[1::3, 1::3, :1], source)
     stripes = np.tile(np.array([0, 255], np.uint8), (100, 50))[..., None]
     assert (
         make_thumbnail(stripes, 25).shape == (25, 25, 3)
