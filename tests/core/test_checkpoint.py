@@ -16,7 +16,7 @@ RECORD = {
 }
 
 
-def saved(folder: Path, step: int, accuracy: float) -> Path:
+def save_checkpoint_step(folder: Path, step: int, accuracy: float) -> Path:
     path = checkpoint.checkpoint_path(folder, step)
     checkpoint.save_checkpoint(
         path,
@@ -42,10 +42,10 @@ def test_tensors_and_record_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_truncated_checkpoint_is_named_as_damaged(tmp_path: Path) -> None:
-    whole = saved(tmp_path, 1, 0.5).read_bytes()
+    blob = save_checkpoint_step(tmp_path, 1, 0.5).read_bytes()
     for tenth in range(10):
         path = tmp_path / "cut.safetensors"
-        path.write_bytes(whole[: len(whole) * tenth // 10])
+        path.write_bytes(blob[: len(blob) * tenth // 10])
         for read in (checkpoint.load_checkpoint, checkpoint.read_record):
             with pytest.raises(CnnlabError, match=r"cut\.safetensors is not a complete checkpoint"):
                 read(path)
@@ -82,7 +82,7 @@ def test_a_foreign_or_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, accuracy in enumerate([0.1, 0.9, 0.9, 0.3, 0.4], 1):
-        saved(tmp_path, step, accuracy)
+        save_checkpoint_step(tmp_path, step, accuracy)
         checkpoint.prune_checkpoints(tmp_path)
     assert checkpoint.list_checkpoint_steps(tmp_path) == [2, 4, 5]
     assert checkpoint.find_checkpoint(tmp_path, "best") == checkpoint.checkpoint_path(tmp_path, 2)
@@ -94,7 +94,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path) -> None:
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.95)):
-        saved(tmp_path, step, accuracy)
+        save_checkpoint_step(tmp_path, step, accuracy)
     checkpoint.checkpoint_path(tmp_path, 3).write_bytes(b"cut")
     _, record, fallen_back = checkpoint.load_newest_valid(tmp_path)
     assert record["step"] == 2 and fallen_back
@@ -108,12 +108,12 @@ def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path) -> None:
 def test_a_failed_save_preserves_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = saved(tmp_path, 1, 0.5)
+    path = save_checkpoint_step(tmp_path, 1, 0.5)
     before = path.read_bytes()
     monkeypatch.setattr(
         "safetensors.torch.save_file", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
     with pytest.raises(WriteFailed, match="full"):
-        saved(tmp_path, 1, 0.9)
+        save_checkpoint_step(tmp_path, 1, 0.9)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

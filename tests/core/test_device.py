@@ -17,12 +17,12 @@ def test_a_missing_device_is_refused(name: str) -> None:
 
 
 def test_environment_keys() -> None:
-    found = collect_environment(torch.device("cpu"))
+    environment = collect_environment(torch.device("cpu"))
     assert (
-        found["packages"]["torch"] == torch.__version__.split("+")[0]
-        or found["packages"]["torch"] == torch.__version__
+        environment["packages"]["torch"] == torch.__version__.split("+")[0]
+        or environment["packages"]["torch"] == torch.__version__
     )
-    assert found["threads"] == torch.get_num_threads()
+    assert environment["threads"] == torch.get_num_threads()
     assert {
         "command",
         "commit",
@@ -31,7 +31,7 @@ def test_environment_keys() -> None:
         "processor",
         "cores",
         "device",
-    } <= found.keys()
+    } <= environment.keys()
 
 
 def test_device_description() -> None:

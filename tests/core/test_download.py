@@ -86,9 +86,15 @@ def fetch_data(folder: Path, *addresses: str, **options: str) -> None:
         (folder / "whole").write_bytes(downloaded.read_bytes())
 
     fetch(
-        "data", addresses, folder, ["whole"], unpack, max_bytes=4_000_000, timeout_s=0.25,
+        "data",
+        addresses,
+        folder,
+        ["whole"],
+        unpack,
+        max_bytes=4_000_000,
+        timeout_s=0.25,
         known_hash=options.get("known_hash"),
-    )  # fmt: skip
+    )
 
 
 def list_files(folder: Path) -> list[str]:

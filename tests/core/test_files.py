@@ -20,12 +20,12 @@ def test_writes_are_atomic(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     write_text(path, "before")
 
-    def half(part: Path) -> None:
+    def fail_halfway(part: Path) -> None:
         part.write_text("aft")
         raise OSError("disk full")
 
     with pytest.raises(WriteFailed, match=r"cannot write .*x\.txt: disk full"):
-        write_atomically(path, half)
+        write_atomically(path, fail_halfway)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -52,14 +52,14 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
     assert read_json(tmp_path / "absent.json") is None
 
 
-def make(parent: Path) -> str:
+def make_same_folder(parent: Path) -> str:
     return str(make_run_folder(parent, "same"))
 
 
 def test_run_folders_of_one_second_differ(tmp_path: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
-        made = pool.map(make, [tmp_path / "deep" / "down"] * 24)
-    assert len(set(made)) == 24
+        folders = pool.map(make_same_folder, [tmp_path / "deep" / "down"] * 24)
+    assert len(set(folders)) == 24
 
 
 def test_an_uncreatable_folder_is_named(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_write_unique_replaces_nothing(tmp_path: Path) -> None:
     assert names == ["a.png", "a_2.png", "a_3.png"]
     assert [(tmp_path / name).read_text() for name in names] == ["0", "1", "2"]
 
-    def refused(part: Path) -> None:
+    def fail_disk_full(part: Path) -> None:
         part.write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(WriteFailed, match="No space left"):
-        write_unique(path, refused)
-    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(names)
+        write_unique(path, fail_disk_full)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)

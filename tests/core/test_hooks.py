@@ -14,11 +14,11 @@ MODEL = named_sequential(
 
 def test_outputs_are_captured_before_inplace_layers() -> None:
     x = torch.randn(2, 1, 5, 5)
-    found = capture_outputs(disable_inplace(MODEL), x, ["flatten", "first.conv", "first"])
-    assert list(found) == ["flatten", "first.conv", "first"]
-    torch.testing.assert_close(found["first.conv"], MODEL.first.conv(x))
-    assert (found["first.conv"] < 0).any() and torch.equal(
-        found["first"], found["first.conv"].relu()
+    outputs = capture_outputs(disable_inplace(MODEL), x, ["flatten", "first.conv", "first"])
+    assert list(outputs) == ["flatten", "first.conv", "first"]
+    torch.testing.assert_close(outputs["first.conv"], MODEL.first.conv(x))
+    assert (outputs["first.conv"] < 0).any() and torch.equal(
+        outputs["first"], outputs["first.conv"].relu()
     )
     assert not MODEL.first.conv._forward_hooks, "nothing is left on the model"
 

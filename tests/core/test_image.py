@@ -34,24 +34,22 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.png"
-    save_png(whole, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    path = tmp_path / "whole.png"
+    save_png(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "text.png").write_text("no")
-    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:2000])
-    Image.open(whole).save(
-        tmp_path / "icon.ico"
-    )  # Pillow decodes it before it can be asked for its size
-    for name, words in (
+    (tmp_path / "cut.png").write_bytes(path.read_bytes()[:2000])
+    Image.open(path).save(tmp_path / "icon.ico")  # Pillow decodes it before its size is known
+    for name, message in (
         ("absent.png", "no image"),
         ("text.png", "not an image"),
         ("icon.ico", "not an image"),
         ("cut.png", "cannot be read"),
     ):
-        with pytest.raises(CnnlabError, match=f"{words}.*|.*{name}.*{words}") as error:
+        with pytest.raises(CnnlabError, match=f"{message}.*|.*{name}.*{message}") as error:
             read_image(tmp_path / name)
         assert name in str(error.value)
     with pytest.raises(CnnlabError, match="4,096 pixels; the limit is 4,095"):
-        read_image(whole, max_pixels=64 * 64 - 1)
+        read_image(path, max_pixels=64 * 64 - 1)
 
 
 def test_png_round_trip(tmp_path: Path) -> None:

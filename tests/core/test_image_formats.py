@@ -37,18 +37,19 @@ def test_max_side_is_what_the_format_can_write(tmp_path: Path, ending: str) -> N
     form = FORMAT_BY_SUFFIX[ending]
     form.check_fits(ending, (1, form.max_side), 1)
     Image.new("RGB", (form.max_side, 1)).save(tmp_path / "x", format=form.name)
-    with pytest.raises(
-        UsageError,
-        match=f"a {ending} file can have {form.max_side:,} pixels per side, not {form.max_side + 1:,}",
-    ):
+    message = f"{ending} file can have {form.max_side:,} pixels per side, not {form.max_side + 1:,}"
+    with pytest.raises(UsageError, match=message):
         form.check_fits(ending, (form.max_side + 1, 1), 1)
     with pytest.raises((ValueError, OSError)):
         Image.new("RGB", (form.max_side + 1, 1)).save(tmp_path / "y", format=form.name)
 
 
 def test_jpeg_metadata_holds_max_styles(tmp_path: Path) -> None:
-    record = {"settings": "s" * 5000, "sha256": ["f" * 64] * JPEG.max_styles,
-              "style_weights": [0.12345678901234567] * JPEG.max_styles}  # fmt: skip
+    record = {
+        "settings": "s" * 5000,
+        "sha256": ["f" * 64] * JPEG.max_styles,
+        "style_weights": [0.12345678901234567] * JPEG.max_styles,
+    }
     text = json.dumps(record)
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", **JPEG.encode_metadata(text))
     assert read_image_metadata(str(tmp_path / "x.jpg")) == text

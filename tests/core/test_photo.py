@@ -212,11 +212,11 @@ def test_previews_in_a_jpeg_are_not_noted(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
-    whole = save_image(
+    path = save_image(
         tmp_path / "whole.png", Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     )
     write_file(tmp_path / "text.png", b"no")
-    write_file(tmp_path / "cut.png", whole.read_bytes()[:2000])
+    write_file(tmp_path / "cut.png", path.read_bytes()[:2000])
     write_file(
         tmp_path / "program.eps",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",

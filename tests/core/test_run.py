@@ -12,9 +12,9 @@ from cnnlab.core.run import Run, read_metrics
 
 
 def events(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return found
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
 
 
 def test_scalars_go_to_tensorboard_and_to_metrics(tmp_path: Path) -> None:
@@ -39,10 +39,10 @@ def test_a_resumed_run_drops_later_metrics(tmp_path: Path) -> None:
     run.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "train/lo')
-    again = Run(tmp_path, elapsed_s=9.0, began=run.began, purge_step=3)
-    again.truncate_after(2)
-    again.log_scalars("train", {"loss": 30.0}, 3)
-    again.close()
+    resumed = Run(tmp_path, elapsed_s=9.0, began=run.began, purge_step=3)
+    resumed.truncate_after(2)
+    resumed.log_scalars("train", {"loss": 30.0}, 3)
+    resumed.close()
     assert [line["train/loss"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [
         1.0,
         2.0,
@@ -78,8 +78,8 @@ def test_images_filters_histograms_and_hyperparameters(tmp_path: Path) -> None:
     run.close()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "figures" / "confusion.png")), image)
     assert json.loads((tmp_path / "figures" / "confusion.json").read_text()) == {"counts": [[1]]}
-    kept = np.load(tmp_path / "filters" / "00007.npy", allow_pickle=False)
-    assert kept.shape == (2, 1, 3, 3) and kept.dtype == np.float32
+    weights = np.load(tmp_path / "filters" / "00007.npy", allow_pickle=False)
+    assert weights.shape == (2, 1, 3, 3) and weights.dtype == np.float32
     tags = events(tmp_path).Tags()
     assert "figures/confusion" in tags["images"] and "weights/fc.weight" in tags["histograms"]
     assert not [

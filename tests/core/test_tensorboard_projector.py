@@ -21,8 +21,11 @@ def test_write_projector_round_trips_points_metadata_and_sprite(tmp_path: Path) 
         tensor = np.fromfile(tmp_path / embedding.tensor_path, dtype="<f4").reshape(array.shape)
         np.testing.assert_array_equal(tensor, array)
         assert (tmp_path / embedding.metadata_path).read_text().splitlines() == [
-            "image\tclass", "one\ta", "two\\tthree\\n\tb", "üßé\t",
-        ]  # fmt: skip
+            "image\tclass",
+            "one\ta",
+            "two\\tthree\\n\tb",
+            "üßé\t",
+        ]
         np.testing.assert_array_equal(
             np.asarray(Image.open(tmp_path / embedding.sprite.image_path)), sheet
         )

@@ -25,8 +25,9 @@ from cnnlab.models.layers import initialize_weights
 def make_query(**changes: Any) -> AttributionQuery:
     """Return a query about a small network in float64 and an image of noise."""
     rng = torch.Generator().manual_seed(5)
-    model = cnn((2, 10, 10), 4, filters=[5, 6], extent=3, pool="average", hidden=[7], dropout=0.5,
-                batch_norm={"decay": 0.9, "eps": 1e-3}, output="linear")  # fmt: skip
+    batch_norm = {"decay": 0.9, "eps": 1e-3}
+    keys = {"extent": 3, "pool": "average", "batch_norm": batch_norm, "output": "linear"}
+    model = cnn((2, 10, 10), 4, filters=[5, 6], hidden=[7], dropout=0.5, **keys)
     initialize_weights(model, rng)
     for module in model.modules():
         if getattr(module, "inplace", False):

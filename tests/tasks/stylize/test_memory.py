@@ -1,4 +1,4 @@
-"""Memory as the system counts it, in a process of its own."""
+"""Peak resident memory of stylize in a subprocess, and images limited by memory."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.tasks.conftest import Stylize
 
 
-def large(path: Path, width: int, height: int) -> Path:
+def save_large_image(path: Path, width: int, height: int) -> Path:
     small = np.random.default_rng(0).integers(
         0, 256, (height // 40, width // 40, 3), dtype=np.uint8
     )
@@ -21,42 +21,38 @@ def large(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def peak_of(*words: str) -> tuple[str, int]:
-    """The output of `stylize` in a process of its own, and its peak resident bytes."""
+def measure_peak_memory(*words: str) -> tuple[str, int]:
+    """Run `stylize` in a subprocess; return its output and its peak resident bytes."""
     code = (
         "import resource, subprocess, sys;"
-        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True);"
-        "print(done.stdout, done.stderr);"
+        "process = subprocess.run(sys.argv[1:], capture_output=True, text=True);"
+        "print(process.stdout, process.stderr);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        sys.executable,
-        "-m",
-        "cnnlab",
-        "stylize",
-        "large.png",
-        "one.png",
-    ]
-    done = subprocess.run(
-        [*command, *words, "features=bundled"], capture_output=True, text=True, env=os.environ
+    command = [sys.executable, "-m", "cnnlab", "stylize", "large.png", "one.png", *words]
+    process = subprocess.run(
+        [sys.executable, "-c", code, *command, "features=bundled"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
     )
-    *lines, peak = done.stdout.strip().splitlines()
+    *lines, peak = process.stdout.strip().splitlines()
     return "\n".join(lines), int(peak)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
 @pytest.mark.parametrize(
     ("width", "limit_mb", "steps"),
-    [(512, 900, 2), pytest.param(512, 900, 22, marks=pytest.mark.slow),
-     pytest.param(1720, 1500, 2, marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        (512, 900, 2),
+        pytest.param(512, 900, 22, marks=pytest.mark.slow),
+        pytest.param(1720, 1500, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_memory_limit_is_kept(width: int, limit_mb: int, steps: int, image_folder: Path) -> None:
     """History and tiles fill it; 2.2 megapixels untiled would take five times as much."""
-    large(image_folder / "large.png", width, width * 3 // 4)
-    out, peak = peak_of(
+    save_large_image(image_folder / "large.png", width, width * 3 // 4)
+    out, peak = measure_peak_memory(
         f"size={width}",
         f"steps={steps}",
         f"first_steps={steps}",
@@ -73,25 +69,24 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
 
     from cnnlab.core.memory import get_used_memory
 
-    large(image_folder / "large.png", 2800, 2100)
+    save_large_image(image_folder / "large.png", 2800, 2100)
     limit = get_used_memory(device("cpu")) + 200_000_000
+    images = ("large.png", "one.png")
     words = ["size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999"]
-    out, _ = stylize(*words, images=("large.png", "one.png"))
+    out, _ = stylize(*words, images=images)
     assert f"memory_limit={limit} holds " in out and " pixels, not 2800x2100\n" in out
     assert "an L-BFGS history of 5, not 20" in out
     width, height = Image.open("large_one.png").size
     assert 100 < width < 1400 and width / height == pytest.approx(4 / 3, 0.02)
     record = read_transfer_record("large_one.png")["settings"]
     assert record["size"] == width and record["lbfgs"]["history_size"] == 5
-    stylize(
-        "--reproduce", "large_one.png", images=("large.png", "one.png")
-    )  # with enough memory this time
+    stylize("--reproduce", "large_one.png", images=images)  # without a memory limit
     assert np.array_equal(
         *(np.asarray(Image.open(name)) for name in ("large_one_2.png", "large_one.png"))
     )
     less = get_used_memory(device("cpu")) + 80_000_000
-    _, err = stylize("--reproduce", "large_one.png", f"memory_limit={less}", code=2,
-                   images=("large.png", "one.png"))  # fmt: skip
+    words = ["--reproduce", "large_one.png", f"memory_limit={less}"]
+    _, err = stylize(*words, code=2, images=images)
     assert (
         err
         == "cnnlab: large_one.png was made with more memory than is free, or memory_limit= allows\n"
@@ -99,12 +94,12 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
 
 
 def test_slightly_larger_style_image_is_not_tiled(stylize: Stylize, image_folder: Path) -> None:
-    large(image_folder / "style.png", 1000, 797)
-    large(image_folder / "photo.jpg", 512, 384)
-    pictures, words = ("photo.jpg", "style.png"), ["size=512", "coarsest=512", "first_steps=1"]
-    stylize(*words, "out=first.png", images=pictures)
+    save_large_image(image_folder / "style.png", 1000, 797)
+    save_large_image(image_folder / "photo.jpg", 512, 384)
+    images, words = ("photo.jpg", "style.png"), ["size=512", "coarsest=512", "first_steps=1"]
+    stylize(*words, "out=first.png", images=images)
     assert read_transfer_record("first.png")["settings"]["max_tile_pixels"] is None
-    stylize("--reproduce", "first.png", "out=second.png", images=pictures)
+    stylize("--reproduce", "first.png", "out=second.png", images=images)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
@@ -113,14 +108,14 @@ def test_score_needs_less_memory(stylize: Stylize, image_folder: Path) -> None:
 
     from cnnlab.core.memory import get_used_memory
 
-    large(image_folder / "large.png", 1600, 1200)
+    save_large_image(image_folder / "large.png", 1600, 1200)
     limit = f"memory_limit={get_used_memory(device('cpu')) + 200_000_000}"
     out, _ = stylize("--score", "large.png", limit, images=("large.png", "one.png"))
     assert "large.png, 1600x1200" in out
 
 
 def test_tiled_image_equals_untiled(stylize: Stylize, image_folder: Path) -> None:
-    large(image_folder / "large.png", 400, 300)
+    save_large_image(image_folder / "large.png", 400, 300)
     words = ["size=400", "coarsest=400", "first_steps=10"]
     stylize(*words, "out=whole.png", images=("large.png", "one.png"))
     out, _ = stylize(
