@@ -71,21 +71,21 @@ def fetch(
     name: str,
     addresses: Sequence[str],
     folder: Path,
-    wanted: Sequence[str],
+    file_names: Sequence[str],
     unpack: Callable[[Path], object],
     *,
     max_bytes: int,
     known_hash: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Create the files `wanted` in `folder` from the file `name`, which is searched below
+    """Create the files `file_names` in `folder` from the file `name`, which is searched below
     CNNLAB_MIRROR, if set, and then below each of `addresses`. One of several processes downloads;
     the others wait.
 
-    `unpack` receives the downloaded file and writes the wanted files, or raises CorruptDownload.
+    `unpack` receives the downloaded file and writes these files, or raises CorruptDownload.
     `max_bytes`: size limit of the download. `known_hash`: `md5:...` or `sha256:...`, if published.
     Raises CnnlabError with the error of each address, or WriteFailed if the disk refuses."""
-    if has_files(folder, wanted):
+    if has_files(folder, file_names):
         return
     if os.environ.get("CNNLAB_OFFLINE"):
         raise CnnlabError("CNNLAB_OFFLINE is set")
@@ -95,7 +95,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_download_folder(folder):
-            if has_files(folder, wanted):
+            if has_files(folder, file_names):
                 return
             try:
                 try_addresses(

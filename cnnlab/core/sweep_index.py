@@ -83,16 +83,18 @@ def group_by_settings(sweep: Path) -> list[SweepGroup]:
     groups: dict[tuple[str, ...], list[tuple[str, RunSummary]]] = {}
     for words, summary in finished:
         seeds = [word.partition("=")[2] for word in words if word.startswith("seed=")]
-        own = tuple(word for word in words if word not in shared and not word.startswith("seed="))
-        groups.setdefault(own, []).append((seeds[-1] if seeds else "", summary))
+        overrides = tuple(
+            word for word in words if word not in shared and not word.startswith("seed=")
+        )
+        groups.setdefault(overrides, []).append((seeds[-1] if seeds else "", summary))
     return [
         SweepGroup(
-            own,
+            overrides,
             tuple(seed for seed, _ in members),
             tuple(run.validation for _, run in members if run.validation is not None),
             tuple(run.test for _, run in members if run.test is not None),
         )
-        for own, members in groups.items()
+        for overrides, members in groups.items()
     ]
 
 

@@ -21,9 +21,9 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
         raise ValueError("no images to evaluate")
     p, z2 = hits / total, Z95**2
     center = p + z2 / (2 * total)
-    half = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
+    half_width = Z95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
     scale = 1 + z2 / total
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
+    return max(0.0, (center - half_width) / scale), min(1.0, (center + half_width) / scale)
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -22,8 +22,8 @@ def step_decay(
     """Return a schedule that is multiplied by `factor` after every `every_epochs` epochs."""
     if every_epochs <= 0:
         raise ValueError(f"every_epochs must be above 0, not {every_epochs}")
-    every = max(1, round(every_epochs * epoch_steps))
-    return lambda step: factor ** (step // every)
+    interval = max(1, round(every_epochs * epoch_steps))
+    return lambda step: factor ** (step // interval)
 
 
 def cosine(total_steps: int, epoch_steps: int, *, warmup_epochs: float, final: float) -> Schedule:

@@ -61,9 +61,9 @@ def silhouette(x: Tensor, labels: Tensor, rows: Tensor | None = None) -> float:
     for part in split_rows(rows, len(x)):
         d = squared_distances(x[part], x)
         d[torch.arange(len(part), device=x.device), part] = 0
-        sums, own = d.sqrt_() @ member, labels[part].unsqueeze(1)
-        a = sums.gather(1, own).squeeze(1) / (size[labels[part]] - 1).clamp_min(1)
-        b = (sums / size).scatter(1, own, torch.inf).min(1).values
+        sums, own_class = d.sqrt_() @ member, labels[part].unsqueeze(1)
+        a = sums.gather(1, own_class).squeeze(1) / (size[labels[part]] - 1).clamp_min(1)
+        b = (sums / size).scatter(1, own_class, torch.inf).min(1).values
         s = (b - a) / torch.maximum(a, b).clamp_min(torch.finfo(x.dtype).tiny)
         total += torch.where(size[labels[part]] > 1, s, 0).sum(dtype=torch.float64)
     return float(total) / len(rows)

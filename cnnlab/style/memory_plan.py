@@ -112,7 +112,9 @@ def usable_sizes(
         return [size, *transfer_loss.compute_style_sizes(size)]
 
     usable = [
-        size for size in sizes if min(min(own) for own in image_sizes(size)) >= encoder.min_size
+        size
+        for size in sizes
+        if min(min(image_size) for image_size in image_sizes(size)) >= encoder.min_size
     ]
     encoder.check_input(transfer_loss.relu_names, (encoder.min_size, encoder.min_size))
     for name, (height, width) in zip(names, image_sizes(sizes[-1]), strict=True):

@@ -8,14 +8,15 @@ def scale_size(size: Size, factor: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def fit_size(own: Size, longest: int) -> Size:
+def fit_size(image_size: Size, longest: int) -> Size:
     """Return an image's size with the longer side at most `longest` pixels, never enlarged."""
-    return scale_size(own, min(1.0, longest / max(own)))
+    return scale_size(image_size, min(1.0, longest / max(image_size)))
 
 
-def fit_style_size(own: Size, size: Size, scale: float) -> Size:
+def fit_style_size(style_size: Size, size: Size, scale: float) -> Size:
     """Return a style image's size with the area of `size`, sides times `scale`, never enlarged."""
-    return scale_size(own, min(1.0, scale * (size[0] * size[1] / (own[0] * own[1])) ** 0.5))
+    area_ratio = size[0] * size[1] / (style_size[0] * style_size[1])
+    return scale_size(style_size, min(1.0, scale * area_ratio**0.5))
 
 
 def pyramid_sizes(size: Size, coarsest: int) -> list[Size]:

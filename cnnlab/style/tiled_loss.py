@@ -62,7 +62,9 @@ class TransferLoss:
 
     def compute_style_sizes(self, size: Size) -> list[Size]:
         """Return each style image's size for an output image of `size`."""
-        return [fit_style_size(own, size, self.style_scale) for own in self.style_sizes]
+        return [
+            fit_style_size(style_size, size, self.style_scale) for style_size in self.style_sizes
+        ]
 
     def max_style_pixels(self, size: Size) -> int:
         """Return the pixels of the largest style image for an output image of `size`."""
@@ -85,7 +87,10 @@ class TransferLoss:
         with torch.autocast(crop.device.type, self.dtype, enabled=is_mixed):
             crop = crop.contiguous(memory_format=torch.channels_last)
             maps = self.encoder(crop, self.relu_names)
-        return {name: tile.crop_valid(own, relu_stride(name)) for name, own in maps.items()}
+        return {
+            name: tile.crop_valid(layer_maps, relu_stride(name))
+            for name, layer_maps in maps.items()
+        }
 
     def compute_grams(self, maps: LayerTensors, size: Size) -> list[Tensor]:
         """Return the style layers' Gram matrices, or a tile's part of those of a whole `size`."""
@@ -111,11 +116,13 @@ class TransferLoss:
         """Return what an output image of `size` is compared with."""
         content_grams, P = self.compute_statistics(self.content(size))
         statistics = [
-            self.get_style_statistics(number, own)
-            for number, own in enumerate(self.compute_style_sizes(size))
+            self.get_style_statistics(number, style_size)
+            for number, style_size in enumerate(self.compute_style_sizes(size))
         ]
         spread = measure_feature_spread(P)
-        distances = torch.stack([mean_pair_distance(spread, own) for _, own in statistics])
+        distances = torch.stack(
+            [mean_pair_distance(spread, style_spread) for _, style_spread in statistics]
+        )
         unrelated = distances @ P.new_tensor(self.style_weights) / sum(self.style_weights)
         A = blend_grams([grams for grams, _ in statistics], self.style_weights)
         return TransferTargets(P, unrelated, A, content_grams)
@@ -180,10 +187,10 @@ class TransferLoss:
         these known, a second pass takes it back to each tile's pixels.
         """
         sums = [total.requires_grad_() for total in self.compute_sums(objective, x)]
-        whole = x.detach().requires_grad_()
-        terms = objective.compute_terms(sums, whole)
+        leaf = x.detach().requires_grad_()
+        terms = objective.compute_terms(sums, leaf)
         *sums_gradients, gradient = torch.autograd.grad(
-            terms[0], [*sums, whole], materialize_grads=True
+            terms[0], [*sums, leaf], materialize_grads=True
         )
         for tile in tiles:
             crop = tile.crop(x).detach().requires_grad_()
@@ -198,6 +205,8 @@ def spatial_size(x: Tensor) -> Size:
     return height, width
 
 
-def add_tile_sums(totals: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+def add_tile_sums(totals: list[Tensor], tile_sums: list[Tensor]) -> list[Tensor]:
     """Return a tile's sums added in place to the totals, if there are any yet."""
-    return [total.add_(own) for total, own in zip(totals, more, strict=True)] if totals else more
+    if not totals:
+        return tile_sums
+    return [total.add_(tile_sum) for total, tile_sum in zip(totals, tile_sums, strict=True)]

@@ -30,10 +30,10 @@ def escape_mathtext(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def format_label(name: str, most: int = MAX_LABEL_LENGTH) -> str:
-    """Return a class name on one line of at most `most` letters, for matplotlib."""
+def format_label(name: str, max_letters: int = MAX_LABEL_LENGTH) -> str:
+    """Return a class name on one line of at most `max_letters`, for matplotlib."""
     name = printable(name)
-    return escape_mathtext(name if len(name) <= most else name[: most - 1] + "…")
+    return escape_mathtext(name if len(name) <= max_letters else name[: max_letters - 1] + "…")
 
 
 def wrap_text(text: str, letters: int, max_lines: int | None = None) -> list[str]:

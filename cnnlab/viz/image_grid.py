@@ -85,12 +85,12 @@ def count_lines(texts: Sequence[Sequence[str]]) -> int:
     return max(map(len, texts), default=0)
 
 
-def wrap_caption(text: str, letters: int, most: int) -> list[str]:
+def wrap_caption(text: str, letters: int, max_lines: int) -> list[str]:
     """Wrap a text into at most `most` lines of at most `letters`; the rest is cut, marked by an
     ellipsis."""
     lines = [line for part in text.split("\n") for line in wrap_text(part, letters)]
-    if len(lines) > most:
-        lines = [*lines[: most - 1], lines[most - 1][: letters - 1] + "…"]
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], lines[max_lines - 1][: letters - 1] + "…"]
     return lines
 
 

@@ -18,18 +18,18 @@ def weights_to_image(weights: Tensor) -> np.ndarray:
     return ((values / top + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def make_filter_sheet(weights: Tensor, most: int = 64) -> np.ndarray:
+def make_filter_sheet(weights: Tensor, max_images: int = 64) -> np.ndarray:
     """Render the first `most` of (K, C, e, e) filters on one uint8 sheet, each as
     `weights_to_image` does."""
-    pixels = np.stack([weights_to_image(kernel) for kernel in weights[:most]])
+    pixels = np.stack([weights_to_image(kernel) for kernel in weights[:max_images]])
     columns, zoom = math.ceil(math.sqrt(len(pixels))), max(1, 40 // pixels.shape[1])
     return make_image_grid(pixels, columns, zoom=zoom, gap=3, background=255)
 
 
-def make_image_sheet(images: Tensor, most: int = 64) -> np.ndarray:
+def make_image_sheet(images: Tensor, max_images: int = 64) -> np.ndarray:
     """Render the first `most` of (N, C, H, W) float network inputs on one uint8 sheet, all scaled
     to their joint range."""
-    values = images[:most].detach().float().cpu()
+    values = images[:max_images].detach().float().cpu()
     low, high = values.min(), values.max()
     scaled = (values - low) / (high - low).clamp(min=1e-12) * 255
     pixels = scaled.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -1,4 +1,4 @@
-"""Colours of images: by their profiles, computed by hand."""
+"""Colors of images by their profiles, computed by hand."""
 
 import io
 import struct

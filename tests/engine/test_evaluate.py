@@ -55,12 +55,12 @@ def test_dropout_is_off_and_the_mode_comes_back() -> None:
     assert model.training
 
 
-def test_views_of_a_picture_are_judged_by_their_mean_probability() -> None:
+def test_views_of_an_image_are_evaluated_by_their_mean_probability() -> None:
     logits = torch.randn(6, 4, dtype=torch.float64)
     found = average_views(logits, 2).softmax(1)
     torch.testing.assert_close(found, logits.softmax(1).view(2, 3, 4).mean(1))
     assert average_views(logits, 6) is logits
-    pictures = torch.randn(6, 1, 8, 8)
+    images = torch.randn(6, 1, 8, 8)
     model = cnn(
         (1, 8, 8),
         10,
@@ -72,5 +72,5 @@ def test_views_of_a_picture_are_judged_by_their_mean_probability() -> None:
         hidden=[8],
         dropout=0.0,
     )
-    both, labels = predict_logits(model, [(pictures, torch.arange(3))])
-    assert both.shape == (3, 10) and labels.tolist() == [0, 1, 2]
+    logits, labels = predict_logits(model, [(images, torch.arange(3))])
+    assert logits.shape == (3, 10) and labels.tolist() == [0, 1, 2]

@@ -61,11 +61,11 @@ def make_unique_stems(paths: list[Path]) -> list[str]:
             path.name if name.lower() in repeated else name
             for path, name in zip(paths, names, strict=True)
         ]
-    taken = set[str]()
+    used_names = set[str]()
     for i, name in enumerate(names):
         candidates = chain([name], (f"{name}_{number}" for number in count(2)))
-        names[i] = next(name for name in candidates if name.lower() not in taken)
-        taken.add(names[i].lower())
+        names[i] = next(name for name in candidates if name.lower() not in used_names)
+        used_names.add(names[i].lower())
     return names
 
 

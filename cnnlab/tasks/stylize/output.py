@@ -123,12 +123,12 @@ def list_job_notes(job: TransferJob, out: Path) -> list[str]:
     if job.content.photo.alpha and not find_image_format(out).has_alpha:
         notes.append(f"{name}: composited on white, {out.suffix} has no transparency")
     if small := [printable(s.path.name) for s in job.setup.styles if has_few_pixels(job, s)]:
-        wanted = (
+        requested = (
             "the output image"
             if settings.style_scale <= 1
             else f"style_scale={settings.style_scale:g} requests"
         )
-        notes.append(f"{', '.join(small)}: fewer pixels than {wanted}, not enlarged")
+        notes.append(f"{', '.join(small)}: fewer pixels than {requested}, not enlarged")
     height, width = job.content.size
     if settings.size and settings.size > max(height, width):
         notes.append(f"{name}: {width}x{height} pixels, not enlarged")
@@ -137,8 +137,8 @@ def list_job_notes(job: TransferJob, out: Path) -> list[str]:
 
 def has_few_pixels(job: TransferJob, style: SourceImage) -> bool:
     """Return whether a style image has fewer pixels than the loss would use."""
-    wanted = (job.size[0] * job.size[1]) * job.transfer_loss.style_scale**2
-    return style.size[0] * style.size[1] < 0.99 * wanted
+    pixels_used = (job.size[0] * job.size[1]) * job.transfer_loss.style_scale**2
+    return style.size[0] * style.size[1] < 0.99 * pixels_used
 
 
 def list_memory_limits(job: TransferJob) -> list[str]:

@@ -93,9 +93,9 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
     }
     objective = transfer_loss.make_objective(spatial_size(x))
     sums = transfer_loss.compute_sums(objective, x)
-    for kind, own in specs.items():
-        scales = own.compute_scales(objective.targets)
-        scaled = replace(objective, spec=own, scales=scales, tv_weight=0.0)
+    for kind, loss_spec in specs.items():
+        scales = loss_spec.compute_scales(objective.targets)
+        scaled = replace(objective, spec=loss_spec, scales=scales, tv_weight=0.0)
         _, losses["content"][kind], *styles, _ = scaled.compute_terms(sums, x).tolist()
         losses["style"][kind] = sum(styles)
         factor = len(layers) if kind == "relative" else 1

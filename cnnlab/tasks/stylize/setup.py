@@ -212,9 +212,9 @@ def trim_style_cache(transfer_loss: TransferLoss, sizes: list[Size]) -> None:
     """Remove the oldest style statistics that these sizes do not use."""
     cache = transfer_loss.style_cache
     used = {
-        (number, own, transfer_loss.max_tile_pixels)
+        (number, style_size, transfer_loss.max_tile_pixels)
         for size in sizes
-        for number, own in enumerate(transfer_loss.compute_style_sizes(size))
+        for number, style_size in enumerate(transfer_loss.compute_style_sizes(size))
     }
     for key in [key for key in cache if key not in used][:-MAX_UNUSED_STYLES]:
         del cache[key]

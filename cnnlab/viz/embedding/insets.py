@@ -57,20 +57,20 @@ def render_inset(
     There are as many as the grid has cells; misclassified images are framed.
     """
     longest = max(images.shape[1:3])
-    wanted = INSET_SIDE / np.ceil(len(window.members) ** 0.5) - 5
-    pitch = choose_thumbnail_side(longest + 1, float(np.clip(wanted, *INSET_THUMBNAIL_SIDES)))
+    target_side = INSET_SIDE / np.ceil(len(window.members) ** 0.5) - 5
+    pitch = choose_thumbnail_side(longest + 1, float(np.clip(target_side, *INSET_THUMBNAIL_SIDES)))
     side = pitch - max(1, pitch // (longest + 1))
     cells = make_inset_grid(INSET_SIDE // (side + max(4, pitch - side)))
     positions = (points[window.members] - window.corner) * (INSET_SIDE / window.width)
     rows, assigned = assign(positions, cells)
-    shown = window.members[rows]
+    shown_indices = window.members[rows]
     canvas = np.full((INSET_SIDE, INSET_SIDE, 3), 255, np.uint8)
-    for i, center in zip(shown.tolist(), cells[assigned], strict=True):
+    for i, center in zip(shown_indices.tolist(), cells[assigned], strict=True):
         image = make_thumbnail(images[i], side)
         image = add_error_frame(image) if is_error[i] else image
         left, top = (center - np.array(image.shape[1::-1]) / 2).astype(int).tolist()
         paste_image(canvas, image, left, top)
-    return canvas, shown
+    return canvas, shown_indices
 
 
 def make_inset_grid(count: int) -> np.ndarray:
@@ -123,11 +123,11 @@ def draw_image_map(
         is_error = (predictions != labels) & (labels >= 0)
     windows = find_windows(points, labels, is_error, max_insets)
     insets = [render_inset(window, points, images, is_error, assign) for window in windows]
-    wanted = float(np.clip(width / len(y) ** 0.5, *MAP_THUMBNAIL_SIDES))
-    side = choose_thumbnail_side(max(images.shape[1:3]), wanted)
+    target_side = float(np.clip(width / len(y) ** 0.5, *MAP_THUMBNAIL_SIDES))
+    side = choose_thumbnail_side(max(images.shape[1:3]), target_side)
     center, count = render_snapped_thumbnails(points, images, width, height, side)
     footnote = format_map_footnote(
-        note, (count, len(y)), windows, [shown for _, shown in insets], is_error
+        note, (count, len(y)), windows, [shown_indices for _, shown_indices in insets], is_error
     )
     slots, first_row = list_inset_slots(len(windows))
     figure, axes, top = make_map_page(title, footnote, int(slots[:, 1].max()) + 1)
@@ -176,21 +176,21 @@ def format_map_footnote(
     note: str,
     counts: tuple[int, int],
     windows: Sequence[MapWindow],
-    shown: Sequence[np.ndarray],
+    shown_indices: Sequence[np.ndarray],
     is_error: np.ndarray,
 ) -> str:
     """Return the footnote: the note, frames, and how many images the map and the insets show.
 
-    `counts`: images on the map, and in all; `shown`: the indices of each inset's images.
+    `counts`: images on the map, and in all; `shown_indices`: the indices of each inset's images.
     """
     notes = [note] * bool(note)
-    if any(is_error[indices].any() for indices in shown):
+    if any(is_error[indices].any() for indices in shown_indices):
         notes.append("Orange frames: misclassified.")
     if counts[0] < counts[1]:
         notes.append(f"The map shows {counts[0]:,} of {counts[1]:,} images.")
-    pairs = zip(windows, shown, strict=True)
+    pairs = zip(windows, shown_indices, strict=True)
     if any(len(indices) < len(window.members) for window, indices in pairs):
-        notes.append(f"An inset shows at most {max(map(len, shown))} images of its window.")
+        notes.append(f"An inset shows at most {max(map(len, shown_indices))} images of its window.")
     return " ".join(notes)
 
 

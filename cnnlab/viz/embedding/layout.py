@@ -79,11 +79,11 @@ def find_class_density_peaks(y: np.ndarray, labels: np.ndarray) -> dict[int, tup
     blur = np.exp(-((steps / DENSITY_SIGMA) ** 2) / 2)
     peaks = {}
     for k in np.unique(labels[labels >= 0]).tolist():
-        own = np.flatnonzero(labels == k)
+        members = np.flatnonzero(labels == k)
         counts = np.zeros((DENSITY_BINS, DENSITY_BINS))
-        np.add.at(counts, tuple(bins[own].T), 1)
+        np.add.at(counts, tuple(bins[members].T), 1)
         peak = np.array(np.unravel_index((blur @ counts @ blur).argmax(), counts.shape)) + 0.5
-        weight = np.exp(-((points[own] - peak) ** 2).sum(1) / 2 / DENSITY_SIGMA**2)
-        mean_x, mean_y = (y[own] * weight[:, None]).sum(0) / weight.sum()
+        weight = np.exp(-((points[members] - peak) ** 2).sum(1) / 2 / DENSITY_SIGMA**2)
+        mean_x, mean_y = (y[members] * weight[:, None]).sum(0) / weight.sum()
         peaks[k] = (float(mean_x), float(mean_y))
     return peaks

@@ -198,7 +198,7 @@ def draw_class_names(
     renderer = FigureCanvasAgg(axes.get_figure(root=True)).get_renderer()
     size = 17 if len(positions) <= 12 else 10 if len(positions) <= 50 else 6
     halo = [withStroke(linewidth=4.5, foreground="white")]
-    taken = np.empty((0, 4))
+    placed = np.empty((0, 4))
     for k, position in positions.items():
         style: dict[str, Any] = {
             "fontsize": size,
@@ -210,22 +210,22 @@ def draw_class_names(
             *position, format_label(classes[k], 18), ha="center", va="center", zorder=9, **style
         )
         extent = text.get_window_extent(renderer)
-        half = np.array([extent.width, extent.height]) / 2 + 2
+        half_size = np.array([extent.width, extent.height]) / 2 + 2
         candidates = position + LABEL_OFFSETS * size
-        low, high = candidates - half, candidates + half
+        low, high = candidates - half_size, candidates + half_size
         fits = ((low >= box[0]) & (high <= box[1])).all(1)
-        for other in taken:
+        for other in placed:
             fits &= ((high <= other[:2]) | (low >= other[2:])).any(1)
         if not fits.any():
             text.remove()
             continue
-        at = fits.argmax()
-        text.set_position(candidates[at])
-        if np.hypot(*LABEL_OFFSETS[at]) > 1.5:
+        chosen = fits.argmax()
+        text.set_position(candidates[chosen])
+        if np.hypot(*LABEL_OFFSETS[chosen]) > 1.5:
             axes.plot(
-                *np.array([position, candidates[at]]).T,
+                *np.array([position, candidates[chosen]]).T,
                 color=get_class_text_color(k),
                 linewidth=1,
                 zorder=8,
             )
-        taken = np.vstack([taken, [*low[at], *high[at]]])
+        placed = np.vstack([placed, [*low[chosen], *high[chosen]]])

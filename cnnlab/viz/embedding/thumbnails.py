@@ -10,9 +10,11 @@ from cnnlab.viz.image_grid import write_text_lines
 GRID_SHEET_PX = 1600  # longer side of the grid, approximately
 
 
-def choose_thumbnail_side(longest: int, wanted: float) -> int:
-    """Return a thumbnail's longer side: a multiple of the image's near `wanted`, or `wanted`."""
-    return longest * round(wanted / longest) if longest < 1.25 * wanted else max(1, round(wanted))
+def choose_thumbnail_side(longest: int, target_side: float) -> int:
+    """Return a thumbnail's longer side: a multiple of the image's near `target_side`, or that."""
+    if longest < 1.25 * target_side:
+        return longest * round(target_side / longest)
+    return max(1, round(target_side))
 
 
 def make_thumbnail(image: np.ndarray, side: int) -> np.ndarray:

@@ -14,8 +14,8 @@ def test_user_images_are_adapted_and_the_title_says_how(
         numbers = visualize_json(cnnlab, "saliency", *words, "methods=gradient")["figures"][
             "saliency_0"
         ]
-        assert numbers["image"] == "my, image=1.png" and numbers["adaptations"][0] == "made grey"
+        assert numbers["image"] == "my, image=1.png" and numbers["adaptations"][0] == "made gray"
     code, out, _ = cnnlab("visualize", "feature_maps", "my, image=1.png")
-    assert code == 0 and "made grey, inverted, 40x30 padded, resized to 8x8" in " ".join(
+    assert code == 0 and "made gray, inverted, 40x30 padded, resized to 8x8" in " ".join(
         out.split()
     )
