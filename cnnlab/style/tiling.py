@@ -55,8 +55,8 @@ def slice_of_tile(outer: slice, inner: slice, stride: int) -> slice:
 def make_tiles(size: Size, max_pixels: int, radius: int, alignment: int) -> list[Tile]:
     """Return the tiles of an image, of at most `max_pixels` each and the fewest pixels in total.
 
-    Where even the smallest tile has more pixels, the smallest is used. `radius`: pixels that the
-    network sees around a position; `alignment`: stride of its deepest maps, which tiles start at.
+    Where even the smallest tile has more pixels, the smallest is used. `radius`: of the network's
+    receptive field, in pixels; `alignment`: stride of its deepest maps, which tiles start at.
     """
     if size[0] * size[1] <= max_pixels:
         return [Tile((slice(0, None), slice(0, None)), (slice(0, None), slice(0, None)))]

@@ -89,9 +89,9 @@ class VGGFeatures(nn.Module):
         return len(self.get_parameter(f"layers.{name.replace('relu', 'conv')}.bias"))
 
     def receptive_radius(self, names: Collection[str]) -> int:
-        """Return the pixels that the deepest of these ReLUs sees on each side of a position.
+        """Return the radius, in pixels, of the receptive field of the deepest of these ReLUs.
 
-        The sum of the convolutions' strides.
+        It is the sum of the convolutions' strides.
         """
         deepest, radius = max(names), 0
         for name in self.relu_names:

@@ -15,7 +15,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def test_mnist_cnn_is_the_chapters() -> None:
+def test_mnist_cnn_matches_the_chapter() -> None:
     model = cnn((1, 28, 28), 10, **MNIST_CNN)
     # conv 5x5x1x32, conv 5x5x32x64, 7*7*64 -> 1024, 1024 -> 10, and a bias for each filter and unit
     assert (
@@ -38,7 +38,7 @@ def test_mnist_mlp_is_two_hidden_layers_of_256() -> None:
     assert count_parameters(model) == 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
 
 
-def test_the_networks_for_cifar10_are_the_chapters() -> None:
+def test_the_cifar10_networks_match_the_chapter() -> None:
     plain, normed = (cnn((3, 24, 24), 10, **keys) for keys in (CIFAR_CNN, CIFAR_BN))
     weights = (
         25 * 3 * 64

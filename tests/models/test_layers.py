@@ -60,7 +60,7 @@ def test_a_convolution_is_the_fully_connected_layer_with_tied_weights() -> None:
 @pytest.mark.parametrize(
     ("pool", "theirs"), [("max", nn.MaxPool2d(2)), ("overlapping", nn.MaxPool2d(3, 2, 1))]
 )
-def test_pooling_before_the_relu_changes_nothing(pool: str, theirs: nn.Module) -> None:
+def test_pooling_commutes_with_the_relu(pool: str, theirs: nn.Module) -> None:
     """The chapter has the ReLU first: the same output and the same gradients, to the last bit."""
     ours = conv_block(2, 5, 3, pool, NORM)
     relu_first = nn.Sequential(ours.conv, ours.norm, nn.ReLU(), theirs)
@@ -117,7 +117,7 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     "layer",
     [conv_block(2, 5, 3, "average", NORM), linear_block(12, 5, 0, NORM, has_random_bias=False)],
 )
-def test_batch_normalization_is_the_chapters(layer: nn.Sequential) -> None:
+def test_batch_normalization_matches_the_chapter(layer: nn.Sequential) -> None:
     """`conv_batch_norm` and `layer_batch_norm`, in float64: moments over all but the channels, eps
     1e-3, gamma, beta; running moments by decay 0.9, torch's variance n/(n-1) times the chapter's;
     these are used in evaluation."""
@@ -159,7 +159,7 @@ def test_batch_normalization_is_the_chapters(layer: nn.Sequential) -> None:
     )
 
 
-def test_initialization_is_the_chapters() -> None:
+def test_initialization_matches_the_chapter() -> None:
     model = named_sequential(
         conv=conv_block(8, 200, 5, "max", NORM),
         fc=linear_block(300, 400, 0.5, None, has_random_bias=False),

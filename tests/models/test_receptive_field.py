@@ -106,7 +106,7 @@ def test_no_pixel_outside_changes_a_unit_of_a_registered_model(name: str) -> Non
     check_fields(model, shape, is_tight=False)
 
 
-def make_random_layer(rng: torch.Generator, depth: int) -> nn.Module:
+def make_random_spatial_layer(rng: torch.Generator, depth: int) -> nn.Module:
     """Return a convolution or pooling with random extent, stride, padding and dilation, different
     down and across."""
 
@@ -137,7 +137,7 @@ def test_random_stacks_of_two_layers() -> None:
     rng, tried = torch.Generator().manual_seed(0), 0
     while tried < 60:
         torch.manual_seed(tried)
-        model = nn.Sequential(make_random_layer(rng, 2), make_random_layer(rng, 2))
+        model = nn.Sequential(make_random_spatial_layer(rng, 2), make_random_spatial_layer(rng, 2))
         try:
             compute_receptive_fields(model, (2, 12, 11))
         except RuntimeError:

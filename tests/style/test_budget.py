@@ -39,7 +39,7 @@ def test_steps_end_scales_without_a_time_limit() -> None:
     assert budget.steps_taken == [3, 2]
 
 
-def test_time_limit_is_kept_and_shared(
+def test_scales_share_the_time_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """44 s from the start of the command: 4 s have passed, 0.5 s are reserved to save."""

@@ -39,7 +39,7 @@ def compute_fixed_bytes(loss: TransferLoss, history_size: int) -> float:
     )
 
 
-def test_plan_with_ample_memory_reduces_nothing(loss: TransferLoss) -> None:
+def test_plan_with_ample_memory_has_the_requested_values(loss: TransferLoss) -> None:
     plan = plan_memory(1 << 50, SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss))
     assert (
         plan is not None
