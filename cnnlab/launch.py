@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.config import CONFIG_DIR, list_groups, list_keys
-from cnnlab.config_scan import check_config_dir
+from cnnlab.config_safety import check_config_dir
 from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
 from cnnlab.core.renamed_keys import find_new_name
 from cnnlab.multirun import Sweep, run_job

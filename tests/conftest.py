@@ -11,7 +11,7 @@ import torch
 from cnnlab.cli import main
 from cnnlab.data.sources import get_data_root
 from cnnlab.launch import launch
-from tests.forks import Forks
+from tests.fork_server import Forks
 
 torch.set_num_threads(1)  # the networks here are small, and bits depend on the number of threads
 TINY = ["epochs=2", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]

@@ -13,7 +13,7 @@ LAYER = {
     "core": 0,
     "__version__": 0,
     "config": 1,
-    "config_scan": 1,
+    "config_safety": 1,
     **dict.fromkeys(("models", "data", "projection", "style", "interpret", "viz", "engine"), 1),
     "tasks": 2,
     "multirun": 3,

@@ -15,7 +15,7 @@ from cnnlab.tasks.train import command
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer
 from tests.conftest import TINY, Cnnlab
-from tests.forks import Forks
+from tests.fork_server import Forks
 from tests.tasks.train.test_interruptions import nobody_left
 
 SHORT = ["train", "-m", *TINY, "epochs=1"]

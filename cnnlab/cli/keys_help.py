@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 from cnnlab.cli.completion import format_default
 from cnnlab.config import read_task_defaults
-from cnnlab.core.settings import Settings, iterate_keys
+from cnnlab.core.keys import Settings, iterate_keys
 
 
 class VerbCommand(TyperCommand):

@@ -43,7 +43,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.files import path_exists
 from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.launch import launch
-from cnnlab.tasks.visualize.renamed import check_not_renamed
+from cnnlab.tasks.visualize.renamed_visualizers import check_not_renamed
 
 app = typer.Typer(
     name="cnnlab",

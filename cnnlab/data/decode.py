@@ -21,10 +21,17 @@ from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import printable_path, read_image, resize_center_crop
 
 PREFETCH_BATCHES = 4
+
+
 IMAGES_PER_TASK = 16
+
+
 JOIN_TIMEOUT_S = 5.0
 
+
 Task = TypeVar("Task")
+
+
 Result = TypeVar("Result")
 
 
@@ -182,23 +189,3 @@ def decode_batches(
     for batch in map_ahead(decode_task, tasks, num_threads=num_threads, ahead=ahead):
         if batch is not None:  # tasks finish in any order, but are yielded in theirs
             yield batch
-
-
-def find_decode_errors(
-    paths: Sequence[str], decoder: ImageDecoder, *, num_threads: int
-) -> Generator[tuple[int, dict[int, str]], None, None]:
-    """Decode all files; yield, every few, how many are done and {index: error} of the new ones."""
-
-    def check_files(indices: range) -> tuple[int, dict[int, str]]:
-        errors = {}
-        for index in indices:
-            try:
-                decoder(paths[index])
-            except CnnlabError as error:
-                errors[index] = str(error)
-        return indices.stop, errors
-
-    starts = range(0, len(paths), IMAGES_PER_TASK)
-    tasks = (range(start, min(start + IMAGES_PER_TASK, len(paths))) for start in starts)
-    ahead = PREFETCH_BATCHES * num_threads
-    return map_ahead(check_files, tasks, num_threads=num_threads, ahead=ahead)

@@ -2,22 +2,17 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import read_json, write_json
-from cnnlab.core.progress import Progress
-from cnnlab.core.quoting import printable
+from cnnlab.data.broken_images import find_broken_images
 from cnnlab.data.dataset import Split, random_split
-from cnnlab.data.decode import ImageDecoder, decode_batches, find_decode_errors
-from cnnlab.data.folder_index import FolderIndex, get_file_size, index_folder
+from cnnlab.data.decode import ImageDecoder, decode_batches
+from cnnlab.data.folder_index import get_file_size, index_folder
 
 
 @dataclass(frozen=True)
@@ -135,34 +130,3 @@ def hash_labeled_files(root: str, entries: Sequence[tuple[str, int]]) -> str:
         size = get_file_size(os.path.join(root, path))  # noqa: PTH118  (faster)
         digest.update(f"{label} {path!a} {size}\n".encode())
     return digest.hexdigest()
-
-
-def find_broken_images(index: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
-    """Return {entry of `index`: error} of the images that cannot be decoded.
-
-    The result is cached in the user's cache folder until a file's name, size or date changes.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab" / "checked"
-    cache_file = cache / f"{index.hash_file_stats(decoder.max_pixels)}.json"
-    cached = read_json(cache_file)
-    if isinstance(cached, dict) and all(
-        key.isdecimal() and isinstance(message, str) for key, message in cached.items()
-    ):
-        return {int(key): message for key, message in cached.items()}
-    errors = decode_all(index, decoder, workers)
-    with suppress(CnnlabError, OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        write_json(cache_file, {str(entry): message for entry, message in errors.items()})
-    return errors
-
-
-def decode_all(index: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
-    """Decode every image once, showing progress; return {entry of `index`: error}."""
-    paths, errors, progress = index.list_full_paths(), dict[int, str](), Progress(sys.stderr)
-    with closing(find_decode_errors(paths, decoder, num_threads=workers)) as results:
-        for num_checked, new_errors in results:
-            errors |= new_errors
-            checked = f"{num_checked / len(paths):.0%}"
-            progress.show(f"checking images in {printable(index.root)}: {checked}", keep=False)
-    progress.end()
-    return errors

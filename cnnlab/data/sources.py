@@ -22,7 +22,7 @@ from torch import Tensor
 from cnnlab.core.download import CorruptDownload, fetch
 from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
 from cnnlab.core.files import write_atomically
-from cnnlab.core.settings import Key
+from cnnlab.core.keys import Key
 from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
 from cnnlab.data.folder_index import index_folder
 from cnnlab.data.image_folder import check_image_size, image_folder

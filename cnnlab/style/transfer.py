@@ -13,11 +13,11 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.memory import release_cached
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.losses import Objective
 from cnnlab.style.optimizers import LBFGS, Adam, LossFunction
 from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss, spatial_size
+from cnnlab.style.time_budget import TransferBudget
 
 ImageOptimizer = LBFGS | Adam
 

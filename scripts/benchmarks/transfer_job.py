@@ -8,9 +8,9 @@ import torch
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.source_image import read_source_image
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import TransferState, transfer_style
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles

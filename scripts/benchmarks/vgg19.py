@@ -77,8 +77,8 @@ def measure_in_child(
     import torch
 
     from benchmarks.transfer_job import prepare_transfer
-    from cnnlab.style.budget import TransferBudget
     from cnnlab.style.optimizers import LBFGS
+    from cnnlab.style.time_budget import TransferBudget
     from cnnlab.style.transfer import transfer_style
 
     overrides = [f"size={size}", "coarsest=100000", "features.name=vgg19"]

@@ -9,11 +9,11 @@ from PIL import Image
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.photo import composite_on_white, read_photo
-from tests.by_hand import (
+from tests.handmade_image_files import (
     png,
     tiff,
 )
-from tests.small import make_row, read_row, save_image, write_file
+from tests.small_images import make_row, read_row, save_image, write_file
 
 RNG = np.random.default_rng(0)
 UPRIGHT = np.kron(

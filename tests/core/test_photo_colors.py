@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from cnnlab.core.photo import make_srgb_profile, read_photo
-from tests.by_hand import (
+from tests.handmade_image_files import (
     ADOBE,
     D50,
     SRGB,
@@ -22,7 +22,7 @@ from tests.by_hand import (
     rgb_profile,
     table,
 )
-from tests.small import make_row, read_row, save_image, write_file
+from tests.small_images import make_row, read_row, save_image, write_file
 
 RNG = np.random.default_rng(0)
 

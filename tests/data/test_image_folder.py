@@ -143,7 +143,7 @@ def test_broken_image_check_is_cached_until_a_file_changes(
     assert json.loads(cached.read_text()) == {}
     with monkeypatch.context() as patch:
         patch.setattr(
-            "cnnlab.data.image_folder.decode_all", lambda *_: pytest.fail("decoded again")
+            "cnnlab.data.broken_images.decode_all", lambda *_: pytest.fail("decoded again")
         )
         load_folder(root)
     cached.write_bytes(b"\x80\x04damaged")
@@ -260,7 +260,7 @@ def test_deleted_file_raises_one_line_error(root: Path, workers: int) -> None:
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
         load_epoch(files)
-    assert str(error.value) == f"no picture {files.paths[0]}"
+    assert str(error.value) == f"no image {files.paths[0]}"
     assert not decode_threads()
 
 

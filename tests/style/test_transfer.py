@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
 from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
 from tests.style.test_tiled_loss import SIZES, compute_loss_terms, make_loss
 

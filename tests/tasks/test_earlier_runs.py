@@ -1,4 +1,4 @@
-"""A run of version 0.1.0 (tests/fixtures/run_0_1_0: interrupted after step 28 of 1,000) stays usable.
+"""A run of version 0.1.0 (tests/fixtures/run_0_1_0: interrupted after step 28) stays usable.
 
 The expected numbers are what that version printed for it.
 """

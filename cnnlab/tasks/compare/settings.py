@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cnnlab.core.files import check_folder_name
-from cnnlab.core.settings import Key, Settings
+from cnnlab.core.keys import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from cnnlab.core.settings import Key, Settings
+from cnnlab.core.keys import Key, Settings
 
 
 @dataclass(frozen=True, kw_only=True)

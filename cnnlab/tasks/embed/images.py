@@ -10,10 +10,10 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
-from cnnlab.data.adapt import adapt_image
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.folder_index import iterate_image_files
+from cnnlab.data.user_images import adapt_image
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 
 DATASET_SPLITS = ("test", "validation", "train", "trainval")

@@ -13,8 +13,8 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
-from cnnlab.data.adapt import adapt_image
 from cnnlab.data.build import parse_data_settings
+from cnnlab.data.user_images import adapt_image
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
 

@@ -12,8 +12,8 @@ from cnnlab.core.image_formats import find_image_format
 from cnnlab.core.memory import release_cached
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.signals import SignalRecorder
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import TransferState, transfer_style
 from cnnlab.tasks.stylize.log import TransferLog
 from cnnlab.tasks.stylize.output import save_result

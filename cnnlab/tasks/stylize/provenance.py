@@ -16,7 +16,7 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import RENAMED_KEYS, rename_keys
 from cnnlab.core.schema import call_checked, is_of_type
-from cnnlab.style.pretrained import find_weights_folder
+from cnnlab.style.encoder import find_weights_folder
 from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import hash_image_file
 from cnnlab.tasks.stylize.settings import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cnnlab.core.settings import Key, Settings, iterate_keys
+from cnnlab.core.keys import Key, Settings, iterate_keys
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from cnnlab.core.memory import parse_bytes
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import build_registered, call_checked, check_keywords
 from cnnlab.style.color_transfer import luminance_as_rgb, match_colors, match_luminance
+from cnnlab.style.encoder import LoadedEncoder, load_encoder
 from cnnlab.style.losses import STYLE_LOSSES, LossSpec
 from cnnlab.style.memory_plan import (
     MemoryPlan,
@@ -19,7 +20,6 @@ from cnnlab.style.memory_plan import (
     usable_sizes,
 )
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
-from cnnlab.style.pretrained import LoadedEncoder, load_encoder
 from cnnlab.style.scales import Size, fit_size, fit_style_size, pyramid_sizes
 from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import SourceImage, image_to_tensor, read_source_image

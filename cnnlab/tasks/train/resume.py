@@ -9,12 +9,12 @@ from typing import Any
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
+from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
 from cnnlab.core.quoting import as_override, printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run, read_run_state
 from cnnlab.core.schema import build_registered, call_checked, check_spec
-from cnnlab.core.settings import select_keys
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
 from cnnlab.data.sources import SOURCES

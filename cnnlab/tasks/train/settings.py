@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from cnnlab.core.files import check_folder_name
+from cnnlab.core.keys import Key, Settings, iterate_keys
 from cnnlab.core.schema import Config, call_checked, flatten_config
-from cnnlab.core.settings import Key, Settings, iterate_keys
 from cnnlab.data.settings import AugmentSettings, DataSettings
 
 OwnSettings = TypeVar("OwnSettings", bound=Settings)

@@ -18,7 +18,7 @@ from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.context import NothingToShow, RunContext
 from cnnlab.tasks.visualize.handmade_filters import visualize_handmade_filters
 from cnnlab.tasks.visualize.registry import VISUALIZERS
-from cnnlab.tasks.visualize.renamed import check_not_renamed
+from cnnlab.tasks.visualize.renamed_visualizers import check_not_renamed
 from cnnlab.tasks.visualize.report import write_report
 from cnnlab.tasks.visualize.settings import VisualizeSettings
 

@@ -14,9 +14,9 @@ from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.hooks import capture_outputs, get_layer
 from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
-from cnnlab.data.adapt import adapt_image
 from cnnlab.data.build import compute_input_shape, parse_data_settings
 from cnnlab.data.dataset import ImageSet, gather_images
+from cnnlab.data.user_images import adapt_image
 from cnnlab.interpret.top_activations import TopActivations
 from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fields
 from cnnlab.tasks.trained_run import TrainedRun, load_split

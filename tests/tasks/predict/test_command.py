@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
-from cnnlab.data.adapt import adapt_image
 from cnnlab.data.sources import digits
+from cnnlab.data.user_images import adapt_image
 from tests.conftest import Cnnlab
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.memory_plan import MemoryPlan
 from cnnlab.style.tiled_loss import TransferLoss
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.tasks.stylize.batch_paths import make_unique_stems
 from tests.tasks.conftest import Stylize
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.tiled_loss import TransferLoss
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.tasks.conftest import Stylize, pixels
 

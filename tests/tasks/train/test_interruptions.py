@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cnnlab.core import checkpoint
-from tests.forks import Forks
+from tests.fork_server import Forks
 
 TRAIN = [
     "train",

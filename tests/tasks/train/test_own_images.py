@@ -17,7 +17,7 @@ from cnnlab.core.run import read_metrics
 from cnnlab.data.build import load_dataset
 from cnnlab.data.sources import digits
 from tests.conftest import Cnnlab
-from tests.forks import Forks
+from tests.fork_server import Forks
 from tests.tasks.train.test_interruptions import assert_same, nobody_left, run_in
 
 NAMES = [

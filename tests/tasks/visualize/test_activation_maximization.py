@@ -8,7 +8,7 @@ from cnnlab.tasks.visualize.activation_maximization import (
     select_unit_activations,
 )
 from tests.conftest import Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_select_unit_activations_reads_the_center() -> None:

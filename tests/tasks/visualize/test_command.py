@@ -13,7 +13,7 @@ from cnnlab.core.schema import check_keywords
 from cnnlab.tasks.visualize.registry import VISUALIZERS
 from cnnlab.tasks.visualize.report import SECTION_TITLES, is_figure_of
 from tests.conftest import Cnnlab
-from tests.visualized import get_usage_error, visualize_json
+from tests.run_visualize import get_usage_error, visualize_json
 
 
 def test_all_visualizers_and_the_report_run_by_default(cnnlab: Cnnlab, run: Path) -> None:

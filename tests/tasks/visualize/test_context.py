@@ -3,7 +3,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.conftest import Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_user_images_are_adapted_and_the_title_says_how(

@@ -7,7 +7,7 @@ from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.feature_maps import make_feature_map_cells
 from tests.conftest import Cnnlab
-from tests.visualized import get_usage_error, visualize_json
+from tests.run_visualize import get_usage_error, visualize_json
 
 
 def test_handmade_filters_need_no_run(cnnlab: Cnnlab, here: Path) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.conftest import Cnnlab
-from tests.visualized import get_usage_error, visualize_json
+from tests.run_visualize import get_usage_error, visualize_json
 
 
 def test_a_refused_command_leaves_no_folder(cnnlab: Cnnlab, run: Path) -> None:

@@ -12,7 +12,7 @@ from cnnlab.core import checkpoint
 from cnnlab.models.layers import named_sequential
 from cnnlab.tasks.visualize.filters import list_dead_filters
 from tests.conftest import Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_missing_and_damaged_filters_are_reported(cnnlab: Cnnlab, run: Path) -> None:

@@ -9,7 +9,7 @@ from cnnlab.interpret.invariance import mean_output_distance, relative_output_di
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.invariance import format_invariance_headline
 from tests.conftest import TINY, Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_invariance_of_two_runs(cnnlab: Cnnlab, run: Path) -> None:

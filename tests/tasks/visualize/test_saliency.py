@@ -6,7 +6,7 @@ import torch
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
 from tests.conftest import Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_saliency_explains_the_prediction_and_the_label(cnnlab: Cnnlab, run: Path) -> None:

@@ -9,7 +9,7 @@ from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fiel
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.top_activations import make_top_image_cell
 from tests.conftest import Cnnlab
-from tests.visualized import visualize_json
+from tests.run_visualize import visualize_json
 
 
 def test_top_activations_are_those_of_the_whole_split(cnnlab: Cnnlab, run: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 import pytest
 
 from cnnlab.core.errors import UsageError
+from cnnlab.core.keys import Key, Range, Settings, iterate_keys, select_keys
 from cnnlab.core.schema import call_checked, is_of_type
-from cnnlab.core.settings import Key, Range, Settings, iterate_keys, select_keys
 
 
 @dataclass(frozen=True, kw_only=True)

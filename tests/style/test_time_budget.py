@@ -1,7 +1,7 @@
 import pytest
 
-from cnnlab.style import budget
-from cnnlab.style.budget import TransferBudget
+from cnnlab.style import time_budget
+from cnnlab.style.time_budget import TransferBudget
 
 
 class Clock:
@@ -9,7 +9,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
         self.now = now
-        monkeypatch.setattr(budget, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time_budget, "monotonic", lambda: self.now)
 
 
 def run(budget: TransferBudget, clock: Clock, costs: list[float]) -> list[float]:

@@ -12,10 +12,10 @@ from torchvision import models
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
-from cnnlab.style.budget import TransferBudget
 from cnnlab.style.losses import gram_matrix
 from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.source_image import image_to_tensor, read_source_image, tensor_to_image
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import transfer_style
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
@@ -96,7 +96,7 @@ def test_truncated_weights_name_the_missing_layer(
     real_style: tuple[Path, Path],
 ) -> None:
     from cnnlab.core.errors import UsageError
-    from cnnlab.style.pretrained import load_encoder
+    from cnnlab.style.encoder import load_encoder
     from cnnlab.style.settings import EncoderSettings
 
     path = real_style[0] / "vgg19_conv1_1_to_conv3_4.safetensors"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.core import checkpoint
-from tests.forks import Forks
+from tests.fork_server import Forks
 
 TRAIN = ["train", "epochs=200", "model.filters=[4,4]", "model.hidden=[8]", "log_every=10"]
 

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from cnnlab.config import CONFIG_DIR
-from cnnlab.config_scan import check_config_dir
+from cnnlab.config_safety import check_config_dir
 from cnnlab.core.errors import UsageError
 from tests.conftest import Cnnlab
 

@@ -15,7 +15,7 @@ from torchvision import models
 from torchvision.models import vgg
 
 from cnnlab.core.errors import CnnlabError, DataUnavailable
-from cnnlab.style.pretrained import (
+from cnnlab.style.encoder import (
     BUNDLED_WEIGHTS,
     TORCHVISION_FILES,
     load_encoder,
