@@ -81,7 +81,10 @@ class Pipeline:
     """
 
     def __init__(self, spec: Mapping[str, Any], where: str) -> None:
-        """Raises UsageError, naming `where`, for an unknown operation or an invalid setting."""
+        """Build the operations of `spec`, {name: keys}.
+
+        Raises UsageError, naming `where`, for an unknown operation or an invalid setting.
+        """
         rank = {name: place for place, name in enumerate(NORMALIZING_OPERATIONS, 1)}
         ordered = sorted(spec.items(), key=lambda item: rank.get(item[0], 0))
         steps = [build_step(name, keys, where) for name, keys in ordered]
@@ -104,8 +107,10 @@ class Pipeline:
         return next((op.num_views for op in self.operations if op.num_views > 1), 1)
 
     def __call__(self, images: Tensor, rng: CounterRNG | None = None) -> Tensor:
-        """Raises ValueError for images that are not uint8, and for random operations without
-        `rng`, as in `augment.eval`."""
+        """Return the (N * num_views, C, H', W') float32 images.
+
+        Raises ValueError for images that are not uint8, and for random operations without `rng`.
+        """
         if images.dtype != torch.uint8:
             raise ValueError(f"images must be uint8, 0 to 255, not {images.dtype}")
         return as_float(apply_steps(self.operation_steps, images, rng))

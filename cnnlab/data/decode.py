@@ -44,7 +44,7 @@ class ImageDecoder:
     max_pixels: int
 
     def __call__(self, path: str) -> np.ndarray:
-        """Raises CnnlabError, naming the file, for one that cannot be decoded."""
+        """Return the decoded image. Raises CnnlabError, naming the file, if that fails."""
         image = read_image(path, max_pixels=self.max_pixels, target_side=self.size)
         long, short = max(image.size), min(image.size)
         if long * self.size**2 > short * self.max_pixels:  # resizing would exceed the limit

@@ -46,7 +46,10 @@ class FolderImageSet:
         return replace(self, labels=self.labels.to(device))
 
     def iterate_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raises CnnlabError, naming the file, for one that can no longer be decoded."""
+        """Yield the images and labels of each tensor of indices, decoded by threads.
+
+        Raises CnnlabError, naming the file, if one can no longer be decoded.
+        """
         device = self.labels.device
         decoded = decode_batches(
             self.paths,

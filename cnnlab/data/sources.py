@@ -72,7 +72,7 @@ Root = Annotated[str | None, Key("the folder of the files; null: CNNLAB_DATA", c
 
 
 def get_data_root(root: str | None) -> Path:
-    """`root`, else CNNLAB_DATA, else the user's cache folder."""
+    """Return `root`, else CNNLAB_DATA, else the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cnnlab" / "data"
     return Path(root or os.environ.get("CNNLAB_DATA") or cache).expanduser()
 
