@@ -9,6 +9,11 @@ from PIL import Image
 from cnnlab.core.photo import read_photo
 
 
+def count_colors(image: Image.Image) -> int:
+    """Return how many colors an image has."""
+    return len(image.convert("RGB").getcolors(image.width * image.height) or ())
+
+
 def save_image(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path

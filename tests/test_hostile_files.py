@@ -96,7 +96,7 @@ def test_invalid_checkpoints_are_named(cnnlab: Cnnlab, run: Path, name: str) -> 
     path = keep_last_checkpoint(run)
     path.write_bytes(BROKEN[name])
     for words in (
-        ["eval", str(run)],
+        ["eval", str(run), "mistakes=0"],
         ["train", f"resume={run}"],
         ["predict", "x.png", f"run={run}"],
     ):
@@ -209,7 +209,7 @@ def test_invalid_records_are_named(cnnlab: Cnnlab, run: Path, key: str, value: A
     save_file(tensors_by_name, path, metadata | {"record": json.dumps(record)})
     code, err = run_quietly(cnnlab, "train", f"resume={run}")
     assert code == 1 and path.name in err
-    run_quietly(cnnlab, "eval", str(run))
+    run_quietly(cnnlab, "eval", str(run), "mistakes=0")
     assert run_quietly(cnnlab, "runs") == (0, "")
 
 
@@ -217,14 +217,14 @@ def test_invalid_records_are_named(cnnlab: Cnnlab, run: Path, key: str, value: A
 def test_a_pickle_in_place_of_any_file_is_not_run(
     cnnlab: Cnnlab, run: Path, tmp_path: Path, kinds: str
 ) -> None:
-    run_quietly(cnnlab, "eval", str(run))
+    run_quietly(cnnlab, "eval", str(run), "mistakes=1")
     files = [path.relative_to(run) for path in run.rglob(kinds) if path.is_file()]
     assert len(files) > (15 if kinds == "*" else 0)
     for name in files:
         copy = Path(shutil.copytree(run, tmp_path / "copy"))
         (copy / name).write_bytes(pickle.dumps(Canary()))
         for words in (
-            ["eval", str(copy)],
+            ["eval", str(copy), "mistakes=1"],
             ["train", f"resume={copy}"],
             ["runs", "--outputs", str(tmp_path)],
         ):
@@ -268,7 +268,10 @@ def test_run_names_are_literal(cnnlab: Cnnlab, here: Path, name: str) -> None:
     assert code == 0, err
     (run,) = (here / "outputs" / "train").iterdir()
     assert run.name.endswith(f"_{name}")
-    assert run_quietly(cnnlab, "runs") == (0, "") and run_quietly(cnnlab, "eval") == (0, "")
+    assert run_quietly(cnnlab, "runs") == (0, "") and run_quietly(cnnlab, "eval", "mistakes=1") == (
+        0,
+        "",
+    )
     assert run_quietly(cnnlab, "train", "resume=last") == (0, "")
 
 

@@ -73,7 +73,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.delenv("CNNLAB_OFFLINE", raising=False)
     FaultyHandler.requests.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), FaultyHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
@@ -157,6 +157,7 @@ def test_leftovers_of_a_killed_process_are_removed(server: str, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == [download.LOCK_NAME, "whole"]
 
 
+@pytest.mark.slow
 def test_four_processes_download_once(server: str, tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from tests.core.test_download import fetch_data\n"
     code += "fetch_data(Path(sys.argv[1]), sys.argv[2])"

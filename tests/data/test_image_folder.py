@@ -205,7 +205,10 @@ def test_threads_end_with_the_epoch(root: Path, end: str) -> None:
     assert not decode_threads()
 
 
-@pytest.mark.parametrize("interrupt", ["", "os.kill(os.getpid(), signal.SIGINT); "])
+@pytest.mark.parametrize(
+    "interrupt",
+    [pytest.param("", marks=pytest.mark.slow), "os.kill(os.getpid(), signal.SIGINT); "],
+)
 def test_process_exits_with_an_unfinished_epoch(root: Path, interrupt: str) -> None:
     """Also where 5,000 images are left to decode, which would take longer than the timeout."""
     code = f"""import os, signal, time; from tests.data.conftest import *

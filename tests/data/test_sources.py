@@ -132,7 +132,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("CNNLAB_MIRROR", f"http://127.0.0.1:{server.server_port}")
     yield folder
     server.shutdown()
@@ -196,6 +196,7 @@ def test_invalid_mnist_archive_raises_one_line_error(
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.usefixtures("mirror_only")
 def test_mnist_download(real_data: Path, tmp_path: Path, served: Path) -> None:
     for name in sources.MNIST_MD5:
@@ -209,7 +210,7 @@ def test_mnist_download(real_data: Path, tmp_path: Path, served: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "test"])
 def test_mnist_and_cifar10_match_torchvision(real_data: Path, split: Split) -> None:
     import torchvision
 
@@ -225,7 +226,10 @@ def test_mnist_and_cifar10_match_torchvision(real_data: Path, split: Split) -> N
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "read"), [("mnist", mnist), ("cifar10", cifar10)])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("mnist", mnist), pytest.param("cifar10", cifar10, marks=pytest.mark.slow)],
+)
 def test_configured_mean_and_std_of_real_data(real_data: Path, name: str, read: object) -> None:
     from cnnlab.config import compose
 

@@ -30,7 +30,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     os.rename(server_folder / "weights.pth", server_folder / name)  # noqa: PTH104
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(server_folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     real = models.ResNet18_Weights.DEFAULT
     url = f"http://127.0.0.1:{server.server_port}/{name}"
     fake = SimpleNamespace(

@@ -47,7 +47,7 @@ def server_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     (folder / "weights.pth").rename(folder / f"vgg16-{digest[:8]}.pth")
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/vgg16-{digest[:8]}.pth"
     monkeypatch.setattr(
         models, "get_model_weights", lambda name: SimpleNamespace(DEFAULT=SimpleNamespace(url=url))

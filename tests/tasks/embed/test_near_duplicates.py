@@ -77,6 +77,7 @@ def test_near_duplicates_are_searched_across_splits(run: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_cifar10_has_its_known_near_duplicates(real_data: Path) -> None:
     """Barz & Denzler (2020) list 3.25 % of the test set; of the same class, nearly all."""
     test, train = cifar10("test", root=None), cifar10("train", root=None)

@@ -40,14 +40,11 @@ def measure_peak_memory(*words: str) -> tuple[str, int]:
     return "\n".join(lines), int(peak)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
 @pytest.mark.parametrize(
     ("width", "limit_mb", "steps"),
-    [
-        (512, 900, 2),
-        pytest.param(512, 900, 22, marks=pytest.mark.slow),
-        pytest.param(1720, 1500, 2, marks=pytest.mark.slow),
-    ],
+    [(512, 900, 2), (512, 900, 22), (1720, 1500, 2)],
 )
 def test_memory_limit_is_kept(width: int, limit_mb: int, steps: int, image_folder: Path) -> None:
     """History and tiles fill it; 2.2 megapixels untiled would take five times as much."""
