@@ -80,15 +80,16 @@ def test_too_large_k_raises_value_error(k: int) -> None:
         find_neighbors(X, 91, OTHERS)
 
 
-def test_neighbors_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    requested: list[int] = []
-    find = knn.find_neighbors
-    monkeypatch.setattr(knn, "find_neighbors", lambda x, k: requested.append(k) or find(x, k))
-    points = PointSet(X)
+def test_neighbors_are_cached() -> None:
+    """Fewer neighbors share the memory of those found before; more are searched again."""
+    points, addresses = PointSet(X), []
     for k in (5, 3, 5, 8, 2):
-        for actual, expected in zip(points.kneighbors(k), find(X, k), strict=True):
+        distances, indices = points.kneighbors(k)
+        for actual, expected in zip((distances, indices), find_neighbors(X, k), strict=True):
             assert torch.equal(actual, expected)
-    assert requested == [5, 8] and len(points) == 150
+        addresses.append(distances.data_ptr())
+    assert addresses[0] == addresses[1] == addresses[2] != addresses[3] == addresses[4]
+    assert len(points) == 150
 
 
 def test_count_duplicates_counts_repeated_points(monkeypatch: pytest.MonkeyPatch) -> None:

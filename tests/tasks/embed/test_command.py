@@ -12,13 +12,14 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import nn
 
 from cnnlab.config import compose
+from cnnlab.core import checkpoint
 from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits
 from cnnlab.projection.knn import find_neighbors
 from cnnlab.projection.quality import knn_accuracy
 from cnnlab.tasks.embed import command
 from cnnlab.tasks.embed.settings import EmbedSettings
-from cnnlab.tasks.trained_run import TrainedRun, load_run
+from cnnlab.tasks.trained_run import load_run
 from tests.conftest import Cnnlab
 from tests.small_images import count_colors
 
@@ -194,28 +195,22 @@ def test_refused_commands_print_one_line_and_write_nothing(cnnlab: Cnnlab, run: 
     assert not (run / "embed").exists()
 
 
-def test_invalid_features_are_refused(cnnlab: Cnnlab, run: Path, monkeypatch: Any) -> None:
-    real = load_run
+def fill_features(run: Path, value: float) -> None:
+    """Fill the weights of the penultimate layer in the run's last checkpoint."""
+    path = checkpoint.find_checkpoint(run / "checkpoints", "last")
+    groups, record = checkpoint.load_checkpoint(path)
+    for name in ("weight", "bias"):
+        groups["model"][f"fc_1.linear.{name}"].fill_(value)
+    checkpoint.save_checkpoint(path, groups, record)
 
-    def broken(value: float) -> Any:
-        def load(*given: Any, **keys: Any) -> TrainedRun:
-            trained = real(*given, **keys)
-            trained.model.fc_1.linear.weight.fill_(value)
-            trained.model.fc_1.linear.bias.fill_(value)
-            return trained
 
-        return load
-
-    monkeypatch.setattr(command, "load_run", broken(float("nan")))
-    assert (
-        "the penultimate features are not finite for 360 of 360 images, first test #0"
-        in run_refused(cnnlab)
-    )
-    monkeypatch.setattr(command, "load_run", broken(0.0))
-    assert (
-        "the penultimate features are the same for all 360 images: try another layer="
-        in run_refused(cnnlab)
-    )
+def test_invalid_features_are_refused(cnnlab: Cnnlab, run: Path) -> None:
+    fill_features(run, torch.finfo(torch.float32).max)  # the sum overflows
+    error = run_refused(cnnlab)
+    assert "the penultimate features are not finite for 360 of 360 images, first test #0" in error
+    fill_features(run, 0.0)
+    error = run_refused(cnnlab)
+    assert "the penultimate features are the same for all 360 images: try another layer=" in error
 
 
 def test_configuration_matches_settings() -> None:
