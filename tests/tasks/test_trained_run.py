@@ -6,13 +6,7 @@ import torch
 import cnnlab
 from cnnlab.config import compose
 from cnnlab.core import checkpoint
-from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.data.build import (
-    build_pipelines,
-    compute_input_shape,
-    load_dataset,
-    parse_data_settings,
-)
+from cnnlab.core.errors import CnnlabError
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
 
@@ -27,41 +21,6 @@ def test_load_returns_trained_network(tiny_run: Path) -> None:
     torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
     torch.testing.assert_close(probabilities, trained.model(trained.preprocess(images)).softmax(1))
     assert not trained.model.training and trained.step == 50
-
-
-def test_invalid_data_settings_raise() -> None:
-    assert parse_data_settings(CONFIG["dataset"]).light_on_dark is True
-    with pytest.raises(UsageError, match=r"dataset.validation must be a number, not 'x'"):
-        parse_data_settings(CONFIG["dataset"] | {"validation": "x"})
-    with pytest.raises(
-        UsageError, match=r"unknown key dataset\.rot; dataset takes root; did you mean root\?"
-    ):
-        load_dataset(CONFIG["dataset"] | {"rot": 1}, "test")
-    with pytest.raises(
-        UsageError, match=r"dataset.name 'digit' is not one of cifar10, digits, folder, mnist"
-    ):
-        load_dataset(CONFIG["dataset"] | {"name": "digit"}, "test")
-
-
-def test_invalid_pipelines_raise() -> None:
-    with pytest.raises(UsageError, match=r"augment.eval.shift is random"):
-        build_pipelines({"preview": False, "train": {}, "eval": {"shift": {"px": 1}}})
-    with pytest.raises(UsageError, match=r"augment.eval is missing"):
-        build_pipelines({"preview": False, "train": {}})
-    pipelines = build_pipelines(
-        {
-            "preview": False,
-            "train": {},
-            "eval": {"normalize": {"mean": [0.5] * 3, "std": [1.0] * 3}},
-        }
-    )
-    with pytest.raises(UsageError, match=r"augment.eval: normalize has 3 channels, the images 1"):
-        compute_input_shape(pipelines.eval, (1, 8, 8))
-
-
-def test_compute_input_shape_allocates_no_memory() -> None:
-    pipelines = build_pipelines(CONFIG["augment"])
-    assert compute_input_shape(pipelines.eval, (1, 1 << 20, 1 << 20)) == (1, 1 << 20, 1 << 20)
 
 
 def test_inconsistent_checkpoint_raises(tiny_run: Path, tmp_path: Path) -> None:

@@ -3,9 +3,7 @@ import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
@@ -65,18 +63,6 @@ def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> No
     )
     assert (plain.int() - changed.int()).abs().max() <= 1
     assert "(made gray, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
-
-
-def test_adapt_image_pads_drawings_and_crops_photographs() -> None:
-    wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 5, (20, 1))).convert("RGB")
-    padded, changes = adapt_image(wide, (3, 8, 8), light_on_dark=True)
-    assert changes == ["40x20 padded, resized to 8x8"] and len(padded[0, 0].unique()) == 1
-    cropped, _ = adapt_image(wide, (3, 8, 8), light_on_dark=False)
-    assert (
-        cropped.shape == (3, 8, 8)
-        and cropped.dtype == torch.uint8
-        and len(cropped[0, 0].unique()) == 8
-    )
 
 
 def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Path) -> None:

@@ -1,0 +1,59 @@
+"""Images that cannot be decoded: found, cached, skipped."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnlab.core.errors import CnnlabError
+from tests.data.conftest import load_folder, write_noise
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_broken_images_are_listed_or_skipped(
+    root: Path, cache: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_noise(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
+    (root / "ant" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "bee" / "empty.png").write_bytes(b"")
+    (root / "cat" / "z_link.png").symlink_to("/nowhere")
+    (root / "bee" / "new\nline.png").write_text("<script>")
+    (root / "cat" / "program.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    )
+    write_noise(root / "cat" / "large.png", 1, (101, 100))
+    write_noise(root / "cat" / "thin.png", 1, (5000, 1))
+    with pytest.raises(CnnlabError) as error:
+        load_folder(root, workers=workers)
+    lines = str(error.value).splitlines()
+    expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
+    assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
+    assert "thin.png is 5,000 times as long as wide: too thin to crop a square from" in lines[5]
+    assert lines[7] == "7 images are broken; dataset.skip_broken=true skips them"
+    assert "10,100 pixels; the limit is 10,000" in lines[3]
+    files = load_folder(root, workers=workers, skip_broken=True)
+    assert len(files) + len(load_folder(root, "test", skip_broken=True)) == 30
+    assert "7 images are broken and skipped, of 37" in capsys.readouterr().out
+
+
+def test_broken_image_check_is_cached_until_a_file_changes(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_folder(root)
+    (cached,) = cache.iterdir()
+    assert json.loads(cached.read_text()) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "cnnlab.data.broken_images.decode_all", lambda *_: pytest.fail("decoded again")
+        )
+        load_folder(root)
+    cached.write_bytes(b"\x80\x04damaged")
+    load_folder(root)
+    (root / "ant" / "0.png").write_bytes(b"broken since")
+    with pytest.raises(CnnlabError, match="1 image is broken"):
+        load_folder(root)
+
+
+def test_unwritable_cache_is_ignored(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    assert len(load_folder(root)) == 24

@@ -1,0 +1,115 @@
+"""Launching a task: errors are one line, and nothing runs that should not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnlab.launch import format_unknown_key
+from tests.conftest import Cnnlab
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["optim.lrr=1"],
+            "unknown key optim.lrr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
+        ),
+        (
+            ["lr=0.1"],
+            "unknown key lr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
+        ),
+        (
+            ["modle=mnist_cnn"],
+            "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys",
+        ),
+        (
+            ["model=mnist_cn"],
+            "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, "
+            "fixed_filters, mnist_cnn, mnist_mlp, vgg16, vgg19; did you mean mnist_cnn?",
+        ),
+        (
+            ["experiment=x"],
+            "experiment 'x' is not one of cifar10_bn_best, features_quarter, mnist_cnn_best, "
+            "mnist_cnn_chapter, mnist_mlp",
+        ),
+        (
+            ["mnist_cnn"],
+            "'mnist_cnn' is not KEY=VALUE; for a network type model=mnist_cnn; "
+            "see `cnnlab train -h`",
+        ),
+        (["optim.lr=fast"], "optim.lr must be a number, not 'fast'"),
+        (["~optim.lr"], "optim.lr is missing; it must be a number"),
+        (["+optim.foo=1"], "unknown key optim.foo; optim takes lr, betas, eps, weight_decay"),
+        (
+            ["+model._target_=os.system"],
+            "unknown key model._target_; model takes filters, extent, pool, hidden, dropout, "
+            "batch_norm, output",
+        ),
+        (["device=gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["--cfg", "bogus"], "--cfg takes job, hydra or all, and no -m beside it, not 'bogus'"),
+        (["clip_norm=inf"], "clip_norm must be above 0, not inf"),
+        (["model.hidden=[0]"], "model: hidden must be at least 1, not 0"),
+        (["early_stop_epochs=0"], "early_stop_epochs must be at least 1, not 0"),
+        (["augment.train=null"], "augment.train must be a mapping, not None"),
+        (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["dataset.root=[1]"], "dataset.root must be a string or null, not [1]"),
+        (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_2(
+    cnnlab: Cnnlab, here: Path, words: list[str], message: str
+) -> None:
+    assert cnnlab("train", *words) == (2, "", f"cnnlab: {message}\n")
+    assert not list(here.iterdir()), "and leaves nothing behind"
+
+
+def test_a_broken_override_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, err = cnnlab("train", "epochs=[1")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "http" not in err
+
+
+def test_a_config_dir_adds_options(cnnlab: Cnnlab, here: Path) -> None:
+    own = here / "mine" / "experiment" / "tiny.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "# @package _global_\nepochs: 1\nname: mine\nmodel: {filters: [4], hidden: [4]}\n"
+    )
+    code, out, err = cnnlab("train", "--config-dir", "mine", "experiment=tiny")
+    assert (code, err) == (0, "") and "_mine" in out
+
+
+@pytest.mark.parametrize("text", ["a: [", "defaults: [nothing]", "epochs: ${nothing}", "a: 1"])
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+def test_a_broken_configuration_file_is_one_line(
+    cnnlab: Cnnlab, here: Path, text: str, sweep: list[str]
+) -> None:
+    own = here / "mine" / "experiment" / "broken.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"# @package _global_\n{text}\n")
+    code, _, err = cnnlab("train", "--config-dir", "mine", "experiment=broken", *sweep)
+    assert code == 2 and "Traceback" not in err and len(err.splitlines()) <= (3 if sweep else 1), (
+        err
+    )
+    assert [path for path in here.rglob("*") if path.is_file()] == [own]
+
+
+def test_printing_the_configuration_runs_nothing(cnnlab: Cnnlab, here: Path) -> None:
+    code, out, _ = cnnlab("train", "model=mnist_cnn", "--cfg", "job")
+    assert code == 0 and "filters:" in out and not list(here.iterdir())
+    assert sys.argv == ["cnnlab", "train", "model=mnist_cnn", "--cfg", "job"], (
+        "sys.argv is restored"
+    )
+
+
+def test_debug_shows_the_traceback(cnnlab: Cnnlab, here: Path) -> None:
+    with pytest.raises(Exception, match=r"optim\.lrr"):
+        cnnlab("train", "optim.lrr=1", "--debug")
+
+
+def test_renamed_keys_are_refused_with_their_new_name() -> None:
+    assert format_unknown_key("predict", "top") == "top is now top_k"
+    assert format_unknown_key("visualize", "features.layers") == (
+        "features.layers is now feature_maps.layers"
+    )
