@@ -31,5 +31,10 @@ def test_build_curves_uses_last_row_and_merges_short_windows() -> None:
 def test_find_differing_keys_and_format_setting() -> None:
     assert find_differing_keys([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}]) == ["b", "c"]
     assert [format_setting(value) for value in (None, True, 0.5, "x", [1, 2], {"a": 1})] == [
-        "null", "true", "0.5", "x", "[1,2]", "{a:1}"
-    ]  # fmt: skip
+        "null",
+        "true",
+        "0.5",
+        "x",
+        "[1,2]",
+        "{a:1}",
+    ]
