@@ -65,7 +65,7 @@ def write_report(context: RunContext) -> Path:
         build_scores_section(context),
         *build_visualizer_sections(context),
     ]
-    title = f"{config.get('name', trained.folder.name)}: a look inside"
+    title = f"{config.get('name', trained.folder.name)}: visualization report"
     path = context.figure_log.folder / "report.html"
     write_text(path, render_report_page(title, facts, sections))
     return path
