@@ -1,4 +1,4 @@
-"""Render the HTML templates beside this module; every value is made printable and escaped."""
+"""Render the HTML templates below this folder; every value is made printable and escaped."""
 
 from functools import cache
 from pathlib import Path
@@ -10,14 +10,14 @@ from cnnlab.core.quoting import printable
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Return a template of this folder filled with `values`. Only `| safe` in a template keeps a
-    value's markup."""
+    """Return the template `name`, a path below this folder, filled with `values`. Markup is kept
+    only in a `Markup` value and by `| safe`; `| tojson` cannot end a script."""
     return get_environment().get_template(name).render(values)
 
 
 @cache
 def get_environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
         finalize=make_printable,
@@ -26,6 +26,8 @@ def get_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
 
 
 def make_printable(value: Any) -> Any:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -18,6 +17,7 @@ from cnnlab.core.image import encode_png
 from cnnlab.core.quoting import printable
 from cnnlab.viz.embedding.layout import CLASS_PALETTE, find_class_density_peaks
 from cnnlab.viz.embedding.sprites import make_sprite_sheets
+from cnnlab.viz.html_template import render_template
 
 WEB_FOLDER = Path(__file__).with_name("web")
 # One script in the page: a file may use the definitions of all others once the last one starts it.
@@ -71,30 +71,15 @@ def render_map_page(title: str, facts: Sequence[str], points: PagePoints) -> str
     """Return the page; all text in it is escaped, and its policy allows no script but its own."""
     script = "\n".join((WEB_FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = hashlib.sha256(script.encode()).digest()
-    return (
-        get_page_environment()
-        .get_template("page.html.j2")
-        .render(
-            title=printable(title),
-            facts=[printable(fact) for fact in facts],
-            data=build_page_data(points),
-            style=Markup((WEB_FOLDER / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=base64.b64encode(digest).decode("ascii"),
-        )
+    return render_template(
+        "embedding/web/page.html.j2",
+        title=title,
+        facts=facts,
+        data=build_page_data(points),
+        style=Markup((WEB_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(digest).decode("ascii"),
     )
-
-
-def get_page_environment() -> Environment:
-    """Return the jinja2 environment of the page's template; `tojson` escapes < > & and '."""
-    environment = Environment(
-        loader=FileSystemLoader(WEB_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment
 
 
 def build_page_data(points: PagePoints) -> dict[str, Any]:
