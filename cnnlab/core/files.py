@@ -148,6 +148,11 @@ def make_run_folder(parent: Path, name: str) -> Path:
     raise CnnlabError(f"no free name in {parent}: a thousand runs named {name} in this second")
 
 
+def get_cache_folder() -> Path:
+    """Return cnnlab's folder in the user's cache, which need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab"
+
+
 def resolve_outputs_folder(outputs: str) -> Path:
     """Return the folder of runs; `~` is the user's home folder."""
     return Path(outputs).expanduser()

@@ -1,13 +1,11 @@
 """Find the images of a folder that cannot be decoded; results are cached by size and time."""
 
-import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import read_json, write_json
+from cnnlab.core.files import get_cache_folder, read_json, write_json
 from cnnlab.core.progress import Progress
 from cnnlab.core.quoting import printable
 from cnnlab.data.decode import IMAGES_PER_TASK, PREFETCH_BATCHES, ImageDecoder, map_ahead
@@ -19,7 +17,7 @@ def find_broken_images(index: FolderIndex, decoder: ImageDecoder, workers: int) 
 
     The result is cached in the user's cache folder until a file's name, size or date changes.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab" / "checked"
+    cache = get_cache_folder() / "checked"
     cache_file = cache / f"{index.hash_file_stats(decoder.max_pixels)}.json"
     cached = read_json(cache_file)
     if isinstance(cached, dict) and all(
