@@ -13,8 +13,7 @@ class ModelEMA:
     lose their influence early. Integers (counts of batches) are copied. `decay` is in (0, 1);
     raises ValueError otherwise.
 
-    torch's AveragedModel is not used: it copies at its first update where this formula averages,
-    and it moves its counter to the GPU at each update, which makes the host wait for the device.
+    torch's AveragedModel is not used: it copies at its first update where this formula averages.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
