@@ -126,7 +126,7 @@ def select_compared_settings(config: Config) -> dict[str, Any]:
     """Return the settings by which runs are compared, `group.key` -> value; nulls are left out."""
     from cnnlab.data.sources import SOURCES  # imports torch
 
-    source = SOURCES.get(config["dataset"]["name"])
+    source = SOURCES.get(str(config["dataset"]["name"]))
     declared: dict[str, list[Callable[..., Any]]] = {
         "": [TrainSettings],
         "augment.": [AugmentSettings],
