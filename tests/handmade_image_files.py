@@ -83,14 +83,69 @@ def table() -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">I", 1024) + values.tobytes()
 
 
-def png(width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG file of one row of pixels."""
-    head = struct.pack(">2I5B", width, 1, depth, kind, 0, 0, 0)
-    parts = [(b"IHDR", head), *more, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+def png(
+    width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes], height: int = 1
+) -> bytes:
+    """Return a PNG file of a row of pixels, repeated `height` times."""
+    head = struct.pack(">2I5B", width, height, depth, kind, 0, 0, 0)
+    data = zlib.compress((b"\0" + row) * height)
+    parts = [(b"IHDR", head), *more, (b"IDAT", data), (b"IEND", b"")]
     chunks = [
         struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def pack_bits(samples: list[int], bits: int) -> bytes:
+    """Return a row of samples of 1 to 16 bits, most significant bit first, in whole bytes."""
+    text = "".join(f"{sample:0{bits}b}" for sample in samples)
+    return bytes(int(text[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(text), 8))
+
+
+def gray_tiff(
+    data: bytes,
+    width: int,
+    bits: int,
+    *,
+    is_white_zero: bool = False,
+    sample_format: int = 1,
+    order: str = "<",
+    tile: int | None = None,
+    compression: int = 1,
+    orientation: int = 1,
+) -> bytes:
+    """Return a TIFF file of one row of gray samples, or of one square tile.
+
+    `sample_format`: 1 unsigned, 2 signed, 3 float; `compression`: 1 none, 8 deflate.
+    """
+    data += bytes(len(data) % 2)
+    strips = [(273, 4, 8), (278, 3, 1), (279, 4, len(data))]
+    if tile is not None:
+        strips = [(322, 4, tile), (323, 4, tile), (324, 4, 8), (325, 4, len(data))]
+    tags = [(256, 3, width), (257, 3, 1), (258, 3, bits), (259, 3, compression)]
+    tags += [(262, 3, 0 if is_white_zero else 1), (274, 3, orientation), (277, 3, 1), *strips]
+    tags = sorted([*tags, (339, 3, sample_format)])
+    rows = b"".join(
+        struct.pack(f"{order}HHI", key, kind, 1)
+        + (struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value))
+        for key, kind, value in tags
+    )
+    signature = b"II*\0" if order == "<" else b"MM\0*"
+    head = signature + struct.pack(f"{order}I", 8 + len(data))
+    return b"".join([head, data, struct.pack(f"{order}H", len(tags)), rows, bytes(4)])
+
+
+def many_page_tiff(pages: int) -> bytes:
+    """Return a TIFF file of pages of one black pixel, which share their data."""
+    tags = [(256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8)]
+    tags += [(277, 3, 1), (278, 3, 1), (279, 4, 1)]
+    rows = b"".join(struct.pack("<HHIHH", key, kind, 1, value, 0) for key, kind, value in tags)
+    length = 2 + len(rows) + 4
+    starts = [10 + length * (page + 1) for page in range(pages - 1)] + [0]
+    directories = [
+        struct.pack("<H", len(tags)) + rows + struct.pack("<I", start) for start in starts
+    ]
+    return b"II*\0" + struct.pack("<I", 10) + bytes(2) + b"".join(directories)
 
 
 def tiff(pixels: np.ndarray) -> bytes:

@@ -2,34 +2,21 @@
 
 import io
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import write_atomically
-from cnnlab.core.quoting import printable
+from cnnlab.core.image_file import (
+    MAX_PIXELS,
+    load_image,
+    read_regular_file,
+    translate_read_errors,
+)
 
-MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
-# Formats tried, whatever the file's extension. Pillow's others run an interpreter, or are decoded
-# before their size is known (ICO).
-READABLE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-Image.MAX_IMAGE_PIXELS = None  # the limit is MAX_PIXELS, or the caller's
-
-
-class TooManyPixels(CnnlabError):
-    """An image has more pixels than may be decoded."""
-
-
-@cache
-def list_available_formats() -> tuple[str, ...]:
-    """Return the READABLE_FORMATS that the installed Pillow supports."""
-    Image.init()
-    return tuple(name for name in READABLE_FORMATS if name in Image.OPEN)
+MAX_RESIZED_PIXELS = 1 << 24  # a thin image is cropped before it is resized to more
+BAND_PIXELS = 1 << 20  # composited at a time, which bounds the memory of intermediate images
 
 
 def read_image(
@@ -42,46 +29,10 @@ def read_image(
     JPEG is not decoded at full size. Raises CnnlabError for a file that is missing, not an image,
     damaged, or larger than `max_pixels`."""
     with translate_read_errors(path):
-        with open(path, "rb") as file:  # noqa: PTH123  (a third faster in one go, and Path is slow)
-            image = open_image(file.read(), path, max_pixels)
-        if target_side is not None and min(image.size) >= 4 * target_side:
-            image.draft(None, (2 * target_side, 2 * target_side))
-        image.load()
-        has_orientation = ExifTags.Base.Orientation in image.getexif()
-        return convert_to_gray_or_rgb(ImageOps.exif_transpose(image) if has_orientation else image)
-
-
-def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.ImageFile:
-    """Return an image file's header, no pixel decoded yet. Raises TooManyPixels, and Pillow's
-    errors."""
-    image = Image.open(io.BytesIO(blob), formats=list_available_formats())
-    if math.prod(image.size) > max_pixels:
-        raise TooManyPixels(
-            f"{printable_path(path)} has {math.prod(image.size):,} pixels; the limit is "
-            f"{max_pixels:,}"
+        blob = read_regular_file(path)
+        return convert_to_gray_or_rgb(
+            load_image(blob, path, max_pixels, notes=[], target_side=target_side)
         )
-    return image
-
-
-@contextmanager
-def translate_read_errors(path: str | Path) -> Iterator[None]:
-    """Turn any error while an image is read into a CnnlabError that names the file."""
-    try:
-        yield
-    except CnnlabError:
-        raise
-    except FileNotFoundError:
-        raise CnnlabError(f"no image {printable_path(path)}") from None
-    except UnidentifiedImageError:
-        raise CnnlabError(f"{printable_path(path)} is not an image that can be read") from None
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise CnnlabError(
-            f"{printable_path(path)} cannot be read: {printable(str(error))}"
-        ) from error
-
-
-def printable_path(path: str | Path) -> str:
-    return printable(str(path))
 
 
 def resize_center_crop(image: Image.Image, size: int) -> Image.Image:
@@ -91,6 +42,8 @@ def resize_center_crop(image: Image.Image, size: int) -> Image.Image:
     if min(width, height) != size:
         short = min(width, height)
         width, height = (max(size, int(size * side / short)) for side in (width, height))
+        if width * height > MAX_RESIZED_PIXELS:
+            return resize_center_box(image, width, height, size)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     if width == height:
         return image
@@ -98,26 +51,39 @@ def resize_center_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
+def resize_center_box(image: Image.Image, width: int, height: int, size: int) -> Image.Image:
+    """Return the central square of `size` pixels of an image resized to `width` and `height`,
+    computing no other pixel."""
+    scale_x, scale_y = image.width / width, image.height / height
+    left, top = round((width - size) / 2) * scale_x, round((height - size) / 2) * scale_y
+    box = (
+        left,
+        top,
+        min(left + size * scale_x, image.width),
+        min(top + size * scale_y, image.height),
+    )
+    return image.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
 def convert_to_gray_or_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to L or RGB. Gray values of 16 bits are scaled from 65535, floats from 1
-    where none is larger; transparency is composited on white."""
-    if image.mode.startswith(("I", "F")):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        white = find_white_level(image.mode, float(values.max()))
-        return Image.fromarray((values.clip(0, white) * (255 / white)).round().astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image).convert("RGB")
+    """Convert any mode of 8-bit samples to L or RGB; transparency is composited on white."""
+    if image.has_transparency_data:
+        return composite_in_bands(image.convert("RGBA"))
     return image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB")
 
 
-def find_white_level(mode: str, largest: float) -> int:
-    """Return the value that means white in a Pillow mode I, I;16 or F, given the largest value
-    there is."""
-    if mode.startswith("I;16") or largest > 255:
-        return 65535
-    return 1 if mode == "F" and largest <= 1 else 255
+def composite_in_bands(rgba: Image.Image) -> Image.Image:
+    """Return RGBA composited on white as RGB. An alpha that hides all of the image was never
+    filled, and is ignored."""
+    if rgba.getchannel("A").getextrema() == (0, 0):
+        return rgba.convert("RGB")
+    rgb = Image.new("RGB", rgba.size)
+    rows = max(1, BAND_PIXELS // rgba.width)
+    for top in range(0, rgba.height, rows):
+        band = rgba.crop((0, top, rgba.width, min(top + rows, rgba.height)))
+        background = Image.new("RGBA", band.size, "white")
+        rgb.paste(Image.alpha_composite(background, band).convert("RGB"), (0, top))
+    return rgb
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -1,8 +1,11 @@
-"""The formats of stylized images, and how each stores a record of how the image was made."""
+"""The image formats that are read, and how stylized images store a record of how they were made."""
 
-import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from sys import maxsize
 from typing import Any
@@ -12,9 +15,55 @@ from PIL import Image, PngImagePlugin
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
 
+# Pillow's formats that are read by every command, and the suffixes that mark a folder's images. A
+# file's content decides its format, whatever its suffix; formats are tried in this order, so those
+# with a weak signature come last. Left out are formats whose size is unknown until they are decoded
+# because they embed other formats (ICO, ICNS), or that run an interpreter (EPS).
+SUFFIXES_BY_FORMAT = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "QOI": (".qoi",),
+    "PSD": (".psd",),
+    "SGI": (".bw", ".rgb", ".rgba", ".sgi"),
+    "SUN": (".ras",),
+    "DIB": (".dib",),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+    "PCX": (".pcx",),
+}
+# A HEIC file in a folder is an image even where the plugin is missing: reading it names the plugin.
+IMAGE_SUFFIXES = tuple(chain.from_iterable(SUFFIXES_BY_FORMAT.values()))
+HEIF_PLUGIN = "pillow_heif"
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_TEXT_KEY = "cnnlab"  # key of the PNG text with the record
 # Tags of TIFF; the first is also EXIF's, which holds the record in the other formats.
 DESCRIPTION_TAG, PREDICTOR_TAG = 270, 317
+
+
+@cache
+def list_readable_formats() -> tuple[str, ...]:
+    """Return the formats that the installed Pillow reads; HEIF where its plugin is installed."""
+    Image.init()
+    with suppress(ImportError):
+        import_module(HEIF_PLUGIN).register_heif_opener()
+    return tuple(name for name in SUFFIXES_BY_FORMAT if name in Image.OPEN)
+
+
+def describe_unreadable(head: bytes) -> str:
+    """Return why a file with these first bytes is not read, and what to do."""
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        return "is HEIC, which Pillow reads with a plugin: pip install pillow-heif"
+    if head[:4] in TIFF_SIGNATURES:
+        return "is a TIFF of a kind that Pillow cannot read; convert it to 8 or 16 bits"
+    return "is not an image that can be read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +165,8 @@ def find_image_format(path: Path) -> ImageFormat:
     return FORMAT_BY_SUFFIX[path.suffix.lower()]
 
 
-def read_image_metadata(path: str) -> str:
-    """Return the text of an image's record, empty without one; pixels are not decoded."""
-    names = {form.name for form in FORMAT_BY_SUFFIX.values()}
-    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=tuple(names)) as opened:
-        if opened.format == PNG.name:
-            return str(opened.info.get(PNG_TEXT_KEY, ""))
-        return str(opened.getexif().get(DESCRIPTION_TAG, ""))
+def read_record_text(image: Image.Image) -> str:
+    """Return the text of an opened image's record, empty without one; pixels are not decoded."""
+    if image.format == PNG.name:
+        return str(image.info.get(PNG_TEXT_KEY, ""))
+    return str(image.getexif().get(DESCRIPTION_TAG, ""))

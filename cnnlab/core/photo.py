@@ -1,35 +1,26 @@
 """Read any image file: upright, in sRGB, with its transparency apart.
 
 `core.image.read_image` reads training images: it applies no color profile, and its pixels are part
-of every recorded result. The two share opening, limits and errors."""
+of every recorded result. The two share `core.image_file`."""
 
 import io
 import struct
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
-from cnnlab.core.image import (
+from cnnlab.core.image_file import (
     MAX_PIXELS,
-    convert_to_gray_or_rgb,
+    load_image,
     open_image,
     printable_path,
+    read_regular_file,
     translate_read_errors,
 )
 
-EXIF_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Names for several images in one file. A JPEG's (MPO) are previews of the first, and not reported.
 MULTI_IMAGE_NOUNS = {
     "AVIF": "frames",
@@ -57,16 +48,10 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Return an image file's first image. Raises CnnlabError for a file that is missing, not an
     image, damaged, or has more than `max_pixels`."""
     notes: list[str] = []
-    # Pillow warns about damage that it tolerates.
-    with translate_read_errors(path), warnings.catch_warnings(action="ignore"):
-        blob = Path(path).read_bytes()
-        image: Image.Image = open_image(blob, path, max_pixels)
-        if kind := MULTI_IMAGE_NOUNS.get(image.format or ""):
-            # Counted in a copy: a damaged later frame would stop the reader there.
-            frames = count_frames(open_image(blob, path, max_pixels))
-            notes += [f"the first of {frames} {kind}"] * (frames > 1)
-        image.load()
-        image = apply_exif_orientation(image, notes)
+    with translate_read_errors(path):
+        blob = read_regular_file(path)
+        notes += note_other_images(open_image(blob, path, max_pixels))
+        image = load_image(blob, path, max_pixels, notes)
         alpha = extract_alpha(image)
         rgb = convert_to_srgb(image, notes)
     if alpha:
@@ -74,23 +59,15 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     return Photo(rgb, alpha, tuple(f"{printable_path(Path(path).name)}: {note}" for note in notes))
 
 
-def count_frames(image: Image.Image) -> int:
-    """Return the number of images in a file, or before the first damaged one."""
+def note_other_images(image: Image.Image) -> list[str]:
+    """Return a note where a file holds several images. They are not counted, which takes a minute
+    for 100,000. The image must not be decoded afterwards: a damaged later frame stops it there."""
+    noun = MULTI_IMAGE_NOUNS.get(image.format or "")
     try:
-        return int(getattr(image, "n_frames", 1))
+        has_others = bool(noun and getattr(image, "is_animated", False))
     except Exception:  # a damaged file can make a decoder raise anything
-        return image.tell() + 1
-
-
-def apply_exif_orientation(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Rotate and flip an image by its EXIF orientation. Pillow's exif_transpose also rewrites the
-    EXIF, and raises if an unrelated tag is damaged."""
-    try:
-        transpose = EXIF_TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a damaged EXIF can make Pillow raise anything
-        notes.append("its EXIF cannot be read; its orientation is ignored")
-        return image
-    return image if transpose is None else image.transpose(transpose)
+        has_others = True
+    return [f"the first of several {noun}"] * has_others
 
 
 def extract_alpha(image: Image.Image) -> Image.Image | None:
@@ -98,11 +75,7 @@ def extract_alpha(image: Image.Image) -> Image.Image | None:
     None if all is opaque."""
     if not image.has_transparency_data:
         return None
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255 first
-        is_opaque = np.asarray(image) != image.info["transparency"]
-        alpha = Image.fromarray(is_opaque.astype(np.uint8) * 255)
-    else:
-        alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+    alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
     # A fourth channel that hides the whole image was never filled (32-bit TGA).
     return None if alpha.getextrema() in ((255, 255), (0, 0)) else alpha
 
@@ -126,8 +99,6 @@ def convert_to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
 def convert_to_opaque(image: Image.Image) -> Image.Image:
     """Convert any mode to 8-bit L, RGB, CMYK or LAB without transparency."""
     image.info.pop("transparency", None)  # some conversions fail with it
-    if image.mode.startswith(("I", "F")):
-        return convert_to_gray_or_rgb(image)
     return convert_mode(image, OPAQUE_MODES.get(image.mode, "RGB"))
 
 

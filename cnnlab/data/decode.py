@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image import printable_path, read_image, resize_center_crop
+from cnnlab.core.image import read_image, resize_center_crop
 
 PREFETCH_BATCHES = 4
 
@@ -46,12 +45,6 @@ class ImageDecoder:
     def __call__(self, path: str) -> np.ndarray:
         """Return the decoded image. Raises CnnlabError, naming the file, if that fails."""
         image = read_image(path, max_pixels=self.max_pixels, target_side=self.size)
-        long, short = max(image.size), min(image.size)
-        if long * self.size**2 > short * self.max_pixels:  # resizing would exceed the limit
-            raise CnnlabError(
-                f"{printable_path(path)} is {long / short:,.0f} times as long as wide: "
-                f"too thin to crop a square from"
-            )
         mode = "L" if self.depth == 1 else "RGB"
         image = image if image.mode == mode else image.convert(mode)
         pixels = np.asarray(resize_center_crop(image, self.size))

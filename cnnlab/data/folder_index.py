@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.image_formats import IMAGE_SUFFIXES
 from cnnlab.core.quoting import printable
 
 SPLIT_FOLDER_NAMES = {
@@ -16,7 +17,6 @@ SPLIT_FOLDER_NAMES = {
     "validation": "validation",
     "test": "test",
 }
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,54 @@
-"""Adapt a user's own images to the shape and polarity of a data set."""
+"""Read a user's own images, adapted to the shape and polarity of a data set."""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cnnlab.core.image import resize_center_crop
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.image import read_image, resize_center_crop
+from cnnlab.core.quoting import printable
+from cnnlab.data.folder_index import iterate_image_files
+
+
+class UnreadableImages(dict[str, str]):
+    """The errors of files that were left out, by path: a command goes on without them."""
+
+    def add(self, path: str | Path, error: CnnlabError) -> None:
+        self[str(path)] = str(error)
+
+    def raise_if_any(self) -> None:
+        """Raise CnnlabError that names every file, once a command has done the others."""
+        if self:
+            raise CnnlabError("\ncnnlab: ".join(self.values()))
+
+
+def expand_folders(names: Iterable[str], unreadable: UnreadableImages) -> list[str]:
+    """Return image files, and those at any depth below a folder in its place."""
+    files = []
+    for name in names:
+        if not Path(name).is_dir():
+            files.append(name)
+            continue
+        files += (below := list(iterate_image_files(Path(name))))
+        if not below:
+            error = CnnlabError(f"no images in the folder {printable(name)}")
+            unreadable.add(name, error)
+    return files
+
+
+def read_user_image(
+    path: str | Path, shape: tuple[int, int, int], *, light_on_dark: bool
+) -> tuple[Tensor, list[str]]:
+    """Return an image file as (C, H, W) uint8 of a data set's shape, and the changes made to it.
+
+    Raises CnnlabError if it is unreadable.
+    """
+    image = read_image(path, target_side=None if light_on_dark else min(shape[1:]))
+    return adapt_image(image, shape, light_on_dark=light_on_dark)
 
 
 def adapt_image(

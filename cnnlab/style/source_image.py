@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, summarize_error
-from cnnlab.core.image import TooManyPixels
+from cnnlab.core.image_file import TooManyPixels, read_regular_file
 from cnnlab.core.photo import Photo, composite_on_white, read_photo, whiten_transparent
 from cnnlab.core.quoting import printable
 from cnnlab.style.scales import Size
@@ -79,8 +79,6 @@ def collect_image_notes(*images: SourceImage) -> list[str]:
 
 def read_source_image(name: str, max_pixels: int) -> SourceImage:
     """Return an image file's content. Raises CnnlabError for one that cannot be read."""
-    if Path(name).is_dir():
-        raise CnnlabError(f"{printable(name)} is a folder, not an image")
     try:
         photo = read_photo(name, max_pixels=max_pixels)
     except TooManyPixels as error:
@@ -91,7 +89,7 @@ def read_source_image(name: str, max_pixels: int) -> SourceImage:
 def hash_image_file(name: str) -> str:
     """Return a file's SHA-256. Raises CnnlabError for one that cannot be read."""
     try:
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular_file(name)).hexdigest()
     except OSError as error:
         raise CnnlabError(f"no image {printable(name)}: {summarize_error(error)}") from error
 

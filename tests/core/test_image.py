@@ -5,25 +5,41 @@ import pytest
 from PIL import Image
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image import convert_to_gray_or_rgb, make_image_grid, read_image, save_png
-
-
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"]
+from cnnlab.core.image import (
+    convert_to_gray_or_rgb,
+    make_image_grid,
+    read_image,
+    resize_center_crop,
+    save_png,
 )
-def test_any_mode_becomes_gray_or_rgb(mode: str) -> None:
-    image = Image.new(mode, (3, 2)) if mode == "I;16" else Image.new("L", (3, 2), 7).convert(mode)
+from tests.small_images import make_row
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_any_8_bit_mode_becomes_gray_or_rgb(mode: str) -> None:
+    image = Image.new("L", (3, 2), 7).convert("P" if mode == "PA" else mode).convert(mode)
     assert convert_to_gray_or_rgb(image).mode in ("L", "RGB")
 
 
-def test_sixteen_bits_are_scaled_and_transparency_is_white() -> None:
-    deep = Image.fromarray(np.array([[0, 65535]], dtype=np.uint16))
-    assert np.asarray(convert_to_gray_or_rgb(deep)).tolist() == [[0, 255]]
-    assert convert_to_gray_or_rgb(Image.new("RGBA", (1, 1), (9, 9, 9, 0))).getpixel((0, 0)) == (
-        255,
-        255,
-        255,
-    )
+def test_transparency_is_white() -> None:
+    image = make_row((9, 9, 9, 0), (0, 100, 200, 51), (9, 9, 9, 255), mode="RGBA")
+    expected = [[[255, 255, 255], [204, 224, 244], [9, 9, 9]]]
+    assert np.asarray(convert_to_gray_or_rgb(image)).tolist() == expected
+
+
+def test_an_alpha_that_was_never_filled_is_ignored() -> None:
+    image = Image.new("RGBA", (1, 1), (9, 8, 7, 0))  # 32-bit TGA files hold it
+    assert convert_to_gray_or_rgb(image).getpixel((0, 0)) == (9, 8, 7)
+
+
+@pytest.mark.parametrize("size", [(5000, 6), (6, 5000), (5001, 7)])
+def test_a_thin_image_is_cropped_without_resizing_all_of_it(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    whole = np.asarray(resize_center_crop(Image.fromarray(pixels), 32), int)
+    monkeypatch.setattr("cnnlab.core.image.MAX_RESIZED_PIXELS", 0)
+    assert np.abs(np.asarray(resize_center_crop(Image.fromarray(pixels), 32)) - whole).max() <= 1
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:

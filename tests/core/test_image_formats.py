@@ -10,7 +10,7 @@ from cnnlab.core.image_formats import (
     JPEG,
     ImageFormat,
     find_image_format,
-    read_image_metadata,
+    read_record_text,
 )
 
 
@@ -52,7 +52,7 @@ def test_jpeg_metadata_holds_max_styles(tmp_path: Path) -> None:
     }
     text = json.dumps(record)
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", **JPEG.encode_metadata(text))
-    assert read_image_metadata(str(tmp_path / "x.jpg")) == text
+    assert read_record_text(Image.open(tmp_path / "x.jpg")) == text
     JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles)
     with pytest.raises(UsageError, match=r"a \.jpg file can record 500 style images, not 501"):
         JPEG.check_fits(".jpg", (8, 8), JPEG.max_styles + 1)
@@ -66,4 +66,4 @@ def test_jpeg_metadata_holds_max_styles(tmp_path: Path) -> None:
 def test_metadata_round_trip(tmp_path: Path, form: ImageFormat) -> None:
     text = json.dumps({"a": "é\n€", "b": "x" * 5000})
     Image.new("RGB", (8, 8)).save(tmp_path / "x", format=form.name, **form.encode_metadata(text))
-    assert read_image_metadata(str(tmp_path / "x")) == text
+    assert read_record_text(Image.open(tmp_path / "x")) == text

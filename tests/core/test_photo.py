@@ -1,5 +1,4 @@
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -172,11 +171,11 @@ FRAMES = [Image.new("RGB", (20, 20), color) for color in ((200, 0, 0), (0, 200, 
 @pytest.mark.parametrize(
     ("ending", "note"),
     [
-        (".gif", "3 frames"),
-        (".png", "3 frames"),
-        (".webp", "3 frames"),
-        (".avif", "3 frames"),
-        (".tiff", "3 pages"),
+        (".gif", "several frames"),
+        (".png", "several frames"),
+        (".webp", "several frames"),
+        (".avif", "several frames"),
+        (".tiff", "several pages"),
     ],
 )
 def test_the_first_of_several_images_is_read_and_noted(
@@ -240,15 +239,6 @@ def test_the_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     path = write_file(tmp_path / "x.png", blob[: at + 4] + head + crc + blob[at + 21 :])
     with pytest.raises(CnnlabError, match="900,000,000 pixels; the limit is 100,000,000"):
         read_photo(path)
-
-
-def test_pillows_warnings_are_not_printed(tmp_path: Path) -> None:
-    path = save_image(
-        tmp_path / "x.jpg", Image.fromarray(UPRIGHT), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert read_photo(path).notes == ()
 
 
 def test_composite_on_white() -> None:

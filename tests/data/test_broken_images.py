@@ -28,7 +28,7 @@ def test_all_broken_images_are_listed_or_skipped(
     lines = str(error.value).splitlines()
     expected = ["cut", "empty", "new\\nline", "large", "program", "thin", "z_link"]
     assert [name in line for name, line in zip(expected, lines[:7], strict=True)] == [True] * 7
-    assert "thin.png is 5,000 times as long as wide: too thin to crop a square from" in lines[5]
+    assert "thin.png is 5,000 times as long as wide; the limit is 1,000" in lines[5]
     assert lines[7] == "7 images are broken; dataset.skip_broken=true skips them"
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load_folder(root, workers=workers, skip_broken=True)

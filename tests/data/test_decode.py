@@ -38,6 +38,8 @@ def test_all_pillow_modes_are_read(tmp_path: Path, mode: str, depth: int) -> Non
             Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(path)
         elif mode == "PA":
             Image.new("LA", (8, 8), (128, 255)).save(path)
+        elif mode == "F":
+            Image.fromarray(np.full((8, 8), 128 / 255, np.float32)).save(path)
         else:
             Image.new("L", (8, 8), 128).convert(
                 "RGB" if mode in ("CMYK", "YCbCr") else "L"

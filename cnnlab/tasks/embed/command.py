@@ -52,6 +52,7 @@ def run(config: Config, overrides: list[str]) -> None:
     near_duplicates = find_near_duplicates(selection, trained, settings.near_duplicates)
     figure_log = write_results(settings, trained, selection, maps, near_duplicates, device)
     print_map_summary(figure_log, maps, near_duplicates, as_json=settings.json)
+    selection.unreadable.raise_if_any()
 
 
 def print_features(networks: dict[str, tuple[FeatureSet, str]]) -> None:

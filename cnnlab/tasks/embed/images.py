@@ -1,19 +1,18 @@
 """Select the images of a map: a split of a run's data set, and a user's folder."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
-from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.folder_index import iterate_image_files
-from cnnlab.data.user_images import adapt_image
+from cnnlab.data.user_images import UnreadableImages, read_user_image
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 
 DATASET_SPLITS = ("test", "validation", "train", "trainval")
@@ -46,9 +45,10 @@ class ImageSelection:
     indices: Tensor
     folder: Path | None
     light_on_dark: bool
+    unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
     def iterate_batches(self) -> Iterator[ImageBatch]:
-        """Yield all images, the folder's last; raise CnnlabError naming all unreadable files."""
+        """Yield all images, the folder's last. Unreadable files are left out, in `unreadable`."""
         if self.images is not None:
             yield from iterate_split(self.images, self.indices, self.split, self.batch_size)
         if self.folder is not None:
@@ -119,30 +119,29 @@ def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBat
     """Yield the images below a folder, adapted as for `predict`.
 
     An image in a folder with the name of a class has that label. Raises UsageError for a folder
-    without images, and CnnlabError naming all unreadable files.
+    without images, and CnnlabError where none is readable.
     """
-    files, errors = list(iterate_image_files(folder)), list[str]()
+    files, unreadable = list(iterate_image_files(folder)), selection.unreadable
     if not files:
         raise UsageError(f"split={printable(str(folder))} contains no images")
     for start in range(0, len(files), selection.batch_size):
         pixels, labels, names = [], [], []
         for file in map(Path, files[start : start + selection.batch_size]):
             try:
-                image = read_image(file)
-                adapted = adapt_image(
-                    image, selection.shape, light_on_dark=selection.light_on_dark
-                )[0]
+                adapted, _ = read_user_image(
+                    file, selection.shape, light_on_dark=selection.light_on_dark
+                )
             except CnnlabError as error:
-                errors.append(str(error))
+                unreadable.add(file, error)
                 continue
             pixels.append(adapted)
             labels.append(find_label(selection.classes, file.parent.name))
             names.append(printable(str(file.relative_to(folder))))
-        if not errors:
+        if pixels:
             indices = torch.full((len(names),), -1)
             yield ImageBatch(torch.stack(pixels), torch.tensor(labels), names, indices)
-    if errors:
-        raise CnnlabError("\ncnnlab: ".join(errors))
+    if len(unreadable) == len(files):
+        unreadable.raise_if_any()
 
 
 def find_label(classes: tuple[str, ...], name: str) -> int:

@@ -3,61 +3,46 @@
 import csv
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.build import parse_data_settings
-from cnnlab.data.user_images import adapt_image
+from cnnlab.data.user_images import UnreadableImages, expand_folders, read_user_image
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Print the most probable classes of each image and their probabilities.
+    """Print the most probable classes of each image, and of each in a folder, with probabilities.
 
     Unreadable images are reported together after the others. Raises UsageError if no image is
     given, CnnlabError if an image is unreadable.
     """
     settings = call_checked(PredictSettings, config, "")
     if not settings.images:
-        raise UsageError("no images: cnnlab predict IMAGE...")
+        raise UsageError("no images: cnnlab predict IMAGE_OR_FOLDER...")
     device = pick_device(settings.device)
     trained = load_run(
         settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
     )
     light_on_dark = parse_data_settings(trained.config["dataset"]).light_on_dark
-    rows, errors = [], []
-    for name in settings.images:
+    rows, unreadable = [], UnreadableImages()
+    for name in expand_folders(settings.images, unreadable):
         try:
-            pixels, changes = read_adapted_image(trained, name, light_on_dark)
+            pixels, changes = read_user_image(name, trained.shape, light_on_dark=light_on_dark)
         except CnnlabError as error:
-            errors.append(str(error))
+            unreadable.add(name, error)
             continue
         top = predict_top_k(trained, pixels, settings.top_k)
         rows.append({"image": name, "changes": changes, "top": top})
     if rows:
         PREDICTION_PRINTERS[settings.format](rows, trained)
-    if errors:
-        raise CnnlabError("\ncnnlab: ".join(errors))
-
-
-def read_adapted_image(
-    trained: TrainedRun, name: str, light_on_dark: bool
-) -> tuple[Tensor, list[str]]:
-    """Return an image file as (C, H, W) uint8 of the run's shape, and the changes made to it.
-
-    Raises CnnlabError if it is unreadable.
-    """
-    target_side = None if light_on_dark else min(trained.shape[1:])
-    image = read_image(Path(name), target_side=target_side)
-    return adapt_image(image, trained.shape, light_on_dark=light_on_dark)
+    unreadable.raise_if_any()
 
 
 def predict_top_k(trained: TrainedRun, image: Tensor, top_k: int) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from cnnlab.core.keys import Key, Settings
 class PredictSettings(Settings):
     """The keys of configs/predict.yaml."""
 
-    images: Annotated[list[str], Key("image files")]
+    images: Annotated[list[str], Key("image files, or folders of them")]
     run: Annotated[str, Key("a run folder, a sweep folder and a number or best, or last")]
     checkpoint: Annotated[
         str | int, Key("result (the one that train evaluated), last, best or a step")

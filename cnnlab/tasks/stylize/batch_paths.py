@@ -4,11 +4,9 @@ from collections import Counter
 from itertools import chain, count
 from pathlib import Path
 
-from PIL import Image
-
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed, summarize_error
 from cnnlab.core.files import truncate_to_bytes
-from cnnlab.core.image import list_available_formats
+from cnnlab.core.image_formats import IMAGE_SUFFIXES
 from cnnlab.core.quoting import printable
 from cnnlab.tasks.stylize.setup import StyleSetup
 
@@ -29,12 +27,11 @@ def plan_output_paths(source: Path, folder: Path) -> dict[Path, Path]:
 
     Raises CnnlabError if there are none.
     """
-    Image.init()
-    formats = list_available_formats()
-    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in formats}
     try:
         paths = sorted(
-            path for path in source.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+            path
+            for path in source.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         )
     except OSError as error:
         raise CnnlabError(

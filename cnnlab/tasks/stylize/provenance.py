@@ -5,13 +5,15 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from sys import maxsize
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
-from cnnlab.core.image_formats import read_image_metadata
+from cnnlab.core.image_file import open_image, read_regular_file
+from cnnlab.core.image_formats import read_record_text
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import RENAMED_KEYS, rename_keys
@@ -149,10 +151,13 @@ def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
     """Return a stylized image's record. Raises CnnlabError for an image without one."""
     name = printable(str(path))
     try:
-        text = read_image_metadata(str(path))[:MAX_RECORD_CHARS]
+        image = open_image(read_regular_file(str(path)), str(path), max_pixels=maxsize)
+        text = read_record_text(image)[:MAX_RECORD_CHARS]
         record = json.loads(text) if text else None
         if not isinstance(record, dict) or not {"settings", "steps", "sha256"} <= record.keys():
             raise ValueError("it has no record of `stylize`")
+    except CnnlabError:
+        raise
     except FileNotFoundError:
         raise CnnlabError(f"no image {name}") from None
     except Exception as error:  # a damaged file can make a decoder raise anything

@@ -49,6 +49,7 @@ def run(config: Config, overrides: list[str]) -> None:
     finally:
         context.figure_log.close()
     print_visualize_result(settings, context.figure_log, report)
+    context.unreadable.raise_if_any()
     return None
 
 
@@ -133,12 +134,15 @@ def run_handmade_filters(settings: VisualizeSettings) -> None:
     log = FigureLog(resolve_outputs_folder(settings.outputs) / "visualize", "handmade_filters", 0)
     keys = settings.feature_maps
     try:
-        visualize_handmade_filters(keys["filters"], settings.images, keys["threshold"], log)
+        unreadable = visualize_handmade_filters(
+            keys["filters"], settings.images, keys["threshold"], log
+        )
     finally:
         log.close()
     if not settings.json:
         print_figures(log, 0)
     print_visualize_result(settings, log, None)
+    unreadable.raise_if_any()
 
 
 def print_visualize_result(

@@ -1,7 +1,7 @@
 """What the visualizers share: a trained run, its images, its layers, and the log of figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.hooks import capture_outputs, get_layer
-from cnnlab.core.image import read_image
 from cnnlab.core.quoting import printable
 from cnnlab.data.build import compute_input_shape, parse_data_settings
 from cnnlab.data.dataset import ImageSet, gather_images
-from cnnlab.data.user_images import adapt_image
+from cnnlab.data.user_images import UnreadableImages, expand_folders, read_user_image
 from cnnlab.interpret.top_activations import TopActivations
 from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fields
 from cnnlab.tasks.trained_run import TrainedRun, load_split
@@ -65,6 +64,7 @@ class RunContext:
     settings: VisualizeSettings
     device: torch.device
     figure_log: FigureLog
+    unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
     @property
     def model(self) -> nn.Module:
@@ -177,9 +177,9 @@ class RunContext:
 
     def choose_images(self, count: int) -> list[SelectedImage]:
         """Return the images to be shown: files, or those of `indices`, or `count` drawn ones.
-        Raises UsageError for an index out of range, CnnlabError for files that cannot be read."""
+        Raises UsageError for an index out of range, CnnlabError where no file can be read."""
         if self.settings.images:
-            return [self.load_user_image(name) for name in self.settings.images]
+            return self.user_images
         split, labels, n = self.settings.split, self.images.labels.cpu(), len(self.images)
         if self.settings.indices is None:
             indices = self.draw_indices(count)
@@ -204,9 +204,21 @@ class RunContext:
         drawn = torch.randperm(n, generator=self.make_rng()).tolist()
         return [*mistakes, *(i for i in drawn[: 2 * count] if i not in mistakes)][:count]
 
-    def load_user_image(self, name: str) -> SelectedImage:
-        """Read an image file and adapt it to the network as `predict` does."""
-        image = read_image(Path(name))
+    @cached_property
+    def user_images(self) -> list[SelectedImage]:
+        """The image files, adapted to the network as for `predict`; `unreadable` has the others.
+        Raises CnnlabError where none can be read."""
         light_on_dark = parse_data_settings(self.trained.config["dataset"]).light_on_dark
-        pixels, adaptations = adapt_image(image, self.trained.shape, light_on_dark=light_on_dark)
-        return SelectedImage(printable(Path(name).name), pixels, None, adaptations)
+        images = []
+        for name in expand_folders(self.settings.images, self.unreadable):
+            try:
+                pixels, adaptations = read_user_image(
+                    name, self.trained.shape, light_on_dark=light_on_dark
+                )
+            except CnnlabError as error:
+                self.unreadable.add(name, error)
+                continue
+            images.append(SelectedImage(printable(Path(name).name), pixels, None, adaptations))
+        if not images:
+            self.unreadable.raise_if_any()
+        return images

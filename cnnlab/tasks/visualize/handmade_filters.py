@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnlab.core.errors import UsageError, format_unknown_choice
+from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.image import read_image
+from cnnlab.data.user_images import UnreadableImages, expand_folders
 from cnnlab.models.fixed_filters import HANDMADE_FILTERS, draw_toy_image
 from cnnlab.viz.base import GRAY
 from cnnlab.viz.image_grid import GridCell, draw_image_grid
@@ -21,18 +22,27 @@ MAX_GRAY_IMAGE_SIDE = 256  # pixels that an image's longer side is resized to
 
 def visualize_handmade_filters(
     names: list[str], files: list[str], threshold: float, log: FigureLog
-) -> None:
+) -> UnreadableImages:
     """Log a figure for each image file, or for a toy image: the filters' responses, and where they
-    exceed the threshold. Raises UsageError for an unknown filter."""
+    exceed the threshold. Returns the files that cannot be read. Raises UsageError for an unknown
+    filter."""
     if unknown := [name for name in names if name not in HANDMADE_FILTERS]:
         raise UsageError(
             format_unknown_choice("feature_maps.filters", unknown[0], HANDMADE_FILTERS)
         )
     if not 0 < threshold <= 1:
         raise UsageError(f"feature_maps.threshold must be above 0 and at most 1, not {threshold}")
-    images = [(Path(file).name, read_gray_image(file)) for file in files]
-    for number, (title, image) in enumerate(images or [("a toy image", draw_toy_image())]):
+    unreadable, images = UnreadableImages(), list[tuple[str, Tensor]]()
+    for file in expand_folders(files, unreadable):
+        try:
+            images.append((Path(file).name, read_gray_image(file)))
+        except CnnlabError as error:
+            unreadable.add(file, error)
+    if not files:
+        images.append(("a toy image", draw_toy_image()))
+    for number, (title, image) in enumerate(images):
         log_filter_responses(log, number, title, image, names, threshold)
+    return unreadable
 
 
 def read_gray_image(file: str) -> Tensor:

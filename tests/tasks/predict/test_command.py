@@ -74,7 +74,7 @@ def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Pa
 
 
 def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> None:
-    assert cnnlab("predict") == (2, "", "cnnlab: no images: cnnlab predict IMAGE...\n")
+    assert cnnlab("predict") == (2, "", "cnnlab: no images: cnnlab predict IMAGE_OR_FOLDER...\n")
     save_digit(3, Path("good.png"))
     code, _, err = cnnlab("predict", "good.png", "--format", "xml")
     assert (code, err) == (2, "cnnlab: format must be one of table, csv, json, not 'xml'\n")

@@ -1,0 +1,150 @@
+"""Open and decode image files: regular files only, of limited size, upright, in 8-bit samples.
+
+`core.image.read_image` and `core.photo.read_photo` read through this module; they differ in what
+they make of transparency and color profiles.
+"""
+
+import io
+import logging
+import math
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from cnnlab.core.errors import CnnlabError, summarize_error
+from cnnlab.core.image_formats import describe_unreadable, list_readable_formats
+from cnnlab.core.quoting import printable
+from cnnlab.core.sample_depth import find_sample_range, scale_to_8_bits, scale_transparent_color
+
+MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
+MAX_FILE_BYTES = 2_000_000_000
+MAX_ASPECT_RATIO = 1000
+TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323  # tags
+EXIF_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+Image.MAX_IMAGE_PIXELS = None  # the limit is MAX_PIXELS, or the caller's
+# Pillow warns and logs about damage that it tolerates, without the file's name. Filtered once for
+# all threads: `warnings.catch_warnings` is not safe in the threads that decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class TooManyPixels(CnnlabError):
+    """An image has more pixels than may be decoded."""
+
+
+def read_regular_file(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return a file's bytes. Raises OSError, and CnnlabError for a folder, a pipe, a device, or a
+    file of more than `max_bytes`."""
+    with open(path, "rb", 0, opener=open_regular_file) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise CnnlabError(
+                f"{printable_path(path)} has {size:,} bytes; the limit is {max_bytes:,}"
+            )
+        return file.read()
+
+
+def open_regular_file(path: str, flags: int) -> int:
+    """Return the descriptor of a regular file. Raises OSError, and CnnlabError for another kind."""
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+    raise CnnlabError(f"{printable_path(path)} is {kind}, not an image file")
+
+
+def load_image(
+    blob: bytes,
+    path: str | Path,
+    max_pixels: int,
+    notes: list[str],
+    *,
+    target_side: int | None = None,
+) -> Image.Image:
+    """Return an image file's first image, upright, in a mode of Pillow with 8-bit samples or 1.
+
+    `notes` gets a line on what was ignored. `target_side`: pixels that the shorter side will be
+    resized to, so that a large JPEG is not decoded at full size. Raises CnnlabError, and Pillow's
+    errors for a damaged file."""
+    image = open_image(blob, path, max_pixels)
+    if target_side is not None and min(image.size) >= 4 * target_side:
+        image.draft(None, (2 * target_side, 2 * target_side))
+    black, white = find_sample_range(image)
+    scale_transparent_color(image)
+    image.load()
+    transpose = read_exif_transpose(image, notes)
+    eight_bit = scale_to_8_bits(image, black, white)
+    return eight_bit if transpose is None else eight_bit.transpose(transpose)
+
+
+def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.ImageFile:
+    """Return an image file's header, no pixel decoded yet. Raises CnnlabError for a file that is
+    not an image or exceeds a limit, and Pillow's errors."""
+    try:
+        image = Image.open(io.BytesIO(blob), formats=list_readable_formats())
+    except UnidentifiedImageError:
+        raise CnnlabError(f"{printable_path(path)} {describe_unreadable(blob[:16])}") from None
+    check_size(image, path, max_pixels)
+    return image
+
+
+def check_size(image: ImageFile.ImageFile, path: str | Path, max_pixels: int) -> None:
+    """Raise TooManyPixels, or CnnlabError for an image that is too thin to be resized."""
+    # A TIFF's tiles may be larger than the image, and are decoded whole.
+    tags = getattr(image, "tag_v2", {})
+    tile = tags.get(TIFF_TILE_WIDTH, 1), tags.get(TIFF_TILE_LENGTH, 1)
+    sizes = [image.size, *([tile] if all(isinstance(side, int) for side in tile) else [])]
+    if (pixels := max(map(math.prod, sizes))) > max_pixels:
+        raise TooManyPixels(
+            f"{printable_path(path)} has {pixels:,} pixels; the limit is {max_pixels:,}"
+        )
+    long, short = max(image.size), min(image.size)
+    if long > MAX_ASPECT_RATIO * short:
+        raise CnnlabError(
+            f"{printable_path(path)} is {long / short:,.0f} times as long as wide; "
+            f"the limit is {MAX_ASPECT_RATIO:,}"
+        )
+
+
+def read_exif_transpose(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
+    """Return what turns a loaded image upright. Pillow's exif_transpose also rewrites the EXIF, and
+    raises if an unrelated tag is damaged."""
+    try:
+        return EXIF_TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged EXIF can make Pillow raise anything
+        notes.append("its EXIF cannot be read; its orientation is ignored")
+        return None
+
+
+@contextmanager
+def translate_read_errors(path: str | Path) -> Iterator[None]:
+    """Turn any error while an image is read into a CnnlabError that names the file."""
+    try:
+        yield
+    except CnnlabError:
+        raise
+    except FileNotFoundError:
+        raise CnnlabError(f"no image {printable_path(path)}") from None
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        reason = printable(summarize_error(error))
+        raise CnnlabError(f"{printable_path(path)} cannot be read: {reason}") from error
+
+
+def printable_path(path: str | Path) -> str:
+    return printable(str(path))
