@@ -31,11 +31,12 @@ Examples:
   cnnlab eval --json
 """
 
-PREDICT_HELP = """Classify your own images with a run.
+PREDICT_HELP = """Classify your own images with a run: files, and all images in folders.
 
 \b
 Examples:
   cnnlab predict digit.png
+  cnnlab predict photos
   cnnlab predict photos/*.jpg run=outputs/train/2026-11-24_10-00-00_mnist_cnn
   cnnlab predict digit.png --format csv
 """

@@ -148,6 +148,20 @@ def test_user_images_are_mapped_among_the_test_set(cnnlab: Cnnlab, run: Path, he
         assert duplicate in apart.argsort()[:4]
 
 
+def test_refused_images_do_not_stop_the_map(cnnlab: Cnnlab, run: Path, here: Path) -> None:
+    (here / "mine").mkdir()
+    Image.new("L", (8, 8), 9).save(here / "mine" / "good.png")
+    (here / "mine" / "text.png").write_text("not an image")
+    Image.new("L", (60_000, 1)).save(here / "mine" / "thin.png")
+    code, out, err = cnnlab("embed", "split=mine", *QUICK, "--json")
+    assert code == 1 and err == (
+        "cnnlab: mine/text.png is not an image that can be read\n"
+        "cnnlab: mine/thin.png is 60,000 times as long as wide; the limit is 1,000\n"
+    )
+    arrays = np.load(Path(json.loads(out)["folder"]) / "embedding.npz")
+    assert json.loads(out)["images"] == 361 and arrays["names"][-1] == "good.png"
+
+
 def test_torchvision_network_on_user_images_needs_no_run(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,33 @@ def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Pa
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
     assert err == "cnnlab: text.png is not an image that can be read\ncnnlab: no image absent.png\n"
+
+
+def test_images_of_a_folder_are_predicted(cnnlab: Cnnlab, run: Path) -> None:
+    Path("scans/deep").mkdir(parents=True)
+    Path("empty").mkdir()
+    for name in ("scans/b.png", "scans/deep/c.png", "a.png"):
+        save_digit(3, Path(name))
+    Path("scans/notes.txt").write_text("no image")
+    code, out, err = cnnlab("predict", "a.png", "scans", "--format", "json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)["images"]
+    assert [row["image"] for row in rows] == ["a.png", "scans/b.png", "scans/deep/c.png"]
+    code, out, err = cnnlab("predict", "empty", "a.png")
+    assert code == 1 and "a.png" in out
+    assert err == "cnnlab: no images in the folder empty\n"
+
+
+def test_refused_images_do_not_stop_the_others(cnnlab: Cnnlab, run: Path) -> None:
+    save_digit(3, Path("good.png"))
+    Image.new("L", (1, 3_000_000)).save("thin.png")
+    os.mkfifo("pipe.png")
+    code, out, err = cnnlab("predict", "thin.png", "pipe.png", "good.png")
+    assert code == 1 and "good.png" in out
+    assert err == (
+        "cnnlab: thin.png is 3,000,000 times as long as wide; the limit is 1,000\n"
+        "cnnlab: pipe.png is a pipe or a device, not an image file\n"
+    )
 
 
 def test_invalid_arguments_raise_one_line_errors(cnnlab: Cnnlab, run: Path) -> None:

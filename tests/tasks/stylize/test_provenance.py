@@ -144,7 +144,8 @@ def test_reproduce_needs_the_same_images_and_settings(stylize: Stylize) -> None:
     )
     assert "does not record how it was made" in stylize("--reproduce", "one.png", code=1)[1]
     Path("text.png").write_text("nothing")
-    assert "does not record how it was made" in stylize("--reproduce", "text.png", code=1)[1]
+    err = stylize("--reproduce", "text.png", code=1)[1]
+    assert err == "cnnlab: text.png is not an image that can be read\n"
     assert "no image absent.png" in stylize("--reproduce", "absent.png", code=1)[1]
 
 

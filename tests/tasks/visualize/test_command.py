@@ -109,7 +109,19 @@ def test_usage_errors_name_the_choices(cnnlab: Cnnlab, run: Path) -> None:
     assert code != 0 and "7" in err and len(err.splitlines()) == 1
     Path("text.png").write_text("not an image")
     code, _, err = cnnlab("visualize", "saliency", "text.png")
-    assert code == 1 and "text.png is not an image that can be read" in err
+    assert (code, err) == (1, "cnnlab: text.png is not an image that can be read\n")
+
+
+@pytest.mark.parametrize("words", [["saliency", "methods=gradient"], ["feature_maps"], ["filters"]])
+def test_refused_images_do_not_stop_the_others(cnnlab: Cnnlab, run: Path, words: list[str]) -> None:
+    Path("text.png").write_text("not an image")
+    Image.new("L", (20, 20), 200).save("good.png")
+    if words == ["filters"]:
+        words = ["feature_maps", "filters=sobel"]
+    code, out, err = cnnlab("visualize", words[0], "text.png", "good.png", *words[1:], "--json")
+    assert (code, err) == (1, "cnnlab: text.png is not an image that can be read\n")
+    figures = json.loads(out)["figures"]
+    assert [name for name in figures if name.endswith("_0")] and "good.png" in json.dumps(figures)
 
 
 def test_keys_of_a_single_visualizer_need_no_prefix() -> None:
