@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import PIL
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cnnlab.core.errors import CnnlabError, summarize_error
@@ -24,6 +25,7 @@ from cnnlab.core.sample_depth import find_sample_range, scale_to_8_bits, scale_t
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 MAX_FILE_BYTES = 2_000_000_000
 MAX_ASPECT_RATIO = 1000
+READER_VERSION = 1  # raised by a change of which files are read
 TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323  # tags
 EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -91,6 +93,11 @@ def load_image(
     transpose = read_exif_transpose(image, notes)
     eight_bit = scale_to_8_bits(image, black, white)
     return eight_bit if transpose is None else eight_bit.transpose(transpose)
+
+
+def identify_reader() -> tuple[object, ...]:
+    """Return what decides which files are read, besides the files and `max_pixels`."""
+    return READER_VERSION, PIL.__version__, list_readable_formats()
 
 
 def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.ImageFile:

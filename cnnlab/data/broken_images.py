@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import get_cache_folder, read_json, write_json
+from cnnlab.core.image_file import identify_reader
 from cnnlab.core.progress import Progress
 from cnnlab.core.quoting import printable
 from cnnlab.data.decode import IMAGES_PER_TASK, PREFETCH_BATCHES, ImageDecoder, map_ahead
@@ -15,10 +16,11 @@ from cnnlab.data.folder_index import FolderIndex
 def find_broken_images(index: FolderIndex, decoder: ImageDecoder, workers: int) -> dict[int, str]:
     """Return {entry of `index`: error} of the images that cannot be decoded.
 
-    The result is cached in the user's cache folder until a file's name, size or date changes.
+    The result is cached in the user's cache folder until a file's name, size or date changes, or
+    other formats can be read.
     """
     cache = get_cache_folder() / "checked"
-    cache_file = cache / f"{index.hash_file_stats(decoder.max_pixels)}.json"
+    cache_file = cache / f"{index.hash_file_stats(decoder.max_pixels, *identify_reader())}.json"
     cached = read_json(cache_file)
     if isinstance(cached, dict) and all(
         key.isdecimal() and isinstance(message, str) for key, message in cached.items()

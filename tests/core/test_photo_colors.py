@@ -72,6 +72,22 @@ def test_a_wide_gamut_becomes_srgb(tmp_path: Path, ending: str) -> None:
     assert np.abs(colors - expected).max() <= (6 if ending == ".avif" else 2)
 
 
+def test_a_wide_gamut_of_16_bits_becomes_srgb(tmp_path: Path) -> None:
+    colors = np.array([(120, 160, 90), (200, 180, 160), (60, 60, 60), (255, 255, 255)])
+    expected = encoded(((colors / 255) ** 2.2 @ (np.linalg.inv(SRGB) @ ADOBE).T).clip(0, 1))
+    icc = b"test\0\0" + zlib.compress(rgb_profile(ADOBE, gamma(2.2)))
+    row = (colors * 257).astype(">u2").tobytes()
+    path = write_file(tmp_path / "x.png", png(4, 16, 2, row, (b"iCCP", icc)))
+    assert np.abs(np.array(read_row(path)[0]) - expected).max() <= 2
+    icc = b"test\0\0" + zlib.compress(gray_profile(gamma(1.8)))
+    grays = np.array([20, 60, 128, 255])
+    path = write_file(
+        tmp_path / "l.png", png(4, 16, 0, (grays * 257).astype(">u2").tobytes(), (b"iCCP", icc))
+    )
+    expected = encoded((grays / 255) ** 1.8)
+    assert np.abs(np.array(read_row(path)[0])[:, 0] - expected).max() <= 1
+
+
 def test_a_profile_does_not_change_alpha(tmp_path: Path) -> None:
     image = make_row((128, 0, 0, 100), (0, 128, 0, 255), mode="RGBA")
     path = save_image(tmp_path / "x.png", image, icc_profile=rgb_profile(SRGB, gamma(1)))

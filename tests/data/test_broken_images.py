@@ -1,11 +1,17 @@
 """Images that cannot be decoded: found, cached, skipped."""
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image, PngImagePlugin
 
 from cnnlab.core.errors import CnnlabError
+from cnnlab.core.image_formats import list_readable_formats
 from tests.data.conftest import load_folder, write_noise
 
 
@@ -52,6 +58,47 @@ def test_broken_image_check_is_cached_until_a_file_changes(
     (root / "ant" / "0.png").write_bytes(b"broken since")
     with pytest.raises(CnnlabError, match="1 image is broken"):
         load_folder(root)
+
+
+def test_installing_the_heic_plugin_is_enough(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check without it is not taken from the cache."""
+    png = (root / "ant" / "0.png").read_bytes()
+    (root / "ant" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + png)
+
+    def register_heif_opener() -> None:
+        Image.register_open(
+            "HEIF",
+            lambda file, name: PngImagePlugin.PngImageFile(io.BytesIO(file.read()[12:]), name),  # type: ignore[union-attr]
+            lambda head: head[4:8] == b"ftyp",
+        )
+
+    plugin = SimpleNamespace(register_heif_opener=register_heif_opener)
+    monkeypatch.setattr("cnnlab.core.image_formats.HEIF_PLUGIN", "not_installed")
+    list_readable_formats.cache_clear()
+    try:
+        with pytest.raises(CnnlabError, match=r"phone\.heic is HEIC.*pip install pillow-heif"):
+            load_folder(root)
+        monkeypatch.setitem(sys.modules, "not_installed", plugin)  # type: ignore[misc]
+        list_readable_formats.cache_clear()
+        assert len(load_folder(root)) + len(load_folder(root, "test")) == 31
+    finally:
+        if "HEIF" in Image.OPEN:
+            del Image.OPEN["HEIF"]
+            Image.ID.remove("HEIF")
+        list_readable_formats.cache_clear()
+
+
+def test_a_pipe_among_the_images_is_named(root: Path) -> None:
+    os.mkfifo(root / "ant" / "pipe.png")
+    with pytest.raises(CnnlabError, match=r"pipe\.png is a pipe or a device, not an image file"):
+        load_folder(root)
+
+
+def test_an_image_is_broken_or_not_at_any_size(root: Path) -> None:
+    """A thin image once was refused at the sizes where resizing it took too much memory."""
+    write_noise(root / "cat" / "thin.png", 1, (3000, 3))
+    for size in (8, 64):
+        assert len(load_folder(root, size=size)) + len(load_folder(root, "test", size=size)) == 31
 
 
 def test_unwritable_cache_is_ignored(root: Path, tmp_path: Path) -> None:

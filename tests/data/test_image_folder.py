@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from cnnlab.core.image_formats import SUFFIXES_BY_FORMAT
 from cnnlab.data.dataset import gather_images
-from tests.data.conftest import load_folder
+from tests.data.conftest import load_folder, write_noise
 
 
 def test_folder_names_are_classes_and_pixels_match_files(root: Path) -> None:
@@ -35,3 +36,14 @@ def test_tiny_imagenet_matches_torchvision(real_data: Path, size: int) -> None:
     for i in range(0, len(files), 97):
         image, label = expected[where[files.paths[i]]]
         assert torch.equal(gather_images(files, [i])[0], image) and int(files.labels[i]) == label
+
+
+def test_every_readable_suffix_is_trained_on(root: Path) -> None:
+    for name, suffixes in SUFFIXES_BY_FORMAT.items():
+        if name not in ("HEIF", "PSD", "SUN"):  # Pillow cannot write these
+            for suffix in suffixes:
+                write_noise(root / "ant" / f"x{suffix.upper()}", 1, (16, 16), format=name)
+    names = {
+        Path(path).name for split in ("train", "test") for path in load_folder(root, split).paths
+    }
+    assert {"x.JFIF", "x.JPE", "x.AVIF", "x.JP2", "x.TGA", "x.APNG"} <= names
