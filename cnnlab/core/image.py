@@ -77,13 +77,19 @@ def composite_in_bands(rgba: Image.Image) -> Image.Image:
     filled, and is ignored."""
     if rgba.getchannel("A").getextrema() == (0, 0):
         return rgba.convert("RGB")
-    rgb = Image.new("RGB", rgba.size)
     rows = max(1, BAND_PIXELS // rgba.width)
+    if rows >= rgba.height:
+        return flatten_on_white(rgba)
+    rgb = Image.new("RGB", rgba.size)
     for top in range(0, rgba.height, rows):
         band = rgba.crop((0, top, rgba.width, min(top + rows, rgba.height)))
-        background = Image.new("RGBA", band.size, "white")
-        rgb.paste(Image.alpha_composite(background, band).convert("RGB"), (0, top))
+        rgb.paste(flatten_on_white(band), (0, top))
     return rgb
+
+
+def flatten_on_white(rgba: Image.Image) -> Image.Image:
+    background = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(background, rgba).convert("RGB")
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -113,20 +113,28 @@ def open_image(blob: bytes, path: str | Path, max_pixels: int) -> ImageFile.Imag
 
 def check_size(image: ImageFile.ImageFile, path: str | Path, max_pixels: int) -> None:
     """Raise TooManyPixels, or CnnlabError for an image that is too thin to be resized."""
-    # A TIFF's tiles may be larger than the image, and are decoded whole.
-    tags = getattr(image, "tag_v2", {})
-    tile = tags.get(TIFF_TILE_WIDTH, 1), tags.get(TIFF_TILE_LENGTH, 1)
-    sizes = [image.size, *([tile] if all(isinstance(side, int) for side in tile) else [])]
-    if (pixels := max(map(math.prod, sizes))) > max_pixels:
+    width, height = image.size
+    pixels = width * height
+    if image.format == "TIFF":
+        pixels = max(pixels, count_tile_pixels(image))
+    if pixels > max_pixels:
         raise TooManyPixels(
             f"{printable_path(path)} has {pixels:,} pixels; the limit is {max_pixels:,}"
         )
-    long, short = max(image.size), min(image.size)
-    if long > MAX_ASPECT_RATIO * short:
+    if width > MAX_ASPECT_RATIO * height or height > MAX_ASPECT_RATIO * width:
+        ratio = max(image.size) / max(min(image.size), 1)
         raise CnnlabError(
-            f"{printable_path(path)} is {long / short:,.0f} times as long as wide; "
+            f"{printable_path(path)} is {ratio:,.0f} times as long as wide; "
             f"the limit is {MAX_ASPECT_RATIO:,}"
         )
+
+
+def count_tile_pixels(image: ImageFile.ImageFile) -> int:
+    """Return the pixels of a TIFF's tile, 0 without tiles. A tile may be larger than the image, and
+    is decoded whole."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    tile = tags.get(TIFF_TILE_WIDTH), tags.get(TIFF_TILE_LENGTH)
+    return math.prod(side if isinstance(side, int) else 0 for side in tile)
 
 
 def read_exif_transpose(image: Image.Image, notes: list[str]) -> Image.Transpose | None:

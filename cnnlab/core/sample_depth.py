@@ -21,22 +21,24 @@ def find_sample_range(image: ImageFile.ImageFile) -> tuple[float, float]:
 
     Raises ValueError where they are undefined: signed integers, and integers of 32 bits.
     """
-    tags = getattr(image, "tag_v2", {})  # a TIFF's
-    if not set(tags.get(SAMPLE_FORMAT, ())) <= {UNSIGNED, FLOAT} or (
-        image.mode == "I" and image.format != "PPM"
-    ):
+    white = 1 if image.mode == "F" else 65535
+    if image.format != "TIFF":
+        return 0, white  # Pillow scales a PGM's samples
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if image.mode == "I" or not set(tags.get(SAMPLE_FORMAT, ())) <= {UNSIGNED, FLOAT}:
         raise ValueError("signed or 32-bit integers have no defined white; use 8 or 16 bits")
-    white = 1 if image.mode == "F" else 4095 if find_raw_mode(image) == "I;12" else 65535
+    if find_raw_mode(image) == "I;12":
+        white = 4095
     # Pillow inverts samples of up to 8 bits itself, also where the tag is missing.
-    is_inverted = image.format == "TIFF" and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
-    return (white, 0) if is_inverted else (0, white)
+    return (white, 0) if tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO else (0, white)
 
 
 def scale_transparent_color(image: ImageFile.ImageFile) -> None:
     """Scale an opened PNG's transparent color as Pillow scales its pixels."""
-    color, raw_mode = image.info.get("transparency"), find_raw_mode(image)
+    color = image.info.get("transparency")
     if image.format != "PNG" or color is None:
         return
+    raw_mode = find_raw_mode(image)
     if raw_mode in PNG_GRAY_SCALES:
         mask, factor = PNG_GRAY_SCALES[raw_mode]
         image.info["transparency"] = (color & mask) * factor
@@ -47,10 +49,8 @@ def scale_transparent_color(image: ImageFile.ImageFile) -> None:
 def scale_to_8_bits(image: Image.Image, black: float, white: float) -> Image.Image:
     """Return a loaded image in 8-bit samples; one of more bits as L, or LA if it has a transparent
     color. Raises ValueError for floats outside 0..1."""
-    if image.mode == "La":
-        return image.convert("LA")
-    if not image.mode.startswith(("I", "F")):
-        return image
+    if image.mode[0] not in "IF":
+        return image.convert("LA") if image.mode == "La" else image
     samples, key = np.asarray(image), image.info.get("transparency")
     if image.mode == "F" and not 0 <= float(samples.min()) <= float(samples.max()) <= 1:
         raise ValueError(
