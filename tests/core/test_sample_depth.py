@@ -94,7 +94,7 @@ def test_tiff_of_integers_without_a_white_is_refused(
     blob = gray_tiff(row, 3, bits, sample_format=sample_format, order=order)
     path = write_file(tmp_path / "x.tif", blob)
     for read in (read_image, read_photo):
-        with pytest.raises(CnnlabError, match=r"x\.tif .*use|convert it to 8 or 16 bits$") as error:
+        with pytest.raises(CnnlabError, match=r"x\.tif .* 8 or 16 bits$") as error:
             read(path)
         assert "\n" not in str(error.value)
 
@@ -152,7 +152,9 @@ def test_transparent_gray_of_a_png(tmp_path: Path, bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_transparent_color_of_a_png(tmp_path: Path, bits: int) -> None:
-    colors = np.array([[10, 20, 30], [40, 50, 60]]) * (257 if bits == 16 else 1)
+    colors = np.array([[10, 20, 30], [40, 50, 60]])
+    if bits == 16:
+        colors = colors * 256 + 99  # Pillow keeps the high byte
     row = colors.astype(">u2" if bits == 16 else "u1").tobytes()
     key = struct.pack(">3H", *colors[1].tolist())
     path = write_file(tmp_path / "x.png", png(2, bits, 2, row, (b"tRNS", key)))

@@ -236,7 +236,7 @@ def test_notes_are_printed_below_the_image(stylize: Stylize, photos: Path) -> No
     frames = [Image.open("photo.png").rotate(90 * n) for n in range(2)]
     frames[0].save(photos / "d.gif", save_all=True, append_images=frames[1:])
     out, _ = stylize(images=FOLDER)
-    assert "\n  d.gif: the first of 2 frames\n" in out
+    assert "\n  d.gif: the first of several frames\n" in out
 
 
 def test_output_folder_must_differ_from_the_input(stylize: Stylize, photos: Path) -> None:
