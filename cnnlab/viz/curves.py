@@ -14,9 +14,10 @@ from cnnlab.viz.base import (
     LINE_STYLES,
     ORANGE,
     draw_grid_lines,
-    escape_mathtext,
     format_label,
+    format_legend_label,
     render_figure,
+    write_figure_title,
 )
 
 LayerCurves = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # {layer: (x, y)}
@@ -79,7 +80,7 @@ def plot_learning_curves(
             draw_grid_lines(axes)
     grid[-1][0].set_xlabel("minibatches")
     grid[-1][1].set_xlabel(f"{unit} of training")
-    figure.suptitle(escape_mathtext(title), fontsize=12)
+    write_figure_title(figure, title)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False
@@ -98,7 +99,7 @@ def plot_mean_curve(axes: Axes, x: np.ndarray, curve: MeanCurve, style: tuple[st
         color=color,
         linestyle=line_style,
         marker=marker,
-        label=format_label(curve.label, 36),
+        label=format_legend_label(curve.label, 36),
     )
     if std.any():
         axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
@@ -120,7 +121,7 @@ def plot_layer_changes(
         add_side_legend(row)
     for axes in grid[:, 0]:
         axes.set_ylim(bottom=0)  # last: until then the shared axis grows with the data
-    figure.suptitle(escape_mathtext(title), fontsize=12)
+    write_figure_title(figure, title)
     return render_figure(figure)
 
 
@@ -137,7 +138,7 @@ def plot_layer_curves(
             linestyle=line_style,
             marker=".",
             markersize=4,
-            label=format_label(layer, 24),
+            label=format_legend_label(layer, 24),
         )
     axes.axhline(1, color=GRAY, linewidth=0.8)
     draw_grid_lines(axes)

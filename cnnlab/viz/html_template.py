@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cnnlab.core.display_text import isolate_rtl_words
 from cnnlab.core.quoting import printable
 
 
@@ -31,5 +32,6 @@ def get_environment() -> Environment:
 
 
 def make_printable(value: Any) -> Any:
-    """Escape terminal codes and the like in a value; markup stays."""
-    return value if hasattr(value, "__html__") else printable(str(value))
+    """Escape terminal codes and the like in a value, and isolate its words written from right to
+    left; markup stays."""
+    return value if hasattr(value, "__html__") else isolate_rtl_words(printable(str(value)))

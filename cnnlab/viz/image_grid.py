@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from cnnlab.viz.base import GRAY, escape_mathtext, render_figure, show_image, wrap_text
 
 GRID_DPI = 110
+TEXT_GRAY = "#555555"  # on a gray panel
 CELL_GAP_INCHES = 0.06  # between the columns
 CAPTION_LINE_INCHES = 0.135  # height of a caption's line
-CAPTION_LETTER_INCHES = 0.068  # width of a caption's letter, at most
+ROW_LABEL_INCHES = 1.2  # width of a row's label, at most
+TITLE_SIZE, LABEL_SIZE, CAPTION_SIZE = 11, 7.5, 7  # of the font, in points
 COLORMAPS = {"signed": "RdBu_r", "heat": "magma"}
 
 
@@ -23,13 +25,14 @@ class GridCell:
     """An image, (H, W, 3) or (H, W, 1) uint8, or a map, (H, W) numbers: `signed` maps are blue
     below zero and red above, scaled to `max_value` or their own largest magnitude; `heat` goes from
     black at zero to light at the largest. None: an empty place. A map of only zeros is drawn as
-    blank."""
+    blank, with the reason."""
 
     image: np.ndarray | None
     caption: str = ""
     kind: Literal["image", "signed", "heat"] = "image"
     frame_color: str | None = None
     max_value: float | None = None
+    blank_reason: str = "zero everywhere"
 
 
 def draw_image_grid(
@@ -43,15 +46,16 @@ def draw_image_grid(
 ) -> np.ndarray:
     """Draw rows of cells of one size, a label before each row and above each column, captions of at
     most three lines below each cell, and a note at the bottom; return (H, W, 3) uint8."""
-    letters = int(cell_inches / CAPTION_LETTER_INCHES)
-    captions = [[wrap_caption(cell.caption, letters, 3) for cell in row] for row in rows]
-    heads = [wrap_caption(label, letters, 3) for label in column_labels]
+    captions = [
+        [wrap_caption(cell.caption, cell_inches, CAPTION_SIZE, 3) for cell in row] for row in rows
+    ]
+    heads = [wrap_caption(label, cell_inches, LABEL_SIZE, 3) for label in column_labels]
     left = 1.35 if any(row_labels) else 0.15
     pitch = cell_inches + CELL_GAP_INCHES
     width = max(4.6, left + max(map(len, rows)) * pitch + 0.15)
     title_lines, note_lines = (
-        wrap_text(title, int(width / 0.088)),
-        wrap_text(note, int(width / 0.06)),
+        wrap_text(title, width - 0.3, TITLE_SIZE),
+        wrap_text(note, width - 0.3, CAPTION_SIZE),
     )
     top = 0.12 + 0.2 * len(title_lines) + CAPTION_LINE_INCHES * count_lines(heads) + 0.08
     below = [CAPTION_LINE_INCHES * count_lines(row) + 0.1 for row in captions]
@@ -61,10 +65,10 @@ def draw_image_grid(
     figure = Figure(figsize=(width, height), dpi=GRID_DPI)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    write_text_lines(axes, width / 2, 0.1, title_lines, 11, line_height=0.2)
+    write_text_lines(axes, width / 2, 0.1, title_lines, TITLE_SIZE, line_height=0.2)
     for column, head in enumerate(heads):
         x = left + column * pitch + cell_inches / 2
-        write_text_lines(axes, x, top - 0.05 - CAPTION_LINE_INCHES * len(head), head, 7.5)
+        write_text_lines(axes, x, top - 0.05 - CAPTION_LINE_INCHES * len(head), head, LABEL_SIZE)
     y = top
     for number, row in enumerate(rows):
         if number < len(row_labels):
@@ -73,9 +77,10 @@ def draw_image_grid(
             x = left + column * pitch
             draw_cell(axes, cell, x, y, cell_inches)
             caption = captions[number][column]
-            write_text_lines(axes, x + cell_inches / 2, y + cell_inches + 0.03, caption, 7)
+            middle = x + cell_inches / 2
+            write_text_lines(axes, middle, y + cell_inches + 0.03, caption, CAPTION_SIZE)
         y += cell_inches + below[number]
-    write_text_lines(axes, 0.15, y, note_lines, 7, align="left", color=GRAY)
+    write_text_lines(axes, 0.15, y, note_lines, CAPTION_SIZE, align="left", color=GRAY)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return render_figure(figure)
 
@@ -85,20 +90,21 @@ def count_lines(texts: Sequence[Sequence[str]]) -> int:
     return max(map(len, texts), default=0)
 
 
-def wrap_caption(text: str, letters: int, max_lines: int) -> list[str]:
-    """Wrap a text into at most `most` lines of at most `letters`; the rest is cut, marked by an
-    ellipsis."""
-    lines = [line for part in text.split("\n") for line in wrap_text(part, letters)]
+def wrap_caption(text: str, inches: float, size: float, max_lines: int) -> list[str]:
+    """Wrap each line of a text to a width in inches at a font size in points; of more than
+    `max_lines` the rest is cut, marked by an ellipsis."""
+    lines = [line for part in text.split("\n") for line in wrap_text(part, inches, size)]
     if len(lines) > max_lines:
-        lines = [*lines[: max_lines - 1], lines[max_lines - 1][: letters - 1] + "…"]
+        rest = " ".join(lines[max_lines - 1 :])
+        lines = [*lines[: max_lines - 1], *wrap_text(rest, inches, size, 1)]
     return lines
 
 
 def write_row_label(axes: Axes, x: float, middle: float, label: str) -> None:
     """Write a label that ends at `x`, centered vertically on `middle`, in inches."""
-    lines = wrap_caption(label, 17, 6)
+    lines = wrap_caption(label, ROW_LABEL_INCHES, LABEL_SIZE, 6)
     y = middle - CAPTION_LINE_INCHES * len(lines) / 2
-    write_text_lines(axes, x, y, lines, 7.5, align="right")
+    write_text_lines(axes, x, y, lines, LABEL_SIZE, align="right")
 
 
 def write_text_lines(
@@ -129,9 +135,10 @@ def draw_cell(axes: Axes, cell: GridCell, x: float, y: float, inches: float) -> 
     extent = (x, x + w, y + h, y)
     if cell.kind == "image":
         show_image(axes, cell.image, extent=extent, interpolation="nearest")
+    elif not np.isfinite(cell.image).all():
+        draw_blank_panel(axes, "values are not finite", extent)
     elif not np.any(cell.image):
-        axes.imshow(np.full((1, 1, 3), 235, np.uint8), extent=extent)
-        axes.text(x + w / 2, y + h / 2, "blank", ha="center", va="center", fontsize=7.5, color=GRAY)
+        draw_blank_panel(axes, cell.blank_reason, extent)
     else:
         top = cell.max_value or float(np.abs(cell.image).max())
         axes.imshow(
@@ -145,3 +152,14 @@ def draw_cell(axes: Axes, cell: GridCell, x: float, y: float, inches: float) -> 
     if cell.frame_color:
         frame = [x, x + w, x + w, x, x], [y, y, y + h, y + h, y]
         axes.plot(*frame, color=cell.frame_color, linewidth=1.8)
+
+
+def draw_blank_panel(axes: Axes, reason: str, extent: tuple[float, float, float, float]) -> None:
+    """Draw a gray panel with the reason why it shows nothing; `extent` as `Axes.imshow` takes it,
+    in inches."""
+    left, right, bottom, top = extent
+    axes.imshow(np.full((1, 1, 3), 235, np.uint8), extent=extent)
+    most = int((bottom - top) / CAPTION_LINE_INCHES)
+    lines = wrap_caption(f"blank: {reason}", right - left - 0.08, CAPTION_SIZE, max(1, most))
+    y = (top + bottom - CAPTION_LINE_INCHES * len(lines)) / 2
+    write_text_lines(axes, (left + right) / 2, y, lines, CAPTION_SIZE, color=TEXT_GRAY)

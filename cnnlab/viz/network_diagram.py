@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
+from cnnlab.core.display_text import wrap_words
 from cnnlab.core.quoting import printable
-from cnnlab.viz.base import escape_mathtext, render_figure, wrap_text
+from cnnlab.viz.base import escape_mathtext, render_figure
 
 # Pixels, unless another unit is given.
 DIAGRAM_WIDTH, DIAGRAM_MARGIN, BOX_GAP = 980, 20, 22
@@ -93,7 +94,7 @@ def format_volume_caption(volume: LayerVolume) -> tuple[str, ...]:
     size = f"{volume.width}x{volume.height}x{volume.depth}"
     if is_unit_volume(volume):
         size = f"{volume.depth:,} units"
-    return (*wrap_text(volume.name, MAX_CAPTION_LETTERS, 3), size)
+    return (*wrap_words(printable(volume.name), MAX_CAPTION_LETTERS, max_lines=3), size)
 
 
 def compute_box_sizes(volumes: Sequence[LayerVolume]) -> list[BoxSize]:
@@ -185,7 +186,7 @@ def layout_diagram(volumes: Sequence[LayerVolume], title: str) -> NetworkDiagram
     if not volumes:
         raise ValueError("there are no volumes to draw")
     letters = int((DIAGRAM_WIDTH - 2 * DIAGRAM_MARGIN) / DIAGRAM_LETTER_WIDTH)
-    heading = wrap_text(title, letters)
+    heading = wrap_words(printable(title), letters)
     boxes, floor = list[DiagramBox](), float(DIAGRAM_MARGIN + DIAGRAM_LINE_HEIGHT * len(heading))
     right = DIAGRAM_LETTER_WIDTH * max(map(len, (DIAGRAM_NOTE, *heading)))
     for row in split_boxes_into_rows(volumes):

@@ -1,7 +1,6 @@
 """Plots of an evaluation and sheets of images: (H, W, 3) uint8, color-blind safe, the finding as
 the title."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.core.image import make_image_grid
-from cnnlab.viz.base import BLUE, GRAY, ORANGE, format_label, render_figure, show_image
+from cnnlab.viz.base import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    format_label,
+    render_figure,
+    show_image,
+    write_figure_title,
+)
 
 STRIP_GAP_PX = 2  # white pixels after each image of a strip
-
-# Letters that the font lacks are drawn as boxes; matplotlib need not warn of them on the terminal.
-warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
 
 def plot_confusion_matrix(
@@ -39,6 +43,8 @@ def plot_confusion_matrix(
                 axes.text(column, row, f"{count}", **style)
     if k <= 50:
         write_class_ticks(axes, [format_label(name) for name in classes])
+        for row in np.flatnonzero(table.sum(1) == 0).tolist():
+            axes.text((k - 1) / 2, row, "no images", ha="center", va="center", color=GRAY)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=11)
     return render_figure(figure)
@@ -79,7 +85,7 @@ def draw_captioned_images(
     """Draw (N, H, W, C) uint8 images in a grid, each below its caption of two short lines."""
     rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(1.55 * columns, 2.0 * rows + 0.6), dpi=110, layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    write_figure_title(figure, title)
     for axes in np.ravel(figure.subplots(rows, columns)):
         axes.set_axis_off()
     for axes, image, caption in zip(figure.axes, images, captions, strict=False):
@@ -96,7 +102,7 @@ def draw_image_strips(strips: Sequence[tuple[str, np.ndarray]], title: str) -> n
     figure = Figure(
         figsize=(8.4, 0.6 + sum(h * inches + 0.28 for h in heights)), dpi=130, layout="constrained"
     )
-    figure.suptitle(title, fontsize=12)
+    write_figure_title(figure, title)
     rows = figure.subplots(len(strips), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (caption, images) in zip(rows, strips, strict=True):
         sheet = make_image_grid(images, len(images), gap=STRIP_GAP_PX, background=255)

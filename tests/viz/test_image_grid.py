@@ -1,5 +1,9 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.viz import image_grid
@@ -49,6 +53,8 @@ def test_signs_have_colors_and_a_map_of_zeros_is_blank() -> None:
     assert blue > red + 50
     blank = draw_image_grid([[GridCell(np.zeros((2, 2)), kind="heat")]], "t")
     assert (blank == 235).all(-1).sum() > 1000
+    broken = draw_image_grid([[GridCell(np.full((2, 2), np.nan), kind="signed")]], "t")
+    assert (broken == 235).all(-1).sum() > 1000
     gray = draw_image_grid([[GridCell(np.full((2, 2, 1), 100, np.uint8))]], "t")
     color = draw_image_grid(
         [[GridCell(np.full((2, 3, 3), (10, 200, 30), np.uint8), frame_color="#D55E00")]], "t"
@@ -56,6 +62,45 @@ def test_signs_have_colors_and_a_map_of_zeros_is_blank() -> None:
     assert (gray == 100).all(-1).sum() > 1000 and (color == (10, 200, 30)).all(-1).sum() > 1000
 
 
+@pytest.mark.parametrize(
+    ("values", "reason", "expected"),
+    [
+        (np.zeros((2, 2)), None, "blank: zero everywhere"),
+        (np.zeros((2, 2)), "the logit is constant", "blank: the logit is constant"),
+        (np.full((2, 2), np.inf), None, "blank: values are not finite"),
+    ],
+)
+def test_no_panel_is_blank_without_a_reason(
+    monkeypatch: pytest.MonkeyPatch, values: np.ndarray, reason: str | None, expected: str
+) -> None:
+    lines: list[str] = []
+    write = image_grid.write_text_lines
+
+    def record(axes: Axes, x: float, y: float, texts: list[str], *args: Any, **kw: Any) -> None:
+        lines.extend(texts)
+        write(axes, x, y, texts, *args, **kw)
+
+    monkeypatch.setattr(image_grid, "write_text_lines", record)
+    cell = GridCell(values, kind="heat")
+    draw_image_grid([[cell if reason is None else replace(cell, blank_reason=reason)]], "t")
+    assert expected in " ".join(lines)
+
+
+def test_sixty_wide_letters_stay_in_their_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    render = image_grid.render_figure
+    monkeypatch.setattr(
+        image_grid, "render_figure", lambda figure: figures.append(figure) or render(figure)
+    )
+    draw_image_grid([[GridCell(HEAT, "W" * 60, "heat")] * 4], "t", column_labels=["M" * 60] * 4)
+    (figure,) = figures
+    renderer = figure.canvas.get_renderer()
+    texts = [text for text in figure.axes[0].texts if text.get_text() != "t"]
+    assert len(texts) == 4 * 6
+    for text in texts:
+        assert text.get_window_extent(renderer).width <= (0.9 + 0.06) * image_grid.GRID_DPI
+
+
 def test_captions_that_do_not_fit_are_cut() -> None:
-    assert wrap_caption("one two three four", 5, 3) == ["one", "two", "three four"[:4] + "…"]
-    assert wrap_caption("a\nb", 9, 3) == ["a", "b"] and wrap_caption("", 9, 3) == []
+    assert wrap_caption("one two three four", 0.4, 10, 3) == ["one", "two", "thr…"]
+    assert wrap_caption("a\nb", 1, 10, 3) == ["a", "b"] and wrap_caption("", 1, 10, 3) == []

@@ -51,7 +51,7 @@ def make_pixel_figure(width: int, height: int) -> tuple[Figure, Axes]:
 
 def wrap_to_width(text: str, width: int, size: float) -> list[str]:
     """Wrap a text to lines of at most `width` pixels at a font size in points."""
-    return wrap_text(text, int(width / (0.56 * size * PIXEL_FIGURE_DPI / 72)))
+    return wrap_text(text, width / PIXEL_FIGURE_DPI, size)
 
 
 def map_to_pixels(y: np.ndarray, width: float, height: float, margin: float) -> np.ndarray:

@@ -22,10 +22,13 @@ function paintImage(target, i) {
   if (spriteSheets.length) drawImage(target.getContext("2d"), i, 0, 0, thumbnailSide);
 }
 
+/* Names written from right to left must not reorder the text beside them. */
+const isolate = (name) => `\u2068${name}\u2069`;
+
 function formatPrediction(i) {
   if (!predictions) return "";
   const probability = probabilities ? ` (${(100 * probabilities[i]).toFixed(1)}%)` : "";
-  return `predicted: ${getClassName(predictions[i])}${probability}${isMisclassified[i] ? " – misclassified" : ""}`;
+  return `predicted: ${isolate(getClassName(predictions[i]))}${probability}${isMisclassified[i] ? " – misclassified" : ""}`;
 }
 
 function updateCard() {
@@ -35,7 +38,7 @@ function updateCard() {
   if (i !== null) {
     paintImage(getElement("image"), i);
     getElement("name").textContent = data.names[i];
-    getElement("label").textContent = `label: ${getClassName(labels[i])}`;
+    getElement("label").textContent = `label: ${isolate(getClassName(labels[i]))}`;
     getElement("prediction").textContent = formatPrediction(i);
     getElement("note").textContent = notes.get(i) ?? "";
     getElement("neighborhood").hidden = neighbors === null;
