@@ -5,17 +5,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
-from cnnlab.viz.base import GRAY, format_label, render_figure
+from cnnlab.viz.base import BLUE, GRAY, format_label, render_figure
+from cnnlab.viz.embedding.class_names import draw_class_names
 from cnnlab.viz.embedding.layout import (
     CLASS_PALETTE,
     PIXEL_FIGURE_MARGIN,
     find_class_density_peaks,
     get_class_color,
-    get_class_text_color,
     height_width_ratio,
     make_pixel_figure,
     map_to_pixels,
@@ -29,6 +27,10 @@ MARK_STYLES: dict[str, tuple[float, dict[str, Any]]] = {
         34,
         {"marker": "o", "facecolors": "none", "edgecolors": "#000000", "linewidths": 0.9},
     ),
+    "classified correctly": (
+        34,
+        {"marker": "o", "facecolors": "none", "edgecolors": BLUE, "linewidths": 1.2},
+    ),
     "near-duplicate": (
         70,
         {"marker": "D", "facecolors": "none", "edgecolors": "#FF7F00", "linewidths": 1.8},
@@ -38,14 +40,6 @@ MARK_STYLES: dict[str, tuple[float, dict[str, Any]]] = {
         {"marker": "*", "facecolors": "#FFE100", "edgecolors": "#000000", "linewidths": 1.2},
     ),
 }
-# Candidate positions of a class name, nearest first, in font sizes.
-LABEL_OFFSETS = np.array(
-    [
-        (r * np.cos(a), r * np.sin(a))
-        for r in np.arange(0, 10, 0.4)
-        for a in np.arange(16) * np.pi / 8
-    ]
-)
 
 
 def plot_embedding(
@@ -62,7 +56,8 @@ def plot_embedding(
     """Return (H, W, 3) uint8: scatter plots of (N, 2) maps of the same N images, side by side.
 
     `labels`: (N,), -1 unknown. The masks are (N,) bool, or (maps, N) where maps differ:
-    misclassified images get a black ring, near-duplicates an orange diamond, user images a star.
+    misclassified images get a black ring, or the others do where more than half are misclassified;
+    near-duplicates get an orange diamond, user images a star.
     """
     side = 1000 if len(maps) == 1 else max(500, 1680 // len(maps))
     width = len(maps) * (side + PIXEL_FIGURE_MARGIN) + PIXEL_FIGURE_MARGIN
@@ -72,14 +67,14 @@ def plot_embedding(
         wrap_to_width(note, text_width, 11),
     )
     masks = {
-        "misclassified": is_misclassified,
+        **choose_ringed(is_misclassified, labels),
         "near-duplicate": is_near_duplicate,
         "your images": is_user_image,
     }
     marks = {
         name: np.broadcast_to(mask, (len(maps), len(labels)))
         for name, mask in masks.items()
-        if mask is not None and mask.any()
+        if mask is not None and (mask.any() or name == "classified correctly")
     }
     top = 20 + 30 * len(title_lines) + (34 if len(maps) > 1 else 4)
     height = int(side * np.clip(max(height_width_ratio(y) for y in maps.values()), 0.5, 1))
@@ -107,6 +102,17 @@ def plot_embedding(
     return render_figure(figure)
 
 
+def choose_ringed(is_misclassified: np.ndarray | None, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the images to ring, by name: the smaller of the misclassified and the others, so that
+    rings do not hide the points."""
+    if is_misclassified is None:
+        return {}
+    is_correct = ~is_misclassified & (labels >= 0)
+    if is_misclassified.sum() > is_correct.sum():
+        return {"classified correctly": is_correct}
+    return {"misclassified": is_misclassified}
+
+
 def draw_panel_title(axes: Axes, name: str, x: float, bottom: float) -> None:
     """Draw the name of a map above its panel."""
     axes.text(x, bottom, format_label(name, 48), ha="center", va="bottom", fontsize=13)
@@ -127,7 +133,11 @@ def draw_panel(
     draw_points(axes, points, labels)
     draw_marks(axes, points, marks)
     peaks = find_class_density_peaks(points, labels)
-    draw_class_names(axes, peaks, classes, (corner, corner + size))
+    omitted = draw_class_names(axes, peaks, classes, points, labels, (corner, corner + size))
+    if omitted:
+        text = f"{omitted} of {len(peaks)} class names are left out: they would hide the points"
+        x, bottom = corner[0] + 8, corner[1] + size[1] - 8
+        axes.text(x, bottom, text, va="bottom", fontsize=9, color=GRAY)
 
 
 def draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
@@ -183,49 +193,3 @@ def draw_mark_legend(axes: Axes, marks: Mapping[str, np.ndarray], x: float, y: f
         axes.scatter(x + 24, y, s=size, **style)
         axes.text(x + 44, y, text, va="center", fontsize=12)
         x += width
-
-
-def draw_class_names(
-    axes: Axes,
-    positions: Mapping[int, tuple[float, float]],
-    classes: Sequence[str],
-    box: tuple[np.ndarray, np.ndarray],
-) -> None:
-    """Draw each class's name at its position, or as near as it fits without overlap.
-
-    `box`: (left, top) and (right, bottom). A name that does not fit near its position is left out.
-    """
-    renderer = FigureCanvasAgg(axes.get_figure(root=True)).get_renderer()
-    size = 17 if len(positions) <= 12 else 10 if len(positions) <= 50 else 6
-    halo = [withStroke(linewidth=4.5, foreground="white")]
-    placed = np.empty((0, 4))
-    for k, position in positions.items():
-        style: dict[str, Any] = {
-            "fontsize": size,
-            "weight": "bold",
-            "color": get_class_text_color(k),
-            "path_effects": halo,
-        }
-        text = axes.text(
-            *position, format_label(classes[k], 18), ha="center", va="center", zorder=9, **style
-        )
-        extent = text.get_window_extent(renderer)
-        half_size = np.array([extent.width, extent.height]) / 2 + 2
-        candidates = position + LABEL_OFFSETS * size
-        low, high = candidates - half_size, candidates + half_size
-        fits = ((low >= box[0]) & (high <= box[1])).all(1)
-        for other in placed:
-            fits &= ((high <= other[:2]) | (low >= other[2:])).any(1)
-        if not fits.any():
-            text.remove()
-            continue
-        chosen = fits.argmax()
-        text.set_position(candidates[chosen])
-        if np.hypot(*LABEL_OFFSETS[chosen]) > 1.5:
-            axes.plot(
-                *np.array([position, candidates[chosen]]).T,
-                color=get_class_text_color(k),
-                linewidth=1,
-                zorder=8,
-            )
-        placed = np.vstack([placed, [*low[chosen], *high[chosen]]])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from cnnlab.viz.embedding import scatter
@@ -77,9 +78,11 @@ def test_class_names_do_not_overlap_and_stay_inside(monkeypatch: pytest.MonkeyPa
     boxes = [
         text.get_window_extent(renderer)
         for text in figure.axes[0].texts
-        if "<b>" in text.get_text()
+        if text.get_text().startswith(r"\$x_")
     ]
-    assert len(boxes) > 30
+    assert len(boxes) > 20
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert f"{40 - len(boxes)} of 40 class names are left out: they would hide the points" in texts
     for i, box in enumerate(boxes):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1
         for other in boxes[i + 1 :]:
@@ -106,6 +109,31 @@ def test_degenerate_maps_are_drawn_reproducibly(y: np.ndarray, labels: np.ndarra
     classes = [f"c{k}" for k in range(100)]
     first, second = (plot_embedding({"m": y}, labels, classes, title="t") for _ in range(2))
     assert np.array_equal(first, second) and len(np.unique(first)) > 20
+
+
+def test_few_correct_images_are_ringed_where_most_are_misclassified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rings around nearly all points would show nothing and hide the classes."""
+    figures: list[Figure] = []
+    draw = scatter.render_figure
+    monkeypatch.setattr(
+        scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
+    )
+    for mask in (FEW, ~FEW, np.ones(200, bool)):
+        plot_embedding({"map": Y}, LABELS, CLASSES, is_misclassified=mask, title="t")
+    texts = [{text.get_text() for text in figure.axes[0].texts} for figure in figures]
+    assert "misclassified (10)" in texts[0] and "classified correctly (10)" in texts[1]
+    assert "classified correctly (0)" in texts[2]
+    rings = [
+        [len(points.get_offsets()) for points in figure.axes[0].collections if has_rings(points)]
+        for figure in figures
+    ]
+    assert rings == [[10, 1], [10, 1], [1]], "on the map, and in the legend"
+
+
+def has_rings(points: PathCollection) -> bool:
+    return len(points.get_facecolor()) == 0
 
 
 def test_drawing_order_mixes_classes() -> None:
