@@ -12,7 +12,6 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.files import make_run_folder, write_json
 from cnnlab.core.predictions import write_predictions
 from cnnlab.core.provenance import collect_environment
-from cnnlab.core.quoting import printable
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.batches import iterate_in_order
@@ -21,6 +20,7 @@ from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import NUM_BATCH_DRAWS, classification_report, sample_batch_accuracies
 from cnnlab.tasks.eval.figures import build_eval_figures
 from cnnlab.tasks.eval.settings import EvalSettings
+from cnnlab.tasks.eval.tables import format_score_table
 from cnnlab.tasks.trained_run import TrainedRun, load_run, load_split
 
 
@@ -51,7 +51,7 @@ def run(config: Config, overrides: list[str]) -> float:
     else:
         where = f"step {trained.step:,}, device {describe_device(device)}"
         print(f"cnnlab eval: {trained.folder}, {where}")
-        print(format_score_table(scores, f"{header['dataset']} {settings.split}"))
+        print(format_score_table(scores, header["dataset"], settings.split))
         print(f"\nnumbers, logits and figures: {folder}")
     return scores["accuracy"]
 
@@ -108,25 +108,3 @@ def log_eval_figures(
     }
     run.log_scalars(settings.split, summary, trained.step)
     run.close()
-
-
-def format_score_table(scores: dict[str, Any], name: str) -> str:
-    """Return the scores as a table 80 columns wide."""
-    low, high = scores["interval_95"]
-    rows = [
-        f"\n{name}: accuracy {scores['accuracy']:.2%} "
-        f"({scores['correct']:,} of {scores['images']:,}; 95 % interval {low:.2%} to {high:.2%})",
-        f"loss {scores['loss']:.4f}, "
-        f"expected calibration error {scores['calibration']['error']:.2%}",
-    ]
-    if single := scores.get("single_batches"):
-        rows.append(
-            f"{single['num_batches']:,} single batches of {single['size']}: "
-            f"mean {single['mean']:.2%}, standard deviation {single['std']:.2%}, "
-            f"best {single['best']:.2%}"
-        )
-    rows.append(f"\n{'class':<20}{'images':>10}{'precision':>12}{'recall':>10}{'F1':>10}")
-    for class_name, row in scores["classes"].items():
-        numbers = f"{row['precision']:>12.2%}{row['recall']:>10.2%}{row['f1']:>10.2%}"
-        rows.append(f"{printable(class_name)[:19]:<20}{row['images']:>10,}{numbers}")
-    return "\n".join(rows)

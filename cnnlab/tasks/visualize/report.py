@@ -24,6 +24,7 @@ from cnnlab.tasks.describe.tables import (
     format_volume,
 )
 from cnnlab.tasks.eval.figures import build_eval_figures
+from cnnlab.tasks.eval.tables import format_class_scores, format_missing_classes
 from cnnlab.tasks.visualize.context import RunContext
 from cnnlab.tasks.visualize.registry import VISUALIZERS
 from cnnlab.viz.curves import plot_learning_curves
@@ -128,13 +129,15 @@ def build_scores_section(context: RunContext) -> ReportSection:
         f"{scores['images']:,}; 95 % interval "
         f"{low:.2%} to {high:.2%}), loss {scores['loss']:.4f}."
     )
+    if missing := format_missing_classes(scores, split):
+        text += f" {missing[0].upper()}{missing[1:]}."
     if saved is None and trained.preprocess.num_views > 1:
         text += " One view of each image; `cnnlab eval` takes all."
     rows = [
         [
             name,
             f"{row['images']:,}",
-            *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
+            *format_class_scores(row, split),
         ]
         for name, row in scores["classes"].items()
     ]
