@@ -4,7 +4,7 @@ weights at all."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -193,7 +193,7 @@ def log_saliency_maps(
     maps: dict[int, list[MapPair]],
     conditions: str,
 ) -> None:
-    """Log the figure of one image, and why a map of it is blank."""
+    """Log the figure of one image; a map that is blank has the reason in its place."""
     shown = GridCell(context.render_input(image.pixels.unsqueeze(0))[0])
     rows, labels, numbers, blank = [], [], dict[str, Any](), list[str]()
     for k, pairs in maps.items():
@@ -201,10 +201,9 @@ def log_saliency_maps(
         rows += make_saliency_rows(shown, pairs)
         role = describe_class(k, image.label, int(probabilities.argmax()))
         labels += [f"evidence for {name} ({role})", "the same, randomized weights"]
-        reasons = {pair.method: pair.trained.blank_reason for pair in pairs}
-        blank += [f"{method} for {name} is blank: {r}." for method, r in reasons.items() if r]
+        blank += [reason for pair in pairs for reason in list_blank_reasons(pair, name)]
         numbers[name] = {pair.method: map_pair_to_dict(pair) for pair in pairs}
-    note = " ".join([conditions, SALIENCY_LEGEND, *blank])
+    note = f"{conditions} {SALIENCY_LEGEND}"
     title = f"{image.title}: {context.format_prediction(image, probabilities)}"
     methods = [pair.method for pair in next(iter(maps.values()))]
     figure = draw_image_grid(
@@ -221,7 +220,8 @@ def log_saliency_maps(
         "maps": numbers,
         "probabilities": context.label_probabilities(probabilities),
     }
-    context.figure_log.log_figure(f"saliency_{number}", figure, result, title, note)
+    alt_text = " ".join([note, *blank])  # for those who do not see the panels
+    context.figure_log.log_figure(f"saliency_{number}", figure, result, title, alt_text)
 
 
 def describe_class(k: int, label: int | None, predicted: int) -> str:
@@ -240,16 +240,29 @@ def make_saliency_rows(shown: GridCell, pairs: Sequence[MapPair]) -> list[list[G
     return [[shown, *trained], [GridCell(None), *randomized]]
 
 
+def list_blank_reasons(pair: MapPair, name: str) -> list[str]:
+    """Return a sentence for each of the two maps of a class that is blank."""
+    maps = {"": pair.trained, ", randomized weights,": pair.randomized}
+    return [
+        f"{pair.method} for {name}{which} is blank: {attribution.blank_reason}."
+        for which, attribution in maps.items()
+        if attribution.blank_reason
+    ]
+
+
 def map_pair_to_dict(pair: MapPair) -> dict[str, Any]:
     return {
         "rank_correlation_to_randomized": pair.correlation,
         "blank_reason": pair.trained.blank_reason,
+        "randomized_blank_reason": pair.randomized.blank_reason,
         **pair.trained.details,
     }
 
 
 def make_attribution_cell(attribution: AttributionMap, caption: str) -> GridCell:
-    return GridCell(attribution.values, caption, "signed" if attribution.is_signed else "heat")
+    kind: Literal["signed", "heat"] = "signed" if attribution.is_signed else "heat"
+    reason = attribution.blank_reason or "zero everywhere"
+    return GridCell(attribution.values, caption, kind, blank_reason=reason)
 
 
 def format_rank_correlation(value: float | None) -> str:
