@@ -20,12 +20,17 @@ MAX_MOVE = 5.0  # map units per step
 REPORT_INTERVAL = 50  # steps between two callbacks
 
 
+def compute_max_perplexity(n: int) -> int:
+    """Return the highest perplexity of n points: below a third of them."""
+    return (n - 2) // 3
+
+
 def compute_affinities(points: PointSet, perplexity: float) -> Affinities:
     """Return P over the 3 * perplexity nearest neighbors of each point.
 
     Raises ValueError for a perplexity that is not below a third of the points.
     """
-    n, maximum = len(points), (len(points) - 2) // 3
+    n, maximum = len(points), compute_max_perplexity(len(points))
     if not 1 <= perplexity <= maximum:
         raise ValueError(
             f"perplexity must be at least 1 and below a third of the {n:,} images, "

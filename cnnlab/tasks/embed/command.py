@@ -1,5 +1,7 @@
 """`cnnlab embed`: map the features that a network has learned, drawn with the images."""
 
+import sys
+
 import torch
 
 from cnnlab.core.device import describe_device, pick_device, use_threads
@@ -9,6 +11,7 @@ from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
+from cnnlab.data.folder_index import iterate_image_files
 from cnnlab.models.pretrained import load_pretrained
 from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.tasks.embed.features import (
@@ -43,16 +46,25 @@ def run(config: Config, overrides: list[str]) -> None:
     if not settings.json:
         network = f"{trained.folder}, step {trained.step:,}" if trained else str(settings.features)
         print(f"cnnlab embed: {printable(network)}, device {describe_device(device)}", flush=True)
+    options = getattr(settings, settings.projection)
+    projection = Projection(settings.projection, options, settings.seed, is_quiet=settings.json)
+    projection, change = projection.fit_to(count_images(selection))
+    if change:
+        print(f"cnnlab embed: {change}", file=sys.stderr)
     networks = extract_networks(settings, trained, selection, device)
     if not settings.json:
         print_features(networks)
-    options = getattr(settings, settings.projection)
-    projection = Projection(settings.projection, options, settings.seed, is_quiet=settings.json)
     maps = project_all(networks, projection, settings.neighbors, settings.seeds)
     near_duplicates = find_near_duplicates(selection, trained, settings.near_duplicates)
     figure_log = write_results(settings, trained, selection, maps, near_duplicates, device)
     print_map_summary(figure_log, maps, near_duplicates, as_json=settings.json)
     selection.unreadable.raise_if_any()
+
+
+def count_images(selection: ImageSelection) -> int:
+    """Return the number of images to be mapped, the folder's among them."""
+    files = iterate_image_files(selection.folder) if selection.folder else ()
+    return len(selection.indices) + sum(1 for _ in files)
 
 
 def print_features(networks: dict[str, tuple[FeatureSet, str]]) -> None:

@@ -145,10 +145,8 @@ def shrink_to_thumbnails(pixels: Tensor) -> Tensor:
 
 
 def check_features(feature_set: FeatureSet, source: str) -> FeatureSet:
-    """Return the features if a map can be computed; else raise UsageError or CnnlabError."""
+    """Return the features if a map can be computed; else raise CnnlabError."""
     n, features = len(feature_set), feature_set.features
-    if n < 5:
-        raise UsageError(f"a map needs at least 5 images, not {n}")
     bad = (~features.isfinite().all(1)).nonzero().flatten()
     if len(bad):
         raise CnnlabError(

@@ -1,7 +1,7 @@
 """Project features to maps, and measure the maps' quality."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.device import use_deterministic_algorithms, use_threads
+from cnnlab.core.errors import UsageError
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.schema import call_checked
 from cnnlab.projection.knn import PointSet, count_duplicates, find_neighbors
@@ -17,8 +18,10 @@ from cnnlab.projection.procrustes import procrustes
 from cnnlab.projection.quality import knn_accuracy, neighbor_overlap, silhouette, trustworthiness
 from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.projection.repulsion import MAX_EXACT_POINTS
+from cnnlab.projection.tsne import compute_max_perplexity
 from cnnlab.tasks.embed.features import FeatureSet
 
+MIN_MAPPED_IMAGES = 5
 MAX_RANKED_IMAGES = 10_000  # for which trustworthiness and silhouette are measured, among all
 MAX_PAGE_NEIGHBORS = 10  # of each image, on the page
 Scores = dict[str, Any]
@@ -73,6 +76,24 @@ class Projection:
         finally:
             if callback:
                 callback.progress.end()
+
+    def fit_to(self, n: int) -> tuple["Projection", str]:
+        """Return a projection that suits n images, and what it changes, in words; empty if nothing.
+
+        Raises UsageError where there is no map of n images, or none with these options.
+        """
+        if n < MIN_MAPPED_IMAGES:
+            raise UsageError(f"a map needs at least {MIN_MAPPED_IMAGES} images, not {n}")
+        perplexity = self.options.get("perplexity")
+        if not isinstance(perplexity, (int, float)):
+            return self, ""
+        if not perplexity >= 1:
+            raise UsageError(f"{self.name}.perplexity must be at least 1, not {perplexity:g}")
+        maximum = compute_max_perplexity(n)
+        if perplexity <= maximum:
+            return self, ""
+        change = f"perplexity {maximum} instead of {perplexity:g}: the maximum for {n:,} images"
+        return replace(self, options=self.options | {"perplexity": maximum}), change
 
     @property
     def is_stochastic(self) -> bool:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from cnnlab.core.display_text import format_cell
 from cnnlab.core.figure_log import FigureLog
-from cnnlab.core.quoting import printable
 from cnnlab.tasks.embed.near_duplicates import NearDuplicate
 from cnnlab.tasks.embed.project import EmbeddingMap
 
@@ -126,8 +126,8 @@ def print_map_summary(
 def print_map_scores(maps: list[EmbeddingMap]) -> None:
     """Print a table of scores for each map, and how much two maps have in common."""
     for embedding_map in maps:
-        heading = printable(embedding_map.name)[:40] if len(maps) > 1 else ""
-        print(f"\n{heading:<44}{'features':>12}{'map':>12}")
+        heading = format_cell(embedding_map.name if len(maps) > 1 else "", 43)
+        print(f"\n{heading} {'features':>12}{'map':>12}")
         for label, features, on_map in build_score_rows(embedding_map):
             print(f"{label:<44}{features:>12}{on_map:>12}")
     if len(maps) > 1:

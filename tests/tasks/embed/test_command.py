@@ -192,9 +192,8 @@ def test_torchvision_network_on_user_images_needs_no_run(
 
 
 def test_refused_commands_print_one_line_and_write_nothing(cnnlab: Cnnlab, run: Path) -> None:
-    assert "the maximum is 119" in run_refused(cnnlab, "perplexity=120")
+    assert "tsne.perplexity must be at least 1, not 0.5" in run_refused(cnnlab, "perplexity=0.5")
     assert "n must be at least 5" in run_refused(cnnlab, "n=4")
-    assert "below a third of the 20 images" in run_refused(cnnlab, "n=20")
     assert "layer 'conv' is not one of conv_1" in run_refused(cnnlab, "layer=conv")
     assert "no folder tset" in run_refused(cnnlab, "split=tset")
     assert "is not a network of torchvision's" in run_refused(cnnlab, "features=lenet")
