@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
+from cnnlab.viz import plots
 from cnnlab.viz.curves import MeanCurve, plot_learning_curves, plot_parameter_growth
 from cnnlab.viz.plots import (
     draw_captioned_images,
@@ -56,3 +59,17 @@ def test_a_curve_of_one_point_is_visible() -> None:
         count_blue([MeanCurve("one", (1, 9), (1.0, 9.0), (50.0, 40.0), (1.0, 1.0))])
         > legend_only + 400
     )
+
+
+def test_class_without_images_is_marked_in_the_confusion_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty row looks like one in which every count is zero by merit."""
+    figures: list[Figure] = []
+    draw = plots.render_figure
+    monkeypatch.setattr(
+        plots, "render_figure", lambda figure: figures.append(figure) or draw(figure)
+    )
+    plot_confusion_matrix([[3, 1, 0], [0, 0, 0], [0, 0, 2]], ("a", "b", "c"), "t")
+    texts = {text.get_text(): text.get_position() for text in figures[0].axes[0].texts}
+    assert texts["no images"] == (1, 1) and set(texts) == {"3", "1", "2", "no images"}

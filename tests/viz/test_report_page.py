@@ -57,3 +57,11 @@ def test_figures_have_their_size_and_missing_ones_a_reason() -> None:
     assert 'width="6" height="4"' in PAGE and "<svg></svg>" in PAGE
     assert "Not shown: &lt;script&gt;" in PAGE
     assert PAGE.count("<h2") == 2 and '<a href="#s1">Drawn</a>' in PAGE
+
+
+def test_right_to_left_names_are_isolated() -> None:
+    name = "\u05e9\u05dc\u05d5\u05dd"
+    table = ReportTable(["class", "images"], [[name, "3"]])
+    page = render_report_page("t", [f"label {name} (3), {name}"], [ReportSection("s", table=table)])
+    assert f"label \u2068{name}\u2069 (3), \u2068{name}\u2069" in page
+    assert f"<td>\u2068{name}\u2069</td>" in page

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from cnnlab.core.display_text import count_columns, format_cell
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import make_run_folder, resolve_outputs_folder
 from cnnlab.core.progress import format_duration
-from cnnlab.core.quoting import printable
+from cnnlab.core.quoting import as_override, printable
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.sweep_index import format_mean_std
@@ -128,9 +129,10 @@ def compare_pair(first: SeedGroup, second: SeedGroup) -> dict[str, Any]:
     """Return the paired test of two groups, or {"skipped_reason": text}."""
     for run in (*first.runs, *second.runs):
         if run.test_hits is None:
+            command = f"cnnlab train {as_override('resume', str(run.folder))}"
             return {
                 "skipped_reason": f"{printable(str(run.folder))} is not finished, or has no "
-                f"test.safetensors (cnnlab train resume=RUN writes it)"
+                f"test.safetensors; this writes it:\n  {command}"
             }
     if (
         first.test_hits is None
@@ -167,7 +169,7 @@ def print_comparison(
 
 def print_accuracies(groups: list[SeedGroup]) -> None:
     """Print the finished runs of each group and their mean accuracies."""
-    width = min(MAX_LABEL_WIDTH, max(12, *(len(group.label) for group in groups)))
+    width = min(MAX_LABEL_WIDTH, max(12, *(count_columns(group.label) for group in groups)))
     print(f"\n{'':{width}} finished {'test':>16} {'validation':>16}")
     for group in groups:
         test, validation = (
@@ -175,11 +177,12 @@ def print_accuracies(groups: list[SeedGroup]) -> None:
             for split in ("test", "validation")
         )
         finished = f"{sum(run.is_finished for run in group.runs)}/{len(group.runs)}"
-        print(f"{shorten_label(group.label):{width}} {finished:>8} {test:>16} {validation:>16}")
+        label = format_cell(group.label, width)
+        print(f"{label} {finished:>8} {test:>16} {validation:>16}")
 
 
 def shorten_label(label: str) -> str:
-    return label if len(label) <= MAX_LABEL_WIDTH else label[: MAX_LABEL_WIDTH - 1] + "…"
+    return format_cell(label, MAX_LABEL_WIDTH).rstrip()
 
 
 def print_paired_tests(rows: list[dict[str, Any]]) -> None:
@@ -217,10 +220,10 @@ def print_crossings(
         rows = [group.find_crossings(metric, threshold, consecutive) for threshold in thresholds]
         is_partial = is_partial or any(0 < len(row) < len(group.runs) for row in rows)
         cells = [format_mean_crossing(row, len(group.runs)) for row in rows]
-        label = group.label
-        if len(label) >= LABEL_WIDTH:
-            label = f"{shorten_label(label)}\n{'':{LABEL_WIDTH}}"
-        print(f"{label:{LABEL_WIDTH}}" + "".join(f"{cell:>16}" for cell in cells))
+        label = format_cell(group.label, LABEL_WIDTH)
+        if count_columns(group.label) >= LABEL_WIDTH:
+            label = f"{shorten_label(group.label)}\n{'':{LABEL_WIDTH}}"
+        print(label + "".join(f"{cell:>16}" for cell in cells))
     if is_partial:
         print("* mean of the runs that reached the threshold; not all did")
 

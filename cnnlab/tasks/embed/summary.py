@@ -1,6 +1,7 @@
 """Summarize maps and their quality in words."""
 
 import json
+import shlex
 from typing import Any
 
 from cnnlab.core.display_text import format_cell
@@ -120,7 +121,7 @@ def print_map_summary(
         print(f"  figures/{figure.name}.png")
     print("  embedding.npz     features, coordinates, labels, predictions")
     print("  scores.json       all scores and near-duplicates")
-    print(f"TensorBoard (Projector):\n  tensorboard --logdir {folder}")
+    print(f"TensorBoard (Projector):\n  tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 def print_map_scores(maps: list[EmbeddingMap]) -> None:

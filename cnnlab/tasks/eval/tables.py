@@ -25,8 +25,9 @@ def format_score_table(scores: dict[str, Any], dataset: str, split: str) -> str:
     rows.append(f"\n{'class':<20}{'images':>10}{'precision':>12}{'recall':>10}{'F1':>10}")
     for name, row in scores["classes"].items():
         precision, recall, f1 = format_class_scores(row, split)
-        cells = f"{row['images']:>10,}{precision:>12}{recall:>10}{f1:>10}"
-        rows.append(format_cell(name, 19) + " " + cells)
+        # The reason for missing scores takes all of their columns.
+        numbers = f"{precision:>12}{recall:>10}{f1:>10}" if precision else f"{f1:>32}"
+        rows.append(f"{format_cell(name, 19)} {row['images']:>10,}{numbers}")
     return "\n".join(rows)
 
 

@@ -4,9 +4,9 @@ of them."""
 import json
 import sys
 from pathlib import Path
-from textwrap import wrap
 
 from cnnlab.core.device import describe_device, pick_device, use_threads
+from cnnlab.core.display_text import isolate_rtl_words, wrap_words
 from cnnlab.core.errors import UsageError, format_unknown_choice
 from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.files import resolve_outputs_folder, write_json
@@ -111,11 +111,12 @@ def print_figures(log: FigureLog, before: int) -> None:
         print(f"{log.run.figures}\n")
     indent = " " * FIGURE_NAME_WIDTH
     for figure in log.figures[before:]:
-        file, title = f"{figure.name}.png", printable(figure.title)
+        file = f"{figure.name}.png"
         if len(file) >= FIGURE_NAME_WIDTH:
             print(file)
             file = ""
-        lines = wrap(title, 80 - FIGURE_NAME_WIDTH) or [""]
+        words = wrap_words(printable(figure.title), 80 - FIGURE_NAME_WIDTH)
+        lines = [isolate_rtl_words(line) for line in words] or [""]
         print(f"{file:<{FIGURE_NAME_WIDTH}}" + f"\n{indent}".join(lines))
     sys.stdout.flush()
 

@@ -144,6 +144,11 @@ class RunContext:
                 return name
         return None
 
+    @property
+    def first_unit_block(self) -> str:
+        """The first top-level layer whose output is units, not maps."""
+        return next(name for name in self.block_names if len(self.output_shapes[name]) == 1)
+
     def check_layer_name(self, name: str, where: str) -> str:
         """Return a layer's name. Raises UsageError with the valid names."""
         get_layer(self.model, name, where)

@@ -64,7 +64,10 @@ def select_layer(context: RunContext, layer: str | None) -> str:
     where = "top_activations.layer"
     name = context.check_layer_name(layer, where) if layer else context.last_spatial_block
     if name is None:
-        raise NothingToShow(f"no layer of this network has maps; name another, e.g. {where}=fc_1")
+        raise NothingToShow(
+            "no layer of this network has maps; choose one without: "
+            f"{where}={context.first_unit_block}"
+        )
     if name not in context.split_activations.top_activations:
         raise UsageError(f"{where}: {name} gives no maps or units of its own")
     return name

@@ -208,6 +208,39 @@ def test_refused_commands_print_one_line_and_write_nothing(cnnlab: Cnnlab, run: 
     assert not (run / "embed").exists()
 
 
+def test_tsne_of_few_images_caps_the_perplexity_and_says_so_first(
+    cnnlab: Cnnlab, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = cnnlab("embed", "n=20", *QUICK)
+    said = "cnnlab embed: perplexity 6 instead of 30: the maximum for 20 images\n"
+    assert (code, err) == (0, said)
+    for n in (5, 6, 92):
+        assert cnnlab("embed", f"n={n}", *QUICK)[0] == 0, n
+    assert cnnlab("embed", "n=92", *QUICK)[2] == "", "30 is the maximum there"
+
+    def extract(*_: object) -> None:
+        raise AssertionError("features are computed")
+
+    monkeypatch.setattr(command, "extract_networks", extract)
+    with pytest.raises(AssertionError, match="features are computed"):
+        cnnlab("embed", "n=20", "--debug")
+    assert "tsne.perplexity must be at least 1" in run_refused(cnnlab, "perplexity=0")
+
+
+def test_three_images_are_refused_before_features_are_computed(
+    cnnlab: Cnnlab, run: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extract(*_: object) -> None:
+        raise AssertionError("features are computed")
+
+    monkeypatch.setattr(command, "extract_networks", extract)
+    (here / "photos").mkdir()
+    for i in range(3):
+        Image.new("L", (8, 8), 80 * i).save(here / "photos" / f"{i}.png")
+    error = run_refused(cnnlab, "features=resnet18", "split=photos")
+    assert "a map needs at least 5 images, not 3" in error
+
+
 def fill_features(run: Path, value: float) -> None:
     """Fill the weights of the penultimate layer in the run's last checkpoint."""
     path = checkpoint.find_checkpoint(run / "checkpoints", "last")

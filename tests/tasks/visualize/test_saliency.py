@@ -1,10 +1,19 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from cnnlab.data.sources import digits
+from cnnlab.interpret.attribution import AttributionMap
 from cnnlab.tasks.trained_run import load_run
+from cnnlab.tasks.visualize.saliency import (
+    MapPair,
+    list_blank_reasons,
+    make_saliency_rows,
+    map_pair_to_dict,
+)
+from cnnlab.viz.image_grid import GridCell
 from tests.conftest import Cnnlab
 from tests.run_visualize import visualize_json
 
@@ -50,3 +59,15 @@ def test_each_class_is_explained_by_its_own_logit_from_the_named_baseline(
         assert maps["gradient"]["rank_correlation_to_randomized"] < 0.95, (
             "beside a network with randomized weights"
         )
+
+
+def test_blank_map_of_the_randomized_network_has_its_reason() -> None:
+    full = AttributionMap(np.eye(3), False, "", {})
+    blank = AttributionMap(np.zeros((3, 3)), False, "no place is evidence", {})
+    pair = MapPair("grad_cam", full, blank, None)
+    cells = make_saliency_rows(GridCell(None), [pair])
+    assert cells[1][1].blank_reason == "no place is evidence"
+    assert list_blank_reasons(pair, "cat") == [
+        "grad_cam for cat, randomized weights, is blank: no place is evidence."
+    ]
+    assert map_pair_to_dict(pair)["randomized_blank_reason"] == "no place is evidence"
