@@ -3,6 +3,7 @@
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 
 from matplotlib.font_manager import (
@@ -16,7 +17,6 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.text import Text
 
 from cnnlab.core.display_text import END_ISOLATE, ISOLATE
-from cnnlab.core.errors import summarize_error
 
 DEFAULT_FAMILY = "DejaVu Sans"  # in which all figures are written; it comes with matplotlib
 # They have a sign for every letter that no other font has: boxes with a script's symbol.
@@ -84,19 +84,12 @@ def list_fallback_fonts() -> list[FontEntry]:
     listed = {entry.fname for entry in fontManager.ttflist}
     for path in findSystemFonts():
         if path not in listed:
-            add_font(path)
+            with suppress(OSError, RuntimeError):  # damaged, or of bitmaps: as if not installed
+                fontManager.addfont(path)
     entries = [
         entry for entry in fontManager.ttflist if not entry.name.startswith(PLACEHOLDER_FAMILIES)
     ]
     return sorted(entries, key=rank_font)
-
-
-def add_font(path: str) -> None:
-    """Add a font to matplotlib's; one that matplotlib cannot read is left out."""
-    try:
-        fontManager.addfont(path)
-    except (OSError, RuntimeError) as error:
-        print(f"figures: font {path}: {summarize_error(error)}", file=sys.stderr)
 
 
 def rank_font(entry: FontEntry) -> tuple[bool, bool, int, str]:

@@ -14,6 +14,7 @@ from cnnlab.viz.fonts import set_fallback_fonts
 
 MAX_NAME_LETTERS = 18
 MAX_COVERED = 0.25  # of a class, by one name
+MARKER_MARGIN = np.array([-5, -5, 5, 5])  # pixels of a point around its center, at each side
 MAX_ALWAYS_NAMED = 12  # classes of which none is left out, whatever its name covers
 # Candidate positions of a class name, nearest first, in font sizes.
 LABEL_OFFSETS = np.array(
@@ -56,7 +57,8 @@ def draw_class_names(
         candidates = position + LABEL_OFFSETS * size
         places = np.hstack([candidates - half_size, candidates + half_size])
         fits = is_inside(places, box) & is_free(places, placed)
-        covered = np.where(fits, measure_covered(sums, places, box), np.inf)
+        shares = measure_covered(sums, places + MARKER_MARGIN, box)
+        covered = np.where(fits, shares, np.inf)
         chosen = choose_place(covered, must_choose=len(positions) <= MAX_ALWAYS_NAMED)
         if chosen is None:
             text.remove()
