@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ class ImageSet(Protocol):
     @property
     def validation_indices(self) -> Tensor | None:
         """The indices of the data set's own validation images; None if it has none."""
+
+    @property
+    def is_stratified(self) -> bool:
+        """Whether validation images are drawn per class, and not from all images alike."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -67,6 +71,7 @@ class TensorImageSet:
     classes: tuple[str, ...]
     validation_indices: Tensor | None = None
     fingerprint: str | None = None
+    is_stratified: ClassVar[bool] = False  # results of the published sets are recorded so
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,17 +102,71 @@ def hold_out(image_set: ImageSetT, *, count: float, seed: int) -> tuple[ImageSet
     The latter are its own validation images if it has them, else `count` of its images (a number,
     or a fraction below 1), drawn by `seed`. Raises UsageError for an invalid count.
     """
-    if image_set.validation_indices is None:
+    if image_set.validation_indices is not None:
+        mask = torch.ones(len(image_set), dtype=torch.bool)
+        mask[image_set.validation_indices] = False
+        rest, held_out = mask.nonzero().flatten(), image_set.validation_indices
+    elif image_set.is_stratified:
+        held_out, rest = stratified_split(
+            image_set.labels, image_set.classes, count, seed, "dataset.validation"
+        )
+    else:
         held_out, rest = random_split(len(image_set), count, seed, "dataset.validation")
-        return image_set.take(rest), image_set.take(held_out)
-    mask = torch.ones(len(image_set), dtype=torch.bool)
-    mask[image_set.validation_indices] = False
-    return image_set.take(mask.nonzero().flatten()), image_set.take(image_set.validation_indices)
+    return image_set.take(rest), image_set.take(held_out)
 
 
 def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor, Tensor]:
     """Return `count` of `total` indices (a number, or a fraction below 1), drawn by `seed`, and the
     others; both sorted. Raises UsageError, naming `key`, for an invalid count."""
+    number = resolve_count(total, count, key)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:number].sort().values, order[number:].sort().values
+
+
+def stratified_split(
+    labels: Tensor, classes: tuple[str, ...], count: float, seed: int, key: str
+) -> tuple[Tensor, Tensor]:
+    """Return indices as `random_split` does, of each class its share of (N,) `labels`.
+
+    At least one image of each class is left. Raises UsageError, naming `key`, for an invalid count.
+    """
+    number = resolve_count(len(labels), count, key)
+    sizes = labels.bincount(minlength=len(classes))
+    room = int((sizes - 1).clamp(min=0).sum())
+    if number > room:
+        names = [printable(classes[label]) for label in (sizes == 1).nonzero().flatten()]
+        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+        single = f"\nclasses with one image: {', '.join(names[:5])}{more}" if names else ""
+        raise UsageError(
+            f"{key}: {number:,} of {len(labels):,} images cannot be set aside\n"
+            f"a class keeps at least one image to train on: at most {room:,} can be{single}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    by_class = order[labels[order].argsort(stable=True)]
+    rank = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    is_drawn = rank < allot_shares(sizes, number, generator).repeat_interleave(sizes)
+    return by_class[is_drawn].sort().values, by_class[~is_drawn].sort().values
+
+
+def allot_shares(sizes: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Return how many of `number` images each class gives: in proportion to its size, by largest
+    remainders, ties drawn; at most all but one."""
+    total, most = int(sizes.sum()), (sizes - 1).clamp(min=0)
+    allotted = (number * sizes // total).minimum(most)
+    ties = torch.rand(len(sizes), generator=generator, dtype=torch.float64)
+    while (missing := number - int(allotted.sum())) > 0:
+        # Remainders are whole numbers; the ties, below 1, decide between equal ones only.
+        remainder = (number * sizes - total * allotted).double() + ties
+        remainder[allotted == most] = -torch.inf
+        largest = remainder.topk(min(missing, int((allotted < most).sum()))).indices
+        allotted[largest] += 1
+    return allotted
+
+
+def resolve_count(total: int, count: float, key: str) -> int:
+    """Return how many of `total` images `count` is: a number, or a fraction below 1. Raises
+    UsageError, naming `key`, if none or all."""
     if total < 2:
         raise UsageError(f"{key}: {total} image{'s' * (total != 1)} cannot be split")
     number = max(1, round(count * total)) if 0 < count < 1 else int(count)
@@ -115,8 +174,7 @@ def random_split(total: int, count: float, seed: int, key: str) -> tuple[Tensor,
         raise UsageError(
             f"{key} must be between 1 and {total - 1}, or a share below 1, not {count}"
         )
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    return order[:number].sort().values, order[number:].sort().values
+    return number
 
 
 def gather_images(image_set: ImageSet, index: Sequence[int]) -> Tensor:

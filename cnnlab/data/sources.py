@@ -233,7 +233,7 @@ def get_dataset_shape(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, in
         return DATASET_SHAPES[name]
     check_image_size(spec["size"], spec["depth"])
     classes = (
-        len(index_folder(spec["root"], spec["max_images"]).classes)
+        len(index_folder(spec["root"], spec["max_images"], spec["layout"]).classes)
         if spec["root"]
         else NUM_IMAGENET_CLASSES
     )

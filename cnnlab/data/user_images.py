@@ -11,7 +11,7 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import read_image, resize_center_crop
 from cnnlab.core.quoting import printable
-from cnnlab.data.folder_index import iterate_image_files
+from cnnlab.data.image_tree import iterate_image_files
 
 
 class UnreadableImages(dict[str, str]):

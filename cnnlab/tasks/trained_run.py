@@ -22,6 +22,7 @@ from cnnlab.data.build import (
     load_train_and_validation,
 )
 from cnnlab.data.dataset import ImageSet, align_labels
+from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.engine.evaluate import average_views
 from cnnlab.models import build_model, move_to_device
 
@@ -191,9 +192,10 @@ def load_split(trained: TrainedRun, split: str) -> ImageSet:
         image_set = train if split == "train" else validation
     image_set = align_labels(image_set, trained.classes)
     if image_set.fingerprint not in (None, trained.data_fingerprint):
+        root, recorded = str(dataset.get("root")), trained.data_fingerprint
         raise CnnlabError(
-            f"the images below {printable(str(dataset.get('root')))} have changed since the run "
-            f"started: a new split may contain images that the run was trained on; "
+            f"{explain_fingerprint(root, recorded, image_set.fingerprint)}:\n"
+            f"a new split may contain images that the run was trained on;\n"
             f"a folder `test` beside `train` avoids this"
         )
     return image_set

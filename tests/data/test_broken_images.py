@@ -6,19 +6,19 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
 
 from cnnlab.core.errors import CnnlabError
+from cnnlab.core.image import read_image
 from cnnlab.core.image_formats import list_readable_formats
 from tests.data.conftest import load_folder, write_noise
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_all_broken_images_are_listed_or_skipped(
-    root: Path, cache: Path, workers: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_broken_images_are_listed_or_skipped(root: Path, cache: Path, workers: int) -> None:
     whole = write_noise(root / "ant" / "cut.jpg", 1, (64, 64)).read_bytes()
     (root / "ant" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "bee" / "empty.png").write_bytes(b"")
@@ -39,7 +39,7 @@ def test_all_broken_images_are_listed_or_skipped(
     assert "10,100 pixels; the limit is 10,000" in lines[3]
     files = load_folder(root, workers=workers, skip_broken=True)
     assert len(files) + len(load_folder(root, "test", skip_broken=True)) == 30
-    assert "7 images are broken and skipped, of 37" in capsys.readouterr().out
+    assert ("broken", 7) in files.report.skipped
 
 
 def test_broken_image_check_is_cached_until_a_file_changes(
@@ -47,7 +47,7 @@ def test_broken_image_check_is_cached_until_a_file_changes(
 ) -> None:
     load_folder(root)
     (cached,) = cache.iterdir()
-    assert json.loads(cached.read_text()) == {}
+    assert json.loads(cached.read_text()) == {"errors": {}, "copies": []}
     with monkeypatch.context() as patch:
         patch.setattr(
             "cnnlab.data.broken_images.decode_all", lambda *_: pytest.fail("decoded again")
@@ -58,6 +58,60 @@ def test_broken_image_check_is_cached_until_a_file_changes(
     (root / "ant" / "0.png").write_bytes(b"broken since")
     with pytest.raises(CnnlabError, match="1 image is broken"):
         load_folder(root)
+
+
+@pytest.mark.parametrize("changes", [{"size": 9}, {"depth": 1}, {"max_pixels": 9_999}])
+def test_verdict_of_another_size_is_not_used(
+    root: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, int]
+) -> None:
+    """A thin image may fit into one size and not into another."""
+    load_folder(root)
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.data.broken_images.decode_all", lambda *_: pytest.fail("again"))
+        load_folder(root)
+        with pytest.raises(pytest.fail.Exception, match="again"):
+            load_folder(root, **changes)
+
+
+@pytest.mark.parametrize(
+    "cause", [PermissionError(13, "Permission denied"), OSError(5, "I/O error"), MemoryError()]
+)
+def test_unreadable_file_is_neither_broken_nor_cached(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
+    def read_denied(path: str, **options: Any) -> Image.Image:
+        if path.endswith("ant/3.png"):
+            try:
+                raise cause
+            except type(cause) as error:
+                raise CnnlabError(f"{path} cannot be read: {error}") from error
+        return read_image(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.data.decode.read_image", read_denied)
+        with pytest.raises(CnnlabError, match=r"ant/3.png(.|\n)*1 image could not be opened"):
+            load_folder(root, skip_broken=True)
+    assert not cache.exists()
+    assert len(load_folder(root, skip_broken=True)) == 24
+
+
+def test_replaced_file_of_equal_size_and_date_is_checked_again(root: Path) -> None:
+    load_folder(root)
+    path = root / "ant" / "0.png"
+    stat, size = path.stat(), len(path.read_bytes())
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(CnnlabError, match="1 image is broken"):
+        load_folder(root)
+
+
+def test_other_pillow_version_checks_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_folder(root)
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.data.broken_images.decode_all", lambda *_: pytest.fail("again"))
+        with pytest.raises(pytest.fail.Exception, match="again"):
+            load_folder(root)
 
 
 def test_installing_the_heic_plugin_is_enough(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from tests.data.conftest import ROOT, load_folder, write_noise
 def test_all_pillow_modes_are_read(tmp_path: Path, mode: str, depth: int) -> None:
     suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tiff", "F": "tiff"}.get(mode, "png")
     for i in range(5):
-        path = tmp_path / "root" / "c" / f"{i}.{suffix}"
+        path = tmp_path / "root" / "cd"[i % 2] / f"{i}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         if mode == "I;16":
             Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(path)
@@ -54,7 +54,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     for i in range(5):
-        path = write_noise(tmp_path / "root" / "c" / f"{i}.png", i, (12, 8), exif=exif)
+        path = write_noise(tmp_path / "root" / "cd"[i % 2] / f"{i}.png", i, (12, 8), exif=exif)
     expected = resize_center_crop(ImageOps.exif_transpose(Image.open(path)), 8)
     files = load_folder(tmp_path / "root", test=1)
     index = files.paths.index(str(path)) if str(path) in files.paths else None

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cnnlab.core.errors import UsageError
 from cnnlab.data.dataset import hold_out
@@ -77,18 +78,41 @@ def test_invalid_root_raises_one_line_error(
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_invalid_folder_structure_raises(root: Path, tmp_path: Path) -> None:
+def test_empty_class_folder_is_refused(root: Path, tmp_path: Path) -> None:
     (root / "dog\n").mkdir()
-    with pytest.raises(UsageError, match=r"no images to train on below .* of class dog\\n$"):
+    (root / "dog\n" / "a.txt").write_text("no image")
+    with pytest.raises(UsageError, match=r"class dog\\n below (.|\n)*1 skipped: no image by name"):
         load_folder(root)
     (tmp_path / "bare").mkdir()
     with pytest.raises(UsageError, match="holds no folders of images"):
         load_folder(tmp_path / "bare")
-    for part in ("train", "val", "valid"):
-        write_noise(tmp_path / "twice" / part / "x" / "0.png")
-    with pytest.raises(UsageError, match="at most one folder each for val and test"):
-        load_folder(tmp_path / "twice")
-    write_noise(tmp_path / "apart" / "train" / "x" / "0.png")
-    write_noise(tmp_path / "apart" / "test" / "new" / "0.png")
-    with pytest.raises(UsageError, match="of class new"):
-        load_folder(tmp_path / "apart")
+
+
+def test_class_only_in_test_is_refused(tmp_path: Path) -> None:
+    for name in ("train/x", "train/y", "test/new", "test/x"):
+        write_noise(tmp_path / "root" / name / "0.png")
+    with pytest.raises(UsageError, match=r"no images to train on of class new (.|\n)*are x, y"):
+        load_folder(tmp_path / "root")
+
+
+def test_formats_that_pillow_reads_are_images(root: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    names = {".jfif": "JPEG", ".jpe": "JPEG", ".avif": "AVIF", ".jp2": "JPEG2000", ".tga": "TGA"}
+    for suffix, name in (names | {".apng": "PNG", ".JFIF": "JPEG", ".pnm": "PPM"}).items():
+        image.save(root / "ant" / f"x{suffix}", name)
+    assert len(load_folder(root)) + len(load_folder(root, "test")) == 38
+
+
+def test_skipped_files_are_counted_by_reason(root: Path) -> None:
+    (root / "ant" / "notes.txt").write_text("")
+    (root / "bee" / "README").write_text("")
+    (root / ".git").mkdir()
+    write_noise(root / "loose.png")
+    write_noise(root / "__MACOSX" / "0.png")
+    assert dict(load_folder(root).report.skipped) == {
+        "no image by name (.txt)": 1,
+        "no suffix": 1,
+        "hidden": 1,
+        "system folder __MACOSX": 1,
+        "beside the folders, in no class folder": 1,
+    }

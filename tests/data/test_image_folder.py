@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,27 @@ def test_folder_names_are_classes_and_pixels_match_files(root: Path) -> None:
         expected = np.asarray(Image.open(files.paths[i]))
         assert np.array_equal(gather_images(files, [i])[0].permute(1, 2, 0).numpy(), expected)
         assert files.classes[files.labels[i]] == Path(files.paths[i]).parent.name
+
+
+def test_fingerprint_is_that_of_earlier_versions_where_nothing_is_drawn(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        write_noise(root / name / "0.png")
+    write_noise(root / "train" / "a" / "1.png")
+    assert str(load_folder(root, test=1).fingerprint).startswith("stratified:")
+    for name in ("test/a", "test/b"):
+        write_noise(root / name / "0.png")
+    digest = hashlib.sha256()
+    for label, path in (
+        (0, "train/a/0.png"),
+        (0, "train/a/1.png"),
+        (1, "train/b/0.png"),
+        (0, "val/a/0.png"),
+        (1, "val/b/0.png"),
+    ):
+        digest.update(f"{label} {path!a} {(root / path).stat().st_size}\n".encode())
+    assert load_folder(root).fingerprint == digest.hexdigest()
+    assert load_folder(root, "test").fingerprint is None
 
 
 @pytest.mark.slow

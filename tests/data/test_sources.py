@@ -246,7 +246,7 @@ def test_get_dataset_shape_without_data(real_data: Path) -> None:
             (*image_set.images.shape[1:],),
             len(image_set.classes),
         )
-    spec = {"size": 20, "depth": 1, "root": None, "max_images": 9}
+    spec = {"size": 20, "depth": 1, "root": None, "max_images": 9, "layout": "auto"}
     assert get_dataset_shape("folder", spec) == ((1, 20, 20), 1000)
     with pytest.raises(ValueError, match="size must be at least 1"):
         get_dataset_shape("folder", spec | {"size": 0})

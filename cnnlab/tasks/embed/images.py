@@ -11,7 +11,8 @@ from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.quoting import printable
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
-from cnnlab.data.folder_index import iterate_image_files
+from cnnlab.data.folder_layout import find_split_folders, locate_classes, normalize_name
+from cnnlab.data.image_tree import iterate_image_files, scan_images
 from cnnlab.data.user_images import UnreadableImages, read_user_image
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 
@@ -100,9 +101,16 @@ def sample_indices(n: int, max_images: int | None, seed: int) -> Tensor:
 
 
 def find_class_names(folder: Path | None) -> tuple[str, ...]:
-    """Return the names of the folders that contain images, where there are several."""
-    files = iterate_image_files(folder) if folder else ()
-    names = sorted({Path(file).parent.name for file in files})
+    """Return the names of a folder's class folders, as `dataset=folder` reads them; none where it
+    would refuse to, or finds one."""
+    if folder is None:
+        return ()
+    tree = scan_images(folder)
+    try:
+        located = locate_classes(tree, find_split_folders(tree, "auto"))
+    except UsageError:
+        return ()
+    names = sorted({name for _, name in located.values()})
     return tuple(names) if len(names) > 1 else ()
 
 
@@ -118,8 +126,8 @@ def iterate_split(
 def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBatch]:
     """Yield the images below a folder, adapted as for `predict`.
 
-    An image in a folder with the name of a class has that label. Raises UsageError for a folder
-    without images, and CnnlabError where none is readable.
+    An image has the label of the nearest folder around it with the name of a class. Raises
+    UsageError for a folder without images, and CnnlabError where none is readable.
     """
     files, unreadable = list(iterate_image_files(folder)), selection.unreadable
     if not files:
@@ -135,7 +143,7 @@ def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBat
                 unreadable.add(file, error)
                 continue
             pixels.append(adapted)
-            labels.append(find_label(selection.classes, file.parent.name))
+            labels.append(find_label(selection.classes, folder, file))
             names.append(printable(str(file.relative_to(folder))))
         if pixels:
             indices = torch.full((len(names),), -1)
@@ -144,6 +152,9 @@ def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBat
         unreadable.raise_if_any()
 
 
-def find_label(classes: tuple[str, ...], name: str) -> int:
-    """Return the index of a class; -1 for other names."""
-    return classes.index(name) if name in classes else -1
+def find_label(classes: tuple[str, ...], top: Path, file: Path) -> int:
+    """Return the index of the class that the nearest folder from a file's up to `top` names; -1 for
+    none."""
+    folders = [*reversed(file.relative_to(top).parent.parts), top.absolute().name]
+    names = (normalize_name(name) for name in folders)
+    return next((classes.index(name) for name in names if name in classes), -1)

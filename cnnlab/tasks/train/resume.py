@@ -11,12 +11,13 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
 from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.quoting import as_override, printable
+from cnnlab.core.quoting import as_override
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run, read_run_state
 from cnnlab.core.schema import build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
+from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
@@ -207,10 +208,10 @@ def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Tr
     """
     trainer = build_trainer(settings)
     if saved.record.get("data") != trainer.validation_set.fingerprint:
-        root = printable(str(settings.dataset.get("root")))
+        root, recorded = str(settings.dataset.get("root")), saved.record.get("data")
+        reason = explain_fingerprint(root, recorded, trainer.validation_set.fingerprint)
         raise CnnlabError(
-            f"the images below {root} have changed since the run started; "
-            f"start a new run from its weights with `cnnlab train init=RUN`"
+            f"{reason};\nstart a new run from its weights with `cnnlab train init=RUN`"
         )
     check_epochs_change(trainer, saved.record)
     try:

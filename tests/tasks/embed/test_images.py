@@ -59,18 +59,35 @@ def test_folder_images_follow_the_test_set(trained: TrainedRun, here: Path) -> N
     assert dict(zip(last.names, last.labels.tolist(), strict=True)) == {
         "a.png": -1,
         "3/b.png": 3,
-        "3/deeper/c.png": -1,
+        "3/deeper/c.png": 3,
     }
     assert last.indices.tolist() == [-1] * 3
     by_name = dict(zip(last.names, last.pixels[:, 0].numpy(), strict=True))
     np.testing.assert_array_equal(by_name["a.png"], real[0])
     alone = select(None, "own")
-    assert [len(batch.names) for batch in alone.iterate_batches()] == [3] and alone.classes == (
-        "3",
-        "deeper",
-        "own",
-    )
+    assert [len(batch.names) for batch in alone.iterate_batches()] == [3] and alone.classes == ()
     assert next(alone.iterate_batches()).pixels.shape == (3, 3, 256, 256)
+
+
+def test_folder_images_have_the_classes_that_training_reads(here: Path) -> None:
+    for name in ("train/cat/deep/a.png", "train/dog/b.png", "test/cat/c.png"):
+        (here / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(here / "own" / name)
+    alone = select(None, "own")
+    assert alone.classes == ("cat", "dog")
+    (batch,) = alone.iterate_batches()
+    assert dict(zip(batch.names, batch.labels.tolist(), strict=True)) == {
+        "test/cat/c.png": 0,
+        "train/cat/deep/a.png": 0,
+        "train/dog/b.png": 1,
+    }
+
+
+def test_folder_that_is_a_class_itself_labels_its_images(trained: TrainedRun, here: Path) -> None:
+    (here / "own" / "3" / "deep").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(here / "own" / "3" / "deep" / "a.png")
+    *_, last = select(trained, "own/3", 20).iterate_batches()
+    assert last.labels.tolist() == [3]
 
 
 def test_unknown_split_and_unreadable_files_are_refused(trained: TrainedRun, here: Path) -> None:

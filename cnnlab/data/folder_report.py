@@ -1,0 +1,137 @@
+"""Describe the images that a folder gave: per class and split, and what was left out."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+from cnnlab.core.quoting import printable
+from cnnlab.data.dataset import ImageSet
+from cnnlab.data.image_tree import MAX_LISTED, join_names
+
+MAX_CLASSES = 10  # that are listed; of more, the largest and the smallest
+NUM_EXTREMES = 4
+LINE_WIDTH = 80
+NAME_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What an image set from a folder says beside its own images.
+
+    `test_labels`: of the test images. `skipped`: (reason, number of files). `ignored`: folders
+    without images. `copies`: lines about files with equal content.
+    """
+
+    test_labels: tuple[int, ...] = ()
+    skipped: tuple[tuple[str, int], ...] = ()
+    ignored: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+
+
+def describe_folder_images(train_set: ImageSet, validation_set: ImageSet) -> list[str]:
+    """Return lines on the images of each class and split and on what was left out; none for a data
+    set that is no folder."""
+    report = get_report(train_set)
+    if report is None:
+        return []
+    counts = {
+        "training": count_labels(train_set.labels.tolist(), len(train_set.classes)),
+        "validation": count_labels(validation_set.labels.tolist(), len(train_set.classes)),
+        "test": count_labels(report.test_labels, len(train_set.classes)),
+    }
+    return [*format_class_counts(train_set.classes, counts), *describe_left_out(train_set)]
+
+
+def get_report(image_set: ImageSet) -> FolderReport | None:
+    """Return the report of an image set from a folder; None for others."""
+    report = getattr(image_set, "report", None)
+    return report if isinstance(report, FolderReport) else None
+
+
+def count_labels(labels: Iterable[int], num_classes: int) -> list[int]:
+    """Return the number of images of each class."""
+    counts = [0] * num_classes
+    for label in labels:
+        counts[label] += 1
+    return counts
+
+
+def format_class_counts(classes: Sequence[str], counts: dict[str, list[int]]) -> list[str]:
+    """Return a table of the classes' images by split, and which classes a split lacks."""
+    totals = [sum(row) for row in zip(*counts.values(), strict=True)]
+    order = list(range(len(classes)))
+    title = f"{len(classes):,} classes"
+    if len(classes) > MAX_CLASSES:
+        by_size = sorted(order, key=lambda label: -totals[label])
+        order = by_size[:NUM_EXTREMES] + by_size[-NUM_EXTREMES:]
+        title += f", the {NUM_EXTREMES} largest and smallest"
+    lines = [f"{title:<{NAME_WIDTH}}" + "".join(f"{split:>12}" for split in counts)]
+    for label in order:
+        name = printable(classes[label])
+        shown = name if len(name) < NAME_WIDTH - 3 else f"{name[: NAME_WIDTH - 6]}..."
+        numbers = "".join(f"{column[label]:>12,}" for column in counts.values())
+        lines.append(f"  {shown:<{NAME_WIDTH - 2}}{numbers}")
+    for split, column in counts.items():
+        if absent := [classes[label] for label, count in enumerate(column) if not count]:
+            noun = "class" if len(absent) == 1 else f"{len(absent):,} classes"
+            lines += wrap_line(f"no {split} images of {noun} {join_names(absent)}")
+    return lines
+
+
+def describe_left_out(image_set: ImageSet) -> list[str]:
+    """Return lines on the files and folders of a folder data set that are not used, and copies."""
+    report = get_report(image_set)
+    if report is None:
+        return []
+    lines = []
+    if report.skipped:
+        reasons = sorted(report.skipped, key=lambda row: -row[1])
+        listed = "; ".join(f"{count:,} {reason}" for reason, count in reasons[:MAX_LISTED])
+        more = sum(count for _, count in reasons[MAX_LISTED:])
+        others = f"; {more:,} others" if more else ""
+        lines += wrap_line(f"skipped: {listed}{others}")
+    if report.ignored:
+        lines += wrap_line(f"ignored, without images: {join_names(report.ignored)}")
+    return [*lines, *report.copies]
+
+
+def describe_copies(
+    root: str,
+    trained: Sequence[tuple[str, int]],
+    tested: Sequence[tuple[str, int]],
+    groups: Sequence[Sequence[str]],
+) -> tuple[str, ...]:
+    """Return lines on `groups` of full paths of equal content: test images that are among those to
+    train or validate with, and images of two classes. `trained`, `tested`: (path, label)."""
+    if not groups:
+        return ()
+    prefix = os.path.join(root, "")  # noqa: PTH118
+    train_labels, test_labels = dict(trained), dict(tested)
+    known, leaked, contradictory = train_labels | test_labels, [], []
+    for group in groups:
+        paths = [path.removeprefix(prefix) for path in group]
+        seen = [path for path in paths if path in train_labels]
+        leaked += [(path, seen[0]) for path in paths if seen and path in test_labels]
+        first = next((path for path in paths if path in known), "")
+        contradictory += [
+            (first, path) for path in paths if path in known and known[path] != known[first]
+        ]
+    return (
+        *format_pairs(leaked, "test image", "also in training or validation"),
+        *format_pairs(contradictory, "image", "of two classes"),
+    )
+
+
+def format_pairs(pairs: Sequence[tuple[str, str]], noun: str, problem: str) -> list[str]:
+    """Return lines with the number of pairs of copies and the first of them."""
+    if not pairs:
+        return []
+    first, second = map(printable, pairs[0])
+    count = f"1 {noun} is" if len(pairs) == 1 else f"{len(pairs):,} {noun}s are"
+    return [f"{count} {problem} (equal files), such as", f"  {first}", f"  {second}"]
+
+
+def wrap_line(line: str) -> list[str]:
+    """Return a line in lines that fit the width, all but the first indented."""
+    return wrap(line, LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
