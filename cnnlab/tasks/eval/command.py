@@ -16,6 +16,7 @@ from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.batches import iterate_in_order
 from cnnlab.data.dataset import ImageSet
+from cnnlab.data.folder_report import describe_left_out
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import NUM_BATCH_DRAWS, classification_report, sample_batch_accuracies
 from cnnlab.tasks.eval.figures import build_eval_figures
@@ -52,6 +53,8 @@ def run(config: Config, overrides: list[str]) -> float:
         where = f"step {trained.step:,}, device {describe_device(device)}"
         print(f"cnnlab eval: {trained.folder}, {where}")
         print(format_score_table(scores, header["dataset"], settings.split))
+        for line in describe_left_out(image_set):
+            print(line)
         print(f"\nnumbers, logits and figures: {folder}")
     return scores["accuracy"]
 

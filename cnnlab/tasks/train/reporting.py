@@ -14,6 +14,7 @@ from cnnlab.core.progress import format_duration
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.run import Run
 from cnnlab.data.build import load_dataset
+from cnnlab.data.folder_report import describe_folder_images
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
 from cnnlab.tasks.train.settings import select_compared_settings
 from cnnlab.tasks.train.trainer import Trainer
@@ -21,7 +22,7 @@ from cnnlab.viz.weight_images import make_image_sheet
 
 
 def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
-    """Print model, data, device, the length of the run and its folder."""
+    """Print model, data, device, the length of the run, its folder, and own images by class."""
     settings = trainer.settings
     model, dataset = settings.model["name"], settings.dataset["name"]
     num_parameters = sum(param.numel() for param in trainer.model.parameters())
@@ -33,6 +34,8 @@ def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
         f"{num_validation:,} validation images\n"
         f"{settings.epochs} epochs of {len(trainer.train_batches):,} steps{resumed}\n"
         f"{folder}",
+        *describe_folder_images(trainer.train_batches.images, trainer.validation_set),
+        sep="\n",
         flush=True,
     )
 

@@ -225,7 +225,7 @@ def test_broken_images_are_an_error_or_skipped(cnnlab: Cnnlab, here: Path, mine:
         and "2 images are broken" in err
     )
     code, out, err = cnnlab(*words(mine, epochs=1), "dataset.skip_broken=true")
-    assert (code, err) == (0, "") and "2 images are broken and skipped, of 302" in out
+    assert (code, err) == (0, "") and "skipped: 2 broken" in out
 
 
 def test_log_does_not_depend_on_workers(
@@ -273,3 +273,35 @@ def test_tiny_imagenet_resumes_exactly(forks: Forks, tmp_path: Path, real_data: 
     code, log = forks.run(tmp_path / "cut", "train", "resume=last")
     assert code == 0 and "resuming after step" in log, log
     assert_same(run_in(tmp_path / "cut"), run_in(tmp_path / "whole"))
+
+
+def forget_stratification(run: Path) -> None:
+    """Make a run's checkpoints those of a version that drew splits from all images alike."""
+    for path in (run / "checkpoints").glob("*.safetensors"):
+        blob = path.read_bytes()
+        assert blob.count(b"stratified:") == 1
+        path.write_bytes(blob.replace(b"stratified:", b"00000000000"))
+
+
+def test_runs_before_stratified_splits_refuse_with_the_reason(
+    cnnlab: Cnnlab, here: Path, mine: Path
+) -> None:
+    assert cnnlab(*words(mine, epochs=1))[0] == 0
+    (run,) = (here / "outputs" / "train").iterdir()
+    forget_stratification(run)
+    for command in (["eval"], ["eval", "split=validation"], ["train", "resume=last", "epochs=2"]):
+        code, _, err = cnnlab(*command)
+        assert code == 1 and "was started by an earlier version of cnnlab" in err, err
+    assert cnnlab("predict", str(next(mine.glob("*/*.png"))))[0] == 0
+
+
+def test_train_and_eval_say_what_was_read_and_skipped(
+    cnnlab: Cnnlab, here: Path, mine: Path
+) -> None:
+    (mine / "3" / "notes.txt").write_text("")
+    code, out, err = cnnlab(*words(mine, epochs=1))
+    assert (code, err) == (0, "")
+    assert "10 classes   " in out and "skipped: 1 no image by name (.txt)" in out
+    code, out, err = cnnlab("eval")
+    assert (code, err) == (0, "") and "skipped: 1 no image by name (.txt)" in out
+    json.loads(cnnlab("eval", "--json")[1])
