@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, suggest_nearest
 from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.lock import is_locked
+from cnnlab.core.yaml_files import read_yaml
 
 RUN_STATES = ("running", "finished", "interrupted", "failed")
 
@@ -107,10 +106,7 @@ class RunSummary:
 
 def read_run_summary(folder: Path) -> RunSummary:
     """Read a run's summary; what is missing or unreadable is left out, not an error."""
-    try:
-        config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = {}
+    config: Any = read_yaml(folder / "config.yaml")
     config = config if isinstance(config, dict) else {}
     step, validation = 0, None
     for saved_step in reversed(checkpoint.list_checkpoint_steps(folder / "checkpoints")):

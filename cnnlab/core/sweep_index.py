@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import path_exists, read_jsonl
 from cnnlab.core.run_index import RunSummary, find_newest_sweep, read_run_state, read_run_summary
+from cnnlab.core.yaml_files import read_yaml
 
 
 def find_sweep(name: str, outputs: Path) -> Path:
@@ -50,10 +49,7 @@ def read_failures(sweep: Path) -> list[dict[str, Any]]:
 
 def read_overrides(folder: Path) -> list[str]:
     """Return the overrides that a run was started with; none where they cannot be read."""
-    try:
-        overrides: Any = yaml.safe_load((folder / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
+    overrides: Any = read_yaml(folder / "overrides.yaml")
     return [str(word) for word in overrides] if isinstance(overrides, list) else []
 
 

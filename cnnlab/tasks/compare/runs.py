@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError
@@ -23,6 +22,7 @@ from cnnlab.core.run import read_metrics
 from cnnlab.core.run_index import find_run, is_run, read_run_state
 from cnnlab.core.schema import Config
 from cnnlab.core.sweep_index import list_numbered_runs
+from cnnlab.core.yaml_files import read_yaml
 from cnnlab.engine.learning_curves import (
     CurveBand,
     CurvePoint,
@@ -165,10 +165,10 @@ def match_pattern(name: str, patterns: list[Path]) -> list[Path]:
 
 def read_run_curves(folder: Path) -> RunCurves:
     """Return a run's settings and curves. Raises CnnlabError if its settings cannot be read."""
+    config: Any = read_yaml(folder / "config.yaml")
     try:
-        config: Any = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         config["dataset"]["name"], config["model"]["name"]
-    except (KeyError, OSError, TypeError, ValueError, yaml.YAMLError):
+    except (KeyError, TypeError):
         raise CnnlabError(
             f"{printable(str(folder))}/config.yaml cannot be read: the run's settings are unknown"
         ) from None

@@ -1,0 +1,49 @@
+"""Read YAML that may come from anybody: plain values of a bounded size."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+
+MAX_YAML_BYTES = 1 << 20
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Loads plain values and refuses aliases: a few nested ones stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            raise ComposerError(None, None, f"the alias *{alias.anchor}", alias.start_mark)
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain value of a YAML text. Raises ValueError, in a few words, for a text that is
+    damaged, too long or too deeply nested, or that has aliases."""
+    if len(text) > MAX_YAML_BYTES:
+        raise ValueError(f"it is longer than {MAX_YAML_BYTES:,} characters")
+    try:
+        return yaml.load(text, PlainLoader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ComposerError as error:
+        raise ValueError(f"{error.problem}, in line {find_line(error)}, is refused") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def find_line(error: yaml.MarkedYAMLError) -> int:
+    """Return the number of the line where YAML is wrong, from 1."""
+    return error.problem_mark.line + 1 if error.problem_mark else 1
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the value of a YAML file, or None if it is missing, damaged or refused."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_YAML_BYTES:
+            return None
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
