@@ -1,99 +1,88 @@
-"""Refuse a folder of configurations that configures Hydra itself, which can run any code.
+"""Tell which overrides and which parts of a configuration file could make Hydra run code.
 
-Hydra instantiates the callbacks, launchers, sweepers and log handlers that a configuration names.
-A folder given by --config-dir may come from anybody, so its files are read before Hydra runs.
-The checks are stricter than Hydra: they ask whether a name could reach its package.
+They ask whether a name could come to mean Hydra's package, so they are stricter than Hydra.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import UsageError, summarize_error
+from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault
+from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
+
+from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
+
+MAX_INTERPOLATIONS = 10  # each may multiply the size of the result
 
 # Hydra replaces these within a package's name, so `hyd_group_` in a folder `ra` is `hydra`.
 PACKAGE_KEYWORDS = ("_global_", "_group_", "_here_", "_name_")
 ALLOWED_KEYWORDS = PACKAGE_KEYWORDS[:3]  # where they are a whole part; `_name_` is a file's name
-PACKAGE_HEADER = re.compile(r"\s*#\s*@\s*package\b(.*)")
-PLAIN_SEGMENT = r"(?!\.+(?:/|@|$))[\w.+=-]+"
-INTERPOLATED_SEGMENT = r"(?:[\w+=-]|\$\{[\w/@]+\})+"  # no resolver, and no dots: no way to `..`
-OPTION_SEGMENT = f"(?:{PLAIN_SEGMENT}|{INTERPOLATED_SEGMENT})"
-CONFIG_ENTRY = re.compile(rf"/?{PLAIN_SEGMENT}(?:/{PLAIN_SEGMENT})*(?:@([\w.-]+))?")
-GROUP_ENTRY = re.compile(r"(?:(?:optional|override) )*/?[\w-]+(?:/[\w-]+)*(?:@([\w.-]+))?")
-OPTION = re.compile(rf"{OPTION_SEGMENT}(?:/{OPTION_SEGMENT})*")
+PLAIN_SEGMENT = r"(?!\.+(?:/|$))[\w.+=-]+"
+PLAIN_PATH = re.compile(rf"{PLAIN_SEGMENT}(?:/{PLAIN_SEGMENT})*")  # no absolute one, and no `..`
+KEY_INTERPOLATION = re.compile(r"\$\{[\w./@\[\]-]+\}")  # of a key; with a colon it calls a resolver
+PLUGIN_GROUP = re.compile(r"hydra/(launcher|sweeper)(/[a-z]\w*)*")
+PLUGIN_OPTION = re.compile(r"hydra\.(launcher|sweeper)(\.(?!_)[\w-]+)+")
+HYDRA_KEY_FIXES = {
+    "hydra.mode": "-m makes a sweep",
+    "hydra.run": "outputs=DIR says where runs go",
+    "hydra.searchpath": "--config-dir DIR adds configurations of your own",
+    "hydra.sweep": "a sweep is outputs/train/<date>_<time>_sweep; outputs=DIR moves it",
+}
 
 
-def check_config_dir(folder: Path) -> None:
-    """Raise UsageError, naming the file and the key, where a file in `folder` could run code."""
-    if not folder.is_dir():
-        raise UsageError(f"--config-dir {printable(str(folder))} is not a folder")
-    for path in list_config_files(folder):
-        if key := find_unsafe_part(path):
-            raise build_unsafe_error(path, key)
+def check_override(override: Override, names: list[str] | None) -> None:
+    """Raise UsageError for an override that configures Hydra, or chooses by no plain name.
 
-
-def build_unsafe_error(path: Path, key: str) -> UsageError:
-    """Return the one-line error for a file or folder, and the part of it that is refused."""
-    return UsageError(
-        f"{printable(str(path))}: {printable(key)} configures Hydra or names a file in no plain "
-        "way, which can run code; give it on the command line instead"
-    )
-
-
-def list_config_files(folder: Path) -> Iterator[Path]:
-    """Yield every YAML file below `folder`, through links too. Raises UsageError for folder names
-    that Hydra would take as its own group, and for what cannot be listed."""
-
-    def refuse(error: OSError) -> None:
-        raise UsageError(f"cannot read {error.filename}: {summarize_error(error)}")
-
-    visited = {os.path.realpath(folder)}
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        for name in folders:
-            if is_hydra_name(name):
-                raise build_unsafe_error(Path(parent, name), f"the folder {name}/")
-        targets = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders)}
-        folders[:] = [name for name, target in targets.items() if target not in visited]
-        visited.update(targets.values())
-        for name in sorted(files):
-            if name.lower().endswith((".yaml", ".yml")) and Path(parent, name).is_file():
-                yield Path(parent, name)
-
-
-def find_unsafe_part(path: Path) -> str | None:
-    """Return the first package header, key or defaults entry of a file that could configure Hydra.
-
-    A file that OmegaConf cannot load has none: Hydra loads it by the same function and fails.
+    `names`: the choices where the key is a group, or None.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(str(path))}: {summarize_error(error)}") from error
-    except RecursionError as error:
-        raise UsageError(f"{printable(str(path))} is nested too deeply") from error
-    except (OmegaConfBaseException, YAMLError, ValueError):
-        return None
-    defaults = content.pop("defaults", None) if isinstance(content, dict) else None
-    return find_unsafe_header(text) or find_unsafe_key(content) or find_unsafe_default(defaults)
+    word, key = printable(str(override.input_line)), override.key_or_group
+    if override.package is not None:
+        raise UsageError(f"{word}: a key has no @\n`cnnlab train --cfg job` shows all keys")
+    if is_hydra_name(key):
+        check_hydra_override(override, word)
+    elif override.is_sweep_override():
+        return  # each value is checked when its run is composed
+    if names is not None:
+        value = override.value()
+        if override.is_delete() or not isinstance(value, str) or not PLAIN_PATH.fullmatch(value):
+            raise UsageError(f"{key} takes one name, not {word}\nthe names: {', '.join(names)}")
 
 
-def find_unsafe_header(text: str) -> str | None:
-    """Return the first `# @package` line that could put a file into Hydra's package."""
-    headers = (match for line in text.splitlines() if (match := PACKAGE_HEADER.match(line)))
-    return next((header[0].strip() for header in headers if is_unsafe_package(header[1])), None)
+def check_hydra_override(override: Override, word: str) -> None:
+    """Raise UsageError for an override of Hydra other than of launchers and sweepers."""
+    key, value = override.key_or_group, override.value()
+    is_plugin = PLUGIN_GROUP.fullmatch(key) or PLUGIN_OPTION.fullmatch(key)
+    if not is_plugin or override.is_sweep_override():
+        group = ".".join(key.replace("/", ".").split(".")[:2])
+        fix = HYDRA_KEY_FIXES.get(group, "of Hydra's, hydra/launcher and hydra/sweeper can be set")
+        raise UsageError(f"{word} cannot be set\n{fix}")
+    if not is_plain_value(value):
+        raise UsageError(f"{word} names a class or a key\nhydra/launcher=NAME chooses by name")
+
+
+def is_plain_value(value: Any) -> bool:
+    """Return whether a value holds no interpolation and no key of instantiation (`_target_`)."""
+    if isinstance(value, dict):
+        keys = all(isinstance(key, str) and not key.startswith("_") for key in value)
+        return keys and all(map(is_plain_value, (*value, *value.values())))
+    if isinstance(value, list):
+        return all(map(is_plain_value, value))
+    return "${" not in str(value)
+
+
+def find_unsafe_part(file: ConfigResult) -> str | None:
+    """Return the first part of a file that names Hydra, a class or a resolver; None without one."""
+    package = file.header.get("package") or ""
+    if is_unsafe_package(package):
+        return f"@package {package}"
+    content = OmegaConf.to_container(file.config, resolve=False)
+    return find_unsafe_key(content) or find_unsafe_default(file.defaults_list or [])
 
 
 def find_unsafe_key(node: Any) -> str | None:
-    """Return the first key, at any depth, that names Hydra's package or a class to instantiate."""
+    """Return the first key or value, at any depth, that names Hydra, a class or a resolver."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "_target_" or is_hydra_name(str(key)):
@@ -102,36 +91,33 @@ def find_unsafe_key(node: Any) -> str | None:
                 return unsafe
     if isinstance(node, list):
         return next(filter(None, map(find_unsafe_key, node)), None)
+    return node if isinstance(node, str) and calls_resolver(node) else None
+
+
+def calls_resolver(text: str) -> bool:
+    """Return whether a text has an interpolation other than of a key, such as `${oc.env:HOME}`."""
+    return "${" in KEY_INTERPOLATION.sub("", text)
+
+
+def find_unsafe_default(defaults: list[InputDefault]) -> str | None:
+    """Return the first entry of a defaults list that names Hydra's groups or package."""
+    for entry in defaults:
+        names: list[Any] = []
+        if isinstance(entry, GroupDefault):
+            names = [entry.group, *(v if isinstance(v := entry.value, list) else [v])]
+        elif isinstance(entry, ConfigDefault):
+            names = [entry.path]
+        words = [str(name) for name in names if name is not None]
+        if any(is_hydra_name(word) or calls_resolver(word) for word in words if word != "_self_"):
+            return f"the defaults entry {': '.join(words)}"
+        if is_unsafe_package(entry.package or ""):
+            return f"the defaults entry {': '.join(words)} @{entry.package}"
     return None
-
-
-def find_unsafe_default(defaults: Any) -> str | None:
-    """Return the first entry of a defaults list that could name Hydra's groups, its package, or a
-    file outside the configuration folders."""
-    if isinstance(defaults, str):  # an interpolation, which Hydra resolves to a list
-        return f"defaults: {defaults}"
-    for entry in defaults if isinstance(defaults, list) else ():
-        if isinstance(entry, str) and is_unsafe_entry(CONFIG_ENTRY, entry):
-            return f"the defaults entry {entry}"
-        for group, option in entry.items() if isinstance(entry, dict) else ():
-            options = option if isinstance(option, list) else [option]
-            unsafe = any(is_unsafe_entry(OPTION, name) for name in options if name is not None)
-            if unsafe or is_unsafe_entry(GROUP_ENTRY, str(group)):
-                return f"the defaults entry {group}: {option}"
-    return None
-
-
-def is_unsafe_entry(pattern: re.Pattern[str], text: Any) -> bool:
-    """Return whether a part of a defaults entry is other than the plain names of `pattern`."""
-    match = pattern.fullmatch(str(text))
-    if not match or is_hydra_name(str(text).partition("@")[0]):
-        return True
-    return any(is_unsafe_package(package) for package in match.groups() if package)
 
 
 def is_unsafe_package(package: str) -> bool:
     """Return whether a package, such as `model.size` or `_global_`, could be Hydra's."""
-    parts = [part for part in package.strip().split(".") if part not in ALLOWED_KEYWORDS]
+    parts = [part for part in package.strip().split(".") if part not in ("", *ALLOWED_KEYWORDS)]
     return any(not re.fullmatch(r"[\w-]+", part) or is_hydra_name(part) for part in parts)
 
 
@@ -139,3 +125,23 @@ def is_hydra_name(text: str) -> bool:
     """Return whether a folder, a key or a part of a package could come to mean `hydra`."""
     parts = re.split(r"[^\w-]+", text.casefold())
     return any(part == "hydra" or any(word in part for word in PACKAGE_KEYWORDS) for part in parts)
+
+
+def check_interpolations(config: DictConfig) -> None:
+    """Raise UsageError for so many interpolations that the values could fill the memory."""
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    number = count_interpolations({key: content[key] for key in content if key != "hydra"})
+    if number > MAX_INTERPOLATIONS:
+        raise UsageError(
+            f"the configuration has {number} interpolations, ${{KEY}}\n"
+            f"at most {MAX_INTERPOLATIONS} are resolved; write the values instead"
+        )
+
+
+def count_interpolations(node: Any) -> int:
+    """Return how many interpolations a value holds, at any depth."""
+    if isinstance(node, dict):
+        return sum(map(count_interpolations, node.values()))
+    if isinstance(node, list):
+        return sum(map(count_interpolations, node))
+    return node.count("${") if isinstance(node, str) else 0

@@ -2,16 +2,15 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import CONFIG_DIR, list_groups, list_keys
-from cnnlab.config_safety import check_config_dir
+from cnnlab.config import list_groups, list_keys
 from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
+from cnnlab.core.quoting import hydra_literal
 from cnnlab.core.renamed_keys import find_new_name
 from cnnlab.multirun import Sweep, run_job
 
@@ -74,18 +73,14 @@ def launch(
     """
     if cfg and (cfg not in ("job", "hydra", "all") or multirun):
         raise UsageError(f"--cfg takes job, hydra or all, and no -m beside it, not {cfg!r}")
-    flags = ["--cfg", cfg] if cfg else []
-    if config_dir:
-        check_config_dir(Path(config_dir))
-        flags += ["--config-dir", config_dir]
     with translate_hydra_errors(task):
         if not multirun:
-            run_hydra(task, flags, overrides)
+            run_hydra(task, overrides, config_dir, cfg=cfg)
             return None
         sweep = Sweep(task, overrides, config_dir)
         try:
             with sweep:
-                run_hydra(task, [*flags, *sweep.hydra_flags], sweep.overrides)
+                run_hydra(task, sweep.overrides, config_dir, sweep_dir=sweep.folder)
                 sweep.report_result()
         except WrappedTaskError as error:
             if isinstance(error.__cause__, Stopped):
@@ -94,17 +89,27 @@ def launch(
         return sweep.folder
 
 
-def run_hydra(task: str, flags: list[str], overrides: list[str]) -> None:
-    """Call hydra.main with the given options; sys.argv holds them meanwhile."""
-    import hydra
+def run_hydra(
+    task: str,
+    overrides: list[str],
+    config_dir: str,
+    *,
+    cfg: str = "",
+    sweep_dir: Path | None = None,
+) -> None:
+    """Let Hydra run the task, or each run of a sweep in `sweep_dir`, or print `cfg`."""
+    from cnnlab.config_loader import open_hydra
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing and exiting
-    argv = sys.argv
-    sys.argv = ["cnnlab", *flags, *HYDRA_QUIET_OVERRIDES, f"hydra.job.name={task}", *overrides]
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=task)(run_task)()
-    finally:
-        sys.argv = argv
+    own = [*HYDRA_QUIET_OVERRIDES, f"hydra.mode={'RUN' if sweep_dir is None else 'MULTIRUN'}"]
+    if sweep_dir is not None:
+        own.append(f"hydra.sweep.dir={hydra_literal(str(sweep_dir))}")
+    with open_hydra(task, config_dir, own) as hydra:
+        if cfg:
+            hydra.show_cfg(task, [*own, *overrides], cfg, package=None)
+        elif sweep_dir is not None:
+            hydra.multirun(task, run_task, [*own, *overrides])
+        else:
+            hydra.run(task, run_task, [*own, *overrides])
 
 
 @contextmanager

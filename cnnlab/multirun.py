@@ -50,6 +50,7 @@ class Sweep:
             pin_init_run(word, root) for word in overrides if not word.startswith("resume=")
         ]
         self.is_resumed = bool(resumed)
+        self.new_parents = [folder for folder in (root / task, root) if not folder.exists()]
         self.folder = (
             sweeps.find_sweep(resumed[-1], root)
             if resumed
@@ -65,11 +66,6 @@ class Sweep:
         self.previous_environment: dict[str, str | None] = {}
         self.lock = FolderLock(self.folder)
 
-    @property
-    def hydra_flags(self) -> list[str]:
-        """Return the Hydra options that make it a sweep in this folder."""
-        return ["--multirun", f"hydra.sweep.dir={hydra_literal(str(self.folder))}"]
-
     def __enter__(self) -> "Sweep":
         if not self.lock.acquire(blocking=False):
             raise UsageError(
@@ -80,6 +76,8 @@ class Sweep:
         environment = {
             PARENT_PID_VARIABLE: str(os.getpid()),
             COMMAND_VARIABLE: json.dumps(get_command_line()),
+            # `python -m`, by which loky starts workers, would import from the current folder first.
+            "PYTHONSAFEPATH": "1",
             # Loky's tracker warns of the shared memory that it removes after killed workers.
             "PYTHONWARNINGS": ",".join(filter(None, warnings)),
         }
@@ -120,14 +118,14 @@ class Sweep:
         self.lock.release()
 
     def remove_empty_folder(self) -> None:
-        """Remove the folder of a sweep without runs."""
+        """Remove the folder of a sweep without runs, and the folders that were made for it."""
         for file in (
             *self.folder.glob("*/log.txt"),
             self.folder / "multirun.yaml",
             self.folder / "failed.jsonl",
         ):
             file.unlink(missing_ok=True)
-        for folder in (*self.folder.glob("*/"), self.folder):
+        for folder in (*self.folder.glob("*/"), self.folder, *self.new_parents):
             with suppress(OSError):
                 folder.rmdir()
 

@@ -5,11 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from hydra._internal.hydra import Hydra
 
 from cnnlab.cli import main
 from cnnlab.data.sources import get_data_root
@@ -24,23 +22,6 @@ def pytest_collection_finish() -> None:
     """Exempt the imported modules from garbage collection, which takes a tenth of the time."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compose_once() -> Iterator[None]:
-    """Let Hydra compose once per command: it does so twice, first only to read `hydra.mode`.
-
-    Real processes (`forks`) are not affected.
-    """
-    get_mode = Hydra.get_mode
-
-    def get_default_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        sets_mode = any("hydra.mode" in override for override in overrides)
-        return get_mode(hydra, config_name, overrides) if sets_mode else None
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", get_default_mode)
-        yield
 
 
 @pytest.fixture(autouse=True)

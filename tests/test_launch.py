@@ -8,6 +8,10 @@ import pytest
 from cnnlab.launch import format_unknown_key
 from tests.conftest import Cnnlab
 
+MODELS = (
+    "alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp, vgg16, vgg19"
+)
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -55,6 +59,17 @@ from tests.conftest import Cnnlab
         (["augment.train=null"], "augment.train must be a mapping, not None"),
         (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["dataset.root=[1]"], "dataset.root must be a string or null, not [1]"),
+        (["model=[1,2]"], f"model takes one name, not model=[1,2]\nthe names: {MODELS}"),
+        (["model=1"], f"model takes one name, not model=1\nthe names: {MODELS}"),
+        (["model=null"], f"model takes one name, not model=null\nthe names: {MODELS}"),
+        (["model={a:1}"], f"model takes one name, not model={{a:1}}\nthe names: {MODELS}"),
+        (["model="], f"model takes one name, not model=\nthe names: {MODELS}"),
+        (["~model"], f"model takes one name, not ~model\nthe names: {MODELS}"),
+        (
+            ["model@x=vgg16"],
+            "model@x=vgg16: a key has no @\n`cnnlab train --cfg job` shows all keys",
+        ),
+        (["++init.a=1"], "++init.a=1: a key or value does not fit the configuration"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
 )
