@@ -14,7 +14,7 @@ its internal parts.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -146,6 +147,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
         if not self.is_guarded:  # a later Hydra may compose in another way
             raise UsageError(f"the installed Hydra {hydra.__version__} is not supported")
         self.check_hydra_part(config)
+        self.check_experiment(config.hydra.runtime.choices)
         if self.has_user_files:
             check_interpolations(config)
         return config
@@ -180,6 +182,18 @@ class GuardedConfigLoader(ConfigLoaderImpl):
                 raise UsageError(
                     f"the configuration files set hydra.{printable(key)}, which can run code\n"
                     "no file may configure Hydra"
+                )
+
+    def check_experiment(self, choices: Mapping[str, Any]) -> None:
+        """Raise UsageError where an experiment is chosen with another model than its own."""
+        name, model = choices.get("experiment"), choices.get("model")
+        file = self.repository.load_config(f"experiment/{name}") if name else None
+        entries = (file.defaults_list or []) if file else []
+        for entry in (entry for entry in entries if isinstance(entry, GroupDefault)):
+            if entry.group in ("model", "/model") and entry.value != model:
+                raise UsageError(
+                    f"experiment={name} is a recipe for model={entry.value}, not {model}\n"
+                    "leave out one of the two"
                 )
 
 

@@ -37,6 +37,20 @@ STYLES = list_groups("stylize")["style"]
 PUBLISHED = ("alexnet", "vgg16", "vgg19")  # for images of 224 pixels
 
 
+TUNED = {
+    **{f"model/optim/{name}_sgd": 0.01 for name in PUBLISHED},
+    "model/optim/cifar_bn_adam": 0.01,
+    "model/optim/cifar_cnn_adam": 0.001,
+    "model/optim/digits_cnn_adam": 0.003,
+    "model/optim/fixed_filters_adam": 0.001,
+    "model/optim/mnist_cnn_adam": 0.0001,
+    "model/optim/mnist_mlp_adam": 0.001,
+    "experiment/optim/cifar10_bn_best_sgd": 0.1,
+    "experiment/optim/features_quarter_sgd": 0.1,
+    "experiment/optim/mnist_cnn_best_adam": 0.002,
+}
+
+
 SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
@@ -74,6 +88,7 @@ def test_every_yaml_file_is_tested() -> None:
     }
     known |= {f"style/{name}.yaml" for name in STYLES}
     known |= {f"model/size/folder_{name}.yaml" for name in PUBLISHED}
+    known |= {f"{path}.yaml" for path in TUNED}
     assert {
         str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_file()
     } == known
@@ -123,6 +138,30 @@ def test_a_model_picks_its_data_unless_overridden() -> None:
     assert compose("train", ["experiment=mnist_cnn_best", "augment=none"])["augment"][
         "train"
     ].keys() == {"normalize"}
+
+
+@pytest.mark.parametrize("path", TUNED)
+def test_a_tuned_rate_belongs_to_its_optimizer(path: str) -> None:
+    """Another optimizer has the settings of its own file, and only those."""
+    group, _, file = path.split("/")
+    name, _, optimizer = file.rpartition("_")
+    assert compose("train", [f"{group}={name}"])["optim"]["lr"] == TUNED[path]
+    defaults = {
+        o: compose("train", ["model=digits_cnn", f"optim={o}"])["optim"] for o in OPTIMIZERS
+    }
+    for other in {*OPTIMIZERS, "adamw"} - {optimizer, "adam"}:
+        assert compose("train", [f"{group}={name}", f"optim={other}"])["optim"] == defaults[other]
+    other = "adam" if optimizer == "sgd" else "sgd"
+    config = compose("train", [f"{group}={name}", f"optim={other}", "optim.lr=5"])
+    assert config["optim"]["name"] == other and config["optim"]["lr"] == 5
+    with torch.device("meta"):
+        parameters = torch.nn.Linear(2, 2).parameters()
+    build_registered(OPTIMIZERS, config["optim"], "optim", parameters)
+
+
+def test_sgd_has_its_own_rate_with_a_model_that_was_tuned_for_adam() -> None:
+    assert compose("train", ["optim=sgd"])["optim"]["lr"] == 0.1
+    assert compose("train", ["optim=adam"])["optim"]["lr"] == 0.003
 
 
 def test_keys_are_those_of_the_composed_configuration() -> None:

@@ -317,7 +317,7 @@ def test_plain_configurations_are_allowed(theirs: Path, file: str, content: str)
     group = file.partition("/")[0]
     new = "+" if group == "hydra_like" else ""
     config = compose_guarded(theirs, f"{new}{group}=trap")
-    assert group != "optim" or config["optim"]["lr"] == 0.003  # type: ignore[index]
+    assert group != "optim" or config["optim"]["lr"] == 0.001  # type: ignore[index]
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])

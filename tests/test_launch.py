@@ -59,6 +59,16 @@ MODELS = (
         (["augment.train=null"], "augment.train must be a mapping, not None"),
         (["device=cpu:7"], "device 'cpu:7' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["dataset.root=[1]"], "dataset.root must be a string or null, not [1]"),
+        (
+            ["model=mnist_cnn", "experiment=cifar10_bn_best"],
+            "experiment=cifar10_bn_best is a recipe for model=cifar_bn, not mnist_cnn\n"
+            "leave out one of the two",
+        ),
+        (
+            ["-m", "model=cifar_bn,mnist_cnn", "experiment=cifar10_bn_best"],
+            "experiment=cifar10_bn_best is a recipe for model=cifar_bn, not mnist_cnn\n"
+            "leave out one of the two",
+        ),
         (["model=[1,2]"], f"model takes one name, not model=[1,2]\nthe names: {MODELS}"),
         (["model=1"], f"model takes one name, not model=1\nthe names: {MODELS}"),
         (["model=null"], f"model takes one name, not model=null\nthe names: {MODELS}"),
@@ -69,11 +79,10 @@ MODELS = (
             ["model@x=vgg16"],
             "model@x=vgg16: a key has no @\n`cnnlab train --cfg job` shows all keys",
         ),
-        (["++init.a=1"], "++init.a=1: a key or value does not fit the configuration"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
 )
-def test_a_slip_is_one_line_and_exit_code_2(
+def test_a_slip_is_reported_with_exit_code_2(
     cnnlab: Cnnlab, here: Path, words: list[str], message: str
 ) -> None:
     assert cnnlab("train", *words) == (2, "", f"cnnlab: {message}\n")
