@@ -59,7 +59,7 @@ def check_hydra_override(override: Override, word: str) -> None:
         fix = HYDRA_KEY_FIXES.get(group, "of Hydra's, hydra/launcher and hydra/sweeper can be set")
         raise UsageError(f"{word} cannot be set\n{fix}")
     if not is_plain_value(value):
-        raise UsageError(f"{word} names a class or a key\nhydra/launcher=NAME chooses by name")
+        raise UsageError(f"{word} names a class or a key\nchoose by name: hydra/launcher=NAME")
 
 
 def is_plain_value(value: Any) -> bool:

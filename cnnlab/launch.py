@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,9 +11,9 @@ from typing import Any
 
 from cnnlab.config import list_groups, list_keys
 from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
-from cnnlab.core.quoting import hydra_literal
+from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.core.renamed_keys import find_new_name
-from cnnlab.multirun import Sweep, run_job
+from cnnlab.multirun import Sweep, count_failed_runs, run_job
 
 TASKS = (
     "bench",
@@ -80,8 +81,8 @@ def launch(
         sweep = Sweep(task, overrides, config_dir)
         try:
             with sweep:
-                run_hydra(task, sweep.overrides, config_dir, sweep_dir=sweep.folder)
-                sweep.report_result()
+                results = run_hydra(task, sweep.overrides, config_dir, sweep_dir=sweep.folder)
+                sweep.report_result(count_failed_runs(results))
         except WrappedTaskError as error:
             if isinstance(error.__cause__, Stopped):
                 raise sweep.stopped_error(error.__cause__.signal) from None
@@ -96,8 +97,11 @@ def run_hydra(
     *,
     cfg: str = "",
     sweep_dir: Path | None = None,
-) -> None:
-    """Let Hydra run the task, or each run of a sweep in `sweep_dir`, or print `cfg`."""
+) -> Any:
+    """Let Hydra run the task, or each run of a sweep in `sweep_dir`, or print `cfg`.
+
+    Returns what Hydra's sweeper returns of a sweep.
+    """
     from cnnlab.config_loader import open_hydra
 
     own = [*HYDRA_QUIET_OVERRIDES, f"hydra.mode={'RUN' if sweep_dir is None else 'MULTIRUN'}"]
@@ -107,9 +111,10 @@ def run_hydra(
         if cfg:
             hydra.show_cfg(task, [*own, *overrides], cfg, package=None)
         elif sweep_dir is not None:
-            hydra.multirun(task, run_task, [*own, *overrides])
+            return hydra.multirun(task, run_task, [*own, *overrides])
         else:
             hydra.run(task, run_task, [*own, *overrides])
+        return None
 
 
 @contextmanager
@@ -136,7 +141,11 @@ def translate_hydra_errors(task: str) -> Iterator[None]:
 
 def format_hydra_error(task: str, error: BaseException) -> str:
     """Return Hydra's message on one line, naming what is wrong and the choices."""
+    from hydra.errors import OverrideParseException
+
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return format_unreadable_override(error.override)
     if "hydra/launcher/joblib" in text:
         return "hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
@@ -146,6 +155,15 @@ def format_hydra_error(task: str, error: BaseException) -> str:
         return format_unknown_key(task, match[1])
     line = " ".join(text.split("\n\n")[0].split())
     return re.sub(r"See https?://\S+ for details", "", line).strip()
+
+
+def format_unreadable_override(word: str) -> str:
+    """Return a message for an override that Hydra cannot parse, and what to type instead."""
+    key, _, value = word.partition("=")
+    quoted = f"{key}={hydra_literal(value)}"
+    typed = shlex.quote(quoted) if re.search(r'["$`!\\]', quoted) else f'"{quoted}"'
+    fix = f"to have the value taken as it is, type {printable(typed)}"
+    return f"{printable(word)} cannot be read\n{fix}"
 
 
 def format_unknown_key(task: str, key: str) -> str:

@@ -50,12 +50,20 @@ class Sweep:
             pin_init_run(word, root) for word in overrides if not word.startswith("resume=")
         ]
         self.is_resumed = bool(resumed)
+        self.sweeper = find_sweeper(overrides)
+        if self.is_resumed and self.sweeper:
+            raise UsageError(
+                f"a sweep by {self.sweeper} cannot be resumed\n"
+                "to continue its search in a new one, set hydra.sweeper.storage and .study_name"
+            )
         self.new_parents = [folder for folder in (root / task, root) if not folder.exists()]
         self.folder = (
             sweeps.find_sweep(resumed[-1], root)
             if resumed
             else make_run_folder(root / task, "sweep")
         )
+        if not self.is_resumed:
+            sweeps.record_start(self.folder)
         folder_flag = ["--config-dir", config_dir] if config_dir else []
         command = shlex.join(["cnnlab", task, "-m", *folder_flag, *self.overrides])
         self.resume_command = f"`{command} {as_override('resume', str(self.folder))}`"
@@ -123,14 +131,16 @@ class Sweep:
             *self.folder.glob("*/log.txt"),
             self.folder / "multirun.yaml",
             self.folder / "failed.jsonl",
+            self.folder / sweeps.START_FILE,
         ):
             file.unlink(missing_ok=True)
         for folder in (*self.folder.glob("*/"), self.folder, *self.new_parents):
             with suppress(OSError):
                 folder.rmdir()
 
-    def report_result(self) -> None:
-        """Print a table of the runs. Raises CnnlabError where runs failed."""
+    def report_result(self, failed_runs: int) -> None:
+        """Print a table of the runs. Raises CnnlabError where runs failed, also where their number
+        is all that is known because the folder was deleted."""
         if self.has_runs:
             print(
                 "\n".join(["", *sweeps.format_sweep_table(self.folder), str(self.folder)]),
@@ -145,12 +155,16 @@ class Sweep:
             curable = any(
                 row["exit_code"] != UsageError.exit_code for row in failed
             )  # by the same words
+            can_resume = curable and not self.sweeper
             error = CnnlabError(
                 f"{runs} failed"
-                + (f"; {self.resume_command} makes what is missing" if curable else "")
+                + (f"; {self.resume_command} makes what is missing" if can_resume else "")
             )
             error.exit_code = max(int(row["exit_code"]) for row in failed)
             raise error
+        if failed_runs:
+            number = f"{failed_runs} run{'s' * (failed_runs > 1)}"
+            raise CnnlabError(f"{number} failed, and {self.folder} is no longer complete")
 
     @property
     def has_runs(self) -> bool:
@@ -160,12 +174,28 @@ class Sweep:
     def stopped_error(self, number: int) -> Stopped:
         """Return the error that says how to resume."""
         resume = f"; {self.resume_command} resumes it" if self.has_runs else ""
+        if resume and self.sweeper:  # it would search anew
+            resume = f"; its runs are in {self.folder}"
         return Stopped(f"the sweep was stopped{resume}", number)
 
 
+def find_sweeper(overrides: list[str]) -> str | None:
+    """Return the override that chooses a sweeper other than the one for fixed combinations."""
+    chosen = [word for word in overrides if word.startswith("hydra/sweeper=")]
+    return chosen[-1] if chosen and unquote_value(chosen[-1]) != "basic" else None
+
+
+def count_failed_runs(batches: Any) -> int:
+    """Return how many runs returned no accuracy, from what Hydra returns of a sweep."""
+    jobs = [job for batch in batches if isinstance(batch, list) for job in batch] if batches else []
+    return sum(job.return_value != job.return_value for job in jobs)  # NaN
+
+
 def unquote_value(override: str) -> str:
-    """Return the value of `key=value`, without quotes around it."""
-    return override.partition("=")[2].strip("'\"")
+    """Return the value of `key=value` as Hydra reads it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return str(OverridesParser.create().parse_override(override).value())
 
 
 def pin_init_run(override: str, outputs: Path) -> str:
@@ -199,7 +229,8 @@ def run_job(folder: Path, overrides: list[str], run: Callable[[], float]) -> flo
             raise
         code = error.exit_code if isinstance(error, CnnlabError) else 1
         failure = {"overrides": overrides, "reason": format_error(error), "exit_code": code}
-        sweeps.append_failure(folder, failure)
+        with suppress(OSError):  # the folder may have been deleted; what is returned tells
+            sweeps.append_failure(folder, failure)
         print(f"cnnlab: {name} failed: {format_error(error)}", file=sys.stderr, flush=True)
         return float("nan")
 

@@ -1,12 +1,13 @@
 """Launching a task: errors are one line, and nothing runs that should not."""
 
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 from cnnlab.launch import format_unknown_key
-from tests.conftest import Cnnlab
+from tests.conftest import TINY, Cnnlab
 
 MODELS = (
     "alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp, vgg16, vgg19"
@@ -89,9 +90,34 @@ def test_a_slip_is_reported_with_exit_code_2(
     assert not list(here.iterdir()), "and leaves nothing behind"
 
 
-def test_a_broken_override_is_one_line(cnnlab: Cnnlab, here: Path) -> None:
-    code, out, err = cnnlab("train", "epochs=[1")
-    assert (code, out, len(err.splitlines())) == (2, "", 1) and "http" not in err
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("epochs=[1", "\"epochs='[1'\""),
+        ("device=gpu#1", "\"device='gpu#1'\""),
+        ("device=é", "\"device='é'\""),
+        ("device=$x#", "'device='\"'\"'$x#'\"'\"''"),
+    ],
+)
+def test_an_unreadable_override_is_shown_as_it_must_be_typed(
+    cnnlab: Cnnlab, here: Path, word: str, typed: str
+) -> None:
+    assert cnnlab("train", word) == (
+        2,
+        "",
+        f"cnnlab: {word} cannot be read\nto have the value taken as it is, type {typed}\n",
+    )
+    _, (key, value) = 0, shlex.split(typed)[0].split("=", 1)
+    assert cnnlab("train", f"{key}={value}")[2].count("cannot be read") == 0
+
+
+@pytest.mark.parametrize("word", ["name=é", "name=run#1", "outputs=a,b/x", "outputs=it's é"])
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+def test_names_need_no_quotes(cnnlab: Cnnlab, here: Path, word: str, sweep: list[str]) -> None:
+    key, _, value = word.partition("=")
+    assert cnnlab("train", *TINY, "epochs=1", word, *sweep)[0] == 0
+    (run,) = (here / (value if key == "outputs" else "outputs") / "train").iterdir()
+    assert run.name.endswith("sweep" if sweep else value if key == "name" else "digits_cnn")
 
 
 def test_a_config_dir_adds_options(cnnlab: Cnnlab, here: Path) -> None:

@@ -1,16 +1,22 @@
 """`cnnlab train -m`, sequentially and in parallel processes; failures, signals and resuming."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cnnlab.core import checkpoint
+from cnnlab.core.errors import CnnlabError
 from cnnlab.core.run_index import read_run_state
+from cnnlab.core.sweep_index import append_failure
+from cnnlab.multirun import PARENT_PID_VARIABLE, Sweep, count_failed_runs, run_job
 from cnnlab.tasks.train import command
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer
@@ -90,6 +96,72 @@ def test_overrides_of_another_sweep_are_refused(cnnlab: Cnnlab, here: Path) -> N
         code == 2
         and err == "cnnlab: no sweep nowhere: with -m, resume= takes a sweep's folder, or last\n"
     )
+
+
+SEARCH = ["hydra/sweeper=optuna", "optim.lr=interval(0.1,0.2)"]
+
+
+def test_a_stopped_search_names_no_command_that_would_search_anew(here: Path) -> None:
+    sweep = Sweep("train", SEARCH, "")
+    (sweep.folder / "0").mkdir()
+    assert str(sweep.stopped_error(2)) == "the sweep was stopped"
+    (sweep.folder / "0" / "config.yaml").write_text("")
+    assert str(sweep.stopped_error(2)) == f"the sweep was stopped; its runs are in {sweep.folder}"
+    append_failure(sweep.folder / "0", {"reason": "x", "exit_code": 1})
+    with pytest.raises(CnnlabError, match=r"^run 0 failed$"):
+        sweep.report_result(0)
+
+
+def test_a_search_cannot_be_resumed(cnnlab: Cnnlab, here: Path) -> None:
+    code, _, err = cnnlab(*SHORT, *SEARCH, "resume=last")
+    assert (code, len(err.splitlines()), list(here.iterdir())) == (2, 2, [])
+    assert err.startswith("cnnlab: a sweep by hydra/sweeper=optuna cannot be resumed\n")
+
+
+def test_outputs_deleted_during_a_sweep_fail_it(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_trainer = command.build_trainer
+
+    def delete_outputs(settings: TrainSettings) -> Trainer:
+        trainer = build_trainer(settings)
+        shutil.rmtree(here / "outputs")
+        return trainer
+
+    monkeypatch.setattr(command, "build_trainer", delete_outputs)
+    code, _, err = cnnlab(*SHORT, "seed=1,2")
+    assert code == 1 and "Traceback" not in err
+    assert err.count("failed: ") == 2 and "2 runs failed" in err.splitlines()[-1]
+
+
+def test_a_failed_worker_whose_folder_is_gone_reports_and_returns_nan(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PARENT_PID_VARIABLE, "1")
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+    accuracy = run_job(Path("outputs/train/s/0"), ["seed=1"], lambda: 0.5)
+    assert math.isnan(accuracy) and "run 0 (seed=1) failed: " in capsys.readouterr().err
+    failed, passed = (SimpleNamespace(return_value=value) for value in (accuracy, 0.5))
+    assert [count_failed_runs(x) for x in ([[failed, passed], [failed]], None, [])] == [2, 0, 0]
+
+
+@pytest.mark.parametrize("module", ["numpy", "torch", "hydra_plugins"])
+def test_parallel_runs_import_nothing_from_the_current_folder(
+    forks: Forks, here: Path, module: str
+) -> None:
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
+    (here / f"{module}.py").write_text("open('the_canary_sang', 'w')")
+    code, log = forks.run(here, *SHORT, "threads=1", "seed=1,2", *PARALLEL)
+    assert code == 0 and not (here / "the_canary_sang").exists(), log
+
+
+def test_a_mode_that_is_not_dash_m_is_refused(cnnlab: Cnnlab, here: Path) -> None:
+    """It swallowed Ctrl-C, and ended at the first failure."""
+    code, _, err = cnnlab("train", "hydra.mode=MULTIRUN", "seed=1,2")
+    assert (code, err) == (2, "cnnlab: hydra.mode=MULTIRUN cannot be set\n-m makes a sweep\n")
+    assert not list(here.iterdir())
 
 
 def test_a_stopped_sweep_says_how_to_resume(forks: Forks, here: Path) -> None:

@@ -16,26 +16,19 @@ NAME_KEYS = ("saliency.target",)
 # Lists whose brackets may be omitted.
 STYLE_LIST_KEYS = {"layers": "style.layers", "style_weights": "style_weights"}
 STYLE_KEYS = ("content_layer", "ratio", "strength")  # of configs/style/, typed without a prefix
-# Keys whose values are files, folders or runs.
+# Keys whose values are names: of files, folders or runs, and of a new run.
 PATH_KEYS = (
-    *(
-        "against",
-        "dataset.root",
-        "figure",
-        "features.weights",
-        "init",
-        "out",
-        "outputs",
-        "reproduce",
-        "resume",
-        "run",
-    ),
-    *("score", "split"),
+    *("against", "dataset.root", "figure", "features.weights", "init", "name", "out"),
+    *("outputs", "reproduce", "resume", "run", "score", "split"),
 )
-SINGLE_PATH_KEYS = ("features.weights", "out", "reproduce", "score")  # a comma in them is a comma
+SWEEP_PATH_KEYS = ("dataset.root", "init", "name")  # with -m a comma separates several
+SWEEP_FUNCTION = re.compile(r"(choice|glob|shuffle|sort)\(.*\)")
+PLAIN_RUN_NAME = re.compile(r"(?!(true|false|inf|nan|null)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)
 
 
-def split_arguments(arguments: list[str] | None) -> tuple[list[str], list[str]]:
+def split_arguments(
+    arguments: list[str] | None, *, multirun: bool = False
+) -> tuple[list[str], list[str]]:
     """Return (names of files or runs, overrides for Hydra)."""
     overrides = [
         word
@@ -43,31 +36,44 @@ def split_arguments(arguments: list[str] | None) -> tuple[list[str], list[str]]:
         if OVERRIDE_PATTERN.match(word) and not path_exists(Path(word))
     ]
     return [word for word in arguments or [] if word not in overrides], [
-        quote_path_override(word) for word in overrides
+        quote_path_override(word, multirun=multirun) for word in overrides
     ]
 
 
-def split_overrides(arguments: list[str] | None, see: str = "") -> list[str]:
+def split_overrides(
+    arguments: list[str] | None, see: str = "", *, multirun: bool = False
+) -> list[str]:
     """Return the overrides of a command that takes nothing else. Raises UsageError for names."""
-    names, overrides = split_arguments(arguments)
+    names, overrides = split_arguments(arguments, multirun=multirun)
     if names:
         raise UsageError(f"{names[0]!r} is not KEY=VALUE; for a network type model={names[0]}{see}")
     return overrides
 
 
-def quote_path_override(word: str) -> str:
+def quote_path_override(word: str, *, multirun: bool = False) -> str:
     """Return `key=path` with the path quoted for Hydra, and a leading `~` expanded.
 
-    What is quoted already, null, and several paths separated by commas stay as they are.
+    What is quoted already and null stay as they are. In a sweep, some keys take several paths
+    separated by commas, each of which is quoted.
     """
     key, _, value = word.partition("=")
     if value.startswith("~/"):
         return f"{key}={hydra_literal(str(Path(value).expanduser()))}"
-    has_commas = "," in value and key not in SINGLE_PATH_KEYS and not path_exists(Path(value))
-    is_list = has_commas or value[:1] in ("'", '"', "[", "{")
-    if key not in PATH_KEYS or value in ("", "null") or value.isspace() or is_list or "${" in value:
+    if key not in PATH_KEYS or "${" in value:
         return word
-    return f"{key}={hydra_literal(value)}"
+    if multirun and key in SWEEP_PATH_KEYS and not path_exists(Path(value)):
+        is_one = value[:1] in ("'", '"', "[", "{") or SWEEP_FUNCTION.fullmatch(value)
+        parts = [value] if is_one else value.split(",")
+        return f"{key}={','.join(quote_path(part, key) for part in parts)}"
+    return f"{key}={quote_path(value, key)}"
+
+
+def quote_path(value: str, key: str) -> str:
+    """Return one value of a path key as Hydra takes it literally."""
+    is_literal = value in ("", "null") or value.isspace() or value[:1] in ("'", '"', "[", "{")
+    if is_literal or SWEEP_FUNCTION.fullmatch(value):
+        return value
+    return value if key == "name" and PLAIN_RUN_NAME.fullmatch(value) else hydra_literal(value)
 
 
 def qualify_override(word: str, group: str, defaults: dict[str, Any]) -> str:

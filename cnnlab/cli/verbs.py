@@ -65,7 +65,7 @@ def train(
     config_dir: ConfigDirOption = "",
     debug: DebugOption = False,
 ) -> None:
-    rest = split_overrides(overrides, see="; see `cnnlab train -h`")
+    rest = split_overrides(overrides, see="; see `cnnlab train -h`", multirun=multirun)
     if compare and not multirun:
         raise UsageError("--compare compares the runs of a sweep: add -m")
     sweep = launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)

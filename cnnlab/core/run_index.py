@@ -1,5 +1,6 @@
 """List runs, find the one that a name means, and read its summary and state."""
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.lock import is_locked
 from cnnlab.core.yaml_files import read_yaml
 
+START_FILE = "sweep.json"  # in a sweep's folder
 RUN_STATES = ("running", "finished", "interrupted", "failed")
 
 
@@ -73,7 +75,21 @@ def find_newest_sweep(outputs: Path) -> Path:
     sweeps = {folder.parent for folder in list_runs(outputs) if folder.parent.name != "train"}
     if not sweeps:
         raise UsageError(f"no sweep below {outputs}/train; `cnnlab train -m seed=1,2,3` makes one")
-    return max(sweeps)
+    return max(sweeps, key=lambda sweep: (read_sweep_start(sweep), sweep))
+
+
+def read_sweep_start(sweep: Path) -> float:
+    """Return when a sweep was started, as Unix time: its name holds the local time, which another
+    time zone shifts. Of a sweep of an earlier version, when its first run started, by its file."""
+    record = read_json(sweep / START_FILE)
+    started = record.get("started") if isinstance(record, dict) else None
+    if isinstance(started, (int, float)) and math.isfinite(started):
+        return started
+    times: list[float] = []
+    for path in sweep.glob("*/environment.json"):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return min(times, default=0.0)
 
 
 def find_best_run(sweep: Path) -> Path:

@@ -2,13 +2,20 @@
 
 import json
 import statistics
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import path_exists, read_jsonl
-from cnnlab.core.run_index import RunSummary, find_newest_sweep, read_run_state, read_run_summary
+from cnnlab.core.files import path_exists, read_jsonl, write_json
+from cnnlab.core.run_index import (
+    START_FILE,
+    RunSummary,
+    find_newest_sweep,
+    read_run_state,
+    read_run_summary,
+)
 from cnnlab.core.yaml_files import read_yaml
 
 
@@ -20,9 +27,14 @@ def find_sweep(name: str, outputs: Path) -> Path:
     if name == "last":
         return find_newest_sweep(outputs)
     for folder in (Path(name), outputs / "train" / name):
-        if path_exists(folder / "multirun.yaml"):
+        if path_exists(folder / START_FILE) or path_exists(folder / "multirun.yaml"):
             return folder
     raise UsageError(f"no sweep {name}: with -m, resume= takes a sweep's folder, or last")
+
+
+def record_start(sweep: Path) -> None:
+    """Write when a sweep was started. Raises WriteFailed."""
+    write_json(sweep / START_FILE, {"started": time.time()})
 
 
 def list_numbered_runs(sweep: Path) -> list[Path]:

@@ -15,14 +15,38 @@ def test_names_and_overrides_are_separated(here: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "d & (c)", "x=1", "7", "a'b\\"])
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "d & (c)", "x=1", "7", "a'b\\", "é", "run#1", "a,b/x"]
+)
 def test_paths_are_taken_literally(here: Path, name: str) -> None:
     for key in ("outputs", "dataset.root"):
         _, (word,) = split_arguments([f"{key}={name}"])
         config = compose("train", ["dataset=folder", word])
         assert (config["outputs"] if key == "outputs" else config["dataset"]["root"]) == name
-    for word in ("outputs='a b'", "resume=", "resume=null", "init=a,b", "optim.lr=1"):
+    for word in ("outputs='a b'", "resume=", "resume=null", "name=a-1", "optim.lr=1"):
         assert split_arguments([word])[1] == [word]
+
+
+@pytest.mark.parametrize(
+    "name", ["é", "run#1", "a,b", "7", "true", "1e5", "null1", "a b", "run(1)"]
+)
+def test_any_run_name_needs_no_quotes(name: str) -> None:
+    _, (word,) = split_arguments([f"name={name}"])
+    assert compose("train", [word])["name"] == name
+
+
+def test_commas_separate_paths_in_a_sweep_only() -> None:
+    for given, expected in (
+        ("name=é,b,run#1", "name='é',b,'run#1'"),
+        ("dataset.root=a b,c", "dataset.root='a b','c'"),
+        ("init=null,last", "init=null,'last'"),
+        ("name='a,b'", "name='a,b'"),
+        ("name=choice(a,b)", "name=choice(a,b)"),
+        ("outputs=a,b/x", "outputs='a,b/x'"),
+        ("resume=a,b", "resume='a,b'"),
+        ("optim.lr=1,2", "optim.lr=1,2"),
+    ):
+        assert split_arguments([given], multirun=True)[1] == [expected]
 
 
 def test_commas_in_single_paths_are_literal() -> None:

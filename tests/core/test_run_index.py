@@ -8,7 +8,15 @@ from cnnlab.core import checkpoint
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import write_json
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.run_index import find_run, list_runs, read_run_state, read_run_summary
+from cnnlab.core.run_index import (
+    START_FILE,
+    find_newest_sweep,
+    find_run,
+    list_runs,
+    read_run_state,
+    read_run_summary,
+    read_sweep_start,
+)
 
 
 def make_run(folder: Path, accuracy: float | None, modified_s: float) -> Path:
@@ -95,3 +103,27 @@ def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
     write_json(tmp_path / "state.json", {"state": "failed"})
     assert read_run_state(tmp_path) == "failed"
     assert read_run_state(tmp_path / "absent") == "interrupted"
+
+
+def test_the_newest_sweep_is_the_one_started_last_whatever_the_time_zone(outputs: Path) -> None:
+    earlier = outputs / "train" / "2026-01-02_00-00-00_sweep"
+    later = outputs / "train" / "2026-01-01_20-00-00_sweep"
+    make_run(later / "0", 0.5, 100)
+    write_json(earlier / START_FILE, {"started": 1000})
+    write_json(later / START_FILE, {"started": 2000.5})
+    assert find_newest_sweep(outputs) == later
+    write_json(earlier / START_FILE, {"started": 3000})
+    assert find_newest_sweep(outputs) == earlier
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"started": "x"}', '{"started": NaN}'])
+def test_the_start_of_a_sweep_without_a_record_is_that_of_its_first_run(
+    outputs: Path, text: str
+) -> None:
+    sweep = outputs / "train" / "2026-01-02_00-00-00_sweep"
+    assert read_sweep_start(sweep) == 0
+    (sweep / START_FILE).write_text(text)
+    for run, time_s in (("0", 50), ("1", 60)):
+        write_json(sweep / run / "environment.json", {})
+        os.utime(sweep / run / "environment.json", (time_s, time_s))
+    assert read_sweep_start(sweep) == 50

@@ -14,6 +14,7 @@ from cnnlab.core.sweep_index import (
     group_by_settings,
     list_numbered_runs,
     read_failures,
+    record_start,
 )
 
 
@@ -88,3 +89,11 @@ def test_unreadable_files_are_ignored(sweep: Path) -> None:
     (sweep / "1" / "result.json").write_text("[]")
     assert [row["run"] for row in read_failures(sweep)] == ["3"]
     assert format_sweep_table(sweep)
+
+
+def test_a_sweep_of_any_sweeper_is_found_by_its_record(tmp_path: Path) -> None:
+    """Only Hydra's own sweeper writes multirun.yaml."""
+    with pytest.raises(UsageError, match="no sweep"):
+        find_sweep(str(tmp_path), tmp_path)
+    record_start(tmp_path)
+    assert find_sweep(str(tmp_path), tmp_path) == tmp_path
