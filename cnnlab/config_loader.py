@@ -110,8 +110,8 @@ class GuardedRepository(CachingConfigRepository):
             if unsafe:
                 file = Path(result.path.removeprefix("file://"), config_path)
                 raise UsageError(
-                    f"{printable(os.path.relpath(file))}.yaml: {printable(unsafe)} configures "
-                    "Hydra, a class or the environment, which can run code\nremove it"
+                    f"{printable(os.path.relpath(file))}.yaml: {printable(unsafe)} is refused\n"
+                    "it could run code or read the environment: remove it"
                 )
         return result
 

@@ -150,7 +150,7 @@ def test_every_effective_spelling_is_refused(theirs: Path, here: Path, name: str
     for helper, content in HELPERS.get(name, {}).items():
         write(theirs, helper, content)
     assert compose_hydra_part(theirs, ["experiment=trap"]) != default
-    with pytest.raises(UsageError, match=r"can run code|is not the name|is refused|tag"):
+    with pytest.raises(UsageError, match=r"is refused|is not the name|tag"):
         compose_guarded(theirs, "experiment=trap")
 
 
@@ -281,7 +281,7 @@ def test_files_that_include_each_other_twice_end_soon(theirs: Path) -> None:
 
 def test_links_are_followed(theirs: Path, here: Path) -> None:
     (theirs / "experiment").symlink_to(here / "outside")
-    with pytest.raises(UsageError, match=r"experiment/key\.yaml: hydra configures"):
+    with pytest.raises(UsageError, match=r"experiment/key\.yaml: hydra is refused"):
         compose_guarded(theirs, "experiment=key")
 
 
@@ -325,7 +325,9 @@ def test_the_command_refuses_in_two_lines(cnnlab: Cnnlab, theirs: Path, sweep: l
     write(theirs, TRAP, EFFECTIVE_CONTENTS["key"])
     code, out, err = cnnlab("train", "--config-dir", "theirs", "experiment=trap", *sweep)
     assert (code, out, len(err.splitlines())) == (2, "", 2)
-    assert err.startswith("cnnlab: theirs/experiment/trap.yaml: hydra configures Hydra")
+    assert err.startswith(
+        "cnnlab: theirs/experiment/trap.yaml: hydra is refused\nit could run code"
+    )
     assert not Path("outputs").exists()
     code, _, err = cnnlab("train", "--config-dir", "nowhere")
     assert (code, err) == (2, "cnnlab: --config-dir nowhere is not a folder\n")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,6 +23,7 @@ from cnnlab.core.files import (
     write_text,
 )
 from cnnlab.core.image import save_png
+from cnnlab.core.yaml_files import format_yaml
 
 
 class Run:
@@ -63,8 +63,8 @@ class Run:
         self, config: dict[str, Any], overrides: list[str], environment: dict[str, Any]
     ) -> None:
         """Write configuration, overrides and environment."""
-        write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        write_text(self.folder / "overrides.yaml", yaml.safe_dump(overrides))
+        write_text(self.folder / "config.yaml", format_yaml(config))
+        write_text(self.folder / "overrides.yaml", format_yaml(overrides))
         write_json(self.folder / "environment.json", environment)
 
     def record_resume(
@@ -72,7 +72,7 @@ class Run:
     ) -> None:
         """Record that the run resumes after `step`: its configuration, overrides and
         environment."""
-        write_text(self.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_text(self.folder / "config.yaml", format_yaml(config))
         self.append_row(
             self.folder / "resumed.jsonl", {"step": step, "overrides": overrides} | environment
         )

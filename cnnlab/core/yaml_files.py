@@ -34,6 +34,18 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
+class PlainDumper(yaml.SafeDumper):
+    """Writes a value that occurs twice in full, not as an alias, which could not be read again."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def format_yaml(value: Any) -> str:
+    """Return a plain value as YAML, its keys in their order."""
+    return yaml.dump(value, Dumper=PlainDumper, sort_keys=False)
+
+
 def find_line(error: yaml.MarkedYAMLError) -> int:
     """Return the number of the line where YAML is wrong, from 1."""
     return error.problem_mark.line + 1 if error.problem_mark else 1

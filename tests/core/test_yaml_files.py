@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cnnlab.core.yaml_files import MAX_YAML_BYTES, parse_yaml, read_yaml
+from cnnlab.core.yaml_files import MAX_YAML_BYTES, format_yaml, parse_yaml, read_yaml
 
 ALIAS_BOMB = "\n".join(
     ["a0: &a0 [x]", *(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
@@ -45,3 +45,13 @@ def test_a_large_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("large", "pipe", ".", "missing"):
         assert read_yaml(tmp_path / name) is None
+
+
+def test_what_is_written_can_be_read() -> None:
+    shared = [1, {"a": "é"}]
+    value = {"b": shared, "a": {"c": shared}, "d": [shared, None, 1e-5, "1e-5", "null"]}
+    assert parse_yaml(format_yaml(value)) == value and list(parse_yaml(format_yaml(value))) == [
+        "b",
+        "a",
+        "d",
+    ]
