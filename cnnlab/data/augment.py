@@ -20,6 +20,7 @@ from cnnlab.core.schema import call_checked, get_registered
 from cnnlab.data import geometric, mixup, photometric
 from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.data.operation import MixOp, Op, as_float, select_per_image
+from cnnlab.data.randaugment import randaugment
 
 OPERATIONS: dict[str, Callable[..., Op | MixOp]] = {
     "affine": geometric.affine,
@@ -35,7 +36,7 @@ OPERATIONS: dict[str, Callable[..., Op | MixOp]] = {
     "hue": photometric.hue,
     "mixup": mixup.mixup,
     "normalize": photometric.normalize,
-    "randaugment": geometric.randaugment,
+    "randaugment": randaugment,
     "saturation": photometric.saturation,
     "shift": geometric.shift,
     "transpose": geometric.transpose,
@@ -64,7 +65,8 @@ class PipelineStep:
             return torch.empty(len(x), 0, device=x.device)
         if isinstance(self.op, Op) and self.op.is_alternating:
             return rng.alternating_uniform(self.name)
-        return rng.uniform(self.name, self.op.num_draws)
+        on_cpu = isinstance(self.op, Op) and self.op.draws_on_cpu
+        return rng.uniform(self.name, self.op.num_draws, on_cpu=on_cpu)
 
     def draw_mask(self, rng: CounterRNG) -> Tensor | None:
         """Return (N,) booleans: the images that it is applied to; None for all."""

@@ -47,10 +47,12 @@ class CounterRNG:
         """Return the random numbers of `count` images, from position `start` on."""
         return replace(self, start=start, end=start + count)
 
-    def uniform(self, op: str, count: int) -> Tensor:
-        """Return (N, count) float32 in [0, 1), in steps of 2^-24."""
+    def uniform(self, op: str, count: int, *, on_cpu: bool = False) -> Tensor:
+        """Return (N, count) float32 in [0, 1), in steps of 2^-24, where the indices are or on the
+        CPU: the host then waits once for all of `indices`, not for each batch."""
         if (op, count) not in self.cache:
-            self.cache[op, count] = hash_to_uniform(self.seed, self.epoch, self.indices, op, count)
+            indices = self.indices.cpu() if on_cpu else self.indices
+            self.cache[op, count] = hash_to_uniform(self.seed, self.epoch, indices, op, count)
         return self.cache[op, count][self.start : self.end]
 
     def alternating_uniform(self, op: str) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnlab.data.operation import Op, as_uint8, select_per_image
+from cnnlab.data.operation import Op, select_per_image
 
 
 def crop_windows(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
@@ -220,31 +220,3 @@ def affine(*, degrees: float, scale: float, shear: float, px: float) -> Op:
         return F.grid_sample(x, grid, align_corners=False)
 
     return Op(5, apply)
-
-
-def randaugment(*, num_ops: int, magnitude: int) -> Op:
-    """Return torchvision's RandAugment (Cubuk et al. 2020): `num_ops` of its operations in sequence
-    on each image, of a `magnitude` from 0 to 30.
-
-    Images are transformed one at a time, each with its own seed: slower than the other operations.
-    """
-    from torchvision.transforms import RandAugment
-
-    transform = RandAugment(require_at_least_one("num_ops", num_ops), magnitude)
-    if not 0 <= magnitude < transform.num_magnitude_bins:
-        raise ValueError(
-            f"magnitude must be at least 0 and below {transform.num_magnitude_bins}, "
-            f"not {magnitude}"
-        )
-
-    def apply(x: Tensor, u: Tensor) -> Tensor:
-        seeds, transformed = (u[:, 0] * 2**24).long().tolist(), []
-        with torch.random.fork_rng(devices=[]):
-            for image, seed in zip(as_uint8(x), seeds, strict=True):
-                # `torch.manual_seed` would also reseed the GPU, which is not restored.
-                torch.default_generator.manual_seed(seed)
-                transformed.append(transform(image))
-        stacked = torch.stack(transformed)
-        return stacked if x.dtype == torch.uint8 else stacked.float().div_(255)
-
-    return Op(1, apply, supports_uint8=True)

@@ -22,6 +22,7 @@ class Op:
     is_alternating: bool = False  # its number changes by 0.5 each epoch and is not drawn again
     num_views: int = 1  # images that each image becomes
     center_view: int = 0  # the index of the view nearest to the center
+    draws_on_cpu: bool = False  # takes its numbers on the CPU, wherever the images are
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, RandAugment
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvf
 
 from cnnlab.data import geometric
@@ -16,7 +16,6 @@ from cnnlab.data.geometric import (
     center_crop,
     crop,
     cutout,
-    randaugment,
     shift,
     views,
 )
@@ -191,30 +190,3 @@ def test_affine_scale_matches_torchvision() -> None:
     )
     expected = tvf.affine(x, 0, [0, 0], 2.0, [0.0], InterpolationMode.BILINEAR)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-4)
-
-
-def test_randaugment_matches_torchvision_for_same_seed(images: Tensor) -> None:
-    several = images.repeat(4, 1, 1, 1)
-    u = torch.rand(len(several), 1, generator=torch.Generator().manual_seed(4))
-    result = randaugment(num_ops=2, magnitude=9).apply(several, u)
-    transform = RandAugment(2, 9)
-    for n in range(len(several)):
-        torch.manual_seed(int(u[n] * 2**24))
-        assert torch.equal(result[n], transform(several[n]))
-
-
-def test_randaugment_restores_global_rng_state(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The generators of the GPU too: `torch.manual_seed` reseeds them, and `fork_rng` restores only
-    that of the CPU."""
-
-    def fail(seed: int) -> None:
-        raise AssertionError("the GPU's generators were reseeded")
-
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", fail)
-    before = torch.get_rng_state()
-    randaugment(num_ops=1, magnitude=9).apply(
-        DIGITS, torch.rand(9, 1, generator=torch.Generator().manual_seed(1))
-    )
-    assert torch.equal(torch.get_rng_state(), before)
