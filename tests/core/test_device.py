@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from cnnlab.core.device import describe_device, pick_device, use_threads
+from cnnlab.core.device import (
+    describe_device,
+    pick_device,
+    set_deterministic_algorithms,
+    use_threads,
+)
 from cnnlab.core.errors import UsageError
 
 
@@ -17,6 +22,16 @@ def test_a_missing_device_is_refused(name: str) -> None:
 
 def test_device_description() -> None:
     assert describe_device(torch.device("cpu")).startswith(f"cpu ({torch.get_num_threads()} thread")
+
+
+def test_deterministic_algorithms_do_not_fill_new_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would fill each with NaN: 142 more kernels in a step of cifar10_bn_best."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    set_deterministic_algorithms(True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    set_deterministic_algorithms(False)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_threads_are_restored() -> None:

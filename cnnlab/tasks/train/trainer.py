@@ -1,6 +1,5 @@
 """The parts of a training run, and its state in and out of a checkpoint."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core.checkpoint import TensorGroups
-from cnnlab.core.device import pick_device
+from cnnlab.core.device import pick_device, set_deterministic_algorithms
 from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import build_registered
 from cnnlab.data.batches import TrainingBatches, iterate_in_order
@@ -142,11 +141,9 @@ def build_trainer(settings: TrainSettings) -> Trainer:
 
 def enable_determinism(is_deterministic: bool) -> None:
     """Switch torch's deterministic algorithms on or off."""
-    if is_deterministic:  # without the variable cuBLAS refuses to be deterministic
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Only where it changes something: the call imports torch's compiler.
     if is_deterministic != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(is_deterministic)
+        set_deterministic_algorithms(is_deterministic)
 
 
 def check_batch_norm(model: nn.Module, batch_size: int) -> None:
