@@ -33,9 +33,18 @@ class FractionalMaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = None if self.training else x.new_full((x.shape[0], x.shape[1], 2), 0.5)
-        return F.fractional_max_pool2d(
-            x, 2, output_ratio=(self.ratio, self.ratio), _random_samples=fixed
+        is_deterministic = torch.are_deterministic_algorithms_enabled()
+        pooled, indices = F.fractional_max_pool2d(
+            x.detach() if is_deterministic else x,
+            2,
+            output_ratio=(self.ratio, self.ratio),
+            return_indices=True,
+            _random_samples=fixed,
         )
+        if not is_deterministic:
+            return pooled
+        # torch's gradient is not deterministic on CUDA; that of `gather` is.
+        return x.flatten(2).gather(2, indices.flatten(2)).view(pooled.shape)
 
 
 class PoolingSpec(NamedTuple):

@@ -113,6 +113,29 @@ def test_fractional_pooling_takes_maxima_of_overlapping_pairs_at_steps_of_one_or
     assert torch.equal(pool(x), pool(x))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_deterministic_fractional_pooling_equals_torchs(
+    monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    """torch has no deterministic gradient on CUDA; values and gradients, to the last bit."""
+    pool, x = FractionalMaxPool().train(training), torch.randn(3, 4, 13, 10).relu_()
+    results = []
+    for is_deterministic in (False, True):
+        monkeypatch.setattr(
+            torch, "are_deterministic_algorithms_enabled", bool(is_deterministic).__bool__
+        )
+        torch.manual_seed(0)
+        inputs = x.clone().requires_grad_()
+        y = pool(inputs)
+        (y * torch.arange(1.0, y.numel() + 1).view(y.shape)).sum().backward()
+        names = {type(node).__name__ for node, _ in y.grad_fn.next_functions}
+        results.append((y, inputs.grad, names | {type(y.grad_fn).__name__}))
+    (y, grad, plain), (other_y, other_grad, deterministic) = results
+    assert torch.equal(y, other_y) and torch.equal(grad, other_grad)
+    assert any("Fractional" in name for name in plain)
+    assert not any("Fractional" in name for name in deterministic)
+
+
 @pytest.mark.parametrize(
     "layer",
     [conv_block(2, 5, 3, "average", NORM), linear_block(12, 5, 0, NORM, has_random_bias=False)],

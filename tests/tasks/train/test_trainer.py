@@ -9,6 +9,7 @@ from cnnlab.core.schema import call_checked
 from cnnlab.data.batches import iterate_in_order
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import compute_summary_metrics
+from cnnlab.models.layers import POOLINGS
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import (
     Trainer,
@@ -17,6 +18,7 @@ from cnnlab.tasks.train.trainer import (
     restore_training_state,
 )
 
+RANDAUGMENT = "+augment.train.randaugment={num_ops: 2, magnitude: 9}"
 SMALL = ["model.filters=[4,4]", "model.hidden=[8]", "device=cpu", "epochs=2"]
 
 
@@ -160,6 +162,26 @@ def test_gpu_deterministic_run_resumes_bit_for_bit() -> None:
     resumed = make_trainer(*words)
     restore_training_state(resumed, groups, record)
     assert equal(through, finish(resumed, 31))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("pool", POOLINGS)
+def test_gpu_trains_deterministically_with_every_pooling_and_randaugment(pool: str) -> None:
+    words = ("device=cuda", "deterministic=true", f"model.pool={pool}", RANDAUGMENT)
+    weights = finish(make_trainer(*words, "epochs=1"))
+    assert equal(weights, finish(make_trainer(*words, "epochs=1")))
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_gpu_applies_randaugment_as_the_cpu() -> None:
+    on_cpu, on_gpu = make_trainer(RANDAUGMENT), make_trainer(RANDAUGMENT, "device=cuda")
+    batches = zip(
+        on_cpu.train_batches.iterate_epoch(0), on_gpu.train_batches.iterate_epoch(0), strict=True
+    )
+    assert all(torch.equal(images, gpu_images.cpu()) for (images, _), (gpu_images, _) in batches)
 
 
 @pytest.mark.gpu
