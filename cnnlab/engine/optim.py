@@ -103,21 +103,30 @@ def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 
 class FiniteGuard:
-    """Takes a step only if loss and gradient are finite, without making the host wait.
+    """Takes steps until a loss or gradient is not finite, without making the host wait.
 
-    torch's fused optimizers read `found_inf` on the device and change nothing where it is 1. The
-    first skipped step (-1: none) stays on the device too, until the host reads it with the rest.
+    torch's fused optimizers read `found_inf` on the device and change nothing where it is 1. It
+    stays 1: later steps are skipped too, and their count tells the first, when the host reads it.
     """
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
-        self.first_skipped_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self.found_inf, self.num_skipped = (torch.zeros((), device=device) for _ in range(2))
+        self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        self.last_step = -1
 
+    @torch.no_grad()
     def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        """Take step number `step` unless `loss` or the gradient's `norm` is not finite."""
-        is_bad = ~torch.isfinite(loss + norm)
-        self.optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+        """Take step number `step` unless `loss` or the gradient's `norm` is not finite, or a step
+        before was skipped."""
+        # 0 times a number that is not finite is NaN.
+        self.found_inf.add_(loss, alpha=0).add_(norm, alpha=0).nan_to_num_(nan=1)
+        self.num_skipped += self.found_inf
         self.optimizer.step()
-        self.first_skipped_step = torch.where(
-            (self.first_skipped_step < 0) & is_bad, step, self.first_skipped_step
-        )
+        self.last_step = step
+
+    @property
+    def first_skipped_step(self) -> Tensor:
+        """The number of the first step that was not taken; -1 if all were."""
+        first = self.last_step + 1 - self.num_skipped.double()
+        return torch.where(self.num_skipped > 0, first, -1)

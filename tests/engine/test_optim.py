@@ -1,9 +1,11 @@
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.engine.optim import (
     OPTIMIZERS,
@@ -118,6 +120,41 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(name: str, 
     assert guard.first_skipped_step == 7
     assert all(torch.equal(p, w) for p, w in zip(model.parameters(), weights, strict=True))
     assert all(torch.equal(v, state[k]) for k, v in flatten_optimizer_state(optimizer).items())
+
+
+def test_finite_step_after_a_skipped_one_is_skipped_too() -> None:
+    model = network()
+    optimizer = OPTIMIZERS["sgd"](model.parameters(), **SETTINGS["sgd"])
+    guard, finite = FiniteGuard(optimizer, torch.device("cpu")), torch.tensor(1.0)
+    weights = [p.clone() for p in model.parameters()]
+    for number, norm in ((3, torch.tensor(-math.inf)), (4, finite), (5, finite)):
+        F.cross_entropy(model(torch.randn(5, 2, 6, 6)), torch.tensor([0, 1, 2, 0, 1])).backward()
+        guard.step(number, finite, norm)
+    assert guard.first_skipped_step == 3
+    assert all(torch.equal(p, w) for p, w in zip(model.parameters(), weights, strict=True))
+
+
+def test_huge_finite_loss_and_norm_are_no_reason_to_skip() -> None:
+    model, huge = network(), torch.tensor(torch.finfo(torch.float32).max)
+    guard = FiniteGuard(sgd(model.parameters(), **SETTINGS["sgd"]), torch.device("cpu"))
+    guard.step(0, huge, huge)
+    assert guard.first_skipped_step == -1
+
+
+def test_guard_adds_four_kernels_to_a_step() -> None:
+    """Each call of a torch operation is a kernel on a GPU."""
+    model, one = network(), torch.tensor(1.0)
+    optimizer = sgd(model.parameters(), **SETTINGS["sgd"])
+    guard, calls = FiniteGuard(optimizer, torch.device("cpu")), []
+
+    class RecordCalls(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            calls.extend([func] if func.namespace == "aten" else [])
+            return func(*args, **(kwargs or {}))
+
+    with RecordCalls():
+        guard.step(0, one, one)  # without a gradient the optimizer has nothing to do
+    assert len(calls) == 4
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
