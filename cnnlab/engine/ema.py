@@ -21,16 +21,19 @@ class ModelEMA:
             raise ValueError(f"ema_decay must be between 0 and 1, not {decay}")
         self.model = deepcopy(model).eval().requires_grad_(False)
         self.decay, self.num_updates = decay, 0
+        # The tensors themselves, found once: a state_dict takes longer than the average.
+        tensors, averages = (m.state_dict(keep_vars=True).values() for m in (model, self.model))
+        pairs = list(zip(averages, tensors, strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.integers = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average toward the weights of `model`."""
+    def update(self) -> None:
+        """Move the average toward the weights of the network."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        values = model.state_dict().values()
-        pairs = list(zip(self.model.state_dict().values(), values, strict=True))
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([average for average, _ in floats], [x for _, x in floats], weight)
-        for average, value in pairs:
-            if not average.is_floating_point():
-                average.copy_(value)
+        averages, values = zip(*self.floats, strict=True)
+        torch._foreach_lerp_(averages, values, weight)
+        if self.integers:
+            averages, values = zip(*self.integers, strict=True)
+            torch._foreach_copy_(averages, values)

@@ -68,7 +68,7 @@ class TrainStep:
     def accumulate(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
         """Update the average of the weights and the sums that are logged."""
         if self.ema is not None:
-            self.ema.update(self.model)
+            self.ema.update()
         self.meter.add(loss, logits, labels, norm)
 
     def read_meter(self) -> tuple[float, float, float, int, float]:

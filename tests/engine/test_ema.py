@@ -22,7 +22,7 @@ def test_average_follows_formula_bit_for_bit() -> None:
             for param in model.parameters():
                 param.add_(torch.randn_like(param))
         model(torch.randn(4, 2, 6, 6))
-        ema.update(model)
+        ema.update()
         decay = min(0.9, (1 + t) / (10 + t))
         for name, tensor in model.state_dict().items():
             is_float = tensor.is_floating_point()
@@ -39,10 +39,34 @@ def test_lerp_is_the_weighted_mean() -> None:
     for t in range(1, 31):
         with torch.no_grad():
             model[3].weight.add_(1.0)
-        ema.update(model)
+        ema.update()
         decay = min(0.9, (1 + t) / (10 + t))
         expected = decay * expected + (1 - decay) * model[3].weight.detach()
     torch.testing.assert_close(ema.model[3].weight, expected)
+
+
+def test_update_does_not_build_a_state_dict(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_network()
+    ema = ModelEMA(model, 0.9)
+    monkeypatch.setattr(nn.Module, "state_dict", None)
+    ema.update()
+    assert ema.num_updates == 1
+
+
+def test_average_follows_weights_that_are_loaded_after_it_was_made() -> None:
+    model = make_network()
+    ema = ModelEMA(model, 0.9)
+    model.load_state_dict({name: tensor + 1 for name, tensor in model.state_dict().items()})
+    before = ema.model[3].weight.clone()
+    ema.update()
+    assert not torch.equal(ema.model[3].weight, before)
+
+
+def test_average_of_a_network_without_batch_normalization() -> None:
+    model = nn.Linear(2, 2)
+    ema = ModelEMA(model, 0.9)
+    ema.update()
+    assert torch.equal(ema.model.weight, model.weight)
 
 
 def test_average_is_in_eval_mode_without_gradients() -> None:
