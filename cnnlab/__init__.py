@@ -1,15 +1,16 @@
 """Train convolutional networks and look inside them. `cnnlab.load(run)` loads a trained one."""
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would take longer than all that precedes `main()`
 if TYPE_CHECKING:
+    from typing import Any
+
     from cnnlab.tasks.trained_run import TrainedRun
 
 __all__ = ["load"]
 __version__ = "0.1.0"
 
 
-def load(run: str = "last", **options: Any) -> "TrainedRun":
+def load(run: str = "last", **options: "Any") -> "TrainedRun":
     """Return a run's network with its preprocessing and class names, ready to predict.
 
     `run` and `options` are those of `cnnlab.tasks.trained_run.load_run`.

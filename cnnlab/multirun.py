@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 import psutil
 
@@ -24,6 +23,7 @@ from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
 from cnnlab.core.files import make_run_folder
 from cnnlab.core.lock import FolderLock
+from cnnlab.core.output import escape_lines
 from cnnlab.core.quoting import (
     COMMAND_VARIABLE,
     as_override,
@@ -32,7 +32,7 @@ from cnnlab.core.quoting import (
     printable,
 )
 from cnnlab.core.run_index import find_run
-from cnnlab.core.signals import STOP_SIGNALS
+from cnnlab.core.signals import Handlers, exit_process, install_stop_handlers, restore_handlers
 
 PARENT_PID_VARIABLE = "CNNLAB_SWEEP"  # tells workers the process id of the one that launched them
 PARENT_POLL_S = 0.2
@@ -70,7 +70,7 @@ class Sweep:
         self.is_parallel = any(
             word.startswith("hydra/launcher=") and word[15:] != "basic" for word in overrides
         )
-        self.previous_handlers: dict[int, Any] = {}
+        self.previous_handlers: Handlers = {}
         self.previous_environment: dict[str, str | None] = {}
         self.lock = FolderLock(self.folder)
 
@@ -91,23 +91,15 @@ class Sweep:
         }
         self.previous_environment = {name: os.environ.get(name) for name in environment}
         os.environ |= environment
-        if self.is_parallel:
-            self.previous_handlers = {
-                number: signal.signal(number, self.stop) for number in STOP_SIGNALS
-            }
+        self.previous_handlers = install_stop_handlers(self.stop)
         return self
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """End the workers and this process, and print how to resume.
-
-        An exception raised here could be swallowed by whatever the launcher is doing at the moment.
-        """
+    def stop(self, number: int) -> None:
+        """End the workers and this process, and print how to resume."""
         end_workers()
         if not self.is_resumed and not self.has_runs:
             self.remove_empty_folder()
-        error = self.stopped_error(number)
-        os.write(sys.stderr.fileno(), f"cnnlab: {error}\n".encode())
-        os._exit(error.exit_code)
+        exit_process(number, escape_lines(str(self.stopped_error(number))))
 
     def __exit__(
         self,
@@ -115,8 +107,7 @@ class Sweep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self.previous_handlers.items():
-            signal.signal(number, handler)
+        restore_handlers(self.previous_handlers)
         for name, value in self.previous_environment.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -238,7 +229,8 @@ def run_job(folder: Path, overrides: list[str], run: Callable[[], float]) -> flo
 def run_in_worker(folder: Path, name: str, run: Callable[[], float]) -> float:
     """Make one run in a worker process, which ends when the launching process does."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's to handle
+        for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's: the launching process's
+            signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=exit_when_orphaned, daemon=True).start()
     with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
         accuracy = run()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import path_exists
+from cnnlab.core.files import expand_home, path_exists
 from cnnlab.core.quoting import hydra_literal
 
 OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
@@ -58,7 +58,7 @@ def quote_path_override(word: str, *, multirun: bool = False) -> str:
     """
     key, _, value = word.partition("=")
     if value.startswith("~/"):
-        return f"{key}={hydra_literal(str(Path(value).expanduser()))}"
+        return f"{key}={hydra_literal(str(expand_home(value)))}"
     if key not in PATH_KEYS or "${" in value:
         return word
     if multirun and key in SWEEP_PATH_KEYS and not path_exists(Path(value)):

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from cnnlab.core.errors import CnnlabError, WriteFailed, summarize_error
 from cnnlab.core.progress import Progress
+from cnnlab.core.signals import cleaning_up
 
 TIMEOUT_S = 20.0  # without a byte from the server
 MAX_ATTEMPTS = 4  # of one address whose connection breaks
@@ -97,13 +98,11 @@ def fetch(
         with lock_download_folder(folder):
             if has_files(folder, file_names):
                 return
-            try:
+            with cleaning_up(lambda: remove_scratch(scratch)):
                 try_addresses(
                     urls,
                     lambda url: unpack(download(url, scratch, known_hash, max_bytes, timeout_s)),
                 )
-            finally:
-                remove_scratch(scratch)
     except OSError as error:
         raise WriteFailed(folder, error) from error
 

@@ -8,9 +8,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
-from cnnlab.core.errors import CnnlabError, WriteFailed
+from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
+from cnnlab.core.quoting import printable
+from cnnlab.core.signals import cleaning_up
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -44,20 +47,24 @@ def temporary_file(path: Path, write: Callable[[Path], object]) -> Iterator[Path
     """Yield the flushed temporary file that `write` filled, to be renamed in the context. Raises
     WriteFailed if the system refuses either."""
     part = temporary_path(path)
-    try:
-        write(part)
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)  # some writers create files that only their owner can read
-        fsync_path(part)
-        yield part
-    except Exception as error:
-        if not isinstance(error, (OSError, *foreign_write_errors())):
-            raise
-        raise WriteFailed(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    with cleaning_up(lambda: remove_file(part)):
+        try:
+            write(part)
+            mask = os.umask(0)
+            os.umask(mask)
+            part.chmod(0o666 & ~mask)  # some writers create files that only their owner can read
+            fsync_path(part)
+            yield part
+        except Exception as error:
+            if not isinstance(error, (OSError, *foreign_write_errors())):
+                raise
+            raise WriteFailed(path, error) from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it exists and the system permits."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def foreign_write_errors() -> tuple[type[BaseException], ...]:
@@ -148,14 +155,32 @@ def make_run_folder(parent: Path, name: str) -> Path:
     raise CnnlabError(f"no free name in {parent}: a thousand runs named {name} in this second")
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path in which `~` is a home folder. Raises UsageError where there is none such."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{printable(str(path))}: the home folder is unknown; give the whole path, or set HOME"
+        ) from None
+
+
 def get_cache_folder() -> Path:
-    """Return cnnlab's folder in the user's cache, which need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnlab"
+    """Return cnnlab's folder in the user's cache, which need not exist.
+
+    A user without a home folder, as some containers have, has it in the folder of temporary files.
+    """
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return expand_home(folder) / "cnnlab"
+    try:
+        return Path.home() / ".cache" / "cnnlab"
+    except RuntimeError:
+        return Path(gettempdir()) / f"cnnlab-{os.getuid()}"
 
 
 def resolve_outputs_folder(outputs: str) -> Path:
     """Return the folder of runs; `~` is the user's home folder."""
-    return Path(outputs).expanduser()
+    return expand_home(outputs)
 
 
 def truncate_to_bytes(text: str, max_bytes: int) -> str:

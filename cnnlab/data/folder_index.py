@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cnnlab.core.errors import CnnlabError, UsageError
+from cnnlab.core.files import expand_home
 from cnnlab.core.quoting import printable
 from cnnlab.data.folder_layout import (
     Layout,
@@ -70,7 +71,7 @@ def index_folder(root: str | None, max_images: int, layout: Layout) -> FolderInd
         raise UsageError(
             "dataset.root is missing: the folder that holds a folder of images for each class"
         )
-    top = Path(root).expanduser()
+    top = expand_home(root)
     if not top.is_dir():
         raise UsageError(f"dataset.root {printable(root)} is not a folder")
     tree = scan_images(top, max_images)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cnnlab.core.download import CorruptDownload, fetch
 from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
-from cnnlab.core.files import get_cache_folder, write_atomically
+from cnnlab.core.files import expand_home, get_cache_folder, write_atomically
 from cnnlab.core.keys import Key
 from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
 from cnnlab.data.folder_index import index_folder
@@ -74,7 +74,7 @@ Root = Annotated[str | None, Key("the folder of the files; null: CNNLAB_DATA", c
 def get_data_root(root: str | None) -> Path:
     """Return `root`, else CNNLAB_DATA, else the user's cache folder."""
     folder = root or os.environ.get("CNNLAB_DATA") or get_cache_folder() / "data"
-    return Path(folder).expanduser()
+    return expand_home(folder)
 
 
 def digits(split: Split, *, root: Root) -> TensorImageSet:

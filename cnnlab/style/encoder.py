@@ -11,6 +11,7 @@ import torch
 
 from cnnlab.core.download import CorruptDownload, fetch, has_valid_checksum, torch_hub_folder
 from cnnlab.core.errors import CnnlabError, DataUnavailable
+from cnnlab.core.files import expand_home
 from cnnlab.core.quoting import printable
 from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.vgg import (
@@ -86,7 +87,7 @@ def load_named_weights(
         tensors = init_random_vgg(channels, torch.Generator().manual_seed(seed))
         return (tensors, TORCHVISION_CONVENTION), f"random weights, seed {seed}"
     if settings.weights:
-        path = Path(settings.weights).expanduser()
+        path = expand_home(settings.weights)
         expected = settings.name if settings.name in CONVS_PER_BLOCK else None
         return read_vgg_weights(path, expected), printable(path.name)
     if settings.name == "bundled":
@@ -114,7 +115,7 @@ def load_default_weights(*, allow_download: bool) -> tuple[VGGWeights, str, str]
 def find_weights_folder() -> Path:
     """Return CNNLAB_WEIGHTS, else PyTorch's folder of downloaded weights."""
     folder = os.environ.get("CNNLAB_WEIGHTS")
-    return Path(folder).expanduser() if folder else torch_hub_folder()
+    return expand_home(folder) if folder else torch_hub_folder()
 
 
 def load_torchvision_weights(name: str, *, allow_download: bool) -> VGGWeights:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.files import path_exists, read_json
+from cnnlab.core.files import expand_home, path_exists, read_json
 from cnnlab.core.predictions import read_predictions
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
@@ -141,7 +141,7 @@ def resolve_run_folders(names: list[str], outputs: Path) -> list[Path]:
 
 def match_runs(name: str, outputs: Path) -> list[Path]:
     """Return the runs and sweeps that a name or a pattern means. Raises UsageError if none."""
-    candidates = [Path(name).expanduser(), outputs / "train" / name]
+    candidates = [expand_home(name), outputs / "train" / name]
     if any(sign in name for sign in "*?[") and not any(map(path_exists, candidates)):
         return match_pattern(name, candidates)
     for path in candidates:

@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
-from cnnlab.core.files import resolve_outputs_folder, write_text
+from cnnlab.core.files import expand_home, resolve_outputs_folder, write_text
 from cnnlab.core.image import save_png
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
@@ -146,7 +146,7 @@ def resolve_figure_stem(figure: str | None) -> Path | None:
     """Return the path of the figure's files without suffix. Raises UsageError for a folder."""
     if not figure:
         return None
-    path = Path(figure).expanduser()
+    path = expand_home(figure)
     path = path.with_suffix("") if path.suffix in (".svg", ".png", ".json") else path
     if not path.name or path.is_dir():
         raise UsageError(f"figure={printable(figure)} is a folder; name a file in it")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
+from cnnlab.core.files import expand_home
 from cnnlab.core.quoting import printable
 from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
@@ -69,7 +70,7 @@ def select_images(
     At most `max_images` of the split are selected at random. Without a run the folder's images are
     alone. Raises UsageError where `split` is neither a split nor a folder.
     """
-    folder = None if split in DATASET_SPLITS else Path(split).expanduser()
+    folder = None if split in DATASET_SPLITS else expand_home(split)
     if folder is not None and not folder.is_dir():
         choices = format_unknown_choice("split", printable(split), DATASET_SPLITS)
         raise UsageError(f"no folder {printable(split)}, and {choices}")

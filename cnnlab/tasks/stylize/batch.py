@@ -16,8 +16,9 @@ from cnnlab.core.errors import (
     WriteFailed,
     format_error,
 )
-from cnnlab.core.files import path_exists
+from cnnlab.core.files import expand_home, path_exists
 from cnnlab.core.image_formats import FORMAT_BY_SUFFIX
+from cnnlab.core.output import erase_live_line
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config
@@ -43,7 +44,7 @@ MAX_NAME_COLUMNS = 30
 
 
 class BatchProgress(Progress):
-    """A live line that starts with an image's name and disappears at the end; none in a pipe."""
+    """A live line that starts with an image's name and disappears at the end."""
 
     def __init__(self, prefix: str) -> None:
         super().__init__(sys.stderr)
@@ -53,9 +54,7 @@ class BatchProgress(Progress):
         super().show(self.prefix + line, keep=False)
 
     def end(self) -> None:
-        if self.has_live_line:
-            self.stream.write("\r\x1b[2K")
-            self.has_live_line = False
+        erase_live_line()
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,7 @@ def stylize_folder(setup: StyleSetup, config: Config, overrides: list[str]) -> N
     """
     settings = setup.settings
     source = Path(str(settings.content))
-    folder = (
-        Path(settings.out).expanduser() if settings.out else default_output_folder(source, setup)
-    )
+    folder = expand_home(settings.out) if settings.out else default_output_folder(source, setup)
     outputs = plan_output_paths(source, folder)
     if settings.out and folder.suffix.lower() in FORMAT_BY_SUFFIX:
         raise UsageError(

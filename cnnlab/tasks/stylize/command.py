@@ -13,6 +13,7 @@ from cnnlab.core.device import (
     use_threads,
 )
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
+from cnnlab.core.files import expand_home
 from cnnlab.core.progress import COMMAND_START, Progress, format_duration
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
@@ -102,7 +103,7 @@ def stylize_image(
     settings = job.setup.settings
     out = resolve_output_path(
         job,
-        Path(settings.out).expanduser() if settings.out else None,
+        expand_home(settings.out) if settings.out else None,
         Path(settings.reproduce) if settings.reproduce else None,
     )
     if saved:

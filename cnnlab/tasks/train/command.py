@@ -7,7 +7,7 @@ from pathlib import Path
 from cnnlab.core import checkpoint
 from cnnlab.core.device import use_threads
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, WriteFailed
-from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_json
+from cnnlab.core.files import expand_home, make_run_folder, resolve_outputs_folder, write_json
 from cnnlab.core.quoting import as_override
 from cnnlab.core.run import Run
 from cnnlab.core.schema import Config, call_checked
@@ -64,7 +64,7 @@ def resolve_paths(settings: TrainSettings) -> TrainSettings:
     """
     root = settings.dataset.get("root")
     if root and isinstance(root, str):
-        path = str(Path(root).expanduser().absolute())
+        path = str(expand_home(root).absolute())
         settings = replace(settings, dataset=settings.dataset | {"root": path})
     if settings.init is not None:
         settings = replace(settings, init=resolve_init_source(settings.init, settings.outputs))
@@ -98,7 +98,7 @@ def train_run(
         with SignalRecorder() as signals:
             record_start(run, trainer, overrides, start_step)
             run_epochs(run, trainer, start_step, signals)
-            return finish_run(run, trainer)
+            accuracy = finish_run(run, trainer)
     except BaseException as error:
         reported = record_failure(error, run, trainer)
         if reported is error:
@@ -106,6 +106,8 @@ def train_run(
         raise reported from error
     finally:
         run.close()
+    signals.deliver()  # it came too late to stop this run, but not the runs of a sweep after it
+    return accuracy
 
 
 def record_failure(error: BaseException, run: Run, trainer: Trainer) -> BaseException:
