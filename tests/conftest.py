@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from cnnlab.cli import main
+from cnnlab.core.signals import STOP_SIGNALS, restore_handlers
 from cnnlab.data.sources import get_data_root
 from cnnlab.launch import launch
 from tests.fork_server import Forks
@@ -49,10 +51,13 @@ def cnnlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
         capsys.readouterr()
         code = 0
+        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         try:
             main()
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            restore_handlers(handlers)
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from cnnlab.core.errors import CnnlabError, WriteFailed, summarize_error
+from cnnlab.core.files import get_cache_folder
 from cnnlab.core.progress import Progress
 from cnnlab.core.signals import cleaning_up
 
@@ -179,7 +180,10 @@ def format_download_error(error: BaseException) -> str:
 
 def torch_hub_folder() -> Path:
     """Return the folder in which torch keeps downloaded weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    folder = Path(torch.hub.get_dir())
+    if folder.parts[0] == "~":  # torch leaves it so where the home folder is unknown
+        folder = get_cache_folder() / "torch"
+    return folder / "checkpoints"
 
 
 def has_valid_checksum(path: Path, file: str) -> bool:

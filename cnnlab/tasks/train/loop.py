@@ -64,7 +64,7 @@ def run_epochs(run: Run, trainer: Trainer, start_step: int, signals: SignalRecor
                 scores = validation if is_validated else None
                 save_training_checkpoint(run, trainer, report.step, scores)
                 saved_at = monotonic()
-            line = format_train_progress(report, trainer, validation, is_short=progress.is_live)
+            line = format_train_progress(report, trainer, validation)
             progress.show(line, keep=report.is_epoch_end)
             if is_validated and early_stopping.should_stop(report.epoch):
                 progress.end()
@@ -124,7 +124,7 @@ def save_and_stop(
     if not is_saved:
         save_training_checkpoint(run, trainer, report.step, None)
     command = format_resume_command(run.folder)
-    raise Stopped(f"stopped after step {report.step:,}; resume with `{command}`", signal)
+    raise Stopped(f"stopped after step {report.step:,};\nresume with `{command}`", signal)
 
 
 def log_step_report(run: Run, report: StepReport) -> None:
@@ -168,9 +168,9 @@ def save_training_checkpoint(
 
 
 def format_train_progress(
-    report: StepReport, trainer: Trainer, validation: dict[str, float], *, is_short: bool
+    report: StepReport, trainer: Trainer, validation: dict[str, float]
 ) -> str:
-    """Return the progress line; `is_short` fits it to a terminal of 80 columns."""
+    """Return the progress line, for 80 columns: without the step where that does not fit."""
     images_per_s = report.num_images / report.seconds
     images_left = (trainer.total_steps - report.step) * trainer.train_batches.batch_size
     fields = [
@@ -180,7 +180,8 @@ def format_train_progress(
         f"acc {report.accuracy:.2%}",
     ]
     if validation:
-        fields.append(f"{'val' if is_short else 'validation'} {validation['accuracy']:.2%}")
-    fields.append(f"{images_per_s:,.0f} {'img' if is_short else 'images'}/s")
+        fields.append(f"val {validation['accuracy']:.2%}")
+    fields.append(f"{images_per_s:,.0f} img/s")
     fields.append(f"{format_duration(images_left / images_per_s)} left")
-    return (" " if is_short else "  ").join(fields)
+    line = " ".join(fields)
+    return line if len(line) < 80 else line.replace(f"step {report.step} ", "")

@@ -123,7 +123,7 @@ def test_stopped_run_resumes_to_the_same_weights(
     folder = only_run(here)
     assert code == 128 + number and read_run_state(folder) == "interrupted"
     assert (
-        err == f"cnnlab: stopped after step {step}; "
+        err == f"cnnlab: stopped after step {step};\n"
         f"resume with `cnnlab train resume={folder.relative_to(here)}`\n"
     )
     code, out, err = cnnlab("train", "resume=last")

@@ -1,0 +1,187 @@
+"""The command line as real processes, with the streams and signals that shells give it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.core.run_index import read_run_state
+from tests.conftest import TINY
+
+TRAIN = ["train", *TINY]
+ENDLESS = ["train", *TINY, "epochs=100000"]
+
+
+def start(here: Path, *words: str, **options: Any) -> subprocess.Popen:
+    """Start a command in the foreground: Ctrl-C is not ignored, as it is after `&`."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "cnnlab", *words]
+    return subprocess.Popen(command, cwd=here, **pipes | options)
+
+
+def run_shell(here: Path, script: str) -> subprocess.CompletedProcess:
+    """Run a script with `cnnlab` in it."""
+    script = f'cnnlab() {{ "{sys.executable}" -m cnnlab "$@"; }}; {script}'
+    return subprocess.run(["bash", "-c", script], cwd=here, capture_output=True, text=True)
+
+
+def only_run(here: Path) -> Path:
+    (run,) = (here / "outputs" / "train").iterdir()
+    return run
+
+
+def wait_for_checkpoint(here: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(here.glob("outputs/train/*/checkpoints/step*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupt_at(here: Path, delay_s: float) -> tuple[int, str, float]:
+    """Interrupt a command after so many seconds; return its code, stderr, and seconds to end."""
+    process = start(here, *ENDLESS)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err, time.monotonic() - began
+
+
+def check_interrupted(code: int, err: str, seconds: float) -> None:
+    assert code == 130 and seconds < 10 and "Traceback" not in err, err
+    lines = err.splitlines()
+    assert lines == ["cnnlab: interrupted"] or lines[0].startswith("cnnlab: stopped after step")
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.7, 1.4])
+def test_an_interrupt_while_importing_ends_with_130(here: Path, delay_s: float) -> None:
+    check_interrupted(*interrupt_at(here, delay_s))
+
+
+@pytest.mark.slow
+def test_a_hundred_interrupts_at_random_moments_end_with_130(here: Path) -> None:
+    """Python itself takes the first hundredths of a second, before any code of cnnlab runs."""
+    rng = random.Random(0)
+    for _ in range(100):
+        check_interrupted(*interrupt_at(here, rng.uniform(0.05, 2)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_stop_signal_while_importing_has_its_exit_code(
+    here: Path, number: signal.Signals
+) -> None:
+    process = start(here, *ENDLESS)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and err == f"cnnlab: stopped by {number.name}\n"
+
+
+def test_timeout_saves_a_checkpoint(here: Path) -> None:
+    """It sends SIGTERM to the process and again to its group."""
+    process = start(here, *ENDLESS)
+    wait_for_checkpoint(here)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "resume with `cnnlab train resume=" in err
+
+
+def test_nohup_survives_the_terminal(here: Path) -> None:
+    process = start(here, *TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for_checkpoint(here)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and read_run_state(only_run(here)) == "finished"
+
+
+def test_a_stopped_and_continued_process_finishes(here: Path) -> None:
+    """Ctrl-Z and fg."""
+    process = start(here, *TRAIN)
+    wait_for_checkpoint(here)
+    process.send_signal(signal.SIGTSTP)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_an_interrupt_of_a_pipeline_says_how_to_resume(here: Path) -> None:
+    """`cnnlab train | tee log`: Ctrl-C ends tee first."""
+    read_end, write_end = os.pipe()
+    process = start(here, *ENDLESS, stdout=write_end)
+    os.close(write_end)
+    wait_for_checkpoint(here)
+    os.close(read_end)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "cnnlab: stopped after step" in err and "resume with `cnnlab train resume=" in err
+
+
+def test_training_goes_on_when_its_reader_leaves(here: Path) -> None:
+    done = run_shell(here, f"set -o pipefail; cnnlab {' '.join(TRAIN)} | head -1")
+    assert done.returncode == 0 and done.stdout.startswith("cnnlab train: digits_cnn")
+    assert read_run_state(only_run(here)) == "finished"
+
+
+def test_training_goes_on_when_its_log_is_on_a_full_disk(here: Path) -> None:
+    done = run_shell(here, f"cnnlab {' '.join(TRAIN)} > /dev/full")
+    assert done.returncode == 1 and read_run_state(only_run(here)) == "finished"
+    assert done.stderr == (
+        "cnnlab: cannot write to stdout: No space left on device; continuing without it\n"
+    )
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_training_runs_with_closed_streams(here: Path, redirection: str) -> None:
+    done = run_shell(here, f"cnnlab {' '.join(TRAIN)} {redirection}")
+    assert done.returncode == 0 and read_run_state(only_run(here)) == "finished"
+
+
+@pytest.mark.parametrize("verb", ["runs", "version", "--help", "train --cfg job"])
+def test_a_full_disk_is_one_line(here: Path, verb: str) -> None:
+    done = run_shell(here, f"cnnlab {verb} > /dev/full")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_errors_do_not_reach_stdout_when_stderr_is_closed(here: Path) -> None:
+    done = run_shell(here, "cnnlab train foo=1 2>&-")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "environment", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"]
+)
+def test_sweep_tables_in_ascii(here: Path, environment: str) -> None:
+    done = run_shell(
+        here,
+        f"export {environment}; cnnlab train -m {' '.join(TINY)} epochs=1 seed=1,2; cnnlab runs",
+    )
+    counts = Counter(done.stdout.split())
+    assert (done.returncode, done.stderr) == (0, "") and counts["+-"] == 4
+
+
+def test_a_user_without_home_and_name_can_train(here: Path) -> None:
+    """As in containers that run under any user id."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    here.chmod(0o777)
+    capabilities = "+dac_override,+dac_read_search"  # the checkout may be root's alone
+    prefix = ["setpriv", "--reuid=54321", "--clear-groups"]
+    prefix += [f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"]
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH")}
+    command = [*prefix, sys.executable, "-m", "cnnlab", *TRAIN]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    if "setpriv:" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
