@@ -23,7 +23,7 @@ from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
 from cnnlab.core.files import make_run_folder
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.output import escape_lines
+from cnnlab.core.output import as_output, escape_lines, standard_streams
 from cnnlab.core.quoting import (
     COMMAND_VARIABLE,
     as_override,
@@ -212,7 +212,8 @@ def run_job(folder: Path, overrides: list[str], run: Callable[[], float]) -> flo
     name = printable(f"run {folder.name} ({' '.join(overrides) or 'as configured'})")
     try:
         if is_worker:
-            return run_in_worker(folder, name, run)
+            with standard_streams():
+                return run_in_worker(folder, name, run)
         print(f"\n{name}", flush=True)
         return run()
     except Exception as error:
@@ -232,7 +233,7 @@ def run_in_worker(folder: Path, name: str, run: Callable[[], float]) -> float:
         for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's: the launching process's
             signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=exit_when_orphaned, daemon=True).start()
-    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
+    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(as_output(log)):
         accuracy = run()
     print(f"{name}: validation {accuracy:.2%}", flush=True)
     return accuracy

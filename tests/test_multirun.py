@@ -267,3 +267,18 @@ def test_a_stopped_parallel_sweep_resumes_to_the_same_weights(forks: Forks, here
     for n in "012":
         resumed = weights(stopped / n)
         assert all(torch.equal(resumed[name], value) for name, value in weights(whole / n).items())
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.9, 1.4])
+def test_an_interrupt_between_runs_stops_the_sweep(
+    forks: Forks, here: Path, after_s: float
+) -> None:
+    """Not only the run that is being set up or evaluated at the moment."""
+    words = ["train", "-m", *TINY, "epochs=1", f"seed={','.join(map(str, range(99)))}"]
+    number = forks.start(here, *words)
+    while not list(here.glob("outputs/train/*/0/config.yaml")):
+        time.sleep(0.005)
+    time.sleep(after_s)
+    os.kill(number, signal.SIGINT)
+    code, log = forks.wait(number), (here / "log.txt").read_text()
+    assert code == 130 and log.splitlines()[-1].startswith("cnnlab: the sweep was stopped; "), log

@@ -170,8 +170,9 @@ def keep_live_line() -> None:
 
 def leave_live_line() -> None:
     """Move below the live line, from a signal handler, which may have interrupted a print."""
-    if OutputStream.live is not None:
-        os.write(OutputStream.live.fileno(), b"\n")
+    stream, OutputStream.live = OutputStream.live, None
+    if stream is not None:
+        os.write(stream.fileno(), b"\n")
 
 
 def open_closed_descriptors() -> None:

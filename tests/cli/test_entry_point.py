@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cnnlab.core.run_index import read_run_state
 from tests.conftest import TINY
@@ -184,4 +185,25 @@ def test_a_user_without_home_and_name_can_train(here: Path) -> None:
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
     if "setpriv:" in done.stderr:
         pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+
+
+def test_folders_are_read_with_a_full_dev_shm(here: Path) -> None:
+    """As in a container with little shared memory: images are decoded by threads."""
+    for index in range(80):
+        path = here / "many" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((16, 16), 50 + 100 * (index % 2)).save(path)
+    overrides = "dataset=folder dataset.root=many dataset.size=64 dataset.workers=2 epochs=1"
+    script = f"""
+    mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero > /dev/shm/full || exit 77
+    cnnlab train {overrides} batch_size=10 model.filters=[4,4] model.hidden=[8] &&
+    cnnlab eval && cnnlab embed --pca
+    """
+    shell = f'cnnlab() {{ timeout 100 "{sys.executable}" -m cnnlab "$@"; }}; {script}'
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", shell], cwd=here, capture_output=True, text=True
+    )
+    if done.returncode == 77 or "unshare:" in done.stderr:
+        pytest.skip("no file system can be mounted here")
     assert done.returncode == 0, done.stderr

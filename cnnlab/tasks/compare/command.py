@@ -68,7 +68,7 @@ def run(config: Config, overrides: list[str]) -> None:
         print(json.dumps(result | {"folder": str(folder)}))
     else:
         print_comparison(groups, result, settings)
-        print(f"\nnumbers and figure: {folder}")
+        print(f"\nnumbers and figure:\n{folder}")
 
 
 def select_started(runs: list[RunCurves]) -> list[RunCurves]:

@@ -44,8 +44,10 @@ def run(config: Config, overrides: list[str]) -> None:
         settings.split, settings.n, settings.seed, trained, settings.batch_size, device
     )
     if not settings.json:
-        network = f"{trained.folder}, step {trained.step:,}" if trained else str(settings.features)
+        network = f"step {trained.step:,}" if trained else str(settings.features)
         print(f"cnnlab embed: {printable(network)}, device {describe_device(device)}", flush=True)
+        if trained:
+            print(trained.folder, flush=True)
     options = getattr(settings, settings.projection)
     projection = Projection(settings.projection, options, settings.seed, is_quiet=settings.json)
     projection, change = projection.fit_to(count_images(selection))

@@ -54,7 +54,7 @@ def predict_top_k(trained: TrainedRun, image: Tensor, top_k: int) -> list[dict[s
 
 def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
     model = trained.config["model"]["name"]
-    print(f"cnnlab predict: {trained.folder}, {model}, step {trained.step:,}")
+    print(f"cnnlab predict: {model}, step {trained.step:,}\n{trained.folder}")
     for row in rows:
         first, *others = row["top"]
         changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""

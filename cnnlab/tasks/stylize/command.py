@@ -175,4 +175,4 @@ def print_stylize_result(job: TransferJob, result: StylizedImage, log: TransferL
     for line in list_time_limits(job, state):
         print(line)
     print(f"\n{printable(str(result.path))}")
-    print(f"TensorBoard: tensorboard --logdir {log.folder}", flush=True)
+    print(f"TensorBoard:\ntensorboard --logdir {log.folder}", flush=True)

@@ -32,7 +32,7 @@ def load_initial_weights(trainer: Trainer) -> None:
     trainer.model.load_state_dict({**own, **matching})
     if trainer.ema:
         trainer.ema.model.load_state_dict(trainer.model.state_dict())
-    print(f"weights from {source}: {len(matching)} of {len(own)} tensors", flush=True)
+    print(f"weights from {source}:\n  {len(matching)} of {len(own)} tensors", flush=True)
     print_mismatches(own, weights, matching)
 
 
@@ -42,7 +42,7 @@ def print_mismatches(own: Weights, weights: Weights, matching: Weights) -> None:
         reason = "not in the source"
         if name in weights:
             shapes = (format_tensor_shape(of[name]) for of in (weights, own))
-            reason = "{} in the source, {} in this network".format(*shapes)
+            reason = "{} in the source, {} here".format(*shapes)
         print(f"  initialized: {name} ({reason})")
     for name in (name for name in weights if name not in own):
         print(f"  not used: {printable(name)} (not in this network)")

@@ -41,7 +41,7 @@ def run(config: Config, overrides: list[str]) -> None:
     if not settings.json:
         trained, device = context.trained, describe_device(context.device)
         print(
-            f"cnnlab visualize: {trained.folder}, step {trained.step:,}, device {device}",
+            f"cnnlab visualize: step {trained.step:,}, device {device}\n{trained.folder}",
             flush=True,
         )
     try:
@@ -162,4 +162,4 @@ def print_visualize_result(
     for name, reason in log.skipped:
         print(f"skipped {name}: {reason}")
     if report:
-        print(f"\nreport: {report}")
+        print(f"\nreport:\n{report}")

@@ -53,5 +53,5 @@ def test_usage_errors(cnnlab: Cnnlab, here: Path, words: list[str], message: str
 
 def test_starts_from_initial_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, out, _ = cnnlab("lr-find", *TINY, f"init={tiny_run}", "steps=60")
-    assert code == 0 and f"weights from {tiny_run}, step 50: 8 of 8 tensors" in out
+    assert code == 0 and f"weights from {tiny_run}, step 50:\n  8 of 8 tensors" in out
     assert cnnlab("lr-find", *TINY, "init=nonsense")[0] == 2

@@ -160,7 +160,7 @@ def test_checkpoints_within_an_epoch(
 
 def test_init_from_run(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, out, err = cnnlab("train", *TINY, f"init={tiny_run}", "epochs=1", "optim.lr=1e-30")
-    assert (code, err) == (0, "") and f"weights from {tiny_run}, step 50: 8 of 8 tensors" in out
+    assert (code, err) == (0, "") and f"weights from {tiny_run}, step 50:\n  8 of 8 tensors" in out
     assert all(torch.equal(weights(only_run(here))[k], v) for k, v in weights(tiny_run).items())
 
 
@@ -172,9 +172,9 @@ def test_init_reports_layers_that_do_not_match(cnnlab: Cnnlab, here: Path, tiny_
     )
     words = [*TINY, "epochs=1", "model.hidden=[9]", "optim.lr=1e-30", "ema_decay=0.9"]
     code, out, _ = cnnlab("train", *words, f"init={file}")
-    assert code == 0 and "weights from" in out and ": 4 of 8 tensors" in out
+    assert code == 0 and "weights from" in out and ":\n  4 of 8 tensors" in out
     assert "  initialized: conv_2.conv.bias (not in the source)\n" in out
-    assert "  initialized: fc_1.linear.weight (8x16 in the source, 9x16 in this network)\n" in out
+    assert "  initialized: fc_1.linear.weight (8x16 in the source, 9x16 here)\n" in out
     assert "  not used: x\\ny (not in this network)\n" in out
     for group in ("model", "average"):
         assert torch.equal(
@@ -214,7 +214,7 @@ def test_sweep_resolves_init_last_once(cnnlab: Cnnlab, here: Path) -> None:
     assert cnnlab("train", *TINY, "epochs=1")[0] == 0
     first = only_run(here).absolute()
     code, out, _ = cnnlab("train", "-m", *TINY, "epochs=1", "init=last", "seed=1,2")
-    assert code == 0 and out.count(f"weights from {first}, step 25: 8 of 8") == 2
+    assert code == 0 and out.count(f"weights from {first}, step 25:\n  8 of 8") == 2
     (sweep,) = (here / "outputs" / "train").glob("*_sweep")
     configs = [yaml.safe_load((sweep / run / "config.yaml").read_text()) for run in "01"]
     assert [config["init"] for config in configs] == [str(first)] * 2
