@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.core.errors import CnnlabError, WriteFailed
+from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
 from cnnlab.core.files import (
+    expand_home,
+    get_cache_folder,
     make_run_folder,
     path_exists,
     read_json,
@@ -87,3 +89,19 @@ def test_write_unique_replaces_nothing(tmp_path: Path) -> None:
     with pytest.raises(WriteFailed, match="No space left"):
         write_unique(path, fail_disk_full)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+
+
+def test_an_unknown_home_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"~nobody-here/x: the home folder is unknown"):
+        expand_home("~nobody-here/x")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert expand_home("~/x") == Path("/somewhere/x")
+
+
+def test_a_user_without_home_has_a_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    assert get_cache_folder().is_absolute()
