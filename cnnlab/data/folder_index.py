@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import expand_home
+from cnnlab.core.image_formats import IMAGE_SUFFIXES
 from cnnlab.core.quoting import printable
 from cnnlab.data.folder_layout import (
     Layout,
