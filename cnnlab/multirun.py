@@ -21,7 +21,7 @@ import psutil
 
 from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
-from cnnlab.core.files import make_run_folder
+from cnnlab.core.files import make_run_folder, open_to_append
 from cnnlab.core.lock import FolderLock
 from cnnlab.core.output import as_output, escape_lines, standard_streams
 from cnnlab.core.quoting import (
@@ -233,7 +233,8 @@ def run_in_worker(folder: Path, name: str, run: Callable[[], float]) -> float:
         for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's: the launching process's
             signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=exit_when_orphaned, daemon=True).start()
-    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(as_output(log)):
+    log_path = folder / "log.txt"
+    with open_to_append(log_path) as log, redirect_stdout(as_output(log)):
         accuracy = run()
     print(f"{name}: validation {accuracy:.2%}", flush=True)
     return accuracy

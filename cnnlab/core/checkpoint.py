@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice, summarize_error
-from cnnlab.core.files import write_atomically
+from cnnlab.core.files import make_subfolder, write_atomically
 from cnnlab.core.schema import is_of_type
 
 if TYPE_CHECKING:  # `cnnlab runs` reads records without importing torch
@@ -35,7 +35,7 @@ def save_checkpoint(
     """Write tensors and their record to `path` atomically. Raises WriteFailed."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(exist_ok=True)
+    make_subfolder(path.parent)
     tensors = {
         f"{group}/{name}": tensor.detach().contiguous()
         for group, members in groups.items()

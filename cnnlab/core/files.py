@@ -1,7 +1,15 @@
-"""Write files atomically, without losing what they replace."""
+"""Read regular files of bounded size, and write files atomically, never through links.
 
+Everything that a run folder holds may come from somebody else. Data are therefore opened by
+`open_regular_file` alone, and files are created and appended to here alone.
+"""
+
+import errno
 import json
+import math
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,11 +17,55 @@ from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import IO, Any
 
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
 from cnnlab.core.quoting import printable
 from cnnlab.core.signals import cleaning_up
+
+MAX_TEXT_BYTES = 256 << 20  # metrics of a million rows
+MAX_JSON_BYTES = 16 << 20
+
+
+def open_regular_file(path: str | Path) -> IO[bytes]:
+    """Return a file opened to be read. Raises OSError for what is not a regular file, such as a
+    pipe, which would wait for a writer, or a device, which need not end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        check_is_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular_file(path: str | Path) -> None:
+    """Raise OSError for what is not a regular file, before a library opens it by its path."""
+    check_is_regular(Path(path).stat().st_mode, path)
+
+
+def check_is_regular(mode: int, path: str | Path) -> None:
+    """Raise OSError unless `mode`, of `stat`, is that of a regular file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_bytes(path: str | Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file. Raises OSError if it cannot be read or is larger than
+    `max_bytes`."""
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            reason = f"it has {size:,} bytes; the limit is {max_bytes:,}"
+            raise OSError(errno.EFBIG, reason, str(path))
+        return file.read(size)
+
+
+def read_text(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a UTF-8 file. Raises OSError as `read_bytes` does, or ValueError."""
+    return read_bytes(path, max_bytes).decode("utf-8")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -38,8 +90,8 @@ def write_unique(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the temporary path beside a file under which this process writes it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Return a new temporary path beside a file, which nobody can foresee and so put a link at."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 @contextmanager
@@ -49,6 +101,7 @@ def temporary_file(path: Path, write: Callable[[Path], object]) -> Iterator[Path
     part = temporary_path(path)
     with cleaning_up(lambda: remove_file(part)):
         try:
+            part.touch(exist_ok=False)
             write(part)
             mask = os.umask(0)
             os.umask(mask)
@@ -76,7 +129,46 @@ def foreign_write_errors() -> tuple[type[BaseException], ...]:
 def remove_temporary_files(folder: Path) -> None:
     """Remove temporary files of a killed process. No other process may use the folder."""
     for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+        if part.is_file() and not part.is_symlink():
+            part.unlink(missing_ok=True)
+
+
+def make_subfolder(folder: Path) -> None:
+    """Create a folder inside a run's folder if it is missing. Raises WriteFailed if it is a link,
+    which could lead anywhere."""
+    check_is_no_link(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(folder, error) from error
+
+
+def check_is_no_link(folder: Path) -> None:
+    """Raise WriteFailed if a folder inside a run's folder is a link."""
+    if folder.is_symlink():
+        reason = "it is a link, through which cnnlab does not write"
+        raise WriteFailed(folder, OSError(errno.ELOOP, reason))
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """Return a text file opened to append lines to, created if it is missing. Raises OSError for a
+    link, also a hard one: it would append to a file elsewhere."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "it is a link", str(path)) from error
+    try:
+        status = os.fstat(handle)
+        check_is_regular(status.st_mode, path)
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is a hard link, to a file elsewhere too", str(path))
+        return os.fdopen(handle, "a", encoding="utf-8")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def fsync_path(path: Path) -> None:
@@ -107,10 +199,40 @@ def path_exists(path: Path) -> bool:
         return False
 
 
+def parse_json(text: str, *, allow_nan: bool = False) -> Any:
+    """Return the value of a JSON text. Raises ValueError for one that is damaged, nested too
+    deeply, or has numbers that are not finite (unless `allow_nan`) or beyond 64 bits."""
+    try:
+        return json.loads(
+            text,
+            parse_int=parse_int64,
+            parse_float=None if allow_nan else parse_finite,
+            parse_constant=None if allow_nan else parse_finite,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def parse_int64(digits: str) -> int:
+    """Return an integer of JSON. Raises ValueError beyond 64 bits: floats cannot hold any size."""
+    value = int(digits) if len(digits) < 20 else 1 << 64
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"{digits[:20]} is beyond 64 bits")
+    return value
+
+
+def parse_finite(text: str) -> float:
+    """Return a number of JSON. Raises ValueError if it is not finite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
+
+
 def read_json(path: Path) -> Any:
     """Return the value of a JSON file, or None if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path, MAX_JSON_BYTES))
     except (OSError, ValueError):
         return None
 
@@ -118,12 +240,11 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file with a JSON object a line; damaged and other lines are
     skipped."""
-    if not path.is_file():
-        return []
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError, RecursionError):
-            rows.append(json.loads(line))
+    with suppress(OSError):
+        for line in read_bytes(path, MAX_TEXT_BYTES).decode(errors="replace").splitlines():
+            with suppress(ValueError):
+                rows.append(parse_json(line, allow_nan=True))
     return [row for row in rows if isinstance(row, dict)]
 
 

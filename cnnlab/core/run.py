@@ -15,7 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cnnlab.core.errors import WriteFailed
 from cnnlab.core.files import (
+    check_is_no_link,
     fsync_path,
+    make_subfolder,
+    open_to_append,
     read_jsonl,
     remove_temporary_files,
     write_atomically,
@@ -45,9 +48,11 @@ class Run:
         self.filters = folder / "filters"
         self.metrics = folder / "metrics.jsonl"
         self.began = began or time.time()
-        for subfolder in (folder, self.checkpoints, self.figures, self.filters):
-            remove_temporary_files(subfolder)
         with self.translate_write_errors():
+            for subfolder in (self.checkpoints, self.figures, self.filters):
+                check_is_no_link(subfolder)
+                remove_temporary_files(subfolder)
+            remove_temporary_files(folder)
             threading.excepthook = ignore_write_errors
             self.writer = SummaryWriter(str(folder), purge_step=purge_step)
 
@@ -97,7 +102,7 @@ class Run:
 
     def append_row(self, path: Path, row: dict[str, Any]) -> None:
         """Append a line of JSON to a file."""
-        with self.translate_write_errors(), path.open("a", encoding="utf-8") as file:
+        with self.translate_write_errors(), open_to_append(path) as file:
             file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:
@@ -121,8 +126,7 @@ class Run:
     def save_figure(self, name: str, image: np.ndarray, step: int, data: Any) -> None:
         """Write (H, W) or (H, W, 3) uint8 to figures/`name`.png and TensorBoard, and its numbers to
         figures/`name`.json."""
-        with self.translate_write_errors():
-            self.figures.mkdir(exist_ok=True)
+        make_subfolder(self.figures)
         save_png(self.figures / f"{name}.png", image)
         write_json(self.figures / f"{name}.json", data)
         self.log_image(f"figures/{name}", image, step)
@@ -136,8 +140,7 @@ class Run:
             with part.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
 
-        with self.translate_write_errors():
-            self.filters.mkdir(exist_ok=True)
+        make_subfolder(self.filters)
         write_atomically(self.filters / f"{epoch:05d}.npy", write)
 
     def log_histograms(self, named: Mapping[str, Tensor], step: int) -> None:

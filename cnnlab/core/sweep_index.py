@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import path_exists, read_jsonl, write_json
+from cnnlab.core.files import open_to_append, path_exists, read_jsonl, write_json
 from cnnlab.core.run_index import (
     START_FILE,
     RunSummary,
@@ -45,7 +45,7 @@ def list_numbered_runs(sweep: Path) -> list[Path]:
 
 def append_failure(run: Path, failure: dict[str, Any]) -> None:
     """Append a failed run to its sweep's failed.jsonl; safe from several processes."""
-    with (run.parent / "failed.jsonl").open("a", encoding="utf-8") as file:
+    with open_to_append(run.parent / "failed.jsonl") as file:
         file.write(json.dumps({"run": run.name} | failure) + "\n")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlab.core.files import write_atomically, write_text
+from cnnlab.core.files import make_subfolder, write_atomically, write_text
 from cnnlab.core.image import save_png
 from cnnlab.core.quoting import printable
 
@@ -26,7 +26,7 @@ def write_projector(
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     subfolder = folder / "projector"
-    subfolder.mkdir(exist_ok=True)
+    make_subfolder(subfolder)
     write_text(subfolder / "metadata.tsv", format_metadata(columns))
     save_png(subfolder / "sprite.png", sheet)
     config = ProjectorConfig()

@@ -6,7 +6,9 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
-MAX_YAML_BYTES = 1 << 20
+from cnnlab.core.files import read_text
+
+MAX_YAML_BYTES = 256 << 10  # PyYAML reads about 100 kB a second
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -54,8 +56,6 @@ def find_line(error: yaml.MarkedYAMLError) -> int:
 def read_yaml(path: Path) -> Any:
     """Return the value of a YAML file, or None if it is missing, damaged or refused."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_YAML_BYTES:
-            return None
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        return parse_yaml(read_text(path, MAX_YAML_BYTES))
     except (OSError, ValueError):
         return None

@@ -1,16 +1,24 @@
 import multiprocessing
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
 from cnnlab.core.files import (
+    check_regular_file,
     expand_home,
     get_cache_folder,
     make_run_folder,
+    make_subfolder,
+    open_to_append,
     path_exists,
+    read_bytes,
     read_json,
+    read_jsonl,
+    remove_temporary_files,
+    temporary_path,
     write_atomically,
     write_json,
     write_text,
@@ -105,3 +113,85 @@ def test_a_user_without_home_has_a_cache_folder(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", fail)
     assert get_cache_folder().is_absolute()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "socket"])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    with pytest.raises(OSError, match=r"not a (regular )?file|No such device"):
+        read_bytes(path, 100)
+    with pytest.raises(OSError, match=r"not a (regular )?file"):
+        check_regular_file(path)
+    assert read_json(path) is None and read_jsonl(path) == []
+
+
+def test_a_larger_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="it has 1,099,511,627,776 bytes; the limit is 10"):
+        read_bytes(path, 10)
+    assert read_json(path) is None and read_jsonl(path) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "1" + "0" * 400, "1" + "0" * 5000, "1e400", "NaN", "-Infinity", "{"]
+)
+def test_unusable_json_is_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(f'{{"a": {text}}}')
+    assert read_json(tmp_path / "x.json") is None
+
+
+def test_rows_with_nan_are_kept_and_damaged_rows_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{{"a": NaN}}\n{{"a": 1{"0" * 400}}}\n{"[" * 100_000}\n7\n{{"a": 9}}\n')
+    first, last = read_jsonl(path)
+    assert first["a"] != first["a"] and last == {"a": 9}
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "bashrc", tmp_path / "run.jsonl"
+    target.write_text("mine\n")
+    link.symlink_to(target)
+    with pytest.raises(OSError, match="it is a link"):
+        open_to_append(link)
+    link.unlink()
+    link.hardlink_to(target)
+    with pytest.raises(OSError, match="hard link"):
+        open_to_append(link)
+    link.unlink()
+    link.symlink_to(target)
+    write_text(link, "new")  # replaces the link
+    assert target.read_text() == "mine\n" and not link.is_symlink()
+    folder = tmp_path / "figures"
+    folder.symlink_to(tmp_path)
+    with pytest.raises(WriteFailed, match=r"figures: it is a link"):
+        make_subfolder(folder)
+
+
+def test_a_link_at_a_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if somebody guessed the name."""
+    target = tmp_path / "bashrc"
+    target.write_text("mine")
+    monkeypatch.setattr("cnnlab.core.files.secrets.token_hex", lambda _: "guessed")
+    temporary_path(tmp_path / "x").symlink_to(target)
+    with pytest.raises(WriteFailed, match="File exists"):
+        write_text(tmp_path / "x", "theirs")
+    assert target.read_text() == "mine"
+
+
+def test_remove_temporary_files_leaves_links_and_folders(tmp_path: Path) -> None:
+    (tmp_path / ".a.1.part").write_text("half")
+    (tmp_path / ".b.1.part").mkdir()
+    remove_temporary_files(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".b.1.part"]
