@@ -68,6 +68,9 @@ def train(
     rest = split_overrides(overrides, see="; see `cnnlab train -h`", multirun=multirun)
     if compare and not multirun:
         raise UsageError("--compare compares the runs of a sweep: add -m")
+    if not multirun and any(word.startswith("resume=") for word in rest):
+        # The run's data set may have keys that the default one lacks.
+        rest = [f"++{word}" if word.startswith("dataset.") else word for word in rest]
     sweep = launch("train", rest, multirun=multirun, cfg=cfg, config_dir=config_dir)
     if compare and sweep and sweep.exists():
         outputs = [word for word in rest if word.startswith("outputs=")]

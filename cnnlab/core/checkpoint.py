@@ -3,16 +3,25 @@
 It is written atomically, and reading it cannot run code.
 """
 
+import errno
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice, summarize_error
-from cnnlab.core.files import make_subfolder, write_atomically
+from cnnlab.core.errors import (
+    CnnlabError,
+    UsageError,
+    WriteFailed,
+    format_unknown_choice,
+    summarize_error,
+)
+from cnnlab.core.files import make_subfolder, open_regular_file, parse_json, write_atomically
 from cnnlab.core.schema import is_of_type
 
 if TYPE_CHECKING:  # `cnnlab runs` reads records without importing torch
@@ -20,6 +29,7 @@ if TYPE_CHECKING:  # `cnnlab runs` reads records without importing torch
 
 TensorGroups = dict[str, dict[str, "Tensor"]]  # {"model": {...}, "optimizer": {...}, ...}
 CHECKPOINT_FORMAT = "1"
+MAX_HEADER_BYTES = 32 << 20  # names and shapes of all tensors, and the record
 RECORD_SCHEMA = {
     "config": dict,
     "classes": list[str],
@@ -27,6 +37,10 @@ RECORD_SCHEMA = {
     "step": int,
     "validation": dict[str, float] | None,
 }
+
+
+class UnreadableCheckpoint(CnnlabError):
+    """A checkpoint that may be whole cannot be read: another version wrote it, or permissions."""
 
 
 def save_checkpoint(
@@ -51,26 +65,24 @@ def load_checkpoint(
 ) -> tuple[TensorGroups, dict[str, Any]]:
     """Return the tensors on `device`, of the named groups or of all, and the record. Raises
     CnnlabError for a file that is missing, damaged, not a checkpoint, or has non-finite values."""
-    try:
-        with safe_open(path, framework="pt", device=device) as file:
-            record, names = parse_record(path, file.metadata() or {}), list(file.keys())
-            if len(names) != record.get("tensors", len(names)):
-                raise CnnlabError(f"{path} has {len(names)} tensors, not {record['tensors']}")
-            tensors: TensorGroups = {}
-            for name in names:
-                group, _, rest = name.partition("/")
-                if not groups or group in groups:
-                    tensor = check_finite(path, name, file.get_tensor(name))
-                    tensors.setdefault(group, {})[rest] = tensor
-            return tensors, record
-    except (OSError, SafetensorError) as error:
-        raise damaged_checkpoint_error(path, error) from error
+    with open_checkpoint(path, "pt", device) as file:
+        record, names = parse_record(path, file.metadata() or {}), list(file.keys())
+        if len(names) != record.get("tensors", len(names)):
+            raise CnnlabError(f"{path} has {len(names)} tensors, not {record['tensors']}")
+        tensors: TensorGroups = {}
+        for name in names:
+            group, _, rest = name.partition("/")
+            if not groups or group in groups:
+                tensor = check_finite(path, name, file.get_tensor(name))
+                tensors.setdefault(group, {})[rest] = tensor
+        return tensors, record
 
 
 def load_weights(path: Path) -> dict[str, "Tensor"]:
     """Return by name a checkpoint's weights (the averaged ones, if it has them), or all tensors of
     another safetensors file. Raises CnnlabError as `load_checkpoint` does."""
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             if "cnnlab" not in (file.metadata() or {}):
                 return {
@@ -92,20 +104,35 @@ def check_finite(path: Path, name: str, tensor: "Tensor") -> "Tensor":
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return only the record; the tensors are not read."""
+    with open_checkpoint(path, "np") as file:
+        return parse_record(path, file.metadata() or {})
+
+
+@contextmanager
+def open_checkpoint(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
+    """Yield an opened safetensors file. Raises CnnlabError for what is missing or damaged."""
     try:
-        with safe_open(path, framework="np") as file:
-            return parse_record(path, file.metadata() or {})
+        check_header(path)
+        with safe_open(path, framework=framework, device=device) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise CnnlabError(f"no checkpoint {path}") from error
+    except PermissionError as error:
+        raise UnreadableCheckpoint(f"cannot read {path}: {summarize_error(error)}") from error
     except (OSError, SafetensorError) as error:
-        raise damaged_checkpoint_error(path, error) from error
+        reason = summarize_error(error)
+        raise CnnlabError(f"{path} is not a complete checkpoint: {reason}") from error
 
 
-def damaged_checkpoint_error(path: Path, error: Exception) -> CnnlabError:
-    if not path.exists():
-        return CnnlabError(f"no checkpoint {path}")
-    reason = summarize_error(error)
-    return CnnlabError(
-        f"{path} is not a complete checkpoint: {reason}; checkpoint=STEP selects an earlier one"
-    )
+def check_header(path: Path) -> None:
+    """Raise OSError for what is no regular file, or too large for this machine to load."""
+    with open_regular_file(path) as file:
+        size, header_bytes = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise OSError(errno.EFBIG, f"its header has {header_bytes:,} bytes")
+    if size > memory_bytes:
+        raise OSError(errno.EFBIG, f"its {size:,} bytes are more than this machine's memory")
 
 
 def parse_record(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -114,10 +141,10 @@ def parse_record(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise CnnlabError(f"{path} is not a cnnlab checkpoint: its metadata has no record")
     if metadata["cnnlab"] != CHECKPOINT_FORMAT:
         version = f"another version of cnnlab (format {metadata['cnnlab'][:20]!r})"
-        raise CnnlabError(f"{path} has a record of {version}")
+        raise UnreadableCheckpoint(f"{path} has a record of {version};\ninstall that version")
     try:
-        record = json.loads(metadata["record"], parse_constant=reject_constant)
-    except (KeyError, ValueError, RecursionError) as error:
+        record = parse_json(metadata["record"])
+    except (KeyError, ValueError) as error:
         raise CnnlabError(f"{path} has a record that cannot be read ({error})") from error
     invalid = [
         key
@@ -132,30 +159,51 @@ def parse_record(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     return record
 
 
-def reject_constant(word: str) -> float:
-    raise ValueError(f"{word} is not a number")
-
-
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Return the path of the checkpoint after `step` steps."""
     return folder / f"step_{step:09d}.safetensors"
 
 
 def list_checkpoint_steps(folder: Path) -> list[int]:
-    """Return the steps of the checkpoints in a folder, oldest first."""
-    numbers = (path.stem.removeprefix("step_") for path in folder.glob("step_*.safetensors"))
-    return sorted(int(number) for number in numbers if number.isdecimal())
+    """Return the steps of the checkpoints in a folder, damaged ones too, oldest first."""
+    numbers = {path.name: path.stem[5:] for path in folder.glob("step_*.safetensors")}
+    steps = {name: int(number) for name, number in numbers.items() if number.isdecimal()}
+    return sorted(
+        step for name, step in steps.items() if checkpoint_path(folder, step).name == name
+    )
 
 
-def load_newest_valid(folder: Path) -> tuple[TensorGroups, dict[str, Any], bool]:
-    """Return the newest valid checkpoint, and whether a newer one is damaged. Raises CnnlabError if
-    there is none."""
-    newest = find_checkpoint(folder, "last")
+def read_records(folder: Path) -> dict[int, dict[str, Any]]:
+    """Return {step: record} of the checkpoints whose record can be read, oldest first."""
+    records = {}
+    for step in list_checkpoint_steps(folder):
+        with suppress(CnnlabError):
+            records[step] = read_record(checkpoint_path(folder, step))
+    return records
+
+
+def load_newest_valid(folder: Path) -> tuple[TensorGroups, dict[str, Any], list[Path]]:
+    """Return the newest valid checkpoint, and the paths of newer ones, which are damaged. Raises
+    CnnlabError if there is none, or for one that may be whole, but cannot be read."""
+    newest, damaged = find_checkpoint(folder, "last"), list[Path]()
     for step in reversed(list_checkpoint_steps(folder)):
         path = checkpoint_path(folder, step)
-        with suppress(CnnlabError):
-            return *load_checkpoint(path), path != newest
-    return *load_checkpoint(newest), False
+        try:
+            return *load_checkpoint(path), damaged
+        except UnreadableCheckpoint:
+            raise
+        except CnnlabError:
+            damaged.append(path)
+    return *load_checkpoint(newest), []
+
+
+def set_aside(paths: list[Path]) -> None:
+    """Rename damaged checkpoints, so that they no longer count. Raises WriteFailed."""
+    for path in paths:
+        try:
+            path.rename(path.with_name(f"{path.name}.{secrets.token_hex(2)}.damaged"))
+        except OSError as error:
+            raise WriteFailed(path, error) from error
 
 
 def find_checkpoint(folder: Path, which: str) -> Path:
@@ -175,24 +223,24 @@ def find_checkpoint(folder: Path, which: str) -> Path:
 
 
 def find_best_step(folder: Path, steps: list[int]) -> int:
-    """Return the step of the highest validation accuracy. A checkpoint saved within an epoch, on a
-    signal, has none and ranks last."""
+    """Return the step of the highest validation accuracy; the last one if no record can be read."""
+    return find_best(read_records(folder)) or steps[-1]
+
+
+def find_best(records: Mapping[int, dict[str, Any]]) -> int | None:
+    """Return the step of the highest validation accuracy, if there is any. A checkpoint saved
+    within an epoch, on a signal, has none and ranks last."""
 
     def rank(step: int) -> tuple[float, int]:
-        try:
-            validation = read_record(checkpoint_path(folder, step))["validation"]
-        except CnnlabError:
-            return -2.0, -step
-        return validation.get("accuracy", -1.0) if validation else -1.0, -step
+        validation = records[step]["validation"]
+        return (validation.get("accuracy", -1.0) if validation else -1.0), -step
 
-    return max(steps, key=rank)
+    return max(records, key=rank, default=None)
 
 
 def prune_checkpoints(folder: Path) -> None:
-    """Keep the newest checkpoint, the one before, and the best."""
-    steps = list_checkpoint_steps(folder)
-    if len(steps) > 2:
-        retained = {*steps[-2:], find_best_step(folder, steps)}
-        for step in steps:
-            if step not in retained:
-                checkpoint_path(folder, step).unlink()
+    """Keep the newest checkpoint, the one before, and the best. Damaged ones do not count."""
+    records = read_records(folder)
+    retained = {*list(records)[-2:], find_best(records)}
+    for step in records.keys() - retained:
+        checkpoint_path(folder, step).unlink(missing_ok=True)

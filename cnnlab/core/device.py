@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.core.errors import UsageError
+from cnnlab.core.keys import MAX_THREADS
 
 
 def pick_device(name: str) -> torch.device:
@@ -57,7 +58,10 @@ def get_cpu_name() -> str:
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """Compute with `count` CPU threads in this context; None changes nothing."""
+    """Compute with `count` CPU threads in this context; None changes nothing. Raises UsageError for
+    more than MAX_THREADS."""
+    if count is not None and not 1 <= count <= MAX_THREADS:
+        raise UsageError(f"threads must be between 1 and {MAX_THREADS}, not {count}")
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

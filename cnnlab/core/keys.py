@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
+MAX_THREADS = 1024  # torch crashes where the system refuses to start a thread
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:

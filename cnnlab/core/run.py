@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from cnnlab.core.errors import WriteFailed
+from cnnlab.core.errors import CnnlabError, WriteFailed
 from cnnlab.core.files import (
     check_is_no_link,
     fsync_path,
@@ -26,7 +26,22 @@ from cnnlab.core.files import (
     write_text,
 )
 from cnnlab.core.image import save_png
+from cnnlab.core.quoting import printable
+from cnnlab.core.schema import is_of_type
 from cnnlab.core.yaml_files import format_yaml
+
+
+class FolderReplaced(CnnlabError):
+    """Another folder, perhaps another run's, stands where the run's folder was."""
+
+
+def identify_folder(folder: Path) -> tuple[int, int] | None:
+    """Return a folder's device and inode, which no other existing folder has; None without it."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class Run:
@@ -47,6 +62,7 @@ class Run:
         self.checkpoints, self.figures = folder / "checkpoints", folder / "figures"
         self.filters = folder / "filters"
         self.metrics = folder / "metrics.jsonl"
+        self.identity = identify_folder(folder)
         self.began = began or time.time()
         with self.translate_write_errors():
             for subfolder in (self.checkpoints, self.figures, self.filters):
@@ -58,11 +74,20 @@ class Run:
 
     @contextmanager
     def translate_write_errors(self) -> Iterator[None]:
-        """Raise any OSError as a WriteFailed that names the folder."""
+        """Raise any OSError as a WriteFailed that names the folder, and FolderReplaced."""
+        self.check_in_place()
         try:
             yield
         except OSError as error:
             raise WriteFailed(self.folder, error) from error
+
+    def check_in_place(self) -> None:
+        """Raise FolderReplaced if the folder is no longer the one that this run writes to."""
+        if identify_folder(self.folder) != self.identity:
+            raise FolderReplaced(
+                f"{printable(str(self.folder))} was moved or replaced while the run wrote to it;\n"
+                "its checkpoints are where it was moved to"
+            )
 
     def write_settings(
         self, config: dict[str, Any], overrides: list[str], environment: dict[str, Any]
@@ -77,13 +102,14 @@ class Run:
     ) -> None:
         """Record that the run resumes after `step`: its configuration, overrides and
         environment."""
-        write_text(self.folder / "config.yaml", format_yaml(config))
         self.append_row(
             self.folder / "resumed.jsonl", {"step": step, "overrides": overrides} | environment
         )
+        write_text(self.folder / "config.yaml", format_yaml(config))
 
     def set_status(self, state: str, **more: Any) -> None:
         """Write the status: running, finished, interrupted or failed."""
+        self.check_in_place()
         write_json(
             self.folder / "state.json",
             {"state": state, "pid": os.getpid(), "time": time.time(), **more},
@@ -173,4 +199,4 @@ def ignore_write_errors(failed: threading.ExceptHookArgs) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a metrics.jsonl that have a step."""
-    return [row for row in read_jsonl(path) if isinstance(row.get("step"), int)]
+    return [row for row in read_jsonl(path) if is_of_type(row.get("step"), int)]

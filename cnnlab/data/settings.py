@@ -37,3 +37,14 @@ class AugmentSettings(Settings):
         bool,
         Key("show training images after each operation, and train nothing", compared=False),
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedDataSettings(Settings):
+    """The keys of a run's data set that may change after the training: `dataset` of `cnnlab eval`
+    and the other commands that read the images of a run."""
+
+    root: Annotated[str | None, Key("the folder of the images now; null: as in training")]
+    workers: Annotated[
+        int | None, Key("threads that decode images ahead; null: as in training", minimum=0)
+    ]

@@ -1,19 +1,22 @@
 """Load a trained run, its network and its images, for the commands that use one."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
-from cnnlab.core.files import resolve_outputs_folder
+from cnnlab.core.files import check_is_no_link, expand_home, resolve_outputs_folder
 from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run
-from cnnlab.core.schema import Config
+from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.augment import Pipeline
 from cnnlab.data.build import (
     build_pipelines,
@@ -25,6 +28,19 @@ from cnnlab.data.dataset import ImageSet, align_labels
 from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.engine.evaluate import average_views
 from cnnlab.models import build_model, move_to_device
+from cnnlab.tasks.train.settings import TrainSettings
+
+
+def upgrade_run_config(config: Config, save_every_minutes: float | None = None) -> Config:
+    """Return a run's configuration with all keys of this version.
+
+    `save_every_minutes`: for a run of before that key. Raises UsageError for a key or a value that
+    no run has.
+    """
+    added = {"resume": None, "save_every_minutes": save_every_minutes}
+    config = added | rename_keys("train", config)
+    call_checked(TrainSettings, config, "")
+    return config
 
 
 def build_meta_model(model: Config, augment: Config, record: Config) -> nn.Module:
@@ -97,6 +113,14 @@ class TrainedRun:
         """The run's name, else its model's."""
         return str(self.config.get("name", self.config["model"]["name"]))
 
+    def choose_result_parent(self, verb: str, outputs: str) -> Path:
+        """Return the folder for a command's results: RUN/`verb`, or `outputs`/`verb` where the run
+        cannot be written to. Raises WriteFailed if RUN/`verb` is a link."""
+        parent = self.folder / verb
+        check_is_no_link(parent)
+        is_writable = os.access(parent if parent.exists() else self.folder, os.W_OK | os.X_OK)
+        return parent if is_writable else resolve_outputs_folder(outputs) / verb
+
     def prepare_input(self, images: Tensor) -> Tensor:
         """Return the network's input for (N, C, H, W) uint8 images, one view of each."""
         return self.preprocess.normalize(self.preprocess.apply_before_normalize(images))
@@ -115,18 +139,22 @@ def load_run(
     checkpoint: str | int = "result",
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
+    dataset: Mapping[str, Any] | None = None,
 ) -> TrainedRun:
     """Rebuild a run's network from its checkpoint alone, ready to classify images.
 
     `run`: a run folder, or a name that `find_run` takes. `checkpoint`: result (the one that train
-    evaluated), last, best or a step. The weights are averaged where the run averages them. Raises
-    UsageError if there is no such run, CnnlabError if its checkpoint is missing or damaged.
+    evaluated), last, best or a step. `dataset`: keys of the run's data set that have changed, such
+    as `root` where its images have moved; null changes nothing. The weights are averaged where the
+    run averages them. Raises UsageError if there is no such run, CnnlabError if its checkpoint is
+    missing or damaged.
     """
     folder = find_run(run, resolve_outputs_folder(outputs))
     path = find_run_checkpoint(folder, str(checkpoint))
     try:
-        groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
-        config = rename_keys("train", record["config"])
+        groups, record = load_or_suggest_earlier(path, device)
+        config = upgrade_run_config(record["config"])
+        config["dataset"] = change_dataset(config["dataset"], dataset or {})
         model = build_meta_model(config["model"], config["augment"], record)
         weights = groups.get("average") or groups["model"]
         check_state_dict(model, weights)
@@ -146,6 +174,41 @@ def load_run(
         )
     except DESCRIPTION_ERRORS as error:
         raise build_mismatch_error(path, error) from error
+
+
+def load_or_suggest_earlier(
+    path: Path, device: str | torch.device
+) -> tuple[checkpoints.TensorGroups, dict[str, Any]]:
+    """Return a checkpoint's weights and record. Raises CnnlabError that names an earlier checkpoint
+    if there is one."""
+    try:
+        return checkpoints.load_checkpoint(path, str(device), ("model", "average"))
+    except CnnlabError as error:
+        records = checkpoints.read_records(path.parent)
+        names = {step: checkpoints.checkpoint_path(path.parent, step).name for step in records}
+        earlier = [step for step, name in names.items() if name < path.name]
+        hint = f";\ncheckpoint={earlier[-1]} selects the one before" if earlier else ""
+        raise CnnlabError(f"{error}{hint}") from error
+
+
+def change_dataset(dataset: Config, changes: Mapping[str, Any]) -> Config:
+    """Return a run's `dataset` configuration with other values where `changes` has them; a `root`
+    becomes absolute."""
+    changed = {key: value for key, value in changes.items() if value is not None}
+    if isinstance(root := changed.get("root"), str):
+        changed["root"] = str(expand_home(root).absolute())
+    return dataset | changed
+
+
+def check_images_exist(dataset: Config) -> None:
+    """Raise CnnlabError, with the way to name another folder, where the user's own images are
+    gone."""
+    root = dataset.get("root")
+    if dataset.get("name") == "folder" and root and not Path(root).is_dir():
+        raise CnnlabError(
+            f"the run's images are no longer in {printable(str(root))};\n"
+            f"where they are now: dataset.root=FOLDER"
+        )
 
 
 def find_run_checkpoint(folder: Path, name: str) -> Path:
@@ -185,6 +248,7 @@ def load_split(trained: TrainedRun, split: str) -> ImageSet:
     for a class that the run does not have, CnnlabError for images that were changed.
     """
     dataset = trained.config["dataset"]
+    check_images_exist(dataset)
     if split in ("test", "trainval"):
         image_set = load_dataset(dataset, "test" if split == "test" else "train")
     else:

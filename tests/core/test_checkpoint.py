@@ -96,8 +96,8 @@ def test_the_previous_checkpoint_replaces_a_damaged_one(tmp_path: Path) -> None:
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.95)):
         save_checkpoint_step(tmp_path, step, accuracy)
     checkpoint.checkpoint_path(tmp_path, 3).write_bytes(b"cut")
-    _, record, fallen_back = checkpoint.load_newest_valid(tmp_path)
-    assert record["step"] == 2 and fallen_back
+    _, record, damaged = checkpoint.load_newest_valid(tmp_path)
+    assert record["step"] == 2 and damaged == [checkpoint.checkpoint_path(tmp_path, 3)]
     assert checkpoint.find_checkpoint(tmp_path, "best") == checkpoint.checkpoint_path(tmp_path, 1)
     for step in (1, 2):
         checkpoint.checkpoint_path(tmp_path, step).write_bytes(b"cut")

@@ -12,6 +12,7 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
 from cnnlab.data.folder_index import iterate_image_files
+from cnnlab.data.settings import MovedDataSettings
 from cnnlab.models.pretrained import load_pretrained
 from cnnlab.projection.registry import PROJECTIONS
 from cnnlab.tasks.embed.features import (
@@ -36,6 +37,7 @@ def run(config: Config, overrides: list[str]) -> None:
     A command that is refused writes nothing.
     """
     settings = call_checked(EmbedSettings, config, "")
+    call_checked(MovedDataSettings, settings.dataset, "dataset")
     for name, builder in PROJECTIONS.items():
         check_keywords(builder, getattr(settings, name), name)
     device = pick_device(settings.device)
@@ -85,10 +87,14 @@ def write_results(
     device: torch.device,
 ) -> FigureLog:
     """Write all outputs and return the log with their folder."""
-    parent = trained.folder if trained else resolve_outputs_folder(settings.outputs)
+    parent = (
+        trained.choose_result_parent("embed", settings.outputs)
+        if trained
+        else resolve_outputs_folder(settings.outputs) / "embed"
+    )
     parts = [settings.projection, settings.features, settings.layer]
     name = "_".join(part for part in parts if part)
-    figure_log = FigureLog(parent / "embed", name, trained.step if trained else 0)
+    figure_log = FigureLog(parent, name, trained.step if trained else 0)
     try:
         write_map_outputs(figure_log, maps, selection.classes, near_duplicates, settings.grid)
         environment = collect_environment(device)
@@ -108,6 +114,7 @@ def load_embed_run(settings: EmbedSettings, device: torch.device) -> TrainedRun 
         checkpoint=settings.checkpoint,
         device=device,
         outputs=settings.outputs,
+        dataset=settings.dataset,
     )
     disable_inplace(trained.model)
     return trained

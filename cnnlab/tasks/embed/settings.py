@@ -58,7 +58,10 @@ class EmbedSettings(Settings):
         int | None, Key("images at once; null: the run's eval_batch_size", minimum=1)
     ]
     json: Annotated[bool, Key("print the numbers as JSON instead of text")]
-    outputs: Annotated[str, Key("where runs are")]
+    outputs: Annotated[
+        str, Key("where runs are, and where results go if the run's folder is read-only")
+    ]
+    dataset: dict[str, Any]
     tsne: dict[str, Any]
     pca: dict[str, Any]
 

@@ -17,6 +17,7 @@ from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.batches import iterate_in_order
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.folder_report import describe_left_out
+from cnnlab.data.settings import MovedDataSettings
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import NUM_BATCH_DRAWS, classification_report, sample_batch_accuracies
 from cnnlab.tasks.eval.figures import build_eval_figures
@@ -28,9 +29,14 @@ from cnnlab.tasks.trained_run import TrainedRun, load_run, load_split
 def run(config: Config, overrides: list[str]) -> float:
     """Evaluate a run, write RUN/eval/<date>_<time>_<split>/, print; return the accuracy."""
     settings = call_checked(EvalSettings, config, "")
+    call_checked(MovedDataSettings, settings.dataset, "dataset")
     device = pick_device(settings.device)
     trained = load_run(
-        settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
+        settings.run,
+        checkpoint=settings.checkpoint,
+        device=device,
+        outputs=settings.outputs,
+        dataset=settings.dataset,
     )
     image_set = load_split(trained, settings.split).to(device)
     logits, labels = compute_logits(trained, image_set, settings.batch_size)
@@ -43,7 +49,7 @@ def run(config: Config, overrides: list[str]) -> float:
         "dataset": trained.config["dataset"]["name"],
         "split": settings.split,
     }
-    folder = make_run_folder(trained.folder / "eval", settings.split)
+    folder = make_run_folder(trained.choose_result_parent("eval", settings.outputs), settings.split)
     environment = {"environment": collect_environment(device)}
     write_scores(folder, header | scores | environment, logits, labels)
     log_eval_figures(folder, trained, image_set, scores, logits, settings)

@@ -1,7 +1,7 @@
 """The settings of `cnnlab eval`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cnnlab.core.keys import Key, Settings
 
@@ -25,4 +25,7 @@ class EvalSettings(Settings):
         Key("also report what 1,000 single batches of this many images would have shown"),
     ]
     json: Annotated[bool, Key("print the numbers as JSON instead of text")]
-    outputs: Annotated[str, Key("where runs are")]
+    outputs: Annotated[
+        str, Key("where runs are, and where results go if the run's folder is read-only")
+    ]
+    dataset: dict[str, Any]

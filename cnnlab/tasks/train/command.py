@@ -7,29 +7,32 @@ from pathlib import Path
 from cnnlab.core import checkpoint
 from cnnlab.core.device import use_threads
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, WriteFailed
-from cnnlab.core.files import expand_home, make_run_folder, resolve_outputs_folder, write_json
-from cnnlab.core.quoting import as_override
-from cnnlab.core.run import Run
+from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_json
+from cnnlab.core.run import FolderReplaced, Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import NonFiniteError
-from cnnlab.tasks.train.loop import format_resume_command, run_epochs
+from cnnlab.tasks.train.loop import run_epochs
+from cnnlab.tasks.train.next_commands import format_new_run_command, format_resume_command
 from cnnlab.tasks.train.preview import write_augment_preview
 from cnnlab.tasks.train.reporting import finish_run, print_train_header, record_start
 from cnnlab.tasks.train.resume import (
     SavedCheckpoint,
     build_resumed_trainer,
     can_resume_sweep_run,
-    clear_logs,
+    clear_earlier_attempt,
     find_run_to_resume,
     lock_run,
     print_finished_run,
     read_final_accuracies,
     reopen_run,
+    select_data_overrides,
+    set_damaged_aside,
 )
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 from cnnlab.tasks.train.warm_start import load_initial_weights, resolve_init_source
+from cnnlab.tasks.trained_run import change_dataset
 
 
 def run(config: Config, overrides: list[str], sweep_folder: Path | None = None) -> float:
@@ -43,8 +46,9 @@ def run(config: Config, overrides: list[str], sweep_folder: Path | None = None) 
         return resume_run(settings, overrides)
     if sweep_folder:
         if can_resume_sweep_run(sweep_folder, overrides):
-            return resume_run(replace(settings, resume=str(sweep_folder)), [])
-        clear_logs(sweep_folder)
+            changed = select_data_overrides(overrides)
+            return resume_run(replace(settings, resume=str(sweep_folder)), changed)
+        clear_earlier_attempt(sweep_folder)
     settings = resolve_paths(settings)
     with use_threads(settings.threads):
         trainer = build_trainer(settings)
@@ -62,10 +66,8 @@ def resolve_paths(settings: TrainSettings) -> TrainSettings:
 
     A run must find them from wherever it is resumed or evaluated.
     """
-    root = settings.dataset.get("root")
-    if root and isinstance(root, str):
-        path = str(expand_home(root).absolute())
-        settings = replace(settings, dataset=settings.dataset | {"root": path})
+    dataset = change_dataset(settings.dataset, {"root": settings.dataset.get("root")})
+    settings = replace(settings, dataset=dataset)
     if settings.init is not None:
         settings = replace(settings, init=resolve_init_source(settings.init, settings.outputs))
     return settings
@@ -76,12 +78,14 @@ def resume_run(resume_settings: TrainSettings, overrides: list[str]) -> float:
     folder = find_run_to_resume(resume_settings, overrides)
     with lock_run(folder):
         settings, saved = reopen_run(folder, resume_settings, overrides)
-        accuracies = read_final_accuracies(folder, settings, saved.record)
+        accuracies = read_final_accuracies(settings, saved)
         if accuracies is not None:
-            print_finished_run(folder, saved.record["config"]["epochs"], accuracies)
+            print_finished_run(saved, accuracies)
             return accuracies["validation"]
         with use_threads(settings.threads):
-            return train_run(build_resumed_trainer(settings, saved), overrides, folder, saved)
+            trainer = build_resumed_trainer(settings, saved)
+            set_damaged_aside(saved)
+            return train_run(trainer, overrides, folder, saved)
 
 
 def train_run(
@@ -113,7 +117,7 @@ def train_run(
 def record_failure(error: BaseException, run: Run, trainer: Trainer) -> BaseException:
     """Write how the run ended, if the disk permits; return the error to raise."""
     was_stopped = isinstance(error, (Stopped, KeyboardInterrupt))
-    with suppress(WriteFailed):
+    with suppress(WriteFailed, FolderReplaced):
         run.set_status("interrupted" if was_stopped else "failed", reason=str(error))
     if isinstance(error, NonFiniteError):
         return build_not_finite_error(error, run, trainer)
@@ -138,11 +142,11 @@ def build_not_finite_error(error: NonFiniteError, run: Run, trainer: Trainer) ->
     with suppress(WriteFailed):
         write_json(path, {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
-    command = "cnnlab train"
-    if checkpoint.list_checkpoint_steps(run.checkpoints):
-        command += f" {as_override('init', str(run.folder))}"
+    has_weights = bool(checkpoint.list_checkpoint_steps(run.checkpoints))
+    command = format_new_run_command(run.folder, has_weights=has_weights, without="optim.lr")
+    lr = f"optim.lr={trainer.settings.optim['lr'] / 10:g}"
+    fix = f"try `{command} {lr}`, or clip_norm=1" if command else f"try {lr}, or clip_norm=1"
     return CnnlabError(
         f"{error}, on training images {first}, ... (all {len(indices)} in {path});\n"
-        f"a resumed run would fail there again; try `{command}` with a smaller optim.lr "
-        f"or with clip_norm=1"
+        f"a resumed run would fail there again; {fix}"
     )

@@ -2,17 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import Stopped
 from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.progress import Progress, format_duration
-from cnnlab.core.quoting import as_override
 from cnnlab.core.run import Run, read_metrics
+from cnnlab.core.schema import is_of_type
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import StepReport
+from cnnlab.tasks.train.next_commands import format_resume_command
 from cnnlab.tasks.train.trainer import Trainer, capture_training_state
 from cnnlab.viz.weight_images import make_filter_sheet
 
@@ -93,7 +93,11 @@ def replay_validations(
 def read_validation_accuracies(run: Run) -> dict[int, float]:
     """Return {step: validation accuracy} of a run, from its metrics."""
     rows = read_metrics(run.metrics)
-    return {row["step"]: row["validation/accuracy"] for row in rows if "validation/accuracy" in row}
+    return {
+        row["step"]: row["validation/accuracy"]
+        for row in rows
+        if is_of_type(row.get("validation/accuracy"), float)
+    }
 
 
 def is_save_due(trainer: Trainer, saved_at: float) -> bool:
@@ -105,11 +109,6 @@ def is_save_due(trainer: Trainer, saved_at: float) -> bool:
 def format_epochs(epochs: float) -> str:
     """Return `1 epoch` or `2 epochs`."""
     return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
-
-
-def format_resume_command(folder: Path) -> str:
-    """Return the command that resumes the run in `folder`."""
-    return f"cnnlab train {as_override('resume', str(folder))}"
 
 
 def save_and_stop(

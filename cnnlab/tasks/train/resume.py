@@ -1,5 +1,6 @@
 """Continue an interrupted run in its own folder, from its newest checkpoint."""
 
+import math
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,40 +12,59 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
 from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.quoting import as_override
-from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run, read_run_state
-from cnnlab.core.schema import build_registered, call_checked, check_spec
+from cnnlab.core.schema import Config, build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
 from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.tasks.train.loop import format_epochs, format_resume_command
+from cnnlab.tasks.train.loop import format_epochs
+from cnnlab.tasks.train.next_commands import format_new_run_command, format_resume_command
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer, restore_training_state
 from cnnlab.tasks.trained_run import (
     build_meta_model,
     build_mismatch_error,
+    change_dataset,
+    check_images_exist,
     check_state_dict,
+    upgrade_run_config,
 )
 
-CHANGEABLE_ON_RESUME = select_keys(TrainSettings, "can_change_on_resume")
+# Where the images are and how many threads decode them changes no number.
+CHANGEABLE_DATA_KEYS = ("dataset.root", "dataset.workers")
+CHANGEABLE_ON_RESUME = (
+    *select_keys(TrainSettings, "can_change_on_resume"),
+    *CHANGEABLE_DATA_KEYS,
+)
 
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint's path, tensors and record."""
+    """A checkpoint's path, tensors and record, and the paths of newer ones, which are damaged."""
 
     path: Path
     groups: checkpoint.TensorGroups
     record: dict[str, Any]
+    damaged: list[Path]
 
     @property
     def step(self) -> int:
         """The number of steps taken."""
         return self.record["step"]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.path.parent.parent
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether this is the end of a run that stopped early, if it is of a finished run."""
+        patience = self.record["config"]["early_stop_epochs"]
+        return patience is not None and not self.damaged and self.step < self.record["steps"]
 
     @property
     def run_kwargs(self) -> dict[str, Any]:
@@ -79,26 +99,35 @@ def find_run_to_resume(settings: TrainSettings, overrides: list[str]) -> Path:
 
 
 def can_resume_sweep_run(folder: Path, overrides: list[str]) -> bool:
-    """Return whether a run of a resumed sweep has a checkpoint.
+    """Return whether a run of a resumed sweep has a checkpoint that can be read.
 
     Raises UsageError if the run in `folder` was started with other overrides.
     """
     if not (folder / "state.json").exists():
         return False
     earlier = read_overrides(folder)
-    if sorted(earlier) != sorted(overrides):
+    if get_override_keys(list({*earlier} ^ {*overrides})) - set(CHANGEABLE_DATA_KEYS):
         raise UsageError(
             f"the run in {folder} was started with {shlex.join(earlier)}; "
             f"resume= takes the same overrides as the sweep"
         )
-    return bool(checkpoint.list_checkpoint_steps(folder / "checkpoints"))
+    return bool(checkpoint.read_records(folder / "checkpoints"))
 
 
-def clear_logs(folder: Path) -> None:
-    """Remove the logs of an earlier attempt in a run's folder, if there was one."""
+def select_data_overrides(overrides: list[str]) -> list[str]:
+    """Return the overrides that may change although a sweep's runs keep theirs."""
+    return [word for word in overrides if get_override_keys([word]) <= {*CHANGEABLE_DATA_KEYS}]
+
+
+def clear_earlier_attempt(folder: Path) -> None:
+    """Remove the logs of an earlier attempt in a run's folder, if there was one, and set its
+    checkpoints aside, none of which can be read."""
     if (folder / "state.json").exists():
         for log in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")):
             log.unlink(missing_ok=True)
+        saved = folder / "checkpoints"
+        steps = checkpoint.list_checkpoint_steps(saved)
+        checkpoint.set_aside([checkpoint.checkpoint_path(saved, step) for step in steps])
 
 
 def lock_run(folder: Path) -> FolderLock:
@@ -114,32 +143,26 @@ def reopen_run(
 ) -> tuple[TrainSettings, SavedCheckpoint]:
     """Return a run's settings, with the overrides that may change, and its newest valid checkpoint.
 
-    Prints a warning if the last checkpoint is damaged. Raises CnnlabError if none can be read or
-    the checkpoint does not describe itself, UsageError if the overrides do not fit the rest.
+    Raises CnnlabError if none can be read or the checkpoint does not describe itself, UsageError if
+    the overrides do not fit the rest.
     """
-    groups, record, is_fallback = checkpoint.load_newest_valid(folder / "checkpoints")
+    groups, record, damaged = checkpoint.load_newest_valid(folder / "checkpoints")
     path = checkpoint.checkpoint_path(folder / "checkpoints", record["step"])
-    saved = SavedCheckpoint(path, groups, record)
-    config = {
-        "resume": None,
-        "save_every_minutes": settings.save_every_minutes,
-        **rename_keys("train", record["config"]),
-    }
-    check_checkpoint(saved, config)
-    if is_fallback:
-        print(
-            f"the last checkpoint is damaged; resuming from step {record['step']:,} instead",
-            file=sys.stderr,
-        )
-    changed = {
-        key: getattr(settings, key) for key in get_override_keys(overrides) if key != "resume"
-    }
+    saved = SavedCheckpoint(path, groups, record, damaged)
+    config = check_checkpoint(saved, settings.save_every_minutes)
+    keys = get_override_keys(overrides) - {"resume"}
+    changed = {key: getattr(settings, key) for key in keys - {*CHANGEABLE_DATA_KEYS}}
+    data_names = [key.partition(".")[2] for key in keys & {*CHANGEABLE_DATA_KEYS}]
+    data = {name: settings.dataset.get(name) for name in data_names}
+    changed["dataset"] = change_dataset(config["dataset"], data)
     return call_checked(TrainSettings, config | changed, ""), saved
 
 
-def check_checkpoint(saved: SavedCheckpoint, config: dict[str, Any]) -> None:
-    """Raise CnnlabError if a checkpoint's configuration and tensors do not fit each other."""
+def check_checkpoint(saved: SavedCheckpoint, save_every_minutes: float | None) -> Config:
+    """Return a checkpoint's configuration. Raises CnnlabError if it and the tensors do not fit each
+    other."""
     try:
+        config = upgrade_run_config(saved.record["config"], save_every_minutes)
         settings = call_checked(TrainSettings, config, "")
         parse_data_settings(settings.dataset)
         check_spec(SOURCES, get_source_settings(settings.dataset), "dataset")
@@ -148,20 +171,45 @@ def check_checkpoint(saved: SavedCheckpoint, config: dict[str, Any]) -> None:
         model = build_meta_model(settings.model, settings.augment, saved.record)
         check_state_dict(model, saved.groups["model"])
         _ = saved.run_kwargs  # raises where the record lacks these numbers
+        return config
     except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise build_mismatch_error(saved.path, error) from error
 
 
+def set_damaged_aside(saved: SavedCheckpoint) -> None:
+    """Rename the damaged checkpoints after the one that a run resumes from, and name them."""
+    checkpoint.set_aside(saved.damaged)
+    for path in saved.damaged:
+        print(
+            f"{path} is damaged and was set aside; resuming from step {saved.step:,} instead",
+            file=sys.stderr,
+        )
+
+
 def read_final_accuracies(
-    folder: Path, settings: TrainSettings, record: dict[str, Any]
+    settings: TrainSettings, saved: SavedCheckpoint
 ) -> dict[str, float] | None:
     """Return {split: accuracy} of a finished run; None if it must train on or be evaluated again.
 
-    It must be evaluated again where the files that hold its scores are missing or damaged.
+    It must be evaluated again where the files that hold its scores are missing or damaged. Raises
+    UsageError for more epochs of a run that would still stop early.
     """
-    if read_run_state(folder) != "finished" or settings.epochs > record["config"]["epochs"]:
+    folder, earlier = saved.folder, saved.record["config"]
+    if read_run_state(folder) != "finished":
         return None
-    if not (folder / "test.safetensors").exists():
+    has_more_epochs = settings.epochs > earlier["epochs"]
+    if saved.has_stopped_early:
+        if get_patience(settings.early_stop_epochs) > get_patience(earlier["early_stop_epochs"]):
+            return None
+        if has_more_epochs:
+            raise UsageError(
+                f"the run stopped early after step {saved.step:,}: more epochs change nothing;\n"
+                f"more patience does: early_stop_epochs=N above "
+                f"{earlier['early_stop_epochs']}, or null"
+            )
+    elif has_more_epochs:
+        return None
+    if not (folder / "test.safetensors").is_file():
         return None
     try:
         result = read_json(folder / "result.json")
@@ -170,34 +218,62 @@ def read_final_accuracies(
         return None
 
 
-def print_finished_run(folder: Path, epochs: int, accuracies: dict[str, float]) -> None:
-    """Print a finished run's scores, and the commands that train further."""
+def get_patience(early_stop_epochs: int | None) -> float:
+    """Return the epochs without improvement after which a run stops; infinite for null."""
+    return math.inf if early_stop_epochs is None else early_stop_epochs
+
+
+def print_finished_run(saved: SavedCheckpoint, accuracies: dict[str, float]) -> None:
+    """Print a finished run's scores, and the commands that train further, as far as there are."""
+    config = saved.record["config"]
+    epochs, resume = config["epochs"], format_resume_command(saved.folder)
     scores = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in accuracies.items())
-    print(
-        f"{folder} is finished: {format_epochs(epochs)}, {scores}\n"
-        f"train longer (if the schedule allows it): {format_resume_command(folder)} epochs=N\n"
-        f"new run from its weights: cnnlab train {as_override('init', str(folder))}",
-        flush=True,
+    lines = [f"{saved.folder} is finished: {format_epochs(epochs)}, {scores}"]
+    if saved.has_stopped_early:
+        patience = format_epochs(config["early_stop_epochs"])
+        lines[0] = (
+            f"{saved.folder} stopped early after step {saved.step:,} of "
+            f"{saved.record['steps']:,}, {patience} without improvement: {scores}"
+        )
+        lines.append(f"train longer: {resume} early_stop_epochs=null")
+    elif keeps_learning_rates(config["schedule"], saved.record, 2 * epochs):
+        lines.append(f"train longer: {resume} epochs={2 * epochs}")
+    if command := format_new_run_command(saved.folder):
+        lines.append(f"new run from its weights: {command}")
+    print("\n".join(lines), flush=True)
+
+
+def keeps_learning_rates(schedule: Config, record: dict[str, Any], epochs: int) -> bool:
+    """Return whether a run's steps so far would have had the same learning rates with `epochs`."""
+    earlier_epochs = record["config"]["epochs"]
+    epoch_steps = record["steps"] // earlier_epochs
+    rates, new_rates = (
+        build_registered(SCHEDULES, schedule, "schedule", count * epoch_steps, epoch_steps)
+        for count in (earlier_epochs, epochs)
     )
+    return all(rates(step) == new_rates(step) for step in range(record["step"]))
 
 
-def check_epochs_change(trainer: Trainer, record: dict[str, Any]) -> None:
+def check_epochs_change(trainer: Trainer, saved: SavedCheckpoint) -> None:
     """Raise UsageError if other `epochs` would have changed the steps already taken."""
-    settings, epoch_steps, step = trainer.settings, len(trainer.train_batches), record["step"]
+    settings, step, earlier = trainer.settings, saved.step, saved.record["config"]["epochs"]
     if trainer.total_steps < step:
         raise UsageError(f"epochs={settings.epochs} ends before step {step:,}, already reached")
-    epochs = record["config"]["epochs"]
-    if trainer.total_steps == epochs * epoch_steps:
-        return
-    earlier = build_registered(
-        SCHEDULES, settings.schedule, "schedule", epochs * epoch_steps, epoch_steps
-    )
-    if any(earlier(i) != trainer.schedule(i) for i in range(step)):
+    record = saved.record | {"steps": earlier * len(trainer.train_batches)}
+    if settings.epochs != earlier and not keeps_learning_rates(
+        settings.schedule, record, settings.epochs
+    ):
         raise UsageError(
             f"epochs cannot change: with schedule={settings.schedule['name']} the learning rates "
-            f"so far depend on epochs={epochs};\n"
-            f"start a new run from its weights with `cnnlab train init=RUN`"
+            f"so far depend on epochs={earlier}"
+            f"{suggest_new_run(saved.folder, f' epochs={settings.epochs}')}"
         )
+
+
+def suggest_new_run(folder: Path, more: str = "") -> str:
+    """Return a line with the command of a new run from a run's weights; empty if there is none."""
+    command = format_new_run_command(folder)
+    return f";\nnew run from its weights: {command}{more}" if command else ""
 
 
 def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Trainer:
@@ -206,14 +282,13 @@ def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Tr
     Raises UsageError if `epochs` may not change so, CnnlabError if the data have changed or the
     checkpoint's parts do not fit each other.
     """
+    check_images_exist(settings.dataset)
     trainer = build_trainer(settings)
     if saved.record.get("data") != trainer.validation_set.fingerprint:
         root, recorded = str(settings.dataset.get("root")), saved.record.get("data")
         reason = explain_fingerprint(root, recorded, trainer.validation_set.fingerprint)
-        raise CnnlabError(
-            f"{reason};\nstart a new run from its weights with `cnnlab train init=RUN`"
-        )
-    check_epochs_change(trainer, saved.record)
+        raise CnnlabError(f"{reason}{suggest_new_run(saved.folder)}")
+    check_epochs_change(trainer, saved)
     try:
         restore_training_state(trainer, saved.groups, saved.record)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:

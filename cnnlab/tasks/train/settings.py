@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from cnnlab.core.files import check_folder_name
-from cnnlab.core.keys import Key, Settings, iterate_keys
+from cnnlab.core.keys import MAX_THREADS, Key, Settings, iterate_keys
 from cnnlab.core.schema import Config, call_checked, flatten_config
 from cnnlab.data.settings import AugmentSettings, DataSettings
 
@@ -57,14 +57,21 @@ class TrainSettings(Settings):
     ]
     early_stop_epochs: Annotated[
         int | None,
-        Key("epochs without a better validation accuracy to stop after; null: never", minimum=1),
+        Key(
+            "epochs without a better validation accuracy to stop after; null: never",
+            resume=True,
+            minimum=1,
+        ),
     ]
     result: Annotated[
         Literal["last", "best"],
         Key("the checkpoint that is evaluated: last, or best by validation accuracy"),
     ]
     device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps", resume=True, compared=False)]
-    threads: Annotated[int | None, Key("CPU threads; null: all", compared=False, minimum=1)]
+    threads: Annotated[
+        int | None,
+        Key("CPU threads; null: all", compared=False, minimum=1, maximum=MAX_THREADS),
+    ]
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Key("dtype of convolutions and matmuls; weights and sums stay float32"),

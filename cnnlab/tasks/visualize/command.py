@@ -14,6 +14,7 @@ from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
+from cnnlab.data.settings import MovedDataSettings
 from cnnlab.tasks.trained_run import load_run
 from cnnlab.tasks.visualize.context import NothingToShow, RunContext
 from cnnlab.tasks.visualize.handmade_filters import visualize_handmade_filters
@@ -30,6 +31,7 @@ def run(config: Config, overrides: list[str]) -> None:
     """Make the figures that are asked for in RUN/visualize/<date>_<time>_<what>/ and print where
     they are. Without a visualizer's name make all of them, and report.html beside them."""
     settings = call_checked(VisualizeSettings, config, "")
+    call_checked(MovedDataSettings, settings.dataset, "dataset")
     check_visualizers(settings)
     if settings.feature_maps["filters"]:
         return run_handmade_filters(settings)
@@ -67,12 +69,16 @@ def create_context(settings: VisualizeSettings) -> RunContext:
     """Load the run, ready for its layers' outputs to be captured."""
     device = pick_device(settings.device)
     trained = load_run(
-        settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
+        settings.run,
+        checkpoint=settings.checkpoint,
+        device=device,
+        outputs=settings.outputs,
+        dataset=settings.dataset,
     )
     disable_inplace(trained.model)
     what = settings.what
     name = what[0] if len(what) == 1 else "some" if what else "all"
-    log = FigureLog(trained.folder / "visualize", name, trained.step)
+    log = FigureLog(trained.choose_result_parent("visualize", settings.outputs), name, trained.step)
     return RunContext(trained, settings, device, log)
 
 

@@ -27,7 +27,10 @@ class VisualizeSettings(Settings):
         int | None, Key("images at once; null: the run's eval_batch_size", minimum=1)
     ]
     json: Annotated[bool, Key("print the results as JSON instead of text")]
-    outputs: Annotated[str, Key("where runs are")]
+    outputs: Annotated[
+        str, Key("where runs are, and where results go if the run's folder is read-only")
+    ]
+    dataset: dict[str, Any]
     filters: dict[str, Any]
     feature_maps: dict[str, Any]
     top_activations: dict[str, Any]

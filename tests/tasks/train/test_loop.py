@@ -67,7 +67,7 @@ def test_nan_batch_is_named_and_checkpoints_stay_finite(
     assert all(
         np.isfinite(v) for line in read_metrics(folder / "metrics.jsonl") for v in line.values()
     )
-    assert err.rstrip().endswith("with a smaller optim.lr or with clip_norm=1")
+    assert err.rstrip().endswith("`, or clip_norm=1")
 
 
 def test_early_stopping_evaluates_best_checkpoint(cnnlab: Cnnlab, here: Path) -> None:
