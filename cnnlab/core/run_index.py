@@ -1,6 +1,7 @@
 """List runs, find the one that a name means, and read its summary and state."""
 
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +11,37 @@ from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, suggest_nearest
 from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.lock import is_locked
+from cnnlab.core.schema import is_of_type
 from cnnlab.core.yaml_files import read_yaml
 
 START_FILE = "sweep.json"  # in a sweep's folder
 RUN_STATES = ("running", "finished", "interrupted", "failed")
+UNREADABLE = "unreadable"  # the state of a run whose own files are damaged
 
 
 def list_runs(outputs: Path) -> list[Path]:
     """Return every run below `outputs`/train, in sweeps too: by name, in a sweep by number."""
-    runs = (
-        path.parent for depth in ("*", "*/*") for path in outputs.glob(f"train/{depth}/state.json")
-    )
+    folders = list_subfolders(outputs / "train")
+    inner = (path for folder in folders for path in list_subfolders(folder))
+    runs = (path for path in (*folders, *inner) if path_exists(path / "state.json"))
     return sorted(runs, key=lambda folder: (folder.parent / folder.name.zfill(6), folder))
+
+
+def list_subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder; none where it is no folder, unreadable, or just removed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def read_change_time(folder: Path) -> float:
+    """Return when a run's state last changed, as Unix time; 0 if the run was just removed."""
+    try:
+        return (folder / "state.json").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def is_run(folder: Path) -> bool:
@@ -45,7 +65,7 @@ def find_run(name: str, outputs: Path) -> Path:
             raise UsageError(
                 f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one"
             )
-        return max(saved, key=lambda folder: ((folder / "state.json").stat().st_mtime_ns, folder))
+        return max(saved, key=lambda folder: (read_change_time(folder), folder))
     if path.name == "best":
         if name == "best":
             return find_best_run(find_newest_sweep(outputs))
@@ -67,7 +87,7 @@ def find_run(name: str, outputs: Path) -> Path:
 
 def suggest_runs_inside(path: Path) -> str:
     """Return a hint for a folder that is no run but contains some; else an empty string."""
-    runs = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and is_run(folder))
+    runs = sorted(folder.name for folder in list_subfolders(path) if is_run(folder))
     return f" but holds runs {', '.join(runs[:8])}: name one, or {path}/best" if runs else ""
 
 
@@ -105,7 +125,7 @@ def find_best_run(sweep: Path) -> Path:
 
 
 def list_runs_in(sweep: Path) -> list[Path]:
-    return sorted(path.parent for path in sweep.glob("*/state.json"))
+    return sorted(path for path in list_subfolders(sweep) if path_exists(path / "state.json"))
 
 
 @dataclass(frozen=True)
@@ -126,17 +146,17 @@ def read_run_summary(folder: Path) -> RunSummary:
     config = config if isinstance(config, dict) else {}
     step, validation = 0, None
     for saved_step in reversed(checkpoint.list_checkpoint_steps(folder / "checkpoints")):
-        with suppress(CnnlabError, KeyError, TypeError, ValueError):
+        with suppress(CnnlabError, KeyError, TypeError):
             record = checkpoint.read_record(
                 checkpoint.checkpoint_path(folder / "checkpoints", saved_step)
             )
-            step = max(step, int(record["step"]))
+            step = max(step, record["step"])
             # There is none where a signal stopped the run within an epoch.
-            validation = float(record["validation"]["accuracy"])
+            validation = require_accuracy(record["validation"])
             break
     test = None
-    with suppress(KeyError, TypeError, ValueError):
-        test = float(read_json(folder / "result.json")["test"]["accuracy"])
+    with suppress(KeyError, TypeError):
+        test = require_accuracy(read_json(folder / "result.json")["test"])
     return RunSummary(
         folder,
         get_component_name(config, "model"),
@@ -147,16 +167,30 @@ def read_run_summary(folder: Path) -> RunSummary:
     )
 
 
+def require_accuracy(scores: Any) -> float:
+    """Return the accuracy of a split's scores. Raises KeyError or TypeError where there is none."""
+    accuracy = scores["accuracy"]
+    if not is_of_type(accuracy, float) or not 0 <= accuracy <= 1:
+        raise TypeError(f"{accuracy!r} is no accuracy")
+    return float(accuracy)
+
+
 def get_component_name(config: dict[str, Any], group: str) -> str:
+    """Return the name of a run's model or data set; ? where it has none."""
     value = config.get(group)
-    return str(value.get("name", "?")) if isinstance(value, dict) else "?"
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else "?"
 
 
 def read_run_state(folder: Path) -> str:
-    """Return running, finished, interrupted or failed; interrupted if its process was killed."""
+    """Return running, finished, interrupted or failed; interrupted if its process was killed,
+    UNREADABLE if state.json is damaged."""
+    if not path_exists(folder / "state.json"):
+        return "interrupted"
     state = read_json(folder / "state.json")
-    if not isinstance(state, dict) or state.get("state") not in RUN_STATES:
+    name = state.get("state") if isinstance(state, dict) else None
+    if not isinstance(name, str) or name not in RUN_STATES:
+        return UNREADABLE
+    if name == "running" and not is_locked(folder):
         return "interrupted"
-    if state["state"] == "running" and not is_locked(folder):
-        return "interrupted"
-    return str(state["state"])
+    return name

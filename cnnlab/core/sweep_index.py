@@ -13,6 +13,7 @@ from cnnlab.core.run_index import (
     START_FILE,
     RunSummary,
     find_newest_sweep,
+    list_runs_in,
     read_run_state,
     read_run_summary,
 )
@@ -39,7 +40,7 @@ def record_start(sweep: Path) -> None:
 
 def list_numbered_runs(sweep: Path) -> list[Path]:
     """Return the runs of a sweep, by number."""
-    runs = [path.parent for path in sweep.glob("*/state.json") if path.parent.name.isdecimal()]
+    runs = [path for path in list_runs_in(sweep) if path.name.isdecimal()]
     return sorted(runs, key=lambda folder: int(folder.name))
 
 

@@ -7,8 +7,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from cnnlab.core.files import path_exists
 from cnnlab.core.quoting import printable
-from cnnlab.core.run_index import list_runs, read_run_state, read_run_summary
+from cnnlab.core.run_index import (
+    UNREADABLE,
+    list_runs,
+    read_change_time,
+    read_run_state,
+    read_run_summary,
+)
 from cnnlab.core.sweep_index import format_sweep_table, read_overrides
 
 AGE_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -17,6 +24,7 @@ AGE_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 def run(outputs: Path, *, as_json: bool) -> None:
     """Print every run below `outputs`, the newest last, with its state, accuracy and age."""
     rows = [summarize_run(folder) for folder in list_runs(outputs)]
+    rows = [row for row in rows if path_exists(Path(row["folder"]) / "state.json")]  # not removed
     if as_json:
         print(json.dumps(rows))
     elif not rows:
@@ -43,13 +51,14 @@ def print_table(rows: list[dict[str, Any]], outputs: Path) -> None:
 
 def summarize_run(folder: Path) -> dict[str, Any]:
     """Return what is known of a run, ready for JSON."""
-    changed = (folder / "state.json").stat().st_mtime
-    return asdict(read_run_summary(folder)) | {
+    summary = read_run_summary(folder)
+    is_readable = "?" not in (summary.model, summary.dataset)
+    return asdict(summary) | {
         "folder": str(folder),
         "sweep": str(folder.parent) if folder.parent.name != "train" else None,
         "overrides": read_overrides(folder),
-        "state": read_run_state(folder),
-        "age_s": max(0.0, time.time() - changed),
+        "state": read_run_state(folder) if is_readable else UNREADABLE,
+        "age_s": max(0.0, time.time() - read_change_time(folder)),
     }
 
 

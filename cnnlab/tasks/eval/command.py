@@ -57,14 +57,11 @@ def run(config: Config, overrides: list[str]) -> float:
         print(json.dumps(header | scores | {"folder": str(folder)}))
     else:
         where = f"step {trained.step:,}, device {describe_device(device)}"
-        print(f"cnnlab eval: {where}
-{trained.folder}")
+        print(f"cnnlab eval: {where}\n{trained.folder}")
         print(format_score_table(scores, header["dataset"], settings.split))
         for line in describe_left_out(image_set):
             print(line)
-        print(f"
-numbers, logits and figures:
-{folder}")
+        print(f"\nnumbers, logits and figures:\n{folder}")
     return scores["accuracy"]
 
 
