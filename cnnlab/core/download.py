@@ -1,27 +1,31 @@
-"""Download files: pooch fetches and verifies them, filelock admits one process at a time."""
+"""Download files: pooch fetches and verifies them, a lock on the folder admits one process."""
 
 import hashlib
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from filelock import FileLock, Timeout
 
 from cnnlab.core.errors import CnnlabError, WriteFailed, summarize_error
-from cnnlab.core.files import get_cache_folder
+from cnnlab.core.files import get_cache_folder, open_regular_file
+from cnnlab.core.lock import FolderLock
 from cnnlab.core.progress import Progress
 from cnnlab.core.signals import cleaning_up
 
 TIMEOUT_S = 20.0  # without a byte from the server
+RESPONSE_TIMEOUT_S = 60.0  # until the header is complete: single bytes could go on for ever
 MAX_ATTEMPTS = 4  # of one address whose connection breaks
 CHUNK_BYTES = 1 << 16
-# Both names stay out of a listing of the folder; the system releases the lock when its holder dies.
-LOCK_NAME, SCRATCH_NAME = ".download.lock", ".download"
+SCRATCH_NAME = ".download"  # a folder; the name stays out of a listing
 
 
 class CorruptDownload(Exception):
@@ -34,6 +38,7 @@ class TransferMonitor:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.received, self.expected = max_bytes, 0, 0
+        self.has_response = self.is_abandoned = False
         self.start, self.line = monotonic(), Progress(sys.stderr)
 
     @property
@@ -43,16 +48,24 @@ class TransferMonitor:
 
     @total.setter
     def total(self, expected: int) -> None:
+        self.has_response = True  # pooch sets it once it has the header
+        self.check_not_abandoned()
         if expected > self.max_bytes:
             raise ValueError(f"{expected:,} bytes, where at most {self.max_bytes:,} are expected")
         self.expected = expected
 
     def update(self, count: int) -> None:
         """Count a chunk of at most `count` bytes: pooch reports the last one as a whole one."""
+        self.check_not_abandoned()
         self.received += count
         if self.received - count > self.max_bytes:
             raise ValueError(f"more than {self.max_bytes:,} bytes")
         self.line.show(self.format_progress(), keep=False)
+
+    def check_not_abandoned(self) -> None:
+        """Raise ValueError in the downloading thread if nobody waits for it any more."""
+        if self.is_abandoned:
+            raise ValueError("the download was abandoned")
 
     def format_progress(self) -> str:
         """Return the share, size and speed as one line."""
@@ -113,18 +126,19 @@ def has_files(folder: Path, names: Sequence[str]) -> bool:
 
 
 def remove_scratch(scratch: Path) -> None:
+    """Remove the scratch folder; of a link in its place, the link."""
+    if scratch.is_symlink():
+        scratch.unlink()
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def lock_download_folder(folder: Path) -> FileLock:
+def lock_download_folder(folder: Path) -> FolderLock:
     """Return the folder's acquired lock, after waiting for the process that holds it."""
-    lock = FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    lock = FolderLock(folder)
+    if not lock.acquire(blocking=False):
         message = f"another process downloads into {folder}; waiting for it"
         print(message, file=sys.stderr, flush=True)
-        lock.acquire()
+        lock.acquire(blocking=True)
     return lock
 
 
@@ -152,6 +166,7 @@ def download(
 
     print(f"downloading {url} to {scratch.parent}", file=sys.stderr, flush=True)
     remove_scratch(scratch)  # of another address, or of a killed process: pooch would take it
+    scratch.mkdir()
     pooch.get_logger().setLevel("WARNING")
     headers = {"User-Agent": "cnnlab", "Accept-Encoding": "identity"}
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -159,15 +174,36 @@ def download(
         downloader = pooch.HTTPDownloader(
             progressbar=monitor, chunk_size=CHUNK_BYTES, timeout=timeout_s, headers=headers
         )
+        retrieve = partial(pooch.retrieve, url, known_hash, "file", scratch, downloader=downloader)
         try:
-            path = pooch.retrieve(url, known_hash, "file", scratch, downloader=downloader)
-            return Path(str(path))
+            return Path(str(await_response(retrieve, monitor)))
         except (ChunkedEncodingError, ConnectionError, Timeout):
             if attempt == MAX_ATTEMPTS:
                 raise
         finally:
             monitor.close()
     raise AssertionError("unreachable")
+
+
+def await_response(retrieve: Callable[[], Any], monitor: TransferMonitor) -> Any:
+    """Return what `retrieve`, called in a thread, does. Raises its errors, or ValueError where the
+    server has not answered in time; only a thread can be left waiting for it."""
+    outcome = Future[Any]()
+
+    def work() -> None:
+        try:
+            outcome.set_result(retrieve())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        wait([outcome], RESPONSE_TIMEOUT_S)
+        if not outcome.done() and not monitor.has_response:
+            raise ValueError(f"no complete response in {RESPONSE_TIMEOUT_S:g} seconds")
+        return outcome.result()
+    finally:
+        monitor.is_abandoned = True
 
 
 def format_download_error(error: BaseException) -> str:
@@ -188,6 +224,6 @@ def torch_hub_folder() -> Path:
 
 def has_valid_checksum(path: Path, file: str) -> bool:
     """Return whether a file's SHA-256 begins with the digits at the end of its published name."""
-    with path.open("rb") as stream:
+    with open_regular_file(path) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return digest.startswith(Path(file).stem.rpartition("-")[2])

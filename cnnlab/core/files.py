@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import BufferedReader
 from itertools import chain, count
 from pathlib import Path
 from tempfile import gettempdir
@@ -27,7 +28,7 @@ MAX_TEXT_BYTES = 256 << 20  # metrics of a million rows
 MAX_JSON_BYTES = 16 << 20
 
 
-def open_regular_file(path: str | Path) -> IO[bytes]:
+def open_regular_file(path: str | Path) -> BufferedReader:
     """Return a file opened to be read. Raises OSError for what is not a regular file, such as a
     pipe, which would wait for a writer, or a device, which need not end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

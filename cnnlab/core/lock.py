@@ -1,7 +1,7 @@
 """Lock a folder for one process; the system releases the lock when that process dies.
 
 The folder itself is locked by flock: nothing is written, so the lock of a run in a read-only folder
-can be asked for. The filelock library needs a file of its own that it can write.
+can be asked for, and no link in the place of a lock file can be followed.
 """
 
 import fcntl

@@ -1,0 +1,3 @@
+"""Figures."""
+
+import cnnlab.core.matplotlib_defaults  # noqa: F401

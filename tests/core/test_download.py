@@ -40,6 +40,9 @@ class FaultyHandler(BaseHTTPRequestHandler):
         if fault in ("gone", "broken"):
             self.send_error(404 if fault == "gone" else 503)
             return
+        if fault == "slow-header":
+            self.drip_header()
+            return
         self.send_response(200)
         if fault != "endless":
             length = len(BLOB) * (1000 if fault == "huge" else 1)
@@ -47,6 +50,15 @@ class FaultyHandler(BaseHTTPRequestHandler):
         self.end_headers()
         with suppress(OSError):  # the client has gone
             self.send_blob(fault, attempt, bytes(len(BLOB)) if fault == "corrupt" else BLOB)
+
+    def drip_header(self) -> None:
+        """Send a header that never ends, a byte at a time."""
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+            for _ in range(100):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.1)
 
     def send_blob(self, fault: str, attempt: int, blob: bytes) -> None:
         if fault == "truncate-always" or (fault == "truncate" and attempt < 3):
@@ -109,7 +121,7 @@ def test_the_download_is_complete(server: str, tmp_path: Path, fault: str, reque
     folder = tmp_path / "a" / "b"
     fetch_data(folder, f"{server}/{fault}")
     assert (folder / "whole").read_bytes() == BLOB
-    assert sorted(path.name for path in folder.iterdir()) == [download.LOCK_NAME, "whole"]
+    assert [path.name for path in folder.iterdir()] == ["whole"]
     assert FaultyHandler.requests[fault] == requests
 
 
@@ -137,6 +149,32 @@ def test_a_failed_address_is_named_and_the_next_one_used(
     assert FaultyHandler.requests[fault] <= 2 * download.MAX_ATTEMPTS
 
 
+def test_a_header_sent_byte_by_byte_is_not_awaited_for_ever(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "RESPONSE_TIMEOUT_S", 0.5)
+    start = time.monotonic()
+    with pytest.raises(CnnlabError, match=r"127\.0\.0\.1: no complete response in 0.5 seconds"):
+        fetch_data(tmp_path, f"{server}/slow-header")
+    assert time.monotonic() - start < 3 and FaultyHandler.requests == {"slow-header": 1}
+    fetch_data(tmp_path, f"{server}/slow-header", f"{server}/slow")  # comes slowly, but comes
+    assert (tmp_path / "whole").read_bytes() == BLOB
+
+
+def test_a_link_in_place_of_the_scratch_folder_is_not_followed(server: str, tmp_path: Path) -> None:
+    target, folder = tmp_path / "target", tmp_path / "data"
+    target.mkdir()
+    folder.mkdir()
+    for name in ("file", ".download.lock", "data"):
+        (target / name).write_text("mine")
+    (folder / download.SCRATCH_NAME).symlink_to(target)
+    (folder / ".download.lock").symlink_to(target / ".download.lock")
+    fetch_data(folder, f"{server}/good")
+    assert (folder / "whole").read_bytes() == BLOB
+    assert all(path.read_text() == "mine" for path in target.iterdir())
+    assert len(list(target.iterdir())) == 3
+
+
 def test_one_error_names_every_address(server: str, tmp_path: Path) -> None:
     with pytest.raises(CnnlabError, match=r"404 Client .*; 127\.0\.0\.1: 503 Server .*; nowhere"):
         fetch_data(tmp_path, f"{server}/gone", f"{server}/broken", "nowhere")
@@ -154,7 +192,7 @@ def test_leftovers_of_a_killed_process_are_removed(server: str, tmp_path: Path) 
     (tmp_path / download.SCRATCH_NAME / "file").write_bytes(BLOB[:1_000_000])
     fetch_data(tmp_path, f"{server}/good")
     assert (tmp_path / "whole").read_bytes() == BLOB and FaultyHandler.requests == {"good": 1}
-    assert sorted(path.name for path in tmp_path.iterdir()) == [download.LOCK_NAME, "whole"]
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from cnnlab.core.predictions import read_predictions
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run import read_metrics
-from cnnlab.core.run_index import find_run, is_run, read_run_state
+from cnnlab.core.run_index import find_run, is_run, read_run_state, require_accuracy
 from cnnlab.core.schema import Config
 from cnnlab.core.sweep_index import list_numbered_runs
 from cnnlab.core.yaml_files import read_yaml
@@ -62,9 +62,9 @@ class RunCurves:
 
     def final_accuracy(self, split: str) -> float | None:
         """Return the accuracy on test or validation images of a finished run, else None."""
-        with suppress(KeyError, TypeError, ValueError):
+        with suppress(KeyError, TypeError):
             if self.is_finished:
-                return float(read_json(self.folder / "result.json")[split]["accuracy"])
+                return require_accuracy(read_json(self.folder / "result.json")[split])
         return None
 
     @cached_property

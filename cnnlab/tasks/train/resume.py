@@ -12,7 +12,8 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
 from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.run_index import find_run, read_run_state
+from cnnlab.core.quoting import printable
+from cnnlab.core.run_index import find_run, read_run_state, require_accuracy
 from cnnlab.core.schema import Config, build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
@@ -213,8 +214,8 @@ def read_final_accuracies(
         return None
     try:
         result = read_json(folder / "result.json")
-        return {split: float(result[split]["accuracy"]) for split in ("validation", "test")}
-    except (KeyError, TypeError, ValueError):
+        return {split: require_accuracy(result[split]) for split in ("validation", "test")}
+    except (KeyError, TypeError):
         return None
 
 
