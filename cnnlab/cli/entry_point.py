@@ -3,6 +3,7 @@
 Signals and streams are taken care of before anything else is imported.
 """
 
+import os
 import sys
 from time import monotonic
 
@@ -31,6 +32,7 @@ def run_command() -> int | str | None:
         return 0
     COMMAND_START.set(monotonic())
     try:
+        check_current_folder()
         app()
     except SystemExit as end:  # Typer's, at every end
         return end.code
@@ -45,3 +47,15 @@ def run_command() -> int | str | None:
         print(f"cnnlab: {format_error(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def check_current_folder() -> None:
+    """Raise CnnlabError where the current folder was removed: no relative path means anything."""
+    from cnnlab.core.errors import CnnlabError
+
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise CnnlabError(
+            "the current folder was removed or cannot be read;\ncd to another one"
+        ) from error

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from cnnlab.core.array_file import read_state_dict
 from cnnlab.core.download import CorruptDownload, fetch, has_valid_checksum, torch_hub_folder
 from cnnlab.core.errors import (
     CnnlabError,
@@ -48,8 +49,8 @@ def load_pretrained(name: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     with torch.device("meta"):
         model = models.get_model(name, weights=None)
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+        model.load_state_dict(read_state_dict(path), assign=True)
+    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
         reason = summarize_error(error)
         raise CnnlabError(f"{path} are not the weights of {name}: {reason}") from error
     prepare = partial(apply_transforms, transforms=weights.transforms())

@@ -12,8 +12,9 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor
 
+from cnnlab.core.array_file import read_state_dict
 from cnnlab.core.errors import CnnlabError, summarize_error
-from cnnlab.core.files import write_atomically
+from cnnlab.core.files import check_regular_file, write_atomically
 from cnnlab.core.quoting import printable
 from cnnlab.style.vgg import (
     CONVS_PER_BLOCK,
@@ -79,6 +80,7 @@ def read_safetensors(path: Path) -> VGGWeights:
     """Return a file's tensors and convention. Raises ValueError for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
+    check_regular_file(path)
     try:
         with safe_open(path, "pt") as opened:
             metadata = opened.metadata() or {}
@@ -114,12 +116,7 @@ def read_pth(path: Path) -> VGGWeights:
 
     Its names number all layers, with ReLUs and poolings: a gap of three starts a block.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written before torch 1.6, not a zip
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError("it is not a state dict")
+    state = read_state_dict(path)
     matches = (re.fullmatch(r"features\.(\d+)\.weight", key) for key in state)
     tensors, block, index, before = dict[str, Tensor](), 1, 0, -2
     for number in sorted(int(match[1]) for match in matches if match):

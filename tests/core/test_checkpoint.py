@@ -1,3 +1,5 @@
+import json
+import os
 import pickle
 from pathlib import Path
 
@@ -117,3 +119,82 @@ def test_a_failed_save_preserves_the_previous_file(
         save_checkpoint_step(tmp_path, 1, 0.9)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_damaged_checkpoints_do_not_count_when_old_ones_are_pruned(tmp_path: Path) -> None:
+    """Two damaged ones of later steps made each new checkpoint be deleted at once."""
+    for step in (8, 9):
+        checkpoint.checkpoint_path(tmp_path, step).write_bytes(b"cut")
+    for step in (1, 2, 3, 4):
+        save_checkpoint_step(tmp_path, step, 0.1 * step)
+        checkpoint.prune_checkpoints(tmp_path)
+    assert checkpoint.list_checkpoint_steps(tmp_path) == [3, 4, 8, 9]
+    _, record, damaged = checkpoint.load_newest_valid(tmp_path)
+    assert record["step"] == 4 and len(damaged) == 2
+    checkpoint.set_aside(damaged)
+    assert checkpoint.list_checkpoint_steps(tmp_path) == [3, 4]
+    assert len(list(tmp_path.glob("*.damaged"))) == 2
+
+
+def test_other_names_are_no_checkpoints(tmp_path: Path) -> None:
+    save_checkpoint_step(tmp_path, 1, 0.5)
+    for name in ("step_2", "step_٣", "step_00000000000004", "step_", f"step_{'9' * 200}"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"")
+    assert [step for step in checkpoint.list_checkpoint_steps(tmp_path) if step < 1e9] == [1]
+    assert checkpoint.load_newest_valid(tmp_path)[1]["step"] == 1
+
+
+def test_checkpoint_of_a_newer_format_is_not_passed_over(tmp_path: Path) -> None:
+    """It is whole: training on from an older one would lose steps."""
+    from safetensors.torch import save_file
+
+    for step in (1, 2, 3):
+        save_checkpoint_step(tmp_path, step, 0.5)
+    newest = checkpoint.checkpoint_path(tmp_path, 4)
+    save_file({"w": torch.ones(1)}, newest, {"cnnlab": "2", "record": "{}"})
+    with pytest.raises(CnnlabError, match=r"step_000000004.*format '2'\);\ninstall that version"):
+        checkpoint.load_newest_valid(tmp_path)
+    checkpoint.prune_checkpoints(tmp_path)
+    assert newest.exists()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
+    path = checkpoint.checkpoint_path(tmp_path, 1)
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path)
+    for read in (checkpoint.load_checkpoint, checkpoint.read_record, checkpoint.load_weights):
+        with pytest.raises(CnnlabError, match="not a"):
+            read(path)
+
+
+def test_checkpoint_larger_than_memory_is_refused_at_once(tmp_path: Path) -> None:
+    """A sparse file takes no disk, and reads as zeros."""
+    size = 1 << 42
+    header = {"model/w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+    text = json.dumps(header | {"__metadata__": {"cnnlab": "1", "record": "{}"}}).encode()
+    path = checkpoint.checkpoint_path(tmp_path, 1)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)
+    with pytest.raises(CnnlabError, match="more than this machine's memory"):
+        checkpoint.load_checkpoint(path)
+
+
+@pytest.mark.parametrize("accuracy", ["1" + "0" * 400, "1e400", "NaN", "[" * 100_000])
+def test_unusable_numbers_in_a_record_are_damage(tmp_path: Path, accuracy: str) -> None:
+    from safetensors.torch import save_file
+
+    text = json.dumps(RECORD | {"validation": {"accuracy": 0.123}}).replace("0.123", accuracy)
+    path = checkpoint.checkpoint_path(tmp_path, 3)
+    save_file({"model/w": torch.ones(1)}, path, {"cnnlab": "1", "record": text})
+    with pytest.raises(CnnlabError, match="record that cannot be read"):
+        checkpoint.read_record(path)
+
+
+def test_checkpoints_folder_that_is_a_link_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "target")
+    with pytest.raises(WriteFailed, match="checkpoints: it is a link"):
+        save_checkpoint_step(tmp_path / "checkpoints", 1, 0.5)
+    assert not list((tmp_path / "target").iterdir())

@@ -8,7 +8,8 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnnlab.core.run import Run, read_metrics
+from cnnlab.core.errors import WriteFailed
+from cnnlab.core.run import FolderReplaced, Run, read_metrics
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -87,3 +88,60 @@ def test_images_filters_histograms_and_hyperparameters(tmp_path: Path) -> None:
         for path in tmp_path.iterdir()
         if path.is_dir() and path.name not in ("figures", "filters")
     ]
+
+
+def test_folders_of_a_run_that_are_links_are_refused(tmp_path: Path) -> None:
+    """Temporary files were removed, and figures written, where the link led."""
+    target, run_folder = tmp_path / "target", tmp_path / "run"
+    target.mkdir()
+    (target / ".mine.part").write_text("mine")
+    run_folder.mkdir()
+    for name in ("figures", "filters", "checkpoints"):
+        (run_folder / name).symlink_to(target)
+        with pytest.raises(WriteFailed, match=f"{name}: it is a link"):
+            Run(run_folder)
+        (run_folder / name).unlink()
+    assert [path.name for path in target.iterdir()] == [".mine.part"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "resumed.jsonl"])
+def test_log_that_is_a_link_is_not_appended_to(tmp_path: Path, name: str) -> None:
+    target, run_folder = tmp_path / "bashrc", tmp_path / "run"
+    target.write_text("mine\n")
+    run_folder.mkdir()
+    run = Run(run_folder)
+    (run_folder / name).symlink_to(target)
+    with pytest.raises(WriteFailed, match="it is a link"):
+        run.append_row(run_folder / name, {"step": 1})
+    run.close()
+    assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_run_whose_folder_is_moved_writes_nothing_to_another(
+    tmp_path: Path, is_replaced: bool
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run = Run(folder)
+    folder.rename(tmp_path / "moved")
+    if is_replaced:
+        folder.mkdir()
+    writes = (
+        lambda: run.log_scalars("train", {"loss": 1.0}, 1),
+        lambda: run.set_status("failed"),
+        run.flush,  # precedes every checkpoint
+    )
+    for write in writes:
+        with pytest.raises(FolderReplaced, match="run was moved or replaced"):
+            write()
+    run.close()
+    assert folder.exists() == is_replaced and not (is_replaced and list(folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"step": true}', '{"step": 1.5}', '{"step": "1"}', '{"step": 1' + "0" * 400 + "}"]
+)
+def test_metrics_of_wrong_types_are_skipped(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(text + '\n{"step": 2}\n')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 2}]

@@ -12,7 +12,6 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import read_json, resolve_outputs_folder
 from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.quoting import printable
 from cnnlab.core.run_index import find_run, read_run_state, require_accuracy
 from cnnlab.core.schema import Config, build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnlab.core.array_file import read_npy
 from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
 from cnnlab.core.figure_log import figure_name
 from cnnlab.core.hooks import find_first_weighted_layer, get_first_layer_weights, get_layer
@@ -198,8 +199,8 @@ def read_saved_filters(folder: Path) -> dict[int, Tensor]:
     filters = {}
     for path in sorted(folder.glob("filters/*.npy")):
         try:
-            filters[int(path.stem)] = torch.from_numpy(np.load(path, allow_pickle=False)).float()
-        except (OSError, ValueError, EOFError) as error:
+            filters[int(path.stem)] = torch.from_numpy(read_npy(path)).float()
+        except (OSError, TypeError, ValueError, EOFError) as error:
             raise CnnlabError(f"{path} does not hold filters: {summarize_error(error)}") from error
     return filters
 
