@@ -147,7 +147,7 @@ def make_subfolder(folder: Path) -> None:
 def check_is_no_link(folder: Path) -> None:
     """Raise WriteFailed if a folder inside a run's folder is a link."""
     if folder.is_symlink():
-        reason = "it is a link, through which cnnlab does not write"
+        reason = "it is a link; replace it by a folder"
         raise WriteFailed(folder, OSError(errno.ELOOP, reason))
 
 
@@ -160,12 +160,12 @@ def open_to_append(path: Path) -> IO[str]:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise OSError(errno.ELOOP, "it is a link", str(path)) from error
+        raise OSError(errno.ELOOP, "it is a link; remove it", str(path)) from error
     try:
         status = os.fstat(handle)
         check_is_regular(status.st_mode, path)
         if status.st_nlink > 1:
-            raise OSError(errno.EMLINK, "it is a hard link, to a file elsewhere too", str(path))
+            raise OSError(errno.EMLINK, "it is a hard link; replace it by a copy", str(path))
         return os.fdopen(handle, "a", encoding="utf-8")
     except BaseException:
         os.close(handle)

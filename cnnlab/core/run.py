@@ -128,8 +128,12 @@ class Run:
 
     def append_row(self, path: Path, row: dict[str, Any]) -> None:
         """Append a line of JSON to a file."""
-        with self.translate_write_errors(), open_to_append(path) as file:
-            file.write(json.dumps(row) + "\n")
+        self.check_in_place()
+        try:
+            with open_to_append(path) as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise WriteFailed(path, error) from error
 
     def flush(self) -> None:
         """Wait until all that was logged is on the disk: no checkpoint may be ahead of the log."""

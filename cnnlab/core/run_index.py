@@ -1,7 +1,6 @@
 """List runs, find the one that a name means, and read its summary and state."""
 
 import math
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,10 @@ def list_runs(outputs: Path) -> list[Path]:
 def list_subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder; none where it is no folder, unreadable, or just removed."""
     try:
-        with os.scandir(folder) as entries:
-            return [folder / entry.name for entry in entries if entry.is_dir()]
+        paths = list(folder.iterdir())
     except OSError:
         return []
+    return [path for path in paths if path_exists(path) and path.is_dir()]
 
 
 def read_change_time(folder: Path) -> float:

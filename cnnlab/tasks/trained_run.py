@@ -1,7 +1,8 @@
 """Load a trained run, its network and its images, for the commands that use one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,8 @@ def load_run(
     folder = find_run(run, resolve_outputs_folder(outputs))
     path = find_run_checkpoint(folder, str(checkpoint))
     try:
-        groups, record = load_or_suggest_earlier(path, device)
+        with suggest_earlier(path):
+            groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
         config = upgrade_run_config(record["config"])
         config["dataset"] = change_dataset(config["dataset"], dataset or {})
         model = build_meta_model(config["model"], config["augment"], record)
@@ -176,19 +178,19 @@ def load_run(
         raise build_mismatch_error(path, error) from error
 
 
-def load_or_suggest_earlier(
-    path: Path, device: str | torch.device
-) -> tuple[checkpoints.TensorGroups, dict[str, Any]]:
-    """Return a checkpoint's weights and record. Raises CnnlabError that names an earlier checkpoint
-    if there is one."""
+@contextmanager
+def suggest_earlier(path: Path) -> Iterator[None]:
+    """Add the checkpoint before the one at `path`, if there is one, to an error in this context."""
     try:
-        return checkpoints.load_checkpoint(path, str(device), ("model", "average"))
+        yield
     except CnnlabError as error:
         records = checkpoints.read_records(path.parent)
         names = {step: checkpoints.checkpoint_path(path.parent, step).name for step in records}
         earlier = [step for step, name in names.items() if name < path.name]
-        hint = f";\ncheckpoint={earlier[-1]} selects the one before" if earlier else ""
-        raise CnnlabError(f"{error}{hint}") from error
+        if not earlier:
+            raise
+        hint = f"checkpoint={earlier[-1]} selects the one before"
+        raise CnnlabError(f"{error};\n{hint}") from error
 
 
 def change_dataset(dataset: Config, changes: Mapping[str, Any]) -> Config:
@@ -218,7 +220,9 @@ def find_run_checkpoint(folder: Path, name: str) -> Path:
         return checkpoints.find_checkpoint(saved, name)
     path = checkpoints.find_checkpoint(saved, "last")
     try:
-        if checkpoints.read_record(path)["config"].get("result") == "best":
+        with suggest_earlier(path):
+            record = checkpoints.read_record(path)
+        if record["config"].get("result") == "best":
             return checkpoints.find_checkpoint(saved, "best")
     except DESCRIPTION_ERRORS as error:
         raise build_mismatch_error(path, error) from error

@@ -3,10 +3,11 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 from cnnlab.core.files import read_json, read_yaml
 from cnnlab.core.quoting import as_override
-from cnnlab.core.sweep_index import read_overrides
+from cnnlab.core.schema import is_of_type
 from cnnlab.tasks.train.settings import TrainSettings
 
 # A run's overrides may come from somebody else: only plain ones of these keys are suggested.
@@ -22,29 +23,30 @@ def format_resume_command(folder: Path) -> str:
 def format_new_run_command(folder: Path, *, has_weights: bool = True, without: str = "") -> str:
     """Return the command of a new run like the one in `folder`, from its weights if it has any.
 
-    `without`: a key whose override is left out. Empty if the run has overrides that are not plain,
-    or used --config-dir: without them it would be another network.
+    `without`: a key whose override is left out. Empty where the run's settings cannot be read, or
+    where it has overrides that are not plain or used --config-dir: without them it would be another
+    network.
     """
-    words = [word for word in read_overrides(folder) if keep_override(word, without)]
+    config, overrides = read_yaml(folder / "config.yaml"), read_yaml(folder / "overrides.yaml")
     environment = read_json(folder / "environment.json")
-    command = environment.get("command") if isinstance(environment, dict) else None
-    has_config_dir = "--config-dir" in str(command)
-    if has_config_dir or not all(map(is_suggested, words)):
+    if not (
+        is_of_type(config, dict[str, Any])
+        and is_of_type(config.get("dataset"), dict[str, Any])
+        and is_of_type(overrides, list[str])
+        and is_of_type(environment, dict[str, Any])
+    ):
+        return ""
+    words = [word for word in overrides if keep_override(word, without)]
+    root = config["dataset"].get("root") or ""
+    has_config_dir = "--config-dir" in str(environment.get("command"))
+    if has_config_dir or not all(map(is_suggested, words)) or not str(root).isprintable():
         return ""
     command_words = ["cnnlab train", *map(shlex.quote, words)]
-    if root := read_images_root(folder):
-        command_words.append(as_override("dataset.root", root))
+    if root:
+        command_words.append(as_override("dataset.root", str(root)))
     if has_weights:
         command_words.append(as_override("init", str(folder)))
     return " ".join(command_words)
-
-
-def read_images_root(folder: Path) -> str | None:
-    """Return the absolute path of a run's own images, if it has any and the path can be printed."""
-    config = read_yaml(folder / "config.yaml")
-    dataset = config.get("dataset") if isinstance(config, dict) else None
-    root = dataset.get("root") if isinstance(dataset, dict) else None
-    return root if isinstance(root, str) and root.isprintable() else None
 
 
 def keep_override(word: str, without: str) -> bool:
