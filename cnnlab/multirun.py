@@ -21,7 +21,8 @@ import psutil
 
 from cnnlab.core import sweep_index as sweeps
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
-from cnnlab.core.files import make_run_folder, open_to_append
+from cnnlab.core.files import make_run_folder
+from cnnlab.core.link_safety import open_to_append, remove_link
 from cnnlab.core.lock import FolderLock
 from cnnlab.core.output import as_output, escape_lines, standard_streams
 from cnnlab.core.quoting import (
@@ -80,6 +81,7 @@ class Sweep:
                 f"{self.folder} is running, in another process; two cannot make one sweep"
             )
         (self.folder / "failed.jsonl").unlink(missing_ok=True)
+        remove_link(self.folder / "multirun.yaml")  # which Hydra would write through
         warnings = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
         environment = {
             PARENT_PID_VARIABLE: str(os.getpid()),

@@ -21,7 +21,8 @@ from cnnlab.core.errors import (
     format_unknown_choice,
     summarize_error,
 )
-from cnnlab.core.files import make_subfolder, open_regular_file, parse_json, write_atomically
+from cnnlab.core.files import open_regular_file, parse_json, write_atomically
+from cnnlab.core.link_safety import make_subfolder
 from cnnlab.core.schema import is_of_type
 
 if TYPE_CHECKING:  # `cnnlab runs` reads records without importing torch

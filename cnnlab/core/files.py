@@ -1,7 +1,7 @@
 """Read regular files of bounded size, and write files atomically, never through links.
 
 Everything that a run folder holds may come from somebody else. Data are therefore opened by
-`open_regular_file` alone, and files are created and appended to here alone.
+`open_regular_file` alone, and files are created here and appended to in link_safety.py alone.
 """
 
 import errno
@@ -18,7 +18,7 @@ from io import BufferedReader
 from itertools import chain, count
 from pathlib import Path
 from tempfile import gettempdir
-from typing import IO, Any
+from typing import Any
 
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
 from cnnlab.core.quoting import printable
@@ -132,44 +132,6 @@ def remove_temporary_files(folder: Path) -> None:
     for part in folder.glob(".*.part"):
         if part.is_file() and not part.is_symlink():
             part.unlink(missing_ok=True)
-
-
-def make_subfolder(folder: Path) -> None:
-    """Create a folder inside a run's folder if it is missing. Raises WriteFailed if it is a link,
-    which could lead anywhere."""
-    check_is_no_link(folder)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise WriteFailed(folder, error) from error
-
-
-def check_is_no_link(folder: Path) -> None:
-    """Raise WriteFailed if a folder inside a run's folder is a link."""
-    if folder.is_symlink():
-        reason = "it is a link; replace it by a folder"
-        raise WriteFailed(folder, OSError(errno.ELOOP, reason))
-
-
-def open_to_append(path: Path) -> IO[str]:
-    """Return a text file opened to append lines to, created if it is missing. Raises OSError for a
-    link, also a hard one: it would append to a file elsewhere."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        handle = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise OSError(errno.ELOOP, "it is a link; remove it", str(path)) from error
-    try:
-        status = os.fstat(handle)
-        check_is_regular(status.st_mode, path)
-        if status.st_nlink > 1:
-            raise OSError(errno.EMLINK, "it is a hard link; replace it by a copy", str(path))
-        return os.fdopen(handle, "a", encoding="utf-8")
-    except BaseException:
-        os.close(handle)
-        raise
 
 
 def fsync_path(path: Path) -> None:

@@ -15,10 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cnnlab.core.errors import CnnlabError, WriteFailed
 from cnnlab.core.files import (
-    check_is_no_link,
     fsync_path,
-    make_subfolder,
-    open_to_append,
     read_jsonl,
     remove_temporary_files,
     write_atomically,
@@ -26,6 +23,7 @@ from cnnlab.core.files import (
     write_text,
 )
 from cnnlab.core.image import save_png
+from cnnlab.core.link_safety import check_is_no_link, make_subfolder, open_to_append
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import is_of_type
 from cnnlab.core.yaml_files import format_yaml

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.core.errors import UsageError
-from cnnlab.core.files import open_to_append, path_exists, read_jsonl, write_json
+from cnnlab.core.files import path_exists, read_jsonl, write_json
+from cnnlab.core.link_safety import open_to_append
 from cnnlab.core.run_index import (
     START_FILE,
     RunSummary,

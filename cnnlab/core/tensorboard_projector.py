@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlab.core.files import make_subfolder, write_atomically, write_text
+from cnnlab.core.files import write_atomically, write_text
 from cnnlab.core.image import save_png
+from cnnlab.core.link_safety import make_subfolder
 from cnnlab.core.quoting import printable
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cnnlab.core import checkpoint as checkpoints
 from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
-from cnnlab.core.files import check_is_no_link, expand_home, resolve_outputs_folder
+from cnnlab.core.files import expand_home, resolve_outputs_folder
 from cnnlab.core.hooks import disable_inplace
+from cnnlab.core.link_safety import check_is_no_link
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run

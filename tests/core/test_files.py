@@ -11,8 +11,6 @@ from cnnlab.core.files import (
     expand_home,
     get_cache_folder,
     make_run_folder,
-    make_subfolder,
-    open_to_append,
     path_exists,
     read_bytes,
     read_json,
@@ -155,26 +153,6 @@ def test_rows_with_nan_are_kept_and_damaged_rows_are_skipped(tmp_path: Path) -> 
     path.write_text(f'{{"a": NaN}}\n{{"a": 1{"0" * 400}}}\n{"[" * 100_000}\n7\n{{"a": 9}}\n')
     first, last = read_jsonl(path)
     assert first["a"] != first["a"] and last == {"a": 9}
-
-
-def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
-    target, link = tmp_path / "bashrc", tmp_path / "run.jsonl"
-    target.write_text("mine\n")
-    link.symlink_to(target)
-    with pytest.raises(OSError, match="it is a link"):
-        open_to_append(link)
-    link.unlink()
-    link.hardlink_to(target)
-    with pytest.raises(OSError, match="hard link"):
-        open_to_append(link)
-    link.unlink()
-    link.symlink_to(target)
-    write_text(link, "new")  # replaces the link
-    assert target.read_text() == "mine\n" and not link.is_symlink()
-    folder = tmp_path / "figures"
-    folder.symlink_to(tmp_path)
-    with pytest.raises(WriteFailed, match=r"figures: it is a link"):
-        make_subfolder(folder)
 
 
 def test_a_link_at_a_temporary_name_is_not_followed(

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError
 from cnnlab.data.sources import digits
 from cnnlab.tasks.trained_run import load_run
+from tests.conftest import Cnnlab
 
 CONFIG = compose("train", [])
 
@@ -51,3 +53,31 @@ def test_inconsistent_checkpoint_raises(tiny_run: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(CnnlabError, match="does not fit its own description"):
             load(**changes)
+
+
+def test_results_of_a_read_only_run_go_to_outputs(
+    tiny_run: Path, here: Path, cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(tiny_run, here / "run"))
+    before = sorted(run.rglob("*"))
+    monkeypatch.setattr("os.access", lambda path, mode: not Path(path).is_relative_to(run))
+    for words in (
+        ["eval", str(run), "mistakes=1"],
+        ["visualize", "filters", str(run)],
+        ["embed", f"run={run}", "--pca", "n=50", "seeds=0"],
+    ):
+        code, out, err = cnnlab(*words, "outputs=mine")
+        assert (code, err) == (0, "") and f"mine/{words[0]}/" in out
+        assert len(list((here / "mine" / words[0]).iterdir())) == 1
+    assert sorted(run.rglob("*")) == before
+
+
+def test_results_are_not_written_through_a_link(tiny_run: Path, here: Path, cnnlab: Cnnlab) -> None:
+    run = Path(shutil.copytree(tiny_run, here / "run"))
+    (here / "target").mkdir()
+    for verb in ("eval", "visualize", "embed"):
+        (run / verb).symlink_to(here / "target")
+        words = {"eval": ["mistakes=0"], "visualize": ["filters"], "embed": ["--pca"]}[verb]
+        code, _, err = cnnlab(verb, *words, f"run={run}")
+        assert code == 1 and f"{verb}: it is a link" in err
+    assert not list((here / "target").iterdir())

@@ -8,6 +8,7 @@ from cnnlab.core import checkpoint
 from cnnlab.core.device import use_threads
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, WriteFailed
 from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_json
+from cnnlab.core.link_safety import check_is_no_link
 from cnnlab.core.run import FolderReplaced, Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.signals import SignalRecorder
@@ -45,6 +46,7 @@ def run(config: Config, overrides: list[str], sweep_folder: Path | None = None) 
     if settings.resume is not None:
         return resume_run(settings, overrides)
     if sweep_folder:
+        check_is_no_link(sweep_folder)
         if can_resume_sweep_run(sweep_folder, overrides):
             changed = select_data_overrides(overrides)
             return resume_run(replace(settings, resume=str(sweep_folder)), changed)
