@@ -25,6 +25,7 @@ from cnnlab.core.schema import Config
 from cnnlab.style.source_image import collect_image_notes, hash_image_file, read_source_image
 from cnnlab.tasks.stylize.batch_paths import (
     default_output_folder,
+    lock_output_folder,
     make_output_folder,
     plan_output_paths,
 )
@@ -103,21 +104,28 @@ def stylize_folder(setup: StyleSetup, config: Config, overrides: list[str]) -> N
             f"not {printable(folder.name)}"
         )
     make_output_folder(folder, source)
-    batch = StylizeBatch(setup, outputs, config, overrides)
+    with lock_output_folder(folder):
+        stylize_images(StylizeBatch(setup, outputs, config, overrides), folder)
+
+
+def stylize_images(batch: StylizeBatch, folder: Path) -> None:
+    """Stylize the images of a batch in turn. Raises CnnlabError, at the end, with those that failed."""
     batch.print_text("\n".join(format_batch_header(batch)))
     failed, num_stylized = list[str](), 0
-    for number, content in enumerate(outputs, 1):
+    for number, content in enumerate(batch.outputs, 1):
         has_failed, lines = stylize_batch_image(batch, number, content)
         batch.print_text(batch.prefix(number, content) + "\n".join(lines or ["already exists"]))
         if has_failed:
             failed.append(printable(content.name))
         elif lines:
             num_stylized += 1
-    num_existing = len(outputs) - num_stylized - len(failed)
+    num_existing = len(batch.outputs) - num_stylized - len(failed)
     counts = f"{num_stylized} stylized, {num_existing} already existed, {len(failed)} failed"
     batch.print_text(f"\n{printable(str(folder))}: {counts}")
     if failed:
-        raise CnnlabError(f"{len(failed)} of {len(outputs)} images failed: {', '.join(failed)}")
+        raise CnnlabError(
+            f"{len(failed)} of {len(batch.outputs)} images failed: {', '.join(failed)}"
+        )
 
 
 def format_batch_header(batch: StylizeBatch) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed, summarize_error
 from cnnlab.core.files import truncate_to_bytes
 from cnnlab.core.image_formats import IMAGE_SUFFIXES
+from cnnlab.core.lock import FolderLock
 from cnnlab.core.quoting import printable
 from cnnlab.tasks.stylize.setup import StyleSetup
 
@@ -80,3 +81,17 @@ def make_output_folder(folder: Path, source: Path) -> None:
             )
     except OSError as error:
         raise WriteFailed(folder, error) from error
+
+
+def lock_output_folder(folder: Path) -> FolderLock:
+    """Return the held lock on a folder of outputs: two processes would stylize the same images.
+
+    Raises UsageError if another process holds it.
+    """
+    lock = FolderLock(folder)
+    if not lock.acquire(blocking=False):
+        raise UsageError(
+            f"another process is stylizing images into {printable(str(folder))}\n"
+            "wait until it has ended, or use another folder: out=DIR"
+        )
+    return lock
