@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError
+from cnnlab.core.quoting import printable
 
 CONV_NAME = re.compile(r"conv([1-9])_([1-9])")
 # Convolutions in each block (Simonyan & Zisserman 2014, table 1, D and E), and their filters.
@@ -136,6 +137,8 @@ class VGGFeatures(nn.Module):
 def list_conv_names(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the convolutions' names in order. Raises ValueError for the first that is no VGG's."""
     names = sorted({key.rpartition(".")[0] for key in tensors})
+    if names and not any(CONV_NAME.fullmatch(name) for name in names):
+        raise ValueError(f"it is not a VGG: it holds {printable(names[0])[:60]}, not conv1_1")
     before, depth = (1, 0), 3
     for name in names:
         match = CONV_NAME.fullmatch(name)

@@ -26,6 +26,7 @@ from cnnlab.style.vgg import (
 
 VGGWeights = tuple[dict[str, Tensor], VGGConvention]
 TRIPLE_FIELDS = ("mean", "std")
+WEIGHTS_HINT = "features.weights=FILE takes a VGG's weights; features=bundled needs no file"
 # Raised by readers for a damaged file or one of another kind.
 WEIGHTS_READ_ERRORS = (
     OSError,
@@ -56,11 +57,12 @@ def read_vgg_weights(path: Path, expected: str | None = None) -> VGGWeights:
             check_vgg_shapes(names, tensors, expected)
     except UnpicklingError as error:
         raise CnnlabError(
-            f"{printable(str(path))} is not a PyTorch file, or holds more than tensors"
+            f"{printable(str(path))} is not a PyTorch file, or holds more than tensors\n{WEIGHTS_HINT}"
         ) from error
     except WEIGHTS_READ_ERRORS as error:
         raise CnnlabError(
             f"{printable(str(path))} cannot be used: {printable(summarize_error(error))[:300]}"
+            f"\n{WEIGHTS_HINT}"
         ) from error
     return tensors, convention
 

@@ -135,7 +135,7 @@ def drop_tensors(prefix: str) -> dict[str, Tensor]:
     ("broken", "message"),
     [
         ({}, "it holds no convolutions"),
-        ({"fc.weight": torch.zeros(3)}, "fc is not the convolution that follows conv1_0"),
+        ({"fc.weight": torch.zeros(3)}, "it is not a VGG: it holds fc, not conv1_1"),
         (drop_tensors("conv1"), "conv2_1 is not the convolution"),
         (drop_tensors("conv2_1"), "conv2_2 is not the convolution"),
         (drop_tensors("conv2_2.bias"), "conv2_2.weight is of"),

@@ -94,8 +94,8 @@ def save_output_image(
 def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None = None) -> Path:
     """Return the path of the output image: `out`, else `default`, else a PNG beside the content.
 
-    Raises UsageError for an unknown suffix, an existing file, or a format that cannot hold the
-    image, WriteFailed for a folder that cannot be written to.
+    Its folder is created if it is missing. Raises UsageError for an unknown suffix, an existing
+    file, or a format that cannot hold the image, WriteFailed for a folder that cannot be written to.
     """
     content, styles = job.content.path, [style.path for style in job.setup.styles]
     name = truncate_to_bytes("_".join(path.stem for path in (content, *styles)), 200) + ".png"
@@ -108,6 +108,8 @@ def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None
             raise UsageError(f"{printable(str(path))} is one of the input images")
         if out and path.exists() and not job.setup.settings.overwrite:
             raise UsageError(f"{printable(str(path))} already exists: --overwrite replaces it")
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         for probe in (temporary_path(path), path.with_stem(f"{path.stem}_{os.getpid()}")):
             probe.touch(exist_ok=False)
             probe.unlink()

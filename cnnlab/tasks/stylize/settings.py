@@ -121,14 +121,8 @@ class StylizeSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = self.style_weights
-        if weights is not None and not (
-            len(weights) == len(self.styles) and min(weights, default=-1) >= 0 < sum(weights)
-        ):
-            raise ValueError(
-                f"style_weights must be {len(self.styles)} numbers, one for each style image, "
-                f"not {weights}"
-            )
+        if self.style_weights is not None:
+            check_style_weights(self.style_weights, len(self.styles))
         if self.time is not None:
             parse_duration(str(self.time))
         if self.memory_limit is not None:
@@ -154,6 +148,26 @@ UNRECORDED_KEYS = tuple(
 RECORDED_KEYS = tuple(
     field.name for field in fields(StylizeSettings) if field.name not in UNRECORDED_KEYS
 )
+
+
+def check_style_weights(weights: list[float], num_styles: int) -> None:
+    """Raise ValueError for another number of weights, one out of range, or none above 0."""
+    if len(weights) != num_styles:
+        numbers, images = "s" * (len(weights) != 1), "s" * (num_styles != 1)
+        raise ValueError(
+            f"style_weights has {len(weights)} number{numbers} for {num_styles} style "
+            f"image{images}: {weights}\n"
+            "give one number for each style image"
+        )
+    if invalid := [weight for weight in weights if not 0 <= weight < float("inf")]:
+        raise ValueError(
+            f"style_weights must be at least 0 and finite, not {invalid[0]:g}: {weights}\n"
+            "a weight of 0 leaves a style image out"
+        )
+    if not sum(weights) > 0:
+        raise ValueError(
+            f"style_weights are all 0: {weights}\ngive at least one style image a weight above 0"
+        )
 
 
 def parse_duration(text: str) -> float:

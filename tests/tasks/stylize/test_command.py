@@ -2,7 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.conftest import Cnnlab
@@ -74,7 +76,6 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["out=missing/a.png"], "cannot write missing: No such file or directory"),
         (["out=photo.png/a.png"], "cannot write photo.png: Not a directory"),
         (["out=" + "a" * 300 + ".png"], "File name too long"),
         (["out=photo.png", "--overwrite"], "photo.png is one of the input images"),
@@ -88,6 +89,11 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
         (["layers=[relu9_9]"], "style: layers are relu1_1 to relu5_4, not 'relu9_9'"),
         (["content_layer=relu4_4"], "layer 'relu4_4' is not one of relu1_1"),
         (["features=vgg19"], "net.safetensors cannot be used: it is another network"),
+        (["features.weights=other.safetensors"], "it is not a VGG: it holds features.0, not conv1"),
+        (["style_weights=[1,2]"], "style_weights has 2 numbers for 1 style image: [1, 2]"),
+        (["style_weights=[-1]"], "style_weights must be at least 0 and finite, not -1: [-1]"),
+        (["style_weights=[nan]"], "style_weights must be at least 0 and finite, not nan: [nan]"),
+        (["style_weights=[0]"], "style_weights are all 0: [0]"),
         (["time=soon"], "time must be like 30s, 2m, 1m30s or 1:30, not 'soon'"),
         (["style=cubist"], "style 'cubist' is not one of chapter, relative"),
         (["lbfgs.history_size=0"], "history_size must be at least 1"),
@@ -97,7 +103,11 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
 def test_invalid_arguments_are_refused_before_work(
     stylize: Stylize, image_folder: Path, words: list[str], message: str
 ) -> None:
-    _, err = stylize(*words, code=1 if "cannot" in message or "too long" in message else 2)
+    metadata = {"mean": "0,0,0", "std": "1,1,1", "range": "0..1", "color": "RGB"}
+    metadata |= {"padding": "zeros", "pool": "max"}
+    save_file({"features.0.weight": torch.zeros(4, 3, 3, 3)}, "other.safetensors", metadata)
+    is_failure = any(part in message for part in ("cannot", "too long", "not a VGG"))
+    _, err = stylize(*words, code=1 if is_failure else 2)
     assert message in err and len(err.splitlines()) <= 2 and not (image_folder / "outputs").exists()
 
 
@@ -125,3 +135,17 @@ def test_bundled_weights_are_the_fallback(image_folder: Path, cnnlab: Cnnlab) ->
 def test_images_can_be_given_as_keys(image_folder: Path, cnnlab: Cnnlab) -> None:
     code, out, err = cnnlab("stylize", "content=photo.png", "styles=[one.png]", NET, *QUICK)
     assert code == 0 and "photo_one.png" in out, err
+
+
+@pytest.mark.parametrize("weights", ["[1,-1]", "[nan,1]"])
+def test_invalid_style_weight_is_named_when_their_number_is_right(
+    stylize: Stylize, weights: str
+) -> None:
+    _, err = stylize(f"style_weights={weights}", code=2, images=("photo.png", "one.png", "two.png"))
+    assert "style_weights must be at least 0 and finite, not " in err and "2 numbers" not in err
+
+
+def test_missing_folder_of_the_output_is_created(stylize: Stylize) -> None:
+    out, _ = stylize("out=missing/deep/a.png")
+    assert "\nmissing/deep/a.png\n" in out and Path("missing/deep/a.png").exists()
+    assert [path.name for path in Path("missing/deep").iterdir()] == ["a.png"]

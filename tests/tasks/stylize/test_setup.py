@@ -57,7 +57,8 @@ def test_style_weights(stylize: Stylize) -> None:
     out, _ = stylize("style_weights=[1,3]", images=three)
     assert "in the style of one.png, two.png" in out and Path("photo_one_two.png").exists()
     assert (
-        "style_weights must be 2 numbers" in stylize("style_weights=[1]", code=2, images=three)[1]
+        "style_weights has 1 number for 2 style images"
+        in stylize("style_weights=[1]", code=2, images=three)[1]
     )
 
 
