@@ -23,9 +23,13 @@ def color_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def symmetric_matrix_power(matrix: Tensor, power: float) -> Tensor:
-    """Return a symmetric matrix to a power, its eigenvalues floored at 1e-5."""
+    """Return a symmetric matrix without negative eigenvalues to a power.
+
+    They are floored at 1e-5 where the power is negative, and at 0 otherwise: a gray image has two
+    of 0, and what is given its colors has to become gray.
+    """
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp_min(1e-5) ** power) @ vectors.T
+    return (vectors * values.clamp_min(1e-5 if power < 0 else 0.0) ** power) @ vectors.T
 
 
 def match_colors(style: Tensor, content: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def choose_tile_pixels(transfer_loss: TransferLoss, plan: MemoryPlan, requested:
 
     Where it holds little more than that, freed memory is returned to the system from here on.
     """
-    largest = max(plan.size[0] * plan.size[1], transfer_loss.max_style_pixels(plan.size))
+    largest = max(transfer_loss.canvas_pixels(plan.size), transfer_loss.max_style_pixels(plan.size))
     if plan.max_tile_pixels < CACHE_HEADROOM * largest:
         release_immediately()
     affordable = plan.max_tile_pixels if plan.max_tile_pixels < largest else UNTILED
@@ -149,10 +149,10 @@ def plan_memory(
             + content_bytes_per_pixel(transfer_loss)
         )
         style_bytes = LIVE_STYLE_IMAGES * BYTES_PER_PIXEL * transfer_loss.max_style_pixels(size)
-        return free - max(size[0] * size[1] * pixel_bytes, style_bytes)
+        return free - max(transfer_loss.canvas_pixels(size) * pixel_bytes, style_bytes)
 
     def is_enough(size: Size, history_size: int = min_history) -> bool:
-        pixels = min(size[0] * size[1], MIN_TILE_PIXELS)
+        pixels = min(transfer_loss.canvas_pixels(size), MIN_TILE_PIXELS)
         return bytes_for_passes(size, history_size) >= pixel_bytes * pixels
 
     size = fit_size(content_size, longest)
@@ -206,7 +206,8 @@ def measure_bytes_per_pixel(transfer_loss: TransferLoss) -> float:
 
     size = (PROBE_SIDE, PROBE_SIDE)
     like = next(transfer_loss.encoder.parameters())
-    x = torch.zeros(1, 3, *size, device=like.device, dtype=like.dtype, requires_grad=True)
+    dtype = torch.promote_types(like.dtype, torch.float32)  # of the image
+    x = torch.zeros(1, 3, *size, device=like.device, dtype=dtype, requires_grad=True)
     (tile,) = make_tiles(size, PROBE_SIDE**2, 0, 1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         maps = transfer_loss.compute_feature_maps(x, tile)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+
+from cnnlab.style.canvas import crop_canvas, resize_canvas
 
 # Image -> (terms, of which the loss is the first; gradient of the loss).
 LossFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -89,7 +90,7 @@ class LBFGS:
             q.add_(s * (alpha - rho * dot(y, q)))
         return q.neg_()
 
-    def rescale(self, loss: LossFunction, x: Tensor) -> "LBFGS":
+    def rescale(self, loss: LossFunction, x: Tensor, margin: int) -> "LBFGS":
         """Return an optimizer for the next scale; the curvature does not carry over."""
         return LBFGS(loss, x, history_size=self.history.maxlen or 1)
 
@@ -144,15 +145,16 @@ class Adam:
         self.terms, self.gradient = self.loss(self.x)
         return self.num_nonfinite < MAX_BACKTRACKS
 
-    def rescale(self, loss: LossFunction, x: Tensor) -> "Adam":
+    def rescale(self, loss: LossFunction, x: Tensor, margin: int) -> "Adam":
         """Return the optimizer at the next scale.
 
         Gradients per pixel are inversely proportional to the number of pixels: so are moments.
         """
         new = Adam(loss, x, lr=self.lr, betas=self.betas, ema_decay=self.ema_decay)
-        size, ratio = x.shape[2:], self.x[0, 0].numel() / x[0, 0].numel()
-        first = interpolate(self.first_moment, size, mode="bicubic", align_corners=False)
-        second = interpolate(self.second_moment, size, mode="bilinear", align_corners=False)
+        height, width = crop_canvas(x, margin).shape[2:]
+        ratio = self.x[0, 0].numel() / x[0, 0].numel()
+        first = resize_canvas(self.first_moment, (height, width), margin)
+        second = resize_canvas(self.second_moment, (height, width), margin, "bilinear")
         new.first_moment, new.second_moment = first * ratio, second * ratio**2
         new.steps = self.steps
         return new

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, summarize_error
@@ -28,6 +29,12 @@ class SourceImage:
     @property
     def size(self) -> Size:
         return self.photo.rgb.height, self.photo.rgb.width
+
+    @cached_property
+    def is_gray(self) -> bool:
+        """Return whether red, green and blue are equal in every pixel."""
+        red, green, blue = self.photo.rgb.split()
+        return not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
 
     def resize(self, size: Size) -> Image.Image:
         """Return the RGB image at a size, by Lanczos resampling.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cnnlab.style.canvas import canvas_size, extend_to_canvas
 from cnnlab.style.losses import (
     FeatureSpread,
     LayerTensors,
@@ -28,8 +29,8 @@ from cnnlab.style.vgg import VGGFeatures, relu_stride
 
 # Gram matrices by layer, and the spread of the content layer.
 StyleStatistics = tuple[dict[str, Tensor], FeatureSpread]
-# By number of the style image, its size and the most pixels of a tile.
-StyleCache = dict[tuple[int, Size, int], StyleStatistics]
+# By number of the style image, its size, the most pixels of a tile, and the convolutions' type.
+StyleCache = dict[tuple[int, Size, int, torch.dtype], StyleStatistics]
 UNTILED = 1 << 60  # pixels of a tile that any image fits into
 ImageAtSize = Callable[[Size], Tensor]  # size -> (1, 3, H, W) in 0..1, on the device
 
@@ -38,9 +39,10 @@ ImageAtSize = Callable[[Size], Tensor]  # size -> (1, 3, H, W) in 0..1, on the d
 class TransferLoss:
     """A network, a content image and style images.
 
+    `margin`: pixels around the output image that are optimized with it;
     `style_sizes`: each style image's own (H, W); `style_scale`: its side relative to the side at
-    which it has the output image's area (it is never enlarged); `dtype`: of the convolutions, Gram
-    matrices are float32; `max_tile_pixels`: most pixels in one pass through the network.
+    which it has the output image's area (it is never enlarged); `max_tile_pixels`: most pixels in
+    one pass through the network, whose convolutions may be bfloat16: Gram matrices are float32.
     """
 
     encoder: VGGFeatures
@@ -51,7 +53,7 @@ class TransferLoss:
     style_scale: float
     spec: LossSpec
     tv_weight: float
-    dtype: torch.dtype
+    margin: int
     max_tile_pixels: int
     style_cache: StyleCache = field(default_factory=dict)
 
@@ -70,10 +72,15 @@ class TransferLoss:
         """Return the pixels of the largest style image for an output image of `size`."""
         return max(height * width for height, width in self.compute_style_sizes(size))
 
+    def canvas_pixels(self, size: Size) -> int:
+        """Return the pixels that are optimized for an output image of `size`."""
+        height, width = canvas_size(size, self.margin)
+        return height * width
+
     def style_pixel_ratio(self, size: Size) -> float:
-        """Return the style images' pixels together, per pixel of an output image of `size`."""
+        """Return the style images' pixels together, per pixel of the canvas of `size`."""
         pixels = sum(height * width for height, width in self.compute_style_sizes(size))
-        return pixels / (size[0] * size[1])
+        return pixels / self.canvas_pixels(size)
 
     def make_tiles(self, size: Size) -> list[Tile]:
         """Return the tiles of an image of `size`."""
@@ -83,10 +90,7 @@ class TransferLoss:
 
     def compute_feature_maps(self, crop: Tensor, tile: Tile) -> LayerTensors:
         """Return the valid maps by layer of a tile with its margin, (1, 3, h, w)."""
-        is_mixed = self.dtype is not torch.float32
-        with torch.autocast(crop.device.type, self.dtype, enabled=is_mixed):
-            crop = crop.contiguous(memory_format=torch.channels_last)
-            maps = self.encoder(crop, self.relu_names)
+        maps = self.encoder(crop.contiguous(memory_format=torch.channels_last), self.relu_names)
         return {
             name: tile.crop_valid(layer_maps, relu_stride(name))
             for name, layer_maps in maps.items()
@@ -114,7 +118,8 @@ class TransferLoss:
 
     def compute_targets(self, size: Size) -> TransferTargets:
         """Return what an output image of `size` is compared with."""
-        content_grams, P = self.compute_statistics(self.content(size))
+        content = extend_to_canvas(self.content(size), self.margin)
+        content_grams, P = self.compute_statistics(content)
         statistics = [
             self.get_style_statistics(number, style_size)
             for number, style_size in enumerate(self.compute_style_sizes(size))
@@ -129,7 +134,7 @@ class TransferLoss:
 
     def get_style_statistics(self, number: int, size: Size) -> StyleStatistics:
         """Return a style image's statistics at a size, computed once."""
-        key = number, size, self.max_tile_pixels
+        key = number, size, self.max_tile_pixels, self.encoder.conv_dtype
         if key not in self.style_cache:
             grams, content = self.compute_statistics(self.styles[number](size))
             self.style_cache[key] = grams, measure_feature_spread(content)
@@ -163,20 +168,30 @@ class TransferLoss:
         return objective.compute_terms(self.compute_sums(objective, x), x)
 
     def make_loss_function(self, objective: Objective) -> LossFunction:
-        """Return image -> (terms, gradient of the loss, channels last)."""
+        """Return canvas (1, 3 or 1, H, W) -> (terms, gradient of the loss, channels last).
+
+        A canvas of one channel is a gray image: the gradient is that of its one value.
+        """
 
         def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-            size = spatial_size(x)
-            tiles = self.make_tiles(size)
-            if len(tiles) > 1:
-                return self.compute_tiled_gradient(objective, x.detach(), tiles)
-            x = x.detach().requires_grad_()
-            sums = self.compute_tile_sums(objective, x, tiles[0], size)
-            terms = objective.compute_terms(sums, x)
-            (gradient,) = torch.autograd.grad(terms[0], x)
-            return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
+            rgb = x.detach().expand(-1, 3, -1, -1)
+            terms, gradient = self.compute_gradient(objective, rgb)
+            gradient = gradient.sum_to_size(x.shape)
+            return terms, gradient.contiguous(memory_format=torch.channels_last)
 
         return evaluate
+
+    def compute_gradient(self, objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the terms and the gradient of a canvas (1, 3, H, W)."""
+        size = spatial_size(x)
+        tiles = self.make_tiles(size)
+        if len(tiles) > 1:
+            return self.compute_tiled_gradient(objective, x, tiles)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        sums = self.compute_tile_sums(objective, x, tiles[0], size)
+        terms = objective.compute_terms(sums, x)
+        (gradient,) = torch.autograd.grad(terms[0], x)
+        return terms.detach(), gradient
 
     def compute_tiled_gradient(
         self, objective: Objective, x: Tensor, tiles: Sequence[Tile]
@@ -187,7 +202,7 @@ class TransferLoss:
         these known, a second pass takes it back to each tile's pixels.
         """
         sums = [total.requires_grad_() for total in self.compute_sums(objective, x)]
-        leaf = x.detach().requires_grad_()
+        leaf = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         terms = objective.compute_terms(sums, leaf)
         *sums_gradients, gradient = torch.autograd.grad(
             terms[0], [*sums, leaf], materialize_grads=True
@@ -196,7 +211,7 @@ class TransferLoss:
             crop = tile.crop(x).detach().requires_grad_()
             tile_sums = self.compute_tile_sums(objective, crop, tile, spatial_size(x))
             tile.crop(gradient).add_(torch.autograd.grad(tile_sums, crop, sums_gradients)[0])
-        return terms.detach(), gradient.contiguous(memory_format=torch.channels_last)
+        return terms.detach(), gradient
 
 
 def spatial_size(x: Tensor) -> Size:

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.memory import release_cached
+from cnnlab.style.canvas import crop_canvas, extend_to_canvas, resize_canvas
 from cnnlab.style.losses import Objective
 from cnnlab.style.optimizers import LBFGS, Adam, LossFunction
 from cnnlab.style.scales import Size
@@ -26,9 +27,9 @@ ImageOptimizer = LBFGS | Adam
 class TransferState:
     """A transfer after a step.
 
-    `scale` and `step` count from 1; `total_steps`: over all scales; `terms`: as Objective returns
-    them; `num_nonfinite`: how often at this scale a loss was not finite; `is_last`: whether the
-    scale ends here.
+    `scale` and `step` count from 1; `total_steps`: over all scales; `image`: (1, 3, H, W) without
+    its margin; `terms`: as Objective returns them, of the canvas; `num_nonfinite`: how often at
+    this scale a loss was not finite; `is_last`: whether the scale ends here.
     """
 
     scale: int
@@ -53,21 +54,22 @@ def transfer_style(
 ) -> Iterator[TransferState]:
     """Optimize an image at each of the budget's sizes; yield the state after each step.
 
+    `make_initial_image`: the first scale's size -> (1, 3, H, W), or (1, 1, H, W) for a gray image.
     Raises CnnlabError where the first loss of a scale is not finite.
     """
     optimizer: ImageOptimizer | None = None
-    total_steps = 0
+    total_steps, margin = 0, transfer_loss.margin
     for scale, size in enumerate(budget.sizes, 1):
         release_cached()  # blocks as small as the last scale's are of no use here
         objective = transfer_loss.make_objective(size)
         loss = transfer_loss.make_loss_function(objective)
         x = (
-            make_initial_image(size)
+            extend_to_canvas(make_initial_image(size), margin)
             if optimizer is None
-            else upsample_bicubic(optimizer.image, size)
+            else resize_canvas(optimizer.image, size, margin)
         )
         x = x.clamp(0, 1).contiguous(memory_format=torch.channels_last)
-        optimizer = optimizer.rescale(loss, x) if optimizer else make_optimizer(loss, x)
+        optimizer = optimizer.rescale(loss, x, margin) if optimizer else make_optimizer(loss, x)
         if not bool(optimizer.terms.isfinite().all()):
             at = f"{size[1]}x{size[0]}"
             raise CnnlabError(f"the loss is not finite before the first step at {at}")
@@ -79,7 +81,7 @@ def transfer_style(
                 scale,
                 step,
                 total_steps,
-                optimizer.image,
+                crop_canvas(optimizer.image, margin).expand(-1, 3, -1, -1),
                 optimizer.terms,
                 optimizer.num_nonfinite,
                 is_last,

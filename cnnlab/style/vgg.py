@@ -3,6 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -106,6 +107,19 @@ class VGGFeatures(nn.Module):
         x = x if self.convention.color == "RGB" else x.flip(1)
         return (x * (255 if self.convention.range == "0..255" else 1) - self.mean) / self.std
 
+    def cast_convolutions(self, dtype: torch.dtype) -> "VGGFeatures":
+        """Return the network with convolutions of a type; itself if that is theirs."""
+        if dtype is self.conv_dtype:
+            return self
+        encoder = deepcopy(self)
+        encoder.layers.to(dtype)
+        return encoder
+
+    @property
+    def conv_dtype(self) -> torch.dtype:
+        """Return the type of the convolutions' weights, and of the maps."""
+        return next(self.layers.parameters()).dtype
+
     def check_input(self, names: Collection[str], size: Sequence[int]) -> None:
         """Raise UsageError for an unknown ReLU, or a (H, W) with a side below `min_size`."""
         for name in names:
@@ -124,7 +138,7 @@ class VGGFeatures(nn.Module):
         """
         self.check_input(names, x.shape[2:])
         maps: dict[str, Tensor] = {}
-        x = self.normalize(x)
+        x = self.normalize(x).to(self.conv_dtype)
         for name, module in self.layers.named_children():
             if len(maps) == len(set(names)):
                 break

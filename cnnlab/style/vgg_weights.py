@@ -57,7 +57,8 @@ def read_vgg_weights(path: Path, expected: str | None = None) -> VGGWeights:
             check_vgg_shapes(names, tensors, expected)
     except UnpicklingError as error:
         raise CnnlabError(
-            f"{printable(str(path))} is not a PyTorch file, or holds more than tensors\n{WEIGHTS_HINT}"
+            f"{printable(str(path))} is not a PyTorch file, or holds more than tensors\n"
+            f"{WEIGHTS_HINT}"
         ) from error
     except WEIGHTS_READ_ERRORS as error:
         raise CnnlabError(

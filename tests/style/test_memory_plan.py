@@ -126,9 +126,9 @@ def test_measured_bytes_include_saved_tensors(loss: TransferLoss) -> None:
 
 
 def test_bfloat16_needs_less_memory() -> None:
-    assert measure_bytes_per_pixel(make_loss(dtype=torch.bfloat16)) < measure_bytes_per_pixel(
-        make_loss()
-    )
+    assert measure_bytes_per_pixel(
+        make_loss(encoder=make_loss().encoder.cast_convolutions(torch.bfloat16))
+    ) < measure_bytes_per_pixel(make_loss())
 
 
 def test_evaluation_plan_needs_one_tile_and_no_history(loss: TransferLoss) -> None:
@@ -177,8 +177,10 @@ def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None
     assert minimum <= measured <= 2 * minimum
     for dtype in (torch.float32, torch.bfloat16):
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 128)
-        expected = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec, dtype=dtype))
+        expected = measure_bytes_per_pixel(
+            make_loss(encoder=wide.cast_convolutions(dtype), spec=spec)
+        )
         monkeypatch.setattr("cnnlab.style.memory_plan.PROBE_SIDE", 256)
         assert measure_bytes_per_pixel(
-            make_loss(encoder=wide, spec=spec, dtype=dtype)
+            make_loss(encoder=wide.cast_convolutions(dtype), spec=spec)
         ) == pytest.approx(expected, rel=0.01)

@@ -35,7 +35,7 @@ def make_loss(**changes: object) -> TransferLoss:
             strength=0.8, layers=["relu1_1", "relu2_1", "relu3_1"], content_layer="relu2_2"
         ),
         "tv_weight": 0.0,
-        "dtype": torch.float32,
+        "margin": 0,
         "max_tile_pixels": UNTILED,
     }
     return TransferLoss(**(defaults | changes))  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_style_images_are_order_independent() -> None:
 
 
 def test_bfloat16_applies_to_convolutions_only() -> None:
-    loss = make_loss(dtype=torch.bfloat16)
+    loss = make_loss(encoder=make_loss().encoder.cast_convolutions(torch.bfloat16))
     (tile,) = loss.make_tiles(SIZES[-1])
     maps = loss.compute_feature_maps(loss.content(SIZES[-1]), tile)
     assert (

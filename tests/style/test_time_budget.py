@@ -58,8 +58,8 @@ def test_scales_share_the_time_limit(
         104 + 39.3 / 2, abs=0.8
     )
     assert (
-        144 - 0.5 - 1.5 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 0.8
-    )  # half a step to evaluate, and saving
+        144 - 0.5 - 2 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 1.6
+    )  # a step to evaluate, and saving
     assert all(n > 10 for n in budget.steps_taken[:2])
 
 

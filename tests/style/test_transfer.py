@@ -66,9 +66,9 @@ def test_scale_starts_from_the_previous_result(
     optimizer_class = IMAGE_OPTIMIZERS[optimizer]
     rescale = optimizer_class.rescale
 
-    def record(self, loss, x):  # type: ignore[no-untyped-def]
+    def record(self, loss, x, margin):  # type: ignore[no-untyped-def]
         starts.append(x)
-        return rescale(self, loss, x)
+        return rescale(self, loss, x, margin)
 
     monkeypatch.setattr(optimizer_class, "rescale", record)
     states = [state for state in run_transfer(make_loss(), optimizer) if state.is_last]

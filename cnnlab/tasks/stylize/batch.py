@@ -109,7 +109,10 @@ def stylize_folder(setup: StyleSetup, config: Config, overrides: list[str]) -> N
 
 
 def stylize_images(batch: StylizeBatch, folder: Path) -> None:
-    """Stylize the images of a batch in turn. Raises CnnlabError, at the end, with those that failed."""
+    """Stylize the images of a batch in turn.
+
+    Raises CnnlabError, at the end, with those that failed.
+    """
     batch.print_text("\n".join(format_batch_header(batch)))
     failed, num_stylized = list[str](), 0
     for number, content in enumerate(batch.outputs, 1):

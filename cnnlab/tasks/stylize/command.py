@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -64,6 +65,7 @@ def run(config: Config, overrides: list[str]) -> None:
             stylize_folder(setup, config, overrides)
         else:
             job = prepare_job(setup, content)
+            job = replace(job, channels=saved.channels) if saved else job
             stylize_image(job, saved, config, overrides, started_at)
 
 

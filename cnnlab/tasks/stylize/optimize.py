@@ -138,6 +138,7 @@ def make_transfer_budget(
         [job.transfer_loss.style_pixel_ratio(size) for size in sizes],
         job.setup.settings.time_limit_s,
         started_at,
+        margin=job.transfer_loss.margin,
         save_s=EXIT_RESERVE_S + megapixel_s * height * width / 1e6,
     )
 

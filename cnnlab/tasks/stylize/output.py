@@ -48,8 +48,8 @@ def save_result(
 def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Image, Tensor]:
     """Return the image at its full size, with the content image's transparency, and its terms.
 
-    The terms are of the 8-bit image in its stylized colors; for an image that was enlarged, or
-    that memory is too small to evaluate, they are the last step's.
+    The terms are of the 8-bit image in its stylized colors, in float32 as those of `--score`; for
+    an image that was enlarged, or that memory is too small to evaluate, they are the last step's.
     """
     content = job.content
     image, alpha = (
@@ -60,8 +60,9 @@ def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Im
         whiten_transparent(image, alpha)  # as readers of the file see it
     x, terms = image_to_tensor(image).to(job.setup.device), state.terms
     if state.size == job.size:
+        loss = job.evaluation_loss
         with suppress(MemoryError, RuntimeError):
-            terms = job.transfer_loss.evaluate_terms(state.objective, x)
+            terms = loss.evaluate_terms(loss.make_objective(job.size), x)
     if job.setup.settings.color == "content":
         colors = image_to_tensor(content.resize(job.size))
         image = tensor_to_image(restore_content_colors(image_to_tensor(image), colors))
@@ -94,8 +95,8 @@ def save_output_image(
 def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None = None) -> Path:
     """Return the path of the output image: `out`, else `default`, else a PNG beside the content.
 
-    Its folder is created if it is missing. Raises UsageError for an unknown suffix, an existing
-    file, or a format that cannot hold the image, WriteFailed for a folder that cannot be written to.
+    A missing folder is created. Raises UsageError for an unknown suffix, an existing file, or a
+    format that cannot hold the image, WriteFailed for a folder that cannot be written to.
     """
     content, styles = job.content.path, [style.path for style in job.setup.styles]
     name = truncate_to_bytes("_".join(path.stem for path in (content, *styles)), 200) + ".png"

@@ -34,13 +34,15 @@ MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
 
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a record's settings under today's keys."""
-    return {"max_tile_pixels": None} | rename_keys("stylize", settings)
+    return {"max_tile_pixels": None, "margin": 0} | rename_keys("stylize", settings)
 
 
 def hash_settings(settings: StylizeSettings) -> str:
     """Return the SHA-256 of the recorded settings and the time limit, under their first names."""
     recorded = {k: v for k, v in asdict(settings).items() if k in (*RECORDED_KEYS, "time")}
     recorded["features"] = features_without_folder(settings)
+    if settings.margin == 0:  # all that there was at first
+        del recorded["margin"]
     text = json.dumps(restore_old_names(recorded), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -60,12 +62,13 @@ def restore_old_names(settings: dict[str, Any], group: str = "") -> dict[str, An
 class SavedTransfer:
     """How an image was made: its settings, its steps at each scale, and hashes.
 
-    `settings_sha256`: of the settings as they were requested, None in the first records;
-    `source`: the image's printable path.
+    `channels`: how many were optimized, 3 in the first records; `settings_sha256`: of the settings
+    as they were requested, None in the first records; `source`: the image's printable path.
     """
 
     settings: StylizeSettings
     steps: list[int]
+    channels: int
     weights_sha256: str
     settings_sha256: str | None
     source: str
@@ -114,8 +117,9 @@ def read_saved_transfer(settings: StylizeSettings, overrides: list[str]) -> Save
     )
     call_checked(EncoderSettings, saved.features, "features")
     choose_saved_weights(saved, settings, source)
-    weights_sha256 = str(hashes.get("weights"))
-    return SavedTransfer(saved, record["steps"], weights_sha256, hashes.get("settings"), source)
+    channels, weights_sha256 = record.get("channels", 3), str(hashes.get("weights"))
+    settings_sha256 = hashes.get("settings")
+    return SavedTransfer(saved, record["steps"], channels, weights_sha256, settings_sha256, source)
 
 
 def check_record_types(record: dict[str, Any], source: str) -> None:
@@ -125,6 +129,7 @@ def check_record_types(record: dict[str, Any], source: str) -> None:
         is_of_type(record["settings"], dict[str, Any])
         and is_of_type(hashes, dict[str, Any])
         and is_of_type(record["steps"], list[int])
+        and record.get("channels", 3) in (1, 3)
         and is_of_type(hashes.get("styles"), list[str])
         and is_of_type(hashes.get("settings"), str | None)
     )
@@ -184,6 +189,7 @@ def make_transfer_record(job: TransferJob, steps: list[int], terms: Tensor) -> d
         "cnnlab": version("cnnlab"),
         "settings": settings,
         "steps": steps,
+        "channels": job.channels,
         "iterations": sum(steps),
         "losses": setup.spec.losses_by_name(terms),
         "sha256": hash_inputs(setup, job.content.sha256),

@@ -23,7 +23,7 @@ def score_image(settings: StylizeSettings, device: torch.device, *, allow_downlo
     Raises UsageError for another aspect ratio than the content image's.
     """
     image = read_source_image(str(settings.score), settings.max_pixels)
-    settings = replace(settings, precision="float32", color="style")
+    settings = replace(settings, precision="float32", color="style", margin=0)
     setup = prepare_styles(settings, device, allow_download=allow_download)
     content = read_source_image(str(settings.content), settings.max_pixels)
     job = prepare_job(setup, content, exact_size=image.size)

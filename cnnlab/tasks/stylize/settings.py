@@ -59,6 +59,15 @@ class StylizeSettings(Settings):
             above=0,
         ),
     ]
+    margin: Annotated[
+        int,
+        Key(
+            "around the image that are optimized with it and cropped, so that no frame shows",
+            unit="pixels",
+            minimum=0,
+            maximum=1024,
+        ),
+    ]
     color: Annotated[
         Literal["style", "content", "matched"],
         Key(

@@ -24,6 +24,7 @@ from cnnlab.style.scales import Size, fit_size, fit_style_size, pyramid_sizes
 from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import SourceImage, image_to_tensor, read_source_image
 from cnnlab.style.tiled_loss import UNTILED, StyleCache, TransferLoss
+from cnnlab.style.vgg import VGGFeatures
 from cnnlab.tasks.stylize.settings import StylizeSettings
 
 MAX_UNUSED_STYLES = 24  # cached style statistics of other sizes; each up to 2.4 MB
@@ -34,12 +35,14 @@ CONV_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class StyleSetup:
     """What every content image is stylized with.
 
-    `saved_sha256`: the settings' hash recorded in the image to reproduce, if any.
+    `encoder`: the network with the convolutions of the settings' precision; `saved_sha256`: the
+    settings' hash recorded in the image to reproduce, if any.
     """
 
     settings: StylizeSettings
     spec: LossSpec
     loaded_encoder: LoadedEncoder
+    encoder: VGGFeatures
     styles: list[SourceImage]
     device: torch.device
     saved_sha256: str | None = None
@@ -55,9 +58,7 @@ class StyleSetup:
     @property
     def precision(self) -> str:
         """Return the precision of the convolutions, `auto` resolved for the device."""
-        if self.settings.precision != "auto":
-            return self.settings.precision
-        return "bfloat16" if self.device.type == "cuda" else "float32"
+        return choose_precision(self.settings, self.device)
 
     @property
     def requested_history_size(self) -> int:
@@ -68,7 +69,10 @@ class StyleSetup:
 
 @dataclass(frozen=True)
 class TransferJob:
-    """One content image to stylize; memory may not hold the requested size."""
+    """One content image to stylize; memory may not hold the requested size.
+
+    `channels`: 1 if content and style images are gray, as they are optimized then, else 3.
+    """
 
     setup: StyleSetup
     content: SourceImage
@@ -76,6 +80,13 @@ class TransferJob:
     transfer_loss: TransferLoss
     requested_size: Size
     memory_plan: MemoryPlan
+    channels: int
+
+    @property
+    def evaluation_loss(self) -> TransferLoss:
+        """Return the loss of an image without a margin, in float32."""
+        encoder = self.setup.loaded_encoder.encoder
+        return replace(self.transfer_loss, encoder=encoder, margin=0)
 
     @property
     def size(self) -> Size:
@@ -108,17 +119,19 @@ class TransferJob:
         return settings.lbfgs | {"history_size": self.memory_plan.history_size}
 
     def make_initial_image(self, size: Size) -> Tensor:
-        """Return the first scale's start (1, 3, H, W).
+        """Return the first scale's start (1, `channels`, H, W).
 
         The content image, the first style image stretched to its shape, or uniform noise in 0..1.
         """
         settings = self.setup.settings
         if settings.start == "noise":
             generator = torch.Generator().manual_seed(settings.seed)
-            return torch.rand(1, 3, *size, generator=generator).to(self.setup.device)
-        if settings.start == "style":
-            return self.transfer_loss.styles[0](size)
-        return self.transfer_loss.content(size)
+            image = torch.rand(1, 3, *size, generator=generator).to(self.setup.device)
+        elif settings.start == "style":
+            image = self.transfer_loss.styles[0](size)
+        else:
+            image = self.transfer_loss.content(size)
+        return image[:, : self.channels]
 
 
 def prepare_styles(
@@ -141,8 +154,16 @@ def prepare_styles(
         seed=settings.seed,
         allow_download=allow_download,
     )
-    loaded_encoder.encoder.to(device).to(memory_format=torch.channels_last)
-    return StyleSetup(settings, spec, loaded_encoder, styles, device, saved_sha256)
+    encoder = loaded_encoder.encoder.to(device).to(memory_format=torch.channels_last)
+    encoder = encoder.cast_convolutions(CONV_DTYPES[choose_precision(settings, device)])
+    return StyleSetup(settings, spec, loaded_encoder, encoder, styles, device, saved_sha256)
+
+
+def choose_precision(settings: StylizeSettings, device: torch.device) -> str:
+    """Return the precision of the convolutions, `auto` resolved for a device."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def check_optimizer_settings(settings: StylizeSettings) -> None:
@@ -185,16 +206,19 @@ def prepare_job(
     tile_pixels = choose_tile_pixels(transfer_loss, plan, settings.max_tile_pixels)
     transfer_loss = replace(transfer_loss, max_tile_pixels=tile_pixels)
     trim_style_cache(transfer_loss, sizes)
+    images = convert_colors(setup, content, plan.size)
     if settings.color != "style":
-        transfer_loss = convert_colors(setup, content, transfer_loss, plan.size)
-    return TransferJob(setup, content, sizes, transfer_loss, requested_size, plan)
+        first, *others = (image.as_image_at_size(setup.device) for image in images)
+        transfer_loss = replace(transfer_loss, content=first, styles=others, style_cache={})
+    channels = 1 if all(image.is_gray for image in images) else 3
+    return TransferJob(setup, content, sizes, transfer_loss, requested_size, plan, channels)
 
 
 def make_transfer_loss(setup: StyleSetup, content: SourceImage) -> TransferLoss:
     """Return the loss of a content image, not tiled yet."""
     settings = setup.settings
     return TransferLoss(
-        encoder=setup.loaded_encoder.encoder,
+        encoder=setup.encoder,
         content=content.as_image_at_size(setup.device),
         styles=[style.as_image_at_size(setup.device) for style in setup.styles],
         style_sizes=[style.size for style in setup.styles],
@@ -202,7 +226,7 @@ def make_transfer_loss(setup: StyleSetup, content: SourceImage) -> TransferLoss:
         style_scale=settings.style_scale,
         spec=setup.spec,
         tv_weight=settings.total_variation,
-        dtype=CONV_DTYPES[setup.precision],
+        margin=settings.margin,
         max_tile_pixels=UNTILED,
         style_cache=setup.style_cache,
     )
@@ -212,7 +236,8 @@ def trim_style_cache(transfer_loss: TransferLoss, sizes: list[Size]) -> None:
     """Remove the oldest style statistics that these sizes do not use."""
     cache = transfer_loss.style_cache
     used = {
-        (number, style_size, transfer_loss.max_tile_pixels)
+        (number, style_size, transfer_loss.max_tile_pixels, dtype)
+        for dtype in CONV_DTYPES.values()
         for size in sizes
         for number, style_size in enumerate(transfer_loss.compute_style_sizes(size))
     }
@@ -220,14 +245,15 @@ def trim_style_cache(transfer_loss: TransferLoss, sizes: list[Size]) -> None:
         del cache[key]
 
 
-def convert_colors(
-    setup: StyleSetup, content: SourceImage, transfer_loss: TransferLoss, size: Size
-) -> TransferLoss:
-    """Return the loss with the images' colors converted for `color=content` or `color=matched`.
+def convert_colors(setup: StyleSetup, content: SourceImage, size: Size) -> list[SourceImage]:
+    """Return the content image and the style images in the colors that `color` requests.
 
-    `content`: luminance of all images alone; `matched`: style images in the content's colors.
+    `style`: unchanged; `content`: luminance of all images alone; `matched`: style images in the
+    content's colors.
     """
-    settings, device = setup.settings, setup.device
+    settings = setup.settings
+    if settings.color == "style":
+        return [content, *setup.styles]
     target = image_to_tensor(content.resize(size))
     match = match_colors if settings.color == "matched" else match_luminance
     if settings.color == "content":
@@ -238,12 +264,7 @@ def convert_colors(
         )
         for style in setup.styles
     ]
-    return replace(
-        transfer_loss,
-        content=content.as_image_at_size(device),
-        styles=[style.as_image_at_size(device) for style in styles],
-        style_cache={},
-    )
+    return [content, *styles]
 
 
 def zero_loss(x: Tensor) -> tuple[Tensor, Tensor]:

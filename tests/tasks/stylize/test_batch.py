@@ -160,8 +160,8 @@ def test_style_statistics_are_computed_once_per_size(
     monkeypatch.setattr(TransferLoss, "compute_statistics", record)
     stylize(images=FOLDER)
     assert (
-        len(sizes) == 2 * 4 + 2 * 2
-    )  # two scales: each content image, and the style image once for each shape
+        len(sizes) == 3 * 4 + 2 * 2
+    )  # each content image at two scales and, without a margin, in the end; the style image once
 
 
 def test_interrupted_folder_continues(
