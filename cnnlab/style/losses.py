@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnlab.style.color_statistics import ColorTarget, color_divergence
+
 LayerTensors = Mapping[str, Tensor]
 TermScales = tuple[Tensor, dict[str, Tensor]]
 RELU_NAME = re.compile("relu[1-5]_[1-4]")
@@ -54,13 +56,15 @@ class TransferTargets:
 
     P: the content image's maps at the content layer; `unrelated_distance`: the mean squared
     distance there of a position of the content image and one of the style images; A and
-    `content_grams`: Gram matrices by layer of the style images and of the content image.
+    `content_grams`: Gram matrices by layer of the style images and of the content image; `colors`:
+    those of the style images.
     """
 
     P: Tensor
     unrelated_distance: Tensor
     A: LayerTensors
     content_grams: LayerTensors
+    colors: ColorTarget
 
 
 def raw_scales(targets: TransferTargets) -> TermScales:
@@ -126,6 +130,7 @@ class LossSpec:
     compute_scales: Callable[[TransferTargets], TermScales]
     content_weight: float
     style_weight: float
+    color_weight: float
 
     def __post_init__(self) -> None:
         for name in (*self.layers, self.content_layer):
@@ -144,7 +149,7 @@ class LossSpec:
 
         A layer's loss is relative to that layer alone, or its term of the chapter's sum.
         """
-        loss, content, *styles, total_variation = [
+        loss, content, *styles, colors, total_variation = [
             value if isfinite(value) else None for value in terms.tolist()
         ]
         factor = len(styles) if self.compute_scales is relative_scales else 1
@@ -153,14 +158,15 @@ class LossSpec:
             "content": content,
             "style": None if None in styles else sum(styles),
             "layers": dict(zip(self.layers, [v and v * factor for v in styles], strict=True)),
+            "colors": colors,
             "total_variation": total_variation,
         }
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The weighted sum content_weight a |X - P|^2 + style_weight sum_l b_l |A_l - G_l|^2 +
-    tv_weight V."""
+    """The weighted sum content_weight a |X - P|^2 + style_weight (sum_l b_l |A_l - G_l|^2 +
+    color_weight D) + tv_weight V."""
 
     targets: TransferTargets
     scales: TermScales
@@ -168,20 +174,24 @@ class Objective:
     tv_weight: float = 0.0
 
     def compute_terms(self, sums: Sequence[Tensor], x: Tensor) -> Tensor:
-        """Return (3 + L,): the loss, the content term, each style layer's, V; scaled, unweighted.
+        """Return (4 + L,): loss, content term, each style layer's, D and V; scaled, unweighted.
+
+        D is the divergence of colors, V the total variation; 0 where they have no weight.
 
         `sums`: |X - P|^2 and the Gram matrices of the L style layers; `x`: the image (1, 3, H, W).
         """
         (a, b), spec = self.scales, self.spec
         content, grams = a * sums[0], zip(spec.layers, sums[1:], strict=True)
         styles = [b[name] * (G - self.targets.A[name]).square().sum() for name, G in grams]
-        variation = total_variation(x) if self.tv_weight else content.new_zeros(())
+        zero = content.new_zeros(())
+        colors = color_divergence(x, self.targets.colors) if spec.color_weight else zero
+        variation = total_variation(x) if self.tv_weight else zero
         loss = (
             spec.content_weight * content
-            + spec.style_weight * torch.stack(styles).sum()
+            + spec.style_weight * (torch.stack(styles).sum() + spec.color_weight * colors)
             + self.tv_weight * variation
         )
-        return torch.stack([loss, content, *styles, variation])
+        return torch.stack([loss, content, *styles, colors, variation])
 
 
 def total_variation(x: Tensor) -> Tensor:
@@ -216,16 +226,21 @@ def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> Loss
         compute_scales=raw_scales,
         content_weight=ratio,
         style_weight=1.0,
+        color_weight=0.0,
     )
 
 
-def relative_loss(*, strength: float, layers: list[str], content_layer: str) -> LossSpec:
+def relative_loss(
+    *, strength: float, color_weight: float, layers: list[str], content_layer: str
+) -> LossSpec:
     """Return the relative loss, whose `strength` means the same for all images and sizes.
 
     Departs from Gatys: every style layer has the same weight whatever the size of its
     activations, and content and style keep their proportion whatever the images. Raises
     ValueError for a strength outside 0..1.
     """
+    if not 0 <= color_weight < float("inf"):
+        raise ValueError(f"color_weight must be at least 0, not {color_weight}")
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be between 0 and 1, not {strength}")
     content, style = strength_weights(strength)
@@ -235,6 +250,7 @@ def relative_loss(*, strength: float, layers: list[str], content_layer: str) -> 
         compute_scales=relative_scales,
         content_weight=content,
         style_weight=style,
+        color_weight=color_weight,
     )
 
 

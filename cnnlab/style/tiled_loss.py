@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 
 from cnnlab.style.canvas import canvas_size, extend_to_canvas
+from cnnlab.style.color_statistics import (
+    ColorMoments,
+    blend_color_moments,
+    make_color_target,
+    measure_color_moments,
+)
 from cnnlab.style.losses import (
     FeatureSpread,
     LayerTensors,
@@ -27,8 +33,8 @@ from cnnlab.style.scales import Size, fit_style_size
 from cnnlab.style.tiling import Tile, make_tiles
 from cnnlab.style.vgg import VGGFeatures, relu_stride
 
-# Gram matrices by layer, and the spread of the content layer.
-StyleStatistics = tuple[dict[str, Tensor], FeatureSpread]
+# Gram matrices by layer, the spread of the content layer, and the moments of colors.
+StyleStatistics = tuple[dict[str, Tensor], FeatureSpread, ColorMoments]
 # By number of the style image, its size, the most pixels of a tile, and the convolutions' type.
 StyleCache = dict[tuple[int, Size, int, torch.dtype], StyleStatistics]
 UNTILED = 1 << 60  # pixels of a tile that any image fits into
@@ -126,18 +132,21 @@ class TransferLoss:
         ]
         spread = measure_feature_spread(P)
         distances = torch.stack(
-            [mean_pair_distance(spread, style_spread) for _, style_spread in statistics]
+            [mean_pair_distance(spread, style_spread) for _, style_spread, _ in statistics]
         )
         unrelated = distances @ P.new_tensor(self.style_weights) / sum(self.style_weights)
-        A = blend_grams([grams for grams, _ in statistics], self.style_weights)
-        return TransferTargets(P, unrelated, A, content_grams)
+        A = blend_grams([grams for grams, *_ in statistics], self.style_weights)
+        colors = blend_color_moments([moments for *_, moments in statistics], self.style_weights)
+        return TransferTargets(P, unrelated, A, content_grams, make_color_target(colors))
 
     def get_style_statistics(self, number: int, size: Size) -> StyleStatistics:
         """Return a style image's statistics at a size, computed once."""
         key = number, size, self.max_tile_pixels, self.encoder.conv_dtype
         if key not in self.style_cache:
-            grams, content = self.compute_statistics(self.styles[number](size))
-            self.style_cache[key] = grams, measure_feature_spread(content)
+            style = self.styles[number](size)
+            grams, content = self.compute_statistics(style)
+            moments = measure_color_moments(style)
+            self.style_cache[key] = grams, measure_feature_spread(content), moments
         return self.style_cache[key]
 
     def make_objective(self, size: Size) -> Objective:

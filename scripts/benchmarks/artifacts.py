@@ -1,13 +1,18 @@
 """Measure two artifacts of stylized images: a frame at the border, and colors of neither source.
 
 Eight pairs of a photograph and a painting, and two of scikit-learn's sample images and a drawn
-mosaic. Ring r holds the pixels at distance r from the border. Its chroma is the mean of max - min
-of R, G and B; its line is the mean |difference| to ring r + 1. Both are relative to the mean of
-rings 4 to 8. `inside` is the same of ring 20, relative to rings 24 to 28: what chance alone does.
+mosaic. Ring r holds the pixels at distance r from the border. Chroma is max - min of R, G and B;
+that of rings 0 to 3 is the mean relative to rings 4 to 8. `inside` is the same of ring 20, relative
+to rings 24 to 28: what chance alone does. `line`: the mean |difference| of rings 0 and 1, relative
+to that of the rings 4 to 8 and the next. `frame`: the largest difference of the mean color of the
+rings 0 to 3 from that of the rings 4 to 8, in any channel, of 255.
 
-A pixel is neon where max - min of R, G and B is at least half of the range. The neon share of a hue
-(one of twelve sectors of 30 degrees) is compared with the larger one of the two sources; `excess`
-is the largest share of a hue beyond 1.5 times that.
+A pixel is saturated where HSV saturation and value are at least 0.3; it is green from 75 to 165
+degrees of hue. The share of saturated green pixels is compared with the larger one of the two
+sources; `excess` is the largest share beyond 1.5 times that, of twelve sectors of 30 degrees.
+
+`style` is the distance of the Gram matrices to the style image's, relative to the content image's,
+by the network that stylized the image and by SqueezeNet: see `bench features`.
 """
 
 import argparse
@@ -27,8 +32,9 @@ OTHER_PAIRS = [("china", "flower"), ("china", "mosaic")]
 RINGS, REFERENCE_RINGS = range(9), range(4, 9)
 INSIDE = 20  # distance of the rings that the border is compared with
 HUES = 12
-NEON_CHROMA = 0.5  # of the range 0..1
-ALLOWED_RATIO = 1.5  # of a hue's neon share to that of the sources
+MIN_SATURATION = MIN_VALUE = 0.3
+GREEN_HUES = (75, 165)  # degrees
+ALLOWED_RATIO = 1.5  # of a hue's saturated share to that of the sources
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -84,15 +90,22 @@ def take_ring(values: np.ndarray, distance: int) -> np.ndarray:
     return np.concatenate(sides)
 
 
-def measure_rings(pixels: np.ndarray, start: int = 0) -> dict[str, list[float]]:
-    """Return chroma and line of the rings 0 to 3 from `start`, relative to the rings 4 to 8."""
-    chroma, results = compute_chroma(pixels), {}
-    steps = [measure_step(pixels, start + ring) for ring in RINGS]
-    means = [float(take_ring(chroma, start + ring).mean()) for ring in RINGS]
-    for name, values in (("chroma", means), ("line", steps)):
-        reference = mean(values[ring] for ring in REFERENCE_RINGS)
-        results[name] = [value / reference for value in values[:4]]
-    return results
+def relate_rings(values: list[float]) -> list[float]:
+    """Return the values of rings 0 to 3 relative to the mean of the rings 4 to 8."""
+    reference = mean(values[ring] for ring in REFERENCE_RINGS)
+    return [value / reference for value in values[:4]]
+
+
+def measure_rings(pixels: np.ndarray, start: int = 0) -> dict[str, Any]:
+    """Return chroma, line and frame of the rings from `start`."""
+    rings = [take_ring(pixels, start + ring) for ring in RINGS]
+    colors = np.array([ring.mean(0) for ring in rings])
+    offsets = np.abs(colors[:4] - colors[list(REFERENCE_RINGS)].mean(0))
+    return {
+        "chroma": relate_rings([float(compute_chroma(ring).mean()) for ring in rings]),
+        "line": relate_rings([measure_step(pixels, start + ring) for ring in RINGS])[0],
+        "frame": float(offsets.max() * 255),
+    }
 
 
 def measure_step(pixels: np.ndarray, ring: int) -> float:
@@ -109,13 +122,16 @@ def measure_step(pixels: np.ndarray, ring: int) -> float:
 
 
 def measure_hues(pixels: np.ndarray) -> np.ndarray:
-    """Return the share of pixels that are neon, by hue: sector 0 is centered at red."""
-    chroma = compute_chroma(pixels)
-    red, green, blue = np.moveaxis(pixels, -1, 0)
-    hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)
-    sector = np.round(hue / (2 * np.pi) * HUES).astype(int) % HUES
-    counts = np.bincount(sector[chroma >= NEON_CHROMA], minlength=HUES)
-    return counts / chroma.size
+    """Return the shares of pixels that are saturated: of green, and of each sector from red on."""
+    chroma, value = compute_chroma(pixels), pixels.max(-1)
+    is_saturated = (value >= MIN_VALUE) & (chroma >= MIN_SATURATION * value) & (chroma > 0)
+    red, green, blue = np.moveaxis(pixels[is_saturated], -1, 0)
+    chroma, value = chroma[is_saturated], value[is_saturated]
+    sextants = [(green - blue) / chroma % 6, (blue - red) / chroma + 2, (red - green) / chroma + 4]
+    hue = 60 * np.select([value == red, value == green, value == blue], sextants)
+    counts = np.bincount(np.round(hue / 360 * HUES).astype(int) % HUES, minlength=HUES)
+    greens = ((hue >= GREEN_HUES[0]) & (hue < GREEN_HUES[1])).sum()
+    return np.array([greens, *counts]) / is_saturated.size
 
 
 def to_pixels(image: Any) -> np.ndarray:
@@ -126,7 +142,7 @@ def to_pixels(image: Any) -> np.ndarray:
 
 def measure(network: str, content: str, style: str, options: argparse.Namespace) -> dict[str, Any]:
     """Stylize a pair, save the image, and return what is measured of it."""
-    from benchmarks.features import stylize
+    from benchmarks.features import relative_style_distance, stylize
     from cnnlab.style.source_image import image_to_tensor
 
     weights = options.weights / f"{network}.safetensors"
@@ -135,7 +151,7 @@ def measure(network: str, content: str, style: str, options: argparse.Namespace)
     paths = [find_image(name, options) for name in (content, style)]
     path = options.out / f"{network}_{content}_{style}.png"
     if options.read:
-        words += ["steps=1", "first_steps=1", "coarsest=4096"]
+        words += ["steps=1", "first_steps=1", "coarsest=4096"]  # for the sources at their sizes
     image, P, A, seconds = stylize([*words, features, *options.set], *paths)
     if options.read:
         image = Image.open(path).convert("RGB")
@@ -154,16 +170,33 @@ def measure(network: str, content: str, style: str, options: argparse.Namespace)
         "shares": shares.tolist(),
         "source_shares": source_shares.tolist(),
         "excess": float((shares - ALLOWED_RATIO * source_shares).max()),
+        "distances": {
+            name: relative_style_distance(evaluate, image_to_tensor(image), P, A)
+            for name, evaluate in make_evaluators(network, options).items()
+        },
         "seconds": seconds,
+    }
+
+
+def make_evaluators(network: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what computes Gram matrices: the network that stylizes, and SqueezeNet."""
+    from benchmarks.features import make_encoder_evaluator, make_squeezenet_evaluator
+    from cnnlab.style.encoder import BUNDLED_WEIGHTS
+
+    path = BUNDLED_WEIGHTS if network == "bundled" else options.weights / f"{network}.safetensors"
+    return {
+        "own": make_encoder_evaluator(path),
+        "squeezenet": make_squeezenet_evaluator(options.weights),
     }
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     options.out.mkdir(parents=True, exist_ok=True)
     print_machine(f"{options.size} pixels, {options.steps} steps a scale", *options.set)
-    names = ("chroma 0", "1", "2", "3", "line 0", "1", "inside chroma", "line")
+    names = ("chroma 0", "1", "2", "3", "inside", "line", "frame")
+    names += ("green", "its sources", "excess", "style", "by SqueezeNet", "s")
     rows = list[dict[str, Any]]()
-    table = Table("network", "content, style", *names, "green", "its sources", "excess", "s")
+    table = Table("network", "content, style", *names)
     for network in options.networks:
         own = []
         for content, style in (list_pairs()[i] for i in options.pairs):
@@ -177,9 +210,11 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 def format_cells(rows: list[dict[str, Any]]) -> list[str]:
     """Return the cells of the means of rows."""
     ratios = [mean(row["rings"]["chroma"][ring] for row in rows) for ring in range(4)]
-    ratios += [mean(row["rings"]["line"][ring] for row in rows) for ring in range(2)]
-    ratios += [mean(row["inside"][name][0] for row in rows) for name in ("chroma", "line")]
-    green = [mean(row[key][HUES // 3] for row in rows) for key in ("shares", "source_shares")]
+    ratios.append(mean(row["inside"]["chroma"][0] for row in rows))
+    ratios += [mean(row["rings"][name] for row in rows) for name in ("line", "frame")]
+    green = [mean(row[key][0] for row in rows) for key in ("shares", "source_shares")]
     shares = [*green, mean(row["excess"] for row in rows)]
     seconds = mean(row["seconds"] for row in rows)
-    return [f"{x:.2f}" for x in ratios] + [f"{100 * x:.2f} %" for x in shares] + [f"{seconds:.0f}"]
+    styles = [mean(row["distances"][name] for row in rows) for name in ("own", "squeezenet")]
+    cells = [f"{x:.2f}" for x in ratios] + [f"{100 * x:.2f} %" for x in shares]
+    return [*cells, *(f"{x:.4f}" for x in styles), f"{seconds:.0f}"]

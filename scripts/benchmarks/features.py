@@ -35,12 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, help="draw what is in --out, and stylize nothing")
 
 
-def make_quarter_evaluator(weights: Path) -> Evaluator:
+def make_encoder_evaluator(path: Path) -> Evaluator:
+    """Return what computes Gram matrices of the first ReLUs of the blocks of a VGG's weights."""
     from cnnlab.style.losses import gram_matrix
     from cnnlab.style.vgg import VGGFeatures
     from cnnlab.style.vgg_weights import read_vgg_weights
 
-    encoder = VGGFeatures(*read_vgg_weights(weights / "vgg19_quarter.safetensors"))
+    encoder = VGGFeatures(*read_vgg_weights(path))
     names = [f"relu{block}_1" for block in range(1, 6)]
     return lambda x: [gram_matrix(maps) for maps in encoder(x, names).values()]
 
@@ -149,7 +150,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]] | None:
         return None
     quarter = str(options.weights / "vgg19_quarter.safetensors")
     evaluators = {
-        "vgg19_quarter": make_quarter_evaluator(options.weights),
+        "vgg19_quarter": make_encoder_evaluator(Path(quarter)),
         "squeezenet1_1": make_squeezenet_evaluator(options.weights),
     }
     options.out.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ PAIRS = [
 ]
 MARKS = (1 / 12, 1 / 3, 1.0)  # of the seconds: 15, 60 and 180 of 180
 PROGRAMS = ("cnnlab", "gatys", "adam")
+PLAIN = ("margin=0", "style.color_weight=0")  # of the plain programs, and of what evaluates all
 Save = Callable[[Any], bool]  # an image so far -> whether time is up
 
 
@@ -77,7 +78,7 @@ def make_loss_and_image(job: Any) -> tuple[Any, Any]:
 def run_gatys(case: dict[str, Any], save: Save, started_at: float) -> None:
     import torch
 
-    loss, x = make_loss_and_image(prepare(case)[1])
+    loss, x = make_loss_and_image(prepare(case, *PLAIN)[1])
     optimizer = torch.optim.LBFGS(
         [x], lr=1, max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0
     )
@@ -94,7 +95,7 @@ def run_gatys(case: dict[str, Any], save: Save, started_at: float) -> None:
 def run_adam(case: dict[str, Any], save: Save, started_at: float) -> None:
     import torch
 
-    loss, x = make_loss_and_image(prepare(case)[1])
+    loss, x = make_loss_and_image(prepare(case, *PLAIN)[1])
     optimizer = torch.optim.Adam([x], lr=case["lr"])
     while not save(x.detach()):
         x.grad = loss(x)[1].contiguous()
@@ -134,7 +135,7 @@ def evaluate_saved(case: dict[str, Any], folder: Path) -> list[dict[str, float]]
     from cnnlab.core.device import disable_tf32
     from cnnlab.style.source_image import read_source_image
 
-    _, job = prepare(case, "precision=float32")
+    _, job = prepare(case, "precision=float32", *PLAIN)
     size, results = job.sizes[-1], []
     for mark in MARKS:
         image = read_source_image(str(folder / f"{mark * case['seconds']:g}.png"), 10**9)
@@ -142,7 +143,7 @@ def evaluate_saved(case: dict[str, Any], folder: Path) -> list[dict[str, float]]
         with torch.no_grad(), disable_tf32():
             objective = job.transfer_loss.make_objective(size)
             terms = job.transfer_loss.evaluate_terms(objective, x).tolist()
-        loss, content, *styles, _ = terms
+        loss, content, *styles, _, _ = terms
         results.append({"loss": loss, "content": content, "style": sum(styles)})
     return results
 

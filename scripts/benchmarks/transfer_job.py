@@ -31,7 +31,7 @@ def make_budget(settings: StylizeSettings, job: TransferJob, **limits: float) ->
     """Return the budget of the settings' steps; `limits`: `time_limit_s` and `started_at`."""
     steps = [settings.first_steps, *[settings.steps] * (len(job.sizes) - 1)]
     ratios = [job.transfer_loss.style_pixel_ratio(size) for size in job.sizes]
-    return TransferBudget(job.sizes, steps, ratios, **limits)
+    return TransferBudget(job.sizes, steps, ratios, margin=job.transfer_loss.margin, **limits)
 
 
 def run_lbfgs(

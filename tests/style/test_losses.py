@@ -2,6 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cnnlab.style.color_statistics import (
+    color_divergence,
+    make_color_target,
+    measure_color_moments,
+)
 from cnnlab.style.losses import (
     LossSpec,
     Objective,
@@ -20,6 +25,11 @@ from cnnlab.style.losses import (
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
 
 LAYERS, CONTENT = ["relu1_1", "relu2_1"], "relu2_1"
+COLORS = make_color_target(
+    measure_color_moments(
+        torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(7)).double()
+    )
+)
 
 
 def make_maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
@@ -38,7 +48,7 @@ def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor])
     distance = mean_pair_distance(
         measure_feature_spread(content_maps[CONTENT]), measure_feature_spread(style_maps[CONTENT])
     )
-    return TransferTargets(content_maps[CONTENT], distance, grams[1], grams[0])
+    return TransferTargets(content_maps[CONTENT], distance, grams[1], grams[0], COLORS)
 
 
 def make_objective(
@@ -77,9 +87,9 @@ def test_chapter_loss_of_a_two_filter_example() -> None:
     spec = chapter_loss(ratio=10.0, layers=["relu1_1"], content_layer="relu1_1")
     grams = {"relu1_1": gram_matrix(A)}, {"relu1_1": gram_matrix(P)}
     targets = TransferTargets(
-        P, mean_pair_distance(measure_feature_spread(P), measure_feature_spread(A)), *grams
+        P, mean_pair_distance(measure_feature_spread(P), measure_feature_spread(A)), *grams, COLORS
     )
-    loss, content, style, _ = compute_terms(
+    loss, content, style, _, _ = compute_terms(
         Objective(targets, spec.compute_scales(targets), spec), {"relu1_1": X}
     ).tolist()
     # content: (3-1)^2 + (1-0)^2 + (1-2)^2 + (1-1)^2 = 6, no half
@@ -91,7 +101,7 @@ def test_chapter_loss_of_a_two_filter_example() -> None:
 def test_chapter_loss_equals_formula() -> None:
     content_maps, style_maps, current = make_maps(1), make_maps(2), make_maps(3)
     spec = chapter_loss(ratio=0.5, layers=LAYERS, content_layer=CONTENT)
-    loss, content, *styles, _ = compute_terms(
+    loss, content, *styles, _, _ = compute_terms(
         make_objective(spec, content_maps, style_maps), current
     )
     expected = torch.zeros((), dtype=torch.float64)
@@ -110,15 +120,15 @@ def test_chapter_loss_equals_formula() -> None:
 
 def test_relative_loss_is_normalized() -> None:
     content_maps, style_maps = make_maps(1), make_maps(2)
-    spec = relative_loss(strength=0.7, layers=LAYERS, content_layer=CONTENT)
+    spec = relative_loss(strength=0.7, color_weight=0.0, layers=LAYERS, content_layer=CONTENT)
     objective = make_objective(spec, content_maps, style_maps)
-    loss, content, *styles, _ = compute_terms(objective, content_maps).tolist()
+    loss, content, *styles, _, _ = compute_terms(objective, content_maps).tolist()
     assert (
         content == 0
         and styles == pytest.approx([0.5, 0.5])
         and loss == pytest.approx(strength_weights(0.7)[1])
     )
-    _, content, *styles, _ = compute_terms(objective, style_maps).tolist()
+    _, content, *styles, _, _ = compute_terms(objective, style_maps).tolist()
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
@@ -137,22 +147,22 @@ def test_style_loss_does_not_depend_on_image_size() -> None:
     keys = {"layers": LAYERS, "content_layer": CONTENT}
     cases = [
         (chapter_loss(ratio=1.0, **keys), 4),  # type: ignore[arg-type]
-        (relative_loss(strength=0.5, **keys), 1),  # type: ignore[arg-type]
+        (relative_loss(strength=0.5, color_weight=0.0, **keys), 1),  # type: ignore[arg-type]
     ]
     for spec, factor in cases:
-        _, content, *styles, _ = compute_terms(
+        _, content, *styles, _, _ = compute_terms(
             make_objective(spec, content_maps, style_maps), current
         )
         enlarged = [
             {name: layer_maps.repeat(1, 1, 2, 2) for name, layer_maps in image_maps.items()}
             for image_maps in (content_maps, style_maps, current)
         ]
-        _, enlarged_content, *enlarged_styles, _ = compute_terms(
+        _, enlarged_content, *enlarged_styles, _, _ = compute_terms(
             make_objective(spec, *enlarged[:2]), enlarged[2]
         )
         torch.testing.assert_close(torch.stack(enlarged_styles), torch.stack(styles))
         torch.testing.assert_close(enlarged_content, factor * content)
-        _, _, *styles_of_enlarged, _ = compute_terms(
+        _, _, *styles_of_enlarged, _, _ = compute_terms(
             make_objective(spec, content_maps, enlarged[1]), current
         )  # the style image alone
         torch.testing.assert_close(torch.stack(styles_of_enlarged), torch.stack(styles))
@@ -170,7 +180,7 @@ def test_gradient_equals_finite_differences(kind: str) -> None:
     spec = (
         chapter_loss(ratio=0.01, **keys)
         if kind == "chapter"
-        else relative_loss(strength=0.6, **keys)
+        else relative_loss(strength=0.6, color_weight=0.3, **keys)
     )  # type: ignore[arg-type]
     objective = make_objective(
         spec, encoder(content_maps, LAYERS), encoder(style_maps, LAYERS), variation=0.1
@@ -205,10 +215,10 @@ def test_blended_grams_have_the_gradient_of_the_sum() -> None:
 
 def test_relative_loss_of_equal_images_is_finite() -> None:
     image_maps = make_maps(1)
-    spec = relative_loss(strength=0.5, layers=LAYERS, content_layer=CONTENT)
+    spec = relative_loss(strength=0.5, color_weight=0.0, layers=LAYERS, content_layer=CONTENT)
     assert (
         compute_terms(make_objective(spec, image_maps, image_maps), image_maps).tolist()
-        == [0.0] * 5
+        == [0.0] * 6
     )
     zero_maps = {name: torch.zeros_like(layer_maps) for name, layer_maps in image_maps.items()}
     assert bool(
@@ -224,6 +234,23 @@ def test_floor_distance_does_not_depend_on_image_size() -> None:
         style_maps = {name: layer_maps * 1.05 for name, layer_maps in content_maps.items()}
         scale, _ = relative_scales(make_targets(content_maps, style_maps))
         assert float(scale * (P - 1.05 * P).square().sum()) == pytest.approx(1)
+
+
+def test_colors_are_weighted_as_style() -> None:
+    content_maps, style_maps, current = make_maps(1), make_maps(2), make_maps(3)
+    x = torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(5)).double()
+    without, weighted = (
+        relative_loss(strength=0.6, color_weight=w, layers=LAYERS, content_layer=CONTENT)
+        for w in (0.0, 0.3)
+    )
+    before, after = (
+        compute_terms(make_objective(spec, content_maps, style_maps), current, x)
+        for spec in (without, weighted)
+    )
+    divergence = color_divergence(x, COLORS)
+    assert before[-2] == 0 and after[-2] == divergence > 0
+    torch.testing.assert_close(after[0] - before[0], strength_weights(0.6)[1] * 0.3 * divergence)
+    assert weighted.losses_by_name(after)["colors"] == float(divergence)
 
 
 def test_strength_weights_at_the_ends() -> None:
@@ -244,13 +271,25 @@ def test_total_variation_is_mean_squared_difference() -> None:
 def test_invalid_loss_settings_are_refused() -> None:
     cases: list[tuple[dict[str, object], str]] = [
         ({"strength": 1.5}, "strength must be between 0 and 1"),
+        ({"color_weight": -1.0}, "color_weight must be at least 0, not -1"),
+        ({"color_weight": float("nan")}, "color_weight must be at least 0, not nan"),
         ({"layers": ["conv1_1"]}, "layers are relu1_1 to relu5_4, not 'conv1_1'"),
         ({"layers": []}, "layers must name at least one layer"),
         ({"layers": ["relu1_1", "relu1_1"]}, "layers must name at least one layer, each once"),
     ]
     for keys, message in cases:
         with pytest.raises(ValueError, match=message):
-            relative_loss(**({"strength": 0.5, "layers": LAYERS, "content_layer": CONTENT} | keys))  # type: ignore[arg-type]
+            relative_loss(
+                **(
+                    {
+                        "strength": 0.5,
+                        "color_weight": 0.0,
+                        "layers": LAYERS,
+                        "content_layer": CONTENT,
+                    }
+                    | keys
+                )
+            )  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ratio must be at least 0"):
         chapter_loss(ratio=-1, layers=LAYERS, content_layer=CONTENT)
     assert raw_scales(make_targets(make_maps(1), make_maps(2)))[0] == 1

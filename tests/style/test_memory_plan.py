@@ -170,7 +170,9 @@ def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None
         init_random_vgg(conv_channels((1, 1, 1), (8, 16, 512)), torch.Generator().manual_seed(0)),
         TORCHVISION_CONVENTION,
     )
-    spec = relative_loss(strength=0.5, layers=["relu1_1", "relu2_1"], content_layer="relu3_1")
+    spec = relative_loss(
+        strength=0.5, color_weight=0.0, layers=["relu1_1", "relu2_1"], content_layer="relu3_1"
+    )
     floats = 3 + 8 + 8 / 4 + 16 / 4 + 16 / 16 + 512 / 16
     minimum = 4 * floats + 8 * (8 / 4 + 16 / 16)
     measured = measure_bytes_per_pixel(make_loss(encoder=wide, spec=spec)) / (1 + BACKWARD_OVERHEAD)

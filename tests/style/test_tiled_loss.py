@@ -6,9 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from cnnlab.style.canvas import crop_canvas, extend_to_canvas
 from cnnlab.style.losses import gram_matrix, relative_loss
 from cnnlab.style.tiled_loss import UNTILED, TransferLoss, spatial_size
-from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
+from cnnlab.style.vgg import (
+    TORCHVISION_CONVENTION,
+    VGGFeatures,
+    conv_channels,
+    init_random_vgg,
+    relu_stride,
+)
 
 SIZES = [(16, 20), (22, 28), (32, 40)]
 TINT = torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
@@ -32,7 +39,10 @@ def make_loss(**changes: object) -> TransferLoss:
         "style_weights": [1.0],
         "style_scale": 1.0,
         "spec": relative_loss(
-            strength=0.8, layers=["relu1_1", "relu2_1", "relu3_1"], content_layer="relu2_2"
+            strength=0.8,
+            color_weight=0.1,
+            layers=["relu1_1", "relu2_1", "relu3_1"],
+            content_layer="relu2_2",
         ),
         "tv_weight": 0.0,
         "margin": 0,
@@ -111,7 +121,9 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
         "content": lambda size: content,
         "styles": [lambda size: style],
         "style_sizes": [size],
-        "spec": relative_loss(strength=0.7, layers=layers, content_layer="relu3_2"),
+        "spec": relative_loss(
+            strength=0.7, color_weight=0.1, layers=layers, content_layer="relu3_2"
+        ),
         "tv_weight": 0.3,
     }
     untiled, tiled = (make_loss(**options, max_tile_pixels=pixels) for pixels in (UNTILED, 30_000))
@@ -125,3 +137,30 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
     error = torch.linalg.norm(tiled_gradient - gradient) / torch.linalg.norm(gradient)
     assert float(error) <= (1e-5 if dtype is torch.float32 else 1e-12)
     assert tiled_gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_zero_padding_does_not_reach_the_image_on_a_canvas() -> None:
+    """Maps of the image are those of a canvas whose border is further away; at 0 they differ."""
+    image, names = make_loss().content((32, 40)), ("relu1_1", "relu2_1", "relu3_1")
+
+    def compute_maps(margin: int) -> list[Tensor]:
+        maps = make_loss().encoder(extend_to_canvas(image, margin), names)
+        return [crop_canvas(maps[name], margin // relu_stride(name)) for name in names]
+
+    pairs = list(zip(compute_maps(16), compute_maps(32), compute_maps(0), strict=True))
+    for near, far, none in pairs:
+        torch.testing.assert_close(near, far)
+        assert not torch.allclose(none, far)
+
+
+@pytest.mark.parametrize("max_tile_pixels", [UNTILED, 300])
+def test_gray_canvas_has_the_summed_gradient(max_tile_pixels: int) -> None:
+    loss = make_loss(margin=5, max_tile_pixels=max_tile_pixels, tv_weight=0.2)
+    objective = loss.make_objective((16, 20))
+    gray = extend_to_canvas(loss.content((16, 20))[:, :1], 5)
+    evaluate = loss.make_loss_function(objective)
+    terms, gradient = evaluate(gray)
+    rgb_terms, rgb_gradient = evaluate(gray.expand(-1, 3, -1, -1))
+    assert gradient.shape == (1, 1, 26, 30)
+    torch.testing.assert_close(terms, rgb_terms)
+    torch.testing.assert_close(gradient, rgb_gradient.sum(1, keepdim=True))

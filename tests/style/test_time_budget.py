@@ -57,9 +57,7 @@ def test_scales_share_the_time_limit(
     assert ends[0] == pytest.approx(104 + 39.4 / 4, abs=0.2) and ends[1] == pytest.approx(
         104 + 39.3 / 2, abs=0.8
     )
-    assert (
-        144 - 0.5 - 2 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 1.6
-    )  # a step to evaluate, and saving
+    assert 144 - 0.5 - 2 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 1.6  # a step to evaluate, and saving
     assert all(n > 10 for n in budget.steps_taken[:2])
 
 

@@ -81,3 +81,12 @@ def test_nonfinite_initial_loss_is_refused() -> None:
     loss = make_loss(content=lambda size: torch.full((1, 3, *size), float("nan")))
     with pytest.raises(CnnlabError, match="the loss is not finite before the first step at 20x16"):
         run_transfer(loss)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_margin_is_cropped_at_every_scale(optimizer: str) -> None:
+    states = run_transfer(make_loss(margin=6), optimizer, steps=3)
+    assert [state.size for state in states if state.is_last] == SIZES
+    assert [tuple(state.image.shape[2:]) for state in states if state.is_last] == SIZES
+    plain = run_transfer(make_loss(), optimizer, steps=3)
+    assert not torch.allclose(states[-1].image, plain[-1].image)

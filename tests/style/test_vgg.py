@@ -165,3 +165,17 @@ def test_random_vgg_keeps_activation_scale() -> None:
         conv_channels(CONVS_PER_BLOCK["vgg19"], (32,) * 5), torch.Generator().manual_seed(3)
     )
     assert all(torch.equal(same_seed[name], tensor) for name, tensor in tensors.items())
+
+
+def test_cast_convolutions_equal_autocast() -> None:
+    """They are cast once; autocast casts frozen weights at every evaluation."""
+    encoder, x = VGGFeatures(SMALL, TORCHVISION_CONVENTION), IMAGE
+    names = encoder.relu_names
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = encoder(x, names)
+    cast = encoder.cast_convolutions(torch.bfloat16)
+    maps = cast(x, names)
+    for name in names:
+        assert maps[name].dtype == torch.bfloat16 and torch.equal(maps[name], expected[name])
+    assert cast.mean.dtype == torch.float32 and encoder.conv_dtype == torch.float32
+    assert encoder.cast_convolutions(torch.float32) is encoder

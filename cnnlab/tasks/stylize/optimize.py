@@ -146,7 +146,7 @@ def make_transfer_budget(
 def format_transfer_progress(state: TransferState, budget: TransferBudget) -> str:
     """Return the progress line of a step, 79 columns at most."""
     height, width = state.size
-    _, content, *styles, _ = state.terms.tolist()
+    _, content, *styles, _, _ = state.terms.tolist()
     left = format_duration(budget.remaining_s(state.scale, state.step))
     return (
         f"scale {state.scale}/{len(budget.sizes)} {width}x{height}  step {state.step}  "

@@ -33,16 +33,22 @@ MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
 
 
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return a record's settings under today's keys."""
-    return {"max_tile_pixels": None, "margin": 0} | rename_keys("stylize", settings)
+    """Return a record's settings under today's keys, with the values of those it did not have."""
+    renamed = {"max_tile_pixels": None, "margin": 0} | rename_keys("stylize", settings)
+    style = renamed.get("style")
+    if isinstance(style, dict) and style.get("name") == "relative":
+        renamed["style"] = style | {"color_weight": style.get("color_weight", 0.0)}
+    return renamed
 
 
 def hash_settings(settings: StylizeSettings) -> str:
     """Return the SHA-256 of the recorded settings and the time limit, under their first names."""
     recorded = {k: v for k, v in asdict(settings).items() if k in (*RECORDED_KEYS, "time")}
     recorded["features"] = features_without_folder(settings)
-    if settings.margin == 0:  # all that there was at first
-        del recorded["margin"]
+    recorded["style"] = dict(settings.style)
+    for group, key in ((recorded, "margin"), (recorded["style"], "color_weight")):
+        if group.get(key) == 0:  # all that there was at first
+            del group[key]
     text = json.dumps(restore_old_names(recorded), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

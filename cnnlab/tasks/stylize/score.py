@@ -88,7 +88,9 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
     layers, content_layer = list(spec.layers), spec.content_layer
     losses: dict[str, Any] = {"layers": {name: {} for name in layers}, "content": {}, "style": {}}
     specs = {
-        "relative": relative_loss(strength=0.5, layers=layers, content_layer=content_layer),
+        "relative": relative_loss(
+            strength=0.5, color_weight=0.0, layers=layers, content_layer=content_layer
+        ),
         "chapter": chapter_loss(ratio=1.0, layers=layers, content_layer=content_layer),
     }
     objective = transfer_loss.make_objective(spatial_size(x))
@@ -96,7 +98,7 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
     for kind, loss_spec in specs.items():
         scales = loss_spec.compute_scales(objective.targets)
         scaled = replace(objective, spec=loss_spec, scales=scales, tv_weight=0.0)
-        _, losses["content"][kind], *styles, _ = scaled.compute_terms(sums, x).tolist()
+        _, losses["content"][kind], *styles, _, _ = scaled.compute_terms(sums, x).tolist()
         losses["style"][kind] = sum(styles)
         factor = len(layers) if kind == "relative" else 1
         for name, value in zip(layers, styles, strict=True):

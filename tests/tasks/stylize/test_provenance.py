@@ -59,8 +59,17 @@ def test_upgrade_settings_renames_the_keys_of_version_0_1_0() -> None:
     assert new["max_tile_pixels"] == 1500 and new["optimizer"] == "lbfgs"
     assert new["lbfgs"] == {"history_size": 5}
     assert new["adam"] == {"lr": 0.05, "betas": [0.9, 0.99], "ema_decay": 0.95}
-    assert new["margin"] == 0
-    renamed = {"margin", "piece", "method", "max_tile_pixels", "optimizer", "lbfgs", "adam"}
+    assert new["margin"] == 0 and new["style"] == old["style"] | {"color_weight": 0}
+    renamed = {
+        "margin",
+        "style",
+        "piece",
+        "method",
+        "max_tile_pixels",
+        "optimizer",
+        "lbfgs",
+        "adam",
+    }
     assert {k: v for k, v in new.items() if k not in renamed} == {
         k: v for k, v in old.items() if k not in renamed
     }
@@ -70,6 +79,7 @@ def test_upgrade_settings_renames_the_keys_of_version_0_1_0() -> None:
 def test_hash_of_settings_equals_that_of_version_0_1_0() -> None:
     options = ["size=48", "steps=2", "first_steps=2", "coarsest=32", "threads=1"]
     options += ["features.name=bundled", "max_tile_pixels=1500", "lbfgs.history_size=5", "margin=0"]
+    options += ["style.color_weight=0"]
     settings = make_settings(FIXTURE / "content.png", FIXTURE / "style.png", *options)
     old = read_transfer_record(FIXTURE / "old.png")
     assert hash_settings(settings) == old["sha256"]["settings"]
@@ -81,6 +91,7 @@ def test_folder_skips_an_image_of_version_0_1_0(old_image: Path, cnnlab: Cnnlab)
         Path(path).rename(Path(folder) / "content.png")
     options = ["size=48", "steps=2", "first_steps=2", "coarsest=32", "threads=1", "device=cpu"]
     options += ["features=bundled", "max_tile_pixels=1500", "lbfgs.history_size=5", "margin=0"]
+    options += ["style.color_weight=0"]
     code, out, err = cnnlab("stylize", "photos", "style.png", *options)
     assert code == 0, err
     assert "0 stylized, 1 already existed, 0 failed" in out

@@ -40,3 +40,12 @@ def test_score_equals_the_recorded_losses(stylize: Stylize, cnnlab: Cnnlab) -> N
         "square.png and photo.png differ in aspect ratio"
         in stylize("--score", "square.png", code=2)[1]
     )
+
+
+def test_recorded_losses_of_bfloat16_are_those_of_float32(stylize: Stylize) -> None:
+    """The saved image is evaluated in float32, whatever it was optimized in."""
+    stylize("precision=bfloat16")
+    record = read_transfer_record("photo_one.png")["losses"]
+    scores = json.loads(stylize("--score", "photo_one.png", "--json")[0])
+    assert scores["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
+    assert scores["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)

@@ -20,7 +20,9 @@ def test_seed_determines_the_noise(stylize: Stylize) -> None:
 def test_strength_trades_content_for_style(stylize: Stylize) -> None:
     losses = {}
     for strength in ("0.3", "0.6", "0.9"):
-        stylize(f"strength={strength}", "steps=25", f"out={strength}.png")
+        words = [f"strength={strength}", "steps=25"]
+        words += ["features.weights=null", "features.name=bundled"]
+        stylize(*words, f"out={strength}.png")
         losses[strength] = read_transfer_record(f"{strength}.png")["losses"]
     assert losses["0.3"]["content"] < losses["0.6"]["content"] < losses["0.9"]["content"]
     assert losses["0.3"]["style"] > losses["0.6"]["style"] > losses["0.9"]["style"]
@@ -98,3 +100,40 @@ def test_gpu_result_is_reproducible(stylize: Stylize) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.2) and losses[2] == pytest.approx(
         losses[0], rel=0.3
     )
+
+
+def make_gray(*names: str) -> None:
+    for name in names:
+        Image.open(name).convert("L").save(f"gray_{name}")
+
+
+def measure_chroma(name: str) -> int:
+    """The largest difference of red, green and blue in a pixel."""
+    colors = pixels(name).astype(int)
+    return int((colors.max(2) - colors.min(2)).max())
+
+
+@pytest.mark.parametrize("start", ["noise", "content", "style"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_gray_photograph_and_painting_give_a_gray_image(
+    stylize: Stylize, start: str, optimizer: str
+) -> None:
+    make_gray("photo.png", "one.png")
+    images = ("gray_photo.png", "gray_one.png")
+    stylize(f"start={start}", f"optimizer={optimizer}", "out=a.png", images=images)
+    assert pixels("a.png").std() > 5 and measure_chroma("a.png") == 0
+    stylize("--reproduce", "a.png", "out=b.png", images=images)
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+
+
+def test_gray_photograph_in_matched_colors_stays_gray(stylize: Stylize) -> None:
+    make_gray("photo.png")
+    stylize("color=matched", "start=noise", "out=a.png", images=("gray_photo.png", "one.png"))
+    assert measure_chroma("a.png") == 0
+
+
+def test_one_colored_image_gives_colors(stylize: Stylize) -> None:
+    make_gray("photo.png", "one.png")
+    for images in (("gray_photo.png", "one.png"), ("photo.png", "gray_one.png")):
+        stylize("out=a.png", "--overwrite", images=images)
+        assert measure_chroma("a.png") > 20

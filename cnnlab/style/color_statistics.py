@@ -1,0 +1,137 @@
+"""How far an image's colors are from those of the style images.
+
+Gram matrices hardly depend on directions in which colors vary little: optimized images had up to
+twice the style image's standard deviation between green and magenta, in colors of neither source.
+Here the distribution of nine features of a pixel's color, its coordinates and their products, is
+taken as a Gaussian: a divergence measures every direction by the style image's own deviation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnlab.style.color_transfer import COLOR_BLOCK_PIXELS, RGB_TO_YIQ
+
+YIQ_DEVIATIONS = (0.25, 0.1, 0.05)  # of photographs and paintings, roughly: the features' units
+VARIANCE_FLOOR = 0.01  # added to every feature's variance, for grays and images of one color
+
+
+@dataclass(frozen=True)
+class ColorMoments:
+    """The mean (9,) and the covariance (9, 9) of the features of an image's colors."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+@dataclass(frozen=True)
+class ColorTarget:
+    """The style images' moments, the inverse of the covariance, and the log of its determinant."""
+
+    moments: ColorMoments
+    precision: Tensor
+    log_determinant: Tensor
+
+
+def color_features(pixels: Tensor) -> Tensor:
+    """Return (9, N) of RGB (3, N): Y, I and Q in units of their deviations, and their products."""
+    to_yiq = scaled_yiq(pixels)
+    features = pixels.new_empty(9, pixels.shape[1])
+    yiq = torch.mm(to_yiq, pixels, out=features[:3]).sub_(to_yiq.sum(1, keepdim=True) / 2)
+    torch.mul(yiq, yiq, out=features[3:6])
+    torch.mul(yiq, yiq.roll(1, 0), out=features[6:])
+    return features
+
+
+def backpropagate_features(features: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient (3, N) of RGB from that of its features, both (9, N)."""
+    yiq = features[:3]
+    linear, squares, products = gradient[:3], gradient[3:6], gradient[6:]
+    total = torch.addcmul(linear, yiq, squares, value=2)
+    total.addcmul_(products, yiq.roll(1, 0)).add_((products * yiq).roll(-1, 0))
+    return scaled_yiq(features).T @ total
+
+
+def scaled_yiq(like: Tensor) -> Tensor:
+    """Return the matrix (3, 3) from RGB to Y, I and Q in units of their deviations."""
+    return like.new_tensor(RGB_TO_YIQ) / like.new_tensor(YIQ_DEVIATIONS).unsqueeze(1)
+
+
+class MeasureMoments(torch.autograd.Function):
+    """(1, 3, H, W) -> mean (9,) and covariance (9, 9) of its color features.
+
+    In blocks of pixels: the features of all would need more memory than the rest of a step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        blocks = x.flatten(2)[0].split(COLOR_BLOCK_PIXELS, 1)
+        num_pixels, mean, covariance = x[0, 0].numel(), x.new_zeros(9), x.new_zeros(9, 9)
+        for block in blocks:
+            mean += color_features(block).sum(1) / num_pixels
+        for block in blocks:
+            centered = color_features(block).sub_(mean.unsqueeze(1))
+            covariance += centered @ centered.T / num_pixels
+        ctx.save_for_backward(x, mean)
+        return mean, covariance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x, mean), (mean_gradient, covariance_gradient) = ctx.saved_tensors, gradients
+        # The mean's own part of the covariance's gradient is 0: deviations add up to 0.
+        factor = (covariance_gradient + covariance_gradient.T) / x[0, 0].numel()
+        constant = mean_gradient / x[0, 0].numel() - factor @ mean
+        parts = list[Tensor]()
+        for block in x.flatten(2)[0].split(COLOR_BLOCK_PIXELS, 1):
+            features = color_features(block)
+            gradient = torch.addmm(constant.unsqueeze(1), factor, features)
+            parts.append(backpropagate_features(features, gradient))
+        return torch.cat(parts, 1).view(x.shape)
+
+
+def measure_color_moments(x: Tensor) -> ColorMoments:
+    """Return the moments of the colors of (1, 3, H, W) in 0..1; variances are floored."""
+    mean, covariance = MeasureMoments.apply(x)
+    floor = torch.eye(len(mean), device=x.device, dtype=x.dtype) * VARIANCE_FLOOR
+    return ColorMoments(mean, covariance + floor)
+
+
+def blend_color_moments(moments: Sequence[ColorMoments], weights: Sequence[float]) -> ColorMoments:
+    """Return the moments of the pixels of several images together, weighted."""
+    shares = [weight / sum(weights) for weight in weights]
+    pairs = list(zip(moments, shares, strict=True))
+    mean = torch.stack([m.mean * share for m, share in pairs]).sum(0)
+    offsets = [m.mean - mean for m in moments]
+    covariance = [
+        (m.covariance + torch.outer(offset, offset)) * share
+        for (m, share), offset in zip(pairs, offsets, strict=True)
+    ]
+    return ColorMoments(mean, torch.stack(covariance).sum(0))
+
+
+def make_color_target(moments: ColorMoments) -> ColorTarget:
+    """Return what divergences from these moments need."""
+    covariance = moments.covariance
+    return ColorTarget(moments, torch.linalg.inv(covariance), log_determinant(covariance))
+
+
+def log_determinant(matrix: Tensor) -> Tensor:
+    """Return the log of the determinant of a positive definite matrix; no wait for a GPU."""
+    return 2 * torch.linalg.cholesky_ex(matrix).L.diagonal().log().sum()
+
+
+def color_divergence(x: Tensor, target: ColorTarget) -> Tensor:
+    """Return the Kullback-Leibler divergence of the colors of (1, 3, H, W) from the target's.
+
+    Of Gaussians with covariances C and S whose means differ by d:
+    (tr(S^-1 C) + d^T S^-1 d - 9 - ln(det C / det S)) / 2, 0 where both are equal.
+    """
+    moments = measure_color_moments(x)
+    d, C = moments.mean - target.moments.mean, moments.covariance
+    spread = (target.precision * C).sum() - len(d)
+    return (
+        spread + torch.dot(d, target.precision @ d) + target.log_determinant - log_determinant(C)
+    ) / 2
