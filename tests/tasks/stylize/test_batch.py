@@ -9,26 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.core.lock import FolderLock
 from cnnlab.style.memory_plan import MemoryPlan
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.time_budget import TransferBudget
 from cnnlab.tasks.stylize.batch_paths import make_unique_stems
 from tests.tasks.conftest import Stylize
-
-
-@pytest.fixture
-def photos(image_folder: Path) -> Path:
-    """A folder with three content images of one size, and two other files."""
-    folder = image_folder / "photos"
-    folder.mkdir()
-    for number, name in enumerate(("a.png", "b.jpg", "c.PNG")):
-        image = Image.open(image_folder / "photo.png").rotate(180 * (number % 2))
-        image.save(folder / name, format="JPEG" if name.endswith("jpg") else "PNG")
-    (folder / "notes.txt").write_text("no image")
-    (folder / ".hidden.png").write_text("no image")
-    return folder
-
 
 FOLDER = ("photos", "one.png")
 
@@ -293,29 +278,3 @@ def test_folder_is_refused_where_an_image_is_needed(
     )
     assert "photos is a folder, not an image" in stylize(images=("photo.png", "photos"), code=1)[1]
     assert not (image_folder / "empty_one").exists()
-
-
-def test_second_process_of_a_folder_is_refused(stylize: Stylize, photos: Path) -> None:
-    """Both would stylize the same images, and save one of the two as a_2.png."""
-    lock = FolderLock(make_folder("photos_one"))
-    with lock:
-        _, err = stylize(images=FOLDER, code=2)
-    assert err == (
-        "cnnlab: another process is stylizing images into photos_one\n"
-        "wait until it has ended, or use another folder: out=DIR\n"
-    )
-    assert list(Path("photos_one").iterdir()) == []
-    stylize(images=FOLDER)  # the lock is released
-    assert len(list(Path("photos_one").iterdir())) == 3
-
-
-def test_lock_is_released_after_a_failure(stylize: Stylize, photos: Path) -> None:
-    (photos / "a.png").write_text("not an image")
-    for _ in range(2):
-        _, err = stylize(images=FOLDER, code=1)
-        assert err == "cnnlab: 1 of 3 images failed: a.png\n"
-
-
-def make_folder(name: str) -> Path:
-    Path(name).mkdir()
-    return Path(name)
