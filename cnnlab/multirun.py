@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 

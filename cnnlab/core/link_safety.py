@@ -8,7 +8,7 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 from cnnlab.core.errors import WriteFailed
 from cnnlab.core.files import check_is_regular
@@ -38,7 +38,7 @@ def remove_link(path: Path) -> None:
             path.unlink()
 
 
-def open_to_append(path: Path) -> IO[str]:
+def open_to_append(path: Path) -> TextIO:
     """Return a text file opened to append lines to, created if it is missing. Raises OSError for a
     link, also a hard one: it would append to a file elsewhere."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -4,11 +4,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import expand_home
-from cnnlab.core.image_formats import IMAGE_SUFFIXES
 from cnnlab.core.quoting import printable
 from cnnlab.data.folder_layout import (
     Layout,

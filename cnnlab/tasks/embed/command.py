@@ -11,7 +11,7 @@ from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked, check_keywords
-from cnnlab.data.folder_index import iterate_image_files
+from cnnlab.data.image_tree import iterate_image_files
 from cnnlab.data.settings import MovedDataSettings
 from cnnlab.models.pretrained import load_pretrained
 from cnnlab.projection.registry import PROJECTIONS

@@ -5,9 +5,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.files import read_json, read_yaml
+from cnnlab.core.files import read_json
 from cnnlab.core.quoting import as_override
 from cnnlab.core.schema import is_of_type
+from cnnlab.core.yaml_files import read_yaml
 from cnnlab.tasks.train.settings import TrainSettings
 
 # A run's overrides may come from somebody else: only plain ones of these keys are suggested.
