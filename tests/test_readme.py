@@ -87,7 +87,7 @@ def test_named_scripts_and_tests_exist(page: Path) -> None:
         assert (ROOT / "scripts" / name).exists(), name
     for name in re.findall(r"scripts/bench (\w+)", text):
         assert (ROOT / "scripts" / "benchmarks" / f"{name}.py").exists() or name == "NAME", name
-    for name in re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", text):
+    for name in re.findall(r"`((?:[\w/]+/)?test_\w+\.py)`", text):
         assert any(path.match(name) for path in (ROOT / "tests").rglob("test_*.py")), name
 
 
