@@ -19,11 +19,14 @@ def compose(task: str, overrides: list[str]) -> dict[str, Any]:
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
     from omegaconf import OmegaConf
 
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        # Hydra would rename the running job, which a sweep's next run is configured with.
+        job = JobRuntime.instance().get("name")
+        with hydra.initialize_config_dir(str(CONFIG_DIR), job_name=job, version_base="1.3"):
             config = hydra.compose(task, overrides)
     finally:
         GlobalHydra.instance().hydra = running

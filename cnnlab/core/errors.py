@@ -8,15 +8,20 @@ from cnnlab.core.quoting import printable
 
 
 class CnnlabError(Exception):
-    """A failure that the command did not cause: exit code 1."""
+    """A failure that the command did not cause: exit code 1.
+
+    `can_retry`: whether the same command may succeed another time.
+    """
 
     exit_code = 1
+    can_retry = True
 
 
 class UsageError(CnnlabError):
     """A command that cannot be run as given: exit code 2."""
 
     exit_code = 2
+    can_retry = False
 
 
 class DataUnavailable(CnnlabError):

@@ -1,7 +1,7 @@
 """Load a trained run, its network and its images, for the commands that use one."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,14 @@ DESCRIPTION_ERRORS = (
 )
 
 
+FormatEarlier = Callable[[Path], str]  # a checkpoint's file -> the override that selects it, or ""
+
+
+def format_checkpoint_key(path: Path) -> str:
+    """Return `checkpoint=STEP`, which selects a checkpoint of the run that a command takes."""
+    return f"checkpoint={int(path.stem.removeprefix('step_'))}"
+
+
 @dataclass(frozen=True)
 class TrainedRun:
     """A run's network and what is needed to use it.
@@ -142,19 +150,21 @@ def load_run(
     device: str | torch.device = "cpu",
     outputs: str = "outputs",
     dataset: Mapping[str, Any] | None = None,
+    format_earlier: FormatEarlier = format_checkpoint_key,
 ) -> TrainedRun:
     """Rebuild a run's network from its checkpoint alone, ready to classify images.
 
     `run`: a run folder, or a name that `find_run` takes. `checkpoint`: result (the one that train
     evaluated), last, best or a step. `dataset`: keys of the run's data set that have changed, such
-    as `root` where its images have moved; null changes nothing. The weights are averaged where the
+    as `root` where its images have moved; null changes nothing. `format_earlier`: the override that
+    selects another checkpoint, for the error of a damaged one. The weights are averaged where the
     run averages them. Raises UsageError if there is no such run, CnnlabError if its checkpoint is
     missing or damaged.
     """
     folder = find_run(run, resolve_outputs_folder(outputs))
-    path = find_run_checkpoint(folder, str(checkpoint))
+    path = find_run_checkpoint(folder, str(checkpoint), format_earlier)
     try:
-        with suggest_earlier(path):
+        with suggest_earlier(path, format_earlier):
             groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
         config = upgrade_run_config(record["config"])
         config["dataset"] = change_dataset(config["dataset"], dataset or {})
@@ -180,8 +190,9 @@ def load_run(
 
 
 @contextmanager
-def suggest_earlier(path: Path) -> Iterator[None]:
-    """Add the checkpoint before the one at `path`, if there is one, to an error in this context."""
+def suggest_earlier(path: Path, format_earlier: FormatEarlier) -> Iterator[None]:
+    """Add the override that selects the checkpoint before the one at `path`, if there are both, to
+    an error in this context."""
     try:
         yield
     except CnnlabError as error:
@@ -190,8 +201,10 @@ def suggest_earlier(path: Path) -> Iterator[None]:
         earlier = [step for step, name in names.items() if name < path.name]
         if not earlier:
             raise
-        hint = f"checkpoint={earlier[-1]} selects the one before"
-        raise CnnlabError(f"{error};\n{hint}") from error
+        hint = format_earlier(path.parent / names[earlier[-1]])
+        if not hint:
+            raise
+        raise CnnlabError(f"{error};\n{hint} selects the one before") from error
 
 
 def change_dataset(dataset: Config, changes: Mapping[str, Any]) -> Config:
@@ -214,14 +227,14 @@ def check_images_exist(dataset: Config) -> None:
         )
 
 
-def find_run_checkpoint(folder: Path, name: str) -> Path:
+def find_run_checkpoint(folder: Path, name: str, format_earlier: FormatEarlier) -> Path:
     """Return a run's checkpoint file: result, last, best or a step."""
     saved = folder / "checkpoints"
     if name != "result":
         return checkpoints.find_checkpoint(saved, name)
     path = checkpoints.find_checkpoint(saved, "last")
     try:
-        with suggest_earlier(path):
+        with suggest_earlier(path, format_earlier):
             record = checkpoints.read_record(path)
         if record["config"].get("result") == "best":
             return checkpoints.find_checkpoint(saved, "best")
@@ -237,7 +250,8 @@ def load_comparison_run(
 
     Raises UsageError, naming `where`, if it takes images of another shape or has other classes.
     """
-    other = load_run(against, device=device, outputs=outputs)
+    # Its checkpoint cannot be selected.
+    other = load_run(against, device=device, outputs=outputs, format_earlier=lambda path: "")
     if (other.shape, other.classes) != (trained.shape, trained.classes):
         raise UsageError(
             f"{where}: {printable(against)} takes images of another shape or has other classes"

@@ -13,8 +13,13 @@ from cnnlab.core.run import FolderReplaced, Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import NonFiniteError
+from cnnlab.tasks.train.finished_run import print_finished_run, read_final_accuracies
 from cnnlab.tasks.train.loop import run_epochs
-from cnnlab.tasks.train.next_commands import format_new_run_command, format_resume_command
+from cnnlab.tasks.train.next_commands import (
+    choose_lower_rate,
+    format_new_run_command,
+    format_resume_command,
+)
 from cnnlab.tasks.train.preview import write_augment_preview
 from cnnlab.tasks.train.reporting import finish_run, print_train_header, record_start
 from cnnlab.tasks.train.resume import (
@@ -24,8 +29,6 @@ from cnnlab.tasks.train.resume import (
     clear_earlier_attempt,
     find_run_to_resume,
     lock_run,
-    print_finished_run,
-    read_final_accuracies,
     reopen_run,
     select_data_overrides,
     set_damaged_aside,
@@ -82,7 +85,7 @@ def resume_run(resume_settings: TrainSettings, overrides: list[str]) -> float:
         settings, saved = reopen_run(folder, resume_settings, overrides)
         accuracies = read_final_accuracies(settings, saved)
         if accuracies is not None:
-            print_finished_run(saved, accuracies)
+            print_finished_run(settings.dataset, saved, accuracies)
             return accuracies["validation"]
         with use_threads(settings.threads):
             trainer = build_resumed_trainer(settings, saved)
@@ -145,10 +148,13 @@ def build_not_finite_error(error: NonFiniteError, run: Run, trainer: Trainer) ->
         write_json(path, {"step": error.step + 1, "indices": indices})
     first = ", ".join(map(str, indices[:5]))
     has_weights = bool(checkpoint.list_checkpoint_steps(run.checkpoints))
-    command = format_new_run_command(run.folder, has_weights=has_weights, without="optim.lr")
-    lr = f"optim.lr={trainer.settings.optim['lr'] / 10:g}"
+    root = trainer.settings.dataset.get("root")
+    command = format_new_run_command(run.folder, root, has_weights=has_weights, without="optim.lr")
+    lr = f"optim.lr={choose_lower_rate(run.folder, trainer.settings.optim['lr']):g}"
     fix = f"try `{command} {lr}`, or clip_norm=1" if command else f"try {lr}, or clip_norm=1"
-    return CnnlabError(
+    reported = CnnlabError(
         f"{error}, on training images {first}, ... (all {len(indices)} in {path});\n"
         f"a resumed run would fail there again; {fix}"
     )
+    reported.can_retry = False
+    return reported

@@ -5,7 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.files import read_json
+from cnnlab.config import compose
+from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.quoting import as_override
 from cnnlab.core.schema import is_of_type
 from cnnlab.core.yaml_files import read_yaml
@@ -16,17 +17,20 @@ SUGGESTED_KEYS = {*TrainSettings.__annotations__, "experiment"} - {"resume", "in
 PLAIN_OVERRIDE = re.compile(r"\+{0,2}(\w+)((?:[/.]\w+)*)=([\w.,+\[\]{}:-]*)", re.ASCII)
 
 
-def format_resume_command(folder: Path) -> str:
-    """Return the command that resumes the run in `folder`."""
-    return f"cnnlab train {as_override('resume', str(folder))}"
+def format_resume_command(folder: Path, moved_root: str | None = None) -> str:
+    """Return the command that resumes the run in `folder`, whose images are now in `moved_root`."""
+    moved = f" {as_override('dataset.root', moved_root)}" if moved_root else ""
+    return f"cnnlab train {as_override('resume', str(folder))}{moved}"
 
 
-def format_new_run_command(folder: Path, *, has_weights: bool = True, without: str = "") -> str:
+def format_new_run_command(
+    folder: Path, root: str | None = None, *, has_weights: bool = True, without: str = ""
+) -> str:
     """Return the command of a new run like the one in `folder`, from its weights if it has any.
 
-    `without`: a key whose override is left out. Empty where the run's settings cannot be read, or
-    where it has overrides that are not plain or used --config-dir: without them it would be another
-    network.
+    `root`: where its images are now; None: where they were. `without`: a key whose override is left
+    out. Empty where the run's settings cannot be read, where its images are gone, or where it has
+    overrides that are not plain or used --config-dir: without them it would be another network.
     """
     config, overrides = read_yaml(folder / "config.yaml"), read_yaml(folder / "overrides.yaml")
     environment = read_json(folder / "environment.json")
@@ -38,16 +42,33 @@ def format_new_run_command(folder: Path, *, has_weights: bool = True, without: s
     ):
         return ""
     words = [word for word in overrides if keep_override(word, without)]
-    root = config["dataset"].get("root") or ""
-    has_config_dir = "--config-dir" in str(environment.get("command"))
-    if has_config_dir or not all(map(is_suggested, words)) or not str(root).isprintable():
+    root = str(root or config["dataset"].get("root") or "")
+    if root and not (root.isprintable() and path_exists(Path(root))):
+        return ""
+    if "--config-dir" in str(environment.get("command")) or not all(map(is_suggested, words)):
         return ""
     command_words = ["cnnlab train", *map(shlex.quote, words)]
     if root:
-        command_words.append(as_override("dataset.root", str(root)))
+        command_words.append(as_override("dataset.root", root))
     if has_weights:
         command_words.append(as_override("init", str(folder)))
     return " ".join(command_words)
+
+
+def choose_lower_rate(folder: Path, rate: float) -> float:
+    """Return a learning rate to try where the run in `folder` failed with `rate`: the default of
+    its model, experiment and optimizer where that is lower, else a tenth."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = read_yaml(folder / "overrides.yaml")
+    words = overrides if is_of_type(overrides, list[str]) else []
+    chosen = [word for word in words if is_suggested(word) and keep_override(word, "optim.lr")]
+    try:
+        default = compose("train", chosen)["optim"]["lr"]
+    except (HydraException, OmegaConfBaseException):  # a model of --config-dir
+        default = rate
+    return default if default < rate else rate / 10
 
 
 def keep_override(word: str, without: str) -> bool:

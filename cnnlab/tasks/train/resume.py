@@ -1,6 +1,5 @@
 """Continue an interrupted run in its own folder, from its newest checkpoint."""
 
-import math
 import shlex
 import sys
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.files import read_json, resolve_outputs_folder
+from cnnlab.core.files import resolve_outputs_folder
 from cnnlab.core.keys import select_keys
 from cnnlab.core.lock import FolderLock
-from cnnlab.core.run_index import find_run, read_run_state, require_accuracy
+from cnnlab.core.run_index import find_run
 from cnnlab.core.schema import Config, build_registered, call_checked, check_spec
 from cnnlab.core.sweep_index import read_overrides
 from cnnlab.data.build import get_source_settings, parse_data_settings
@@ -20,8 +19,7 @@ from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.data.sources import SOURCES
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
-from cnnlab.tasks.train.loop import format_epochs
-from cnnlab.tasks.train.next_commands import format_new_run_command, format_resume_command
+from cnnlab.tasks.train.next_commands import format_new_run_command
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer, restore_training_state
 from cnnlab.tasks.trained_run import (
@@ -87,9 +85,7 @@ def find_run_to_resume(settings: TrainSettings, overrides: list[str]) -> Path:
     Raises UsageError if there is none, or for a key that may not change.
     """
     if not (settings.resume or "").strip():
-        raise UsageError(
-            "resume= names no run: give a run's folder, or last; `cnnlab runs` lists them"
-        )
+        raise UsageError("resume= names no run: give a run's folder, or last")
     if refused := sorted(get_override_keys(overrides) - set(CHANGEABLE_ON_RESUME)):
         changeable = ", ".join(CHANGEABLE_ON_RESUME)
         raise UsageError(
@@ -186,63 +182,6 @@ def set_damaged_aside(saved: SavedCheckpoint) -> None:
         )
 
 
-def read_final_accuracies(
-    settings: TrainSettings, saved: SavedCheckpoint
-) -> dict[str, float] | None:
-    """Return {split: accuracy} of a finished run; None if it must train on or be evaluated again.
-
-    It must be evaluated again where the files that hold its scores are missing or damaged. Raises
-    UsageError for more epochs of a run that would still stop early.
-    """
-    folder, earlier = saved.folder, saved.record["config"]
-    if read_run_state(folder) != "finished":
-        return None
-    has_more_epochs = settings.epochs > earlier["epochs"]
-    if saved.has_stopped_early:
-        if get_patience(settings.early_stop_epochs) > get_patience(earlier["early_stop_epochs"]):
-            return None
-        if has_more_epochs:
-            raise UsageError(
-                f"the run stopped early after step {saved.step:,}: more epochs change nothing;\n"
-                f"more patience does: early_stop_epochs=N above "
-                f"{earlier['early_stop_epochs']}, or null"
-            )
-    elif has_more_epochs:
-        return None
-    if not (folder / "test.safetensors").is_file():
-        return None
-    try:
-        result = read_json(folder / "result.json")
-        return {split: require_accuracy(result[split]) for split in ("validation", "test")}
-    except (KeyError, TypeError):
-        return None
-
-
-def get_patience(early_stop_epochs: int | None) -> float:
-    """Return the epochs without improvement after which a run stops; infinite for null."""
-    return math.inf if early_stop_epochs is None else early_stop_epochs
-
-
-def print_finished_run(saved: SavedCheckpoint, accuracies: dict[str, float]) -> None:
-    """Print a finished run's scores, and the commands that train further, as far as there are."""
-    config = saved.record["config"]
-    epochs, resume = config["epochs"], format_resume_command(saved.folder)
-    scores = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in accuracies.items())
-    lines = [f"{saved.folder} is finished: {format_epochs(epochs)}, {scores}"]
-    if saved.has_stopped_early:
-        patience = format_epochs(config["early_stop_epochs"])
-        lines[0] = (
-            f"{saved.folder} stopped early after step {saved.step:,} of "
-            f"{saved.record['steps']:,}, {patience} without improvement: {scores}"
-        )
-        lines.append(f"train longer: {resume} early_stop_epochs=null")
-    elif keeps_learning_rates(config["schedule"], saved.record, 2 * epochs):
-        lines.append(f"train longer: {resume} epochs={2 * epochs}")
-    if command := format_new_run_command(saved.folder):
-        lines.append(f"new run from its weights: {command}")
-    print("\n".join(lines), flush=True)
-
-
 def keeps_learning_rates(schedule: Config, record: dict[str, Any], epochs: int) -> bool:
     """Return whether a run's steps so far would have had the same learning rates with `epochs`."""
     earlier_epochs = record["config"]["epochs"]
@@ -266,13 +205,13 @@ def check_epochs_change(trainer: Trainer, saved: SavedCheckpoint) -> None:
         raise UsageError(
             f"epochs cannot change: with schedule={settings.schedule['name']} the learning rates "
             f"so far depend on epochs={earlier}"
-            f"{suggest_new_run(saved.folder, f' epochs={settings.epochs}')}"
+            f"{suggest_new_run(settings, saved.folder, f' epochs={settings.epochs}')}"
         )
 
 
-def suggest_new_run(folder: Path, more: str = "") -> str:
+def suggest_new_run(settings: TrainSettings, folder: Path, more: str = "") -> str:
     """Return a line with the command of a new run from a run's weights; empty if there is none."""
-    command = format_new_run_command(folder)
+    command = format_new_run_command(folder, settings.dataset.get("root"))
     return f";\nnew run from its weights: {command}{more}" if command else ""
 
 
@@ -287,7 +226,7 @@ def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Tr
     if saved.record.get("data") != trainer.validation_set.fingerprint:
         root, recorded = str(settings.dataset.get("root")), saved.record.get("data")
         reason = explain_fingerprint(root, recorded, trainer.validation_set.fingerprint)
-        raise CnnlabError(f"{reason}{suggest_new_run(saved.folder)}")
+        raise CnnlabError(f"{reason}{suggest_new_run(settings, saved.folder)}")
     check_epochs_change(trainer, saved)
     try:
         restore_training_state(trainer, saved.groups, saved.record)

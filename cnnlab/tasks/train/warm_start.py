@@ -1,12 +1,13 @@
 """Initial weights from another run or from a .safetensors file."""
 
+import os
 from pathlib import Path
 
 from torch import Tensor
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import UsageError
-from cnnlab.core.quoting import printable
+from cnnlab.core.quoting import as_override, printable
 from cnnlab.core.run_index import find_run
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.tasks.trained_run import load_run
@@ -65,9 +66,14 @@ def read_init_weights(name: str, outputs: str) -> tuple[str, Weights]:
     if not name.strip():
         raise UsageError("init= names nothing: give a run's folder, last, or a .safetensors file")
     if not path.is_file():
-        run = load_run(name, outputs=outputs)
+        run = load_run(name, outputs=outputs, format_earlier=format_init_key)
         return f"{run.folder}, step {run.step:,}", run.model.state_dict()
     return printable(str(path)), checkpoint.load_weights(path)
+
+
+def format_init_key(path: Path) -> str:
+    """Return `init=FILE`, which takes the weights of a checkpoint's file."""
+    return as_override("init", os.path.relpath(path))
 
 
 def format_tensor_shape(tensor: Tensor) -> str:

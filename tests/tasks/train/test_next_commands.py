@@ -7,15 +7,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from cnnlab.core import checkpoint
 from cnnlab.core.files import write_json
-from cnnlab.tasks.train.next_commands import format_new_run_command
+from cnnlab.tasks.train.next_commands import choose_lower_rate, format_new_run_command
 from tests.conftest import TINY, Cnnlab
 
 WORDS = [word for word in TINY if not word.startswith("epochs")] + ["schedule=constant"]
+
+
+def write_classes(root: Path) -> None:
+    """Write twelve images of each of two classes."""
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        (root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+        image.save(root / "ab"[i % 2] / f"{i}.png")
 
 
 def only_run(here: Path, outputs: str = "outputs") -> Path:
@@ -63,9 +74,59 @@ def test_no_longer_training_is_offered_where_the_schedule_forbids_it(
 
 def test_command_after_a_loss_that_is_not_finite_works(cnnlab: Cnnlab, here: Path) -> None:
     code, _, err = cnnlab("train", *TINY, "optim.lr=1e30")
-    assert code == 1 and "optim.lr=1e+29`" in err
-    (words,) = find_commands(err)
-    assert cnnlab(*(word.replace("1e+29", "1e-3") for word in words))[0] == 0
+    assert code == 1 and "optim.lr=0.003`" in err
+    run_commands(cnnlab, err, 1)
+    code, _, err = cnnlab("train", *TINY, "optim.lr=1e30", "name=it's")
+    assert code == 1 and "; try optim.lr=0.003, or clip_norm=1" in err
+    assert cnnlab("train", *TINY, "optim.lr=0.003", "name=it's")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "overrides", "lower"),
+    [
+        (1e30, ["optim.lr=1e30"], 0.003),
+        (1e30, ["optim=sgd", "optim.lr=1e30"], 0.1),
+        (5.0, ["model=cifar_bn", "optim.lr=5", "name='it\\'s'"], 0.01),
+        (0.003, [], 0.0003),
+        (0.002, ["optim.lr=0.002"], 0.0002),
+        (0.5, ["model=mine", "optim.lr=0.5"], 0.05),
+        (0.5, ["model=[1", "optim.lr=0.5"], 0.05),
+        (0.5, ["hydra.searchpath=[file:///evil]"], 0.003),
+    ],
+)
+def test_the_rate_after_a_loss_that_is_not_finite_is_the_default_or_a_tenth(
+    tmp_path: Path, rate: float, overrides: list[str], lower: float
+) -> None:
+    write_run_settings(tmp_path, overrides, [])
+    assert choose_lower_rate(tmp_path, rate) == pytest.approx(lower)
+
+
+def test_commands_of_a_finished_run_whose_images_have_moved_work(
+    cnnlab: Cnnlab, here: Path
+) -> None:
+    write_classes(here / "images")
+    words = [*WORDS, "epochs=1", "dataset=folder", "dataset.size=8", "dataset.workers=0"]
+    assert cnnlab("train", *words, "batch_size=4", "dataset.root=images")[0] == 0
+    run = only_run(here)
+    (here / "images").rename(here / "it's moved")
+    code, out, _ = cnnlab("train", f"resume={run}")
+    assert code == 0 and find_commands(out) == [], "no command that needs the images"
+    code, out, _ = cnnlab("train", f"resume={run}", "dataset.root=it's moved")
+    assert code == 0
+    run_commands(cnnlab, out, 2)
+
+
+def test_command_after_damaged_initial_weights_works(
+    cnnlab: Cnnlab, here: Path, tiny_run: Path
+) -> None:
+    """`checkpoint=` is no key of training."""
+    run = Path(shutil.copytree(tiny_run, here / "it's"))
+    checkpoint.find_checkpoint(run / "checkpoints", "last").write_bytes(b"cut")
+    code, _, err = cnnlab("train", *TINY, "epochs=1", "init=it's")
+    assert code == 1 and err.endswith(" selects the one before\n")
+    (word,) = shlex.split(err.splitlines()[1].removesuffix(" selects the one before"))
+    code, out, _ = cnnlab("train", *TINY, "epochs=1", word)
+    assert code == 0 and "it's/checkpoints/step_000000025.safetensors:\n" in out
 
 
 def test_command_after_a_damaged_checkpoint_works(
