@@ -44,7 +44,9 @@ class Sweep:
     """A sweep's folder, new or resumed, locked while its runs are made."""
 
     def __init__(self, task: str, overrides: list[str], config_dir: str) -> None:
-        """`overrides` may contain `resume=SWEEP`. Raises UsageError where there is none such."""
+        """`overrides` may contain `resume=SWEEP`. Raises UsageError where there is none such, and
+        for a list of values whose key is set twice."""
+        check_repeated_keys(overrides)
         resumed = [unquote_value(word) for word in overrides if word.startswith("resume=")]
         outputs = [unquote_value(word) for word in overrides if word.startswith("outputs=")]
         root = Path(outputs[-1] if outputs else "outputs")
@@ -141,19 +143,11 @@ class Sweep:
                 flush=True,
             )
         if failed := sweeps.read_failures(self.folder):
-            runs = (
-                f"run {failed[0]['run']}"
-                if len(failed) == 1
-                else f"runs {', '.join(row['run'] for row in failed)}"
-            )
-            curable = any(
-                row["exit_code"] != UsageError.exit_code for row in failed
-            )  # by the same words
-            can_resume = curable and not self.sweeper
-            error = CnnlabError(
-                f"{runs} failed"
-                + (f"; {self.resume_command} makes what is missing" if can_resume else "")
-            )
+            message = f"{format_run_numbers(failed)} failed"
+            retried = [row for row in failed if row.get("can_retry")]
+            if retried and not self.sweeper:
+                message += f"; {self.resume_command} retries {format_run_numbers(retried)}"
+            error = CnnlabError(message)
             error.exit_code = max(int(row["exit_code"]) for row in failed)
             raise error
         if failed_runs:
@@ -171,6 +165,25 @@ class Sweep:
         if resume and self.sweeper:  # it would search anew
             resume = f"; its runs are in {self.folder}"
         return Stopped(f"the sweep was stopped{resume}", number)
+
+
+def format_run_numbers(failures: list[dict[str, Any]]) -> str:
+    """Return `run 3`, or `runs 1, 3`."""
+    return f"run{'s' * (len(failures) > 1)} {', '.join(row['run'] for row in failures)}"
+
+
+def check_repeated_keys(overrides: list[str]) -> None:
+    """Raise UsageError for a list of values whose key is set twice: Hydra drops the first."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    first: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(overrides):
+        earlier = first.setdefault(override.key_or_group, override)
+        if earlier is not override and (
+            earlier.is_sweep_override() or override.is_sweep_override()
+        ):
+            words = f"{earlier.input_line} and {override.input_line}"
+            raise UsageError(f"{printable(words)} set the same key: a sweep takes each key once")
 
 
 def find_sweeper(overrides: list[str]) -> str | None:
@@ -222,8 +235,13 @@ def run_job(folder: Path, overrides: list[str], run: Callable[[], float]) -> flo
     except Exception as error:
         if isinstance(error, Stopped) and not is_worker:
             raise
-        code = error.exit_code if isinstance(error, CnnlabError) else 1
-        failure = {"overrides": overrides, "reason": format_error(error), "exit_code": code}
+        kind = error if isinstance(error, CnnlabError) else CnnlabError()
+        failure = {
+            "overrides": overrides,
+            "reason": format_error(error),
+            "exit_code": kind.exit_code,
+            "can_retry": kind.can_retry,
+        }
         with suppress(OSError):  # the folder may have been deleted; what is returned tells
             sweeps.append_failure(folder, failure)
         print(f"cnnlab: {name} failed: {format_error(error)}", file=sys.stderr, flush=True)

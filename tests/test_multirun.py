@@ -107,7 +107,7 @@ def test_a_stopped_search_names_no_command_that_would_search_anew(here: Path) ->
     assert str(sweep.stopped_error(2)) == "the sweep was stopped"
     (sweep.folder / "0" / "config.yaml").write_text("")
     assert str(sweep.stopped_error(2)) == f"the sweep was stopped; its runs are in {sweep.folder}"
-    append_failure(sweep.folder / "0", {"reason": "x", "exit_code": 1})
+    append_failure(sweep.folder / "0", {"reason": "x", "exit_code": 1, "can_retry": True})
     with pytest.raises(CnnlabError, match=r"^run 0 failed$"):
         sweep.report_result(0)
 

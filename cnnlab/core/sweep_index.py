@@ -117,8 +117,8 @@ def format_mean_std(values: tuple[float, ...]) -> str:
 
 
 def format_sweep_table(sweep: Path) -> list[str]:
-    """Return a line per group (settings, finished runs, validation and test accuracy), and the
-    failed runs."""
+    """Return a line per group (settings, finished runs, validation and test accuracy), the failed
+    runs, and the path of the file with their errors."""
     groups = {
         " ".join(group.overrides) or group.seed_override or "as configured": group
         for group in group_by_settings(sweep)
@@ -134,5 +134,5 @@ def format_sweep_table(sweep: Path) -> list[str]:
         if read_run_state(sweep / row["run"]) != "finished"
     ]
     if failed:
-        rows.append(f"failed: {', '.join(failed)}; {sweep.name}/failed.jsonl says why")
+        rows += [f"failed: {', '.join(failed)}; the reasons are in", str(sweep / "failed.jsonl")]
     return rows
