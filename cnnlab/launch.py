@@ -37,6 +37,11 @@ HYDRA_QUIET_OVERRIDES = (
     "hydra/hydra_logging=disabled",
 )
 
+PLUGIN_PACKAGES = {
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+}
+
 
 class WrappedTaskError(BaseException):
     """Carries a task's error past Hydra, which would print a line of its own about it."""
@@ -146,10 +151,12 @@ def format_hydra_error(task: str, error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return format_unreadable_override(error.override)
-    if "hydra/launcher/joblib" in text:
-        return "hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = match.groups()
+        if package := PLUGIN_PACKAGES.get((group, option)):
+            return f"{group}={option} is not installed: pip install {package}"
+        if group.startswith("hydra/"):
+            return f"{group}={option} is not installed, or no such plugin exists"
         return format_unknown_choice(group, option, list_groups().get(group, []))
     if match := re.search(r"Could not override '([^']+)'", text):
         return format_unknown_key(task, match[1])
