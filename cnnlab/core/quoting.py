@@ -28,6 +28,11 @@ def as_override(key: str, value: str) -> str:
     return f"{key}={value}" if safe else shlex.quote(f"{key}={hydra_literal(value)}")
 
 
+def quote_argument(path: str) -> str:
+    """Return a path for a shell that a command takes as one: no flag, and no home folder."""
+    return shlex.quote(f"./{path}" if path[:1] in ("-", "~") else path)
+
+
 def get_command_line() -> list[str]:
     """Return the command line from the word cnnlab on.
 

@@ -1,6 +1,7 @@
 """List runs, find the one that a name means, and read its summary and state."""
 
 import math
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,27 @@ from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, suggest_nearest
 from cnnlab.core.files import path_exists, read_json
 from cnnlab.core.lock import is_locked
+from cnnlab.core.quoting import as_override
 from cnnlab.core.schema import is_of_type
 from cnnlab.core.yaml_files import read_yaml
 
+DEFAULT_OUTPUTS = Path("outputs")
 START_FILE = "sweep.json"  # in a sweep's folder
 RUN_STATES = ("running", "finished", "interrupted", "failed")
 UNREADABLE = "unreadable"  # the state of a run whose own files are damaged
+
+
+def format_list_command(outputs: Path) -> str:
+    """Return the command that lists the runs below `outputs`, in backticks."""
+    if outputs == DEFAULT_OUTPUTS:
+        return "`cnnlab runs`"
+    return f"`cnnlab runs --outputs={shlex.quote(str(outputs))}`"
+
+
+def format_train_command(outputs: Path, flags: str = "") -> str:
+    """Return the command that makes a run below `outputs`, in backticks."""
+    where = "" if outputs == DEFAULT_OUTPUTS else f" {as_override('outputs', str(outputs))}"
+    return f"`cnnlab train{flags}{where}`"
 
 
 def list_runs(outputs: Path) -> list[Path]:
@@ -61,9 +77,8 @@ def find_run(name: str, outputs: Path) -> Path:
             if checkpoint.list_checkpoint_steps(folder / "checkpoints")
         ]
         if not saved:
-            raise UsageError(
-                f"no run with a checkpoint below {outputs}/train; `cnnlab train` makes one"
-            )
+            command = format_train_command(outputs)
+            raise UsageError(f"no run with a checkpoint below {outputs}/train; {command} makes one")
         return max(saved, key=lambda folder: (read_change_time(folder), folder))
     if path.name == "best":
         if name == "best":
@@ -79,9 +94,8 @@ def find_run(name: str, outputs: Path) -> Path:
     if path_exists(path) and path.is_dir():
         raise UsageError(f"{name} is not a run's folder{suggest_runs_inside(path)}")
     known = [str(folder) for folder in list_runs(outputs)]
-    raise UsageError(
-        f"no run {name}{suggest_nearest(name, known) or ';'} `cnnlab runs` lists what there is"
-    )
+    nearest, command = suggest_nearest(name, known) or ";", format_list_command(outputs)
+    raise UsageError(f"no run {name}{nearest} {command} lists what there is")
 
 
 def suggest_runs_inside(path: Path) -> str:
@@ -93,7 +107,8 @@ def suggest_runs_inside(path: Path) -> str:
 def find_newest_sweep(outputs: Path) -> Path:
     sweeps = {folder.parent for folder in list_runs(outputs) if folder.parent.name != "train"}
     if not sweeps:
-        raise UsageError(f"no sweep below {outputs}/train; `cnnlab train -m seed=1,2,3` makes one")
+        command = format_train_command(outputs, " -m seed=1,2,3")
+        raise UsageError(f"no sweep below {outputs}/train; {command} makes one")
     return max(sweeps, key=lambda sweep: (read_sweep_start(sweep), sweep))
 
 

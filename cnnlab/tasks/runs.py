@@ -11,6 +11,7 @@ from cnnlab.core.files import path_exists
 from cnnlab.core.quoting import printable
 from cnnlab.core.run_index import (
     UNREADABLE,
+    format_train_command,
     list_runs,
     read_change_time,
     read_run_state,
@@ -28,7 +29,7 @@ def run(outputs: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
     elif not rows:
-        print(f"no runs below {outputs}/train; `cnnlab train` makes one")
+        print(f"no runs below {outputs}/train; {format_train_command(outputs)} makes one")
     else:
         print_table(rows, outputs)
 

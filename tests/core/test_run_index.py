@@ -75,7 +75,7 @@ def test_unknown_runs_are_reported_with_the_choices(outputs: Path, tmp_path: Pat
         find_run(str(outputs / "train" / "2026-01-02_00-00-00_sweep"), outputs)
     with pytest.raises(UsageError, match="no run nowhere"):
         find_run("nowhere", outputs)
-    with pytest.raises(UsageError, match="`cnnlab train` makes one"):
+    with pytest.raises(UsageError, match=r"`cnnlab train outputs=[^ ]* makes one"):
         find_run("last", tmp_path / "empty")
     with pytest.raises(UsageError, match="no sweep below"):
         find_run("best", tmp_path / "empty")

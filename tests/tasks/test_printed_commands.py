@@ -4,10 +4,18 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import Cnnlab
+from cnnlab.cli import help_text
+from cnnlab.config import compose
+from cnnlab.core import checkpoint
+from cnnlab.core.schema import call_checked
+from cnnlab.tasks.visualize.report import format_eval_command
+from cnnlab.tasks.visualize.settings import VisualizeSettings
+from tests.conftest import TINY, Cnnlab
+from tests.tasks.conftest import Stylize
 
 
 def find_printed(text: str, pattern: str) -> list[str]:
@@ -74,3 +82,122 @@ def test_a_layer_is_chosen_where_features_are_the_same(cnnlab: Cnnlab, run: Path
     for layer in names[1].split(", "):
         code, _, err = cnnlab("embed", f"layer={layer}", "--pca", "grid=4", "n=40")
         assert code == 0, (layer, err)
+
+
+@pytest.mark.parametrize(
+    ("words", "outputs"),
+    [
+        (["eval", "last"], "it's a 'b' é"),
+        (["eval", "best"], "other"),
+        (["runs"], "it's"),
+        (["runs"], "-x"),
+    ],
+)
+def test_a_missing_run_is_made_below_the_same_outputs(
+    cnnlab: Cnnlab, here: Path, words: list[str], outputs: str
+) -> None:
+    """The command that makes one left `outputs` out."""
+    key = "--outputs=" if words == ["runs"] else "outputs="
+    _, out, err = cnnlab(*words, f"{key}{outputs}")
+    command = find_printed(out + err, r"cnnlab train .*(?=` makes one)")
+    assert cnnlab(*command, *TINY, "epochs=1")[0] == 0
+    code, out, err = cnnlab(*words, f"{key}{outputs}")
+    assert (code, err) == (0, "") and "makes one" not in out
+
+
+@pytest.mark.parametrize("words", [["eval", "no"], ["compare", "no*"], ["compare"]], ids=" ".join)
+def test_runs_are_listed_below_the_same_outputs(
+    cnnlab: Cnnlab, run: Path, here: Path, words: list[str]
+) -> None:
+    (here / "outputs").rename(here / "it's")
+    code, _, err = cnnlab(*words, "outputs=it's")
+    assert code == 2
+    code, out, _ = cnnlab(*find_printed(err, r"cnnlab runs [^`]*"))
+    assert code == 0 and run.name[:19] in out
+
+
+@pytest.mark.parametrize("outputs", ["-x", "it's a"])
+def test_commands_after_training_take_a_folder_of_any_name(
+    cnnlab: Cnnlab, here: Path, outputs: str
+) -> None:
+    code, out, _ = cnnlab("train", *TINY, "epochs=1", f"outputs={outputs}")
+    assert code == 0
+    assert cnnlab(*find_printed(out, r"cnnlab eval .*$"))[0] == 0
+    _, folder = find_printed(out, r"tensorboard --logdir .*$")
+    assert not folder.startswith("-") and list(Path(folder).glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("outputs", ["-x", "it's a"])
+def test_tensorboard_is_told_the_log_of_a_stylized_image(
+    stylize: Stylize, here: Path, outputs: str
+) -> None:
+    """The folder's name was not quoted."""
+    out, _ = stylize(f"outputs={outputs}")
+    _, folder = find_printed(out, r"tensorboard --logdir .*$")
+    assert not folder.startswith("-") and list(Path(folder).glob("events.out.tfevents.*"))
+
+
+def test_a_damaged_second_run_is_not_selected_by_the_first_ones_key(
+    cnnlab: Cnnlab, run: Path, here: Path
+) -> None:
+    second = Path(shutil.copytree(run, here / "second"))
+    checkpoint.find_checkpoint(second / "checkpoints", "last").write_bytes(b"cut")
+    for words in (
+        ["embed", str(run), "second", "--pca"],
+        ["visualize", "invariance", "against=second"],
+    ):
+        code, _, err = cnnlab(*words)
+        assert code == 1 and "checkpoint=" not in err and "second" in err
+
+
+@pytest.mark.parametrize("words", [[], ["split=validation", "checkpoint=25"]], ids=str)
+def test_the_report_names_the_command_that_evaluates_all_views(
+    cnnlab: Cnnlab, run: Path, words: list[str]
+) -> None:
+    context = SimpleNamespace(
+        settings=call_checked(VisualizeSettings, compose("visualize", words), ""),
+        trained=SimpleNamespace(folder=run),
+    )
+    command = shlex.split(format_eval_command(context))[1:]
+    code, _, _ = cnnlab(*command)
+    assert code == 0 and command[1:] == [str(run), *words]
+
+
+@pytest.mark.parametrize("model", ["alexnet", "cifar_bn", "fixed_filters", "mnist_cnn", "vgg16"])
+def test_layers_are_explained_by_the_key_that_describe_names(cnnlab: Cnnlab, model: str) -> None:
+    code, out, _ = cnnlab("describe", f"model={model}")
+    assert code == 0
+    for key in dict.fromkeys(re.findall(r"`(layer=\S+)` shows how", out)):
+        code, out, err = cnnlab("describe", f"model={model}", key)
+        assert (code, err) == (0, "") and out
+
+
+def test_commands_in_errors_of_describe_work(cnnlab: Cnnlab, run: Path) -> None:
+    command = find_printed(cnnlab("describe", "resume=last")[2], r"cnnlab describe RUN")
+    assert cnnlab(*command[:-1], str(run))[0] == 0
+    command = find_printed(cnnlab("describe", "w=5")[2], r"cnnlab describe conv w=5")
+    assert cnnlab(*command, "h=5", "d=3", "e=3", "s=2", "p=1", "k=2")[0] == 0
+    (key,) = find_printed(cnnlab("describe", "mnist_cnn")[2], r"type|say model=mnist_cnn")
+    assert cnnlab("describe", key)[0] == 0
+
+
+def list_help_examples() -> list[str]:
+    """Return the examples of the help texts, without their descriptions."""
+    texts = [text for name, text in vars(help_text).items() if name.endswith("_HELP")]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("  cnnlab ")]
+    return [re.split(r" {2,}", line.strip())[0] for line in lines]
+
+
+@pytest.mark.parametrize("command", list_help_examples())
+def test_examples_of_the_help_are_accepted(
+    cnnlab: Cnnlab, run: Path, here: Path, command: str
+) -> None:
+    """Up to what they do: its configuration is printed instead."""
+    for name in {*re.findall(r"\b[\w/]+\.(?:jpg|png)\b", command), "photos/0.jpg"}:
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).touch()
+    words = shlex.split(command)[1:]
+    if "-m" in words:  # one run of the sweep
+        words = [word.partition(",")[0] for word in words if word not in ("-m", "--compare")]
+    code, out, err = cnnlab(*words, "--cfg", "job")
+    assert (code, err) == (0, "") and out

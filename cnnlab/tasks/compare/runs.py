@@ -19,7 +19,13 @@ from cnnlab.core.predictions import read_predictions
 from cnnlab.core.quoting import printable
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run import read_metrics
-from cnnlab.core.run_index import find_run, is_run, read_run_state, require_accuracy
+from cnnlab.core.run_index import (
+    find_run,
+    format_list_command,
+    is_run,
+    read_run_state,
+    require_accuracy,
+)
 from cnnlab.core.schema import Config
 from cnnlab.core.sweep_index import list_numbered_runs
 from cnnlab.core.yaml_files import read_yaml
@@ -128,8 +134,9 @@ def resolve_run_folders(names: list[str], outputs: Path) -> list[Path]:
     Raises UsageError for a name without runs.
     """
     if not any(name.strip() for name in names):
+        command = format_list_command(outputs)
         raise UsageError(
-            "compare takes runs: folders, sweeps or patterns; `cnnlab runs` lists what there is"
+            f"compare takes runs: folders, sweeps or patterns; {command} lists what there is"
         )
     folders: dict[Path, Path] = {}
     for name in names:
@@ -143,14 +150,14 @@ def match_runs(name: str, outputs: Path) -> list[Path]:
     """Return the runs and sweeps that a name or a pattern means. Raises UsageError if none."""
     candidates = [expand_home(name), outputs / "train" / name]
     if any(sign in name for sign in "*?[") and not any(map(path_exists, candidates)):
-        return match_pattern(name, candidates)
+        return match_pattern(name, candidates, outputs)
     for path in candidates:
         if path_exists(path) and not is_run(path) and list_numbered_runs(path):
             return [path]
     return [find_run(name, outputs)]
 
 
-def match_pattern(name: str, patterns: list[Path]) -> list[Path]:
+def match_pattern(name: str, patterns: list[Path], outputs: Path) -> list[Path]:
     """Return the runs and sweeps that match patterns. Raises UsageError, naming `name`, if none."""
     paths = [
         Path(match)
@@ -159,7 +166,8 @@ def match_pattern(name: str, patterns: list[Path]) -> list[Path]:
     ]
     paths = [path for path in paths if is_run(path) or list_numbered_runs(path)]
     if not paths:
-        raise UsageError(f"no run matches {printable(name)}; `cnnlab runs` lists what there is")
+        command = format_list_command(outputs)
+        raise UsageError(f"no run matches {printable(name)}; {command} lists what there is")
     return paths
 
 

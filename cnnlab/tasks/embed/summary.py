@@ -1,11 +1,11 @@
 """Summarize maps and their quality in words."""
 
 import json
-import shlex
 from typing import Any
 
 from cnnlab.core.display_text import format_cell
 from cnnlab.core.figure_log import FigureLog
+from cnnlab.core.quoting import quote_argument
 from cnnlab.tasks.embed.near_duplicates import NearDuplicate
 from cnnlab.tasks.embed.project import EmbeddingMap
 
@@ -121,7 +121,7 @@ def print_map_summary(
         print(f"  figures/{figure.name}.png")
     print("  embedding.npz     features, coordinates, labels, predictions")
     print("  scores.json       all scores and near-duplicates")
-    print(f"TensorBoard (Projector):\n  tensorboard --logdir {shlex.quote(str(folder))}")
+    print(f"TensorBoard (Projector):\n  tensorboard --logdir {quote_argument(str(folder))}")
 
 
 def print_map_scores(maps: list[EmbeddingMap]) -> None:

@@ -16,7 +16,7 @@ from cnnlab.core.device import (
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
 from cnnlab.core.files import expand_home
 from cnnlab.core.progress import COMMAND_START, Progress, format_duration
-from cnnlab.core.quoting import printable
+from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.style.source_image import collect_image_notes, read_source_image
 from cnnlab.tasks.stylize.batch import stylize_folder
@@ -177,4 +177,4 @@ def print_stylize_result(job: TransferJob, result: StylizedImage, log: TransferL
     for line in list_time_limits(job, state):
         print(line)
     print(f"\n{printable(str(result.path))}")
-    print(f"TensorBoard:\ntensorboard --logdir {log.folder}", flush=True)
+    print(f"TensorBoard:\ntensorboard --logdir {quote_argument(str(log.folder))}", flush=True)

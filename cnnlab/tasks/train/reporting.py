@@ -1,6 +1,5 @@
 """What `cnnlab train` prints and writes when a run starts and when it ends."""
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.predictions import write_predictions
 from cnnlab.core.progress import format_duration
 from cnnlab.core.provenance import collect_environment
+from cnnlab.core.quoting import quote_argument
 from cnnlab.core.run import Run
 from cnnlab.data.build import load_dataset
 from cnnlab.data.folder_report import describe_folder_images
@@ -93,7 +93,7 @@ def log_final_scores(
 def print_train_result(run: Run, trainer: Trainer, num_test: int, result: dict[str, Any]) -> None:
     """Print the scores and the commands to type next."""
     low, high = wilson_interval(round(result["test"]["accuracy"] * num_test), num_test)
-    folder = shlex.quote(str(run.folder))
+    folder = quote_argument(str(run.folder))
     print(f"\n{'':12}{'accuracy':>10}{'loss':>10}{'images':>11}")
     for split, count in (("validation", len(trainer.validation_set)), ("test", num_test)):
         scores = result[split]

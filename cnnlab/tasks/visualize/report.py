@@ -8,6 +8,7 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.files import read_json, write_text
 from cnnlab.core.predictions import read_predictions
+from cnnlab.core.quoting import quote_argument
 from cnnlab.engine.metrics import classification_report
 from cnnlab.models import build_model
 from cnnlab.models.summary import LayerSummary, summarize_layers
@@ -132,7 +133,7 @@ def build_scores_section(context: RunContext) -> ReportSection:
     if missing := format_missing_classes(scores, split):
         text += f" {missing[0].upper()}{missing[1:]}."
     if saved is None and trained.preprocess.num_views > 1:
-        text += " One view of each image; `cnnlab eval` takes all."
+        text += f" One view of each image; `{format_eval_command(context)}` takes all."
     rows = [
         [
             name,
@@ -149,6 +150,20 @@ def build_scores_section(context: RunContext) -> ReportSection:
         figures.append(ReportFigure(image, f"{title}."))
     table = ReportTable(["class", "images", "precision", "recall", "F1"], rows)
     return ReportSection("Scores", text, table, figures=figures)
+
+
+def format_eval_command(context: RunContext) -> str:
+    """Return the command that evaluates the same checkpoint on the same split."""
+    settings = context.settings
+    changed = [
+        f"{key}={value}"
+        for key, value, default in (
+            ("split", settings.split, "test"),
+            ("checkpoint", settings.checkpoint, "result"),
+        )
+        if str(value) != default
+    ]
+    return " ".join(["cnnlab eval", quote_argument(str(context.trained.folder)), *changed])
 
 
 def read_test_logits(context: RunContext) -> Tensor | None:
