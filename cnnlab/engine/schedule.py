@@ -60,7 +60,7 @@ def one_cycle(
         raise ValueError(f"peak must be between 0 and 1, not {peak}")
     if peak * total_steps <= 1:
         raise ValueError(
-            f"{total_steps} steps are too few for peak={peak}; "
+            f"too few steps for peak={peak}: {total_steps}; "
             f"use more epochs, a smaller batch_size, or schedule=constant"
         )
     top, last = peak * total_steps - 1, total_steps - 1
