@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
-from cnnlab.launch import format_unknown_key
+from cnnlab.launch import format_hydra_error, format_unknown_key
 from tests.conftest import TINY, Cnnlab
 
 MODELS = (
@@ -163,3 +164,19 @@ def test_renamed_keys_are_refused_with_their_new_name() -> None:
     assert format_unknown_key("visualize", "features.layers") == (
         "features.layers is now feature_maps.layers"
     )
+
+
+@pytest.mark.parametrize(
+    ("choice", "fix"),
+    [
+        ("hydra/launcher/joblib", "pip install hydra-joblib-launcher"),
+        ("hydra/sweeper/optuna", "pip install hydra-optuna-sweeper"),
+        ("hydra/launcher/nowhere", "or no such plugin exists"),
+    ],
+)
+def test_a_missing_plugin_is_named_with_its_package(choice: str, fix: str) -> None:
+    """The message was that it is not one of (none)."""
+    error = HydraException(f"Could not find '{choice}'\n\nAvailable options")
+    word = "=".join(choice.rsplit("/", 1))
+    message = format_hydra_error("train", error)
+    assert message.startswith(f"{word} is not installed") and message.endswith(fix)
