@@ -28,11 +28,18 @@ def read_image(
     frames is taken. `target_side`: pixels that the shorter side will be resized to, so that a large
     JPEG is not decoded at full size. Raises CnnlabError for a file that is missing, not an image,
     damaged, or larger than `max_pixels`."""
+    return read_image_and_size(path, max_pixels=max_pixels, target_side=target_side)[0]
+
+
+def read_image_and_size(
+    path: str | Path, *, max_pixels: int, target_side: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Read an image file as `read_image` does; return also the upright (width, height) of the
+    file."""
     with translate_read_errors(path):
         blob = read_regular_file(path)
-        return convert_to_gray_or_rgb(
-            load_image(blob, path, max_pixels, notes=[], target_side=target_side)
-        )
+        image, size = load_image(blob, path, max_pixels, notes=[], target_side=target_side)
+        return convert_to_gray_or_rgb(image), size
 
 
 def resize_center_crop(image: Image.Image, size: int) -> Image.Image:

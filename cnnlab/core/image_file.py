@@ -36,6 +36,7 @@ EXIF_TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+QUARTER_TURNS = tuple(EXIF_TRANSPOSES[orientation] for orientation in (5, 6, 7, 8))
 Image.MAX_IMAGE_PIXELS = None  # the limit is MAX_PIXELS, or the caller's
 # Pillow warns and logs about damage that it tolerates, without the file's name. Filtered once for
 # all threads: `warnings.catch_warnings` is not safe in the threads that decode.
@@ -78,21 +79,27 @@ def load_image(
     notes: list[str],
     *,
     target_side: int | None = None,
-) -> Image.Image:
-    """Return an image file's first image, upright, in a mode of Pillow with 8-bit samples or 1.
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Return an image file's first image, upright, in a mode of Pillow with 8-bit samples or 1; and
+    the upright (width, height) that the file has, of which a JPEG may be decoded smaller.
 
     `notes` gets a line on what was ignored. `target_side`: pixels that the shorter side will be
     resized to, so that a large JPEG is not decoded at full size. Raises CnnlabError, and Pillow's
     errors for a damaged file."""
     image = open_image(blob, path, max_pixels)
-    if target_side is not None and min(image.size) >= 4 * target_side:
-        image.draft(None, (2 * target_side, 2 * target_side))
+    size, reduced = image.size, None
+    if target_side is not None and min(size) >= 4 * target_side:
+        reduced = image.draft(None, (2 * target_side, 2 * target_side))
     black, white = find_sample_range(image)
     scale_transparent_color(image)
     image.load()
+    if reduced is None:
+        size = image.size  # Pillow turns TIFFs upright itself
     transpose = read_exif_transpose(image, notes)
     eight_bit = scale_to_8_bits(image, black, white)
-    return eight_bit if transpose is None else eight_bit.transpose(transpose)
+    if transpose is None:
+        return eight_bit, size
+    return eight_bit.transpose(transpose), size[::-1] if transpose in QUARTER_TURNS else size
 
 
 def identify_reader() -> tuple[object, ...]:

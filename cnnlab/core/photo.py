@@ -51,7 +51,7 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     with translate_read_errors(path):
         blob = read_regular_file(path)
         notes += note_other_images(open_image(blob, path, max_pixels))
-        image = load_image(blob, path, max_pixels, notes)
+        image, _ = load_image(blob, path, max_pixels, notes)
         alpha = extract_alpha(image)
         rgb = convert_to_srgb(image, notes)
     if alpha:

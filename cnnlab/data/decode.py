@@ -10,14 +10,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from cnnlab.core.image import read_image, resize_center_crop
+from cnnlab.core.image import read_image_and_size, resize_center_crop
 
 PREFETCH_BATCHES = 4
 
@@ -44,9 +46,22 @@ class ImageDecoder:
 
     def __call__(self, path: str) -> np.ndarray:
         """Return the decoded image. Raises CnnlabError, naming the file, if that fails."""
-        image = read_image(path, max_pixels=self.max_pixels, target_side=self.size)
-        mode = "L" if self.depth == 1 else "RGB"
-        image = image if image.mode == mode else image.convert(mode)
+        image, _ = self.read(path)
+        return self.fit(image)
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode of an image of this depth."""
+        return "L" if self.depth == 1 else "RGB"
+
+    def read(self, path: str | Path) -> tuple[Image.Image, tuple[int, int]]:
+        """Return an image file as L or RGB, a large JPEG reduced, and its (width, height) in the
+        file. Raises CnnlabError, naming the file."""
+        return read_image_and_size(path, max_pixels=self.max_pixels, target_side=self.size)
+
+    def fit(self, image: Image.Image) -> np.ndarray:
+        """Return an L or RGB image converted, resized and cropped."""
+        image = image if image.mode == self.mode else image.convert(self.mode)
         pixels = np.asarray(resize_center_crop(image, self.size))
         return pixels.reshape(self.size, self.size, self.depth).transpose(2, 0, 1)
 

@@ -10,15 +10,19 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
 from cnnlab.core.files import expand_home
 from cnnlab.core.quoting import printable
-from cnnlab.data.build import parse_data_settings
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.folder_layout import find_split_folders, locate_classes, normalize_name
 from cnnlab.data.image_tree import iterate_image_files, scan_images
-from cnnlab.data.user_images import UnreadableImages, read_user_image
+from cnnlab.data.user_images import (
+    UnreadableImages,
+    UserImageTarget,
+    find_user_image_target,
+    read_user_image,
+)
 from cnnlab.tasks.trained_run import TrainedRun, load_split
 
 DATASET_SPLITS = ("test", "validation", "train", "trainval")
-STANDALONE_SHAPE = (3, 256, 256)  # depth, height, width of images without a run
+STANDALONE_TARGET = UserImageTarget((3, 256, 256))  # of images without a run
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,15 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """The images of a split at `indices`, and those of a folder, all of one (C, H, W) shape."""
+    """The images of a split at `indices`, and those of a folder, adapted to `target`."""
 
-    shape: tuple[int, int, int]
     classes: tuple[str, ...]
     batch_size: int
     split: str
     images: ImageSet | None
     indices: Tensor
     folder: Path | None
-    light_on_dark: bool
+    target: UserImageTarget
     unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
     def iterate_batches(self) -> Iterator[ImageBatch]:
@@ -77,19 +80,18 @@ def select_images(
     if trained is None:
         classes, indices = find_class_names(folder), torch.empty(0)
         return ImageSelection(
-            STANDALONE_SHAPE, classes, batch_size or 64, "", None, indices, folder, False
+            classes, batch_size or 64, "", None, indices, folder, STANDALONE_TARGET
         )
     split = split if folder is None else "test"
     images = load_split(trained, split).to(device)
     return ImageSelection(
-        trained.shape,
         trained.classes,
         batch_size or int(trained.config["eval_batch_size"]),
         split,
         images,
         sample_indices(len(images), max_images, seed),
         folder,
-        parse_data_settings(trained.config["dataset"]).light_on_dark,
+        find_user_image_target(trained.config["dataset"], trained.shape),
     )
 
 
@@ -137,9 +139,7 @@ def iterate_folder(selection: ImageSelection, folder: Path) -> Iterator[ImageBat
         pixels, labels, names = [], [], []
         for file in map(Path, files[start : start + selection.batch_size]):
             try:
-                adapted, _ = read_user_image(
-                    file, selection.shape, light_on_dark=selection.light_on_dark
-                )
+                adapted, _ = read_user_image(file, selection.target)
             except CnnlabError as error:
                 unreadable.add(file, error)
                 continue

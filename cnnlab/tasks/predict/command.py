@@ -11,8 +11,12 @@ from cnnlab.core.device import pick_device
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
-from cnnlab.data.build import parse_data_settings
-from cnnlab.data.user_images import UnreadableImages, expand_folders, read_user_image
+from cnnlab.data.user_images import (
+    UnreadableImages,
+    expand_folders,
+    find_user_image_target,
+    read_user_image,
+)
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
 
@@ -30,11 +34,11 @@ def run(config: Config, overrides: list[str]) -> None:
     trained = load_run(
         settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
     )
-    light_on_dark = parse_data_settings(trained.config["dataset"]).light_on_dark
+    target = find_user_image_target(trained.config["dataset"], trained.shape)
     rows, unreadable = [], UnreadableImages()
     for name in expand_folders(settings.images, unreadable):
         try:
-            pixels, changes = read_user_image(name, trained.shape, light_on_dark=light_on_dark)
+            pixels, changes = read_user_image(name, target)
         except CnnlabError as error:
             unreadable.add(name, error)
             continue

@@ -13,9 +13,14 @@ from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.figure_log import FigureLog
 from cnnlab.core.hooks import capture_outputs, get_layer
 from cnnlab.core.quoting import printable
-from cnnlab.data.build import compute_input_shape, parse_data_settings
+from cnnlab.data.build import compute_input_shape
 from cnnlab.data.dataset import ImageSet, gather_images
-from cnnlab.data.user_images import UnreadableImages, expand_folders, read_user_image
+from cnnlab.data.user_images import (
+    UnreadableImages,
+    expand_folders,
+    find_user_image_target,
+    read_user_image,
+)
 from cnnlab.interpret.top_activations import TopActivations
 from cnnlab.models.receptive_field import ReceptiveField, compute_receptive_fields
 from cnnlab.tasks.trained_run import TrainedRun, load_split
@@ -213,13 +218,11 @@ class RunContext:
     def user_images(self) -> list[SelectedImage]:
         """The image files, adapted to the network as for `predict`; `unreadable` has the others.
         Raises CnnlabError where none can be read."""
-        light_on_dark = parse_data_settings(self.trained.config["dataset"]).light_on_dark
+        target = find_user_image_target(self.trained.config["dataset"], self.trained.shape)
         images = []
         for name in expand_folders(self.settings.images, self.unreadable):
             try:
-                pixels, adaptations = read_user_image(
-                    name, self.trained.shape, light_on_dark=light_on_dark
-                )
+                pixels, adaptations = read_user_image(name, target)
             except CnnlabError as error:
                 self.unreadable.add(name, error)
                 continue

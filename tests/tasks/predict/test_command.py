@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from cnnlab.data.sources import digits
-from cnnlab.data.user_images import adapt_image
+from cnnlab.data.user_images import adapt_drawing
 from tests.conftest import Cnnlab
 
 
@@ -59,8 +59,7 @@ def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> No
     rows = json.loads(cnnlab("predict", "plain.png", "scan.png", "--format", "json")[1])["images"]
     assert rows[1]["changes"] == ["made gray", "inverted", "80x80 resized to 8x8"]
     plain, changed = (
-        adapt_image(Image.open(f"{name}.png"), (1, 8, 8), light_on_dark=True)[0]
-        for name in ("plain", "scan")
+        adapt_drawing(Image.open(f"{name}.png"), (1, 8, 8))[0] for name in ("plain", "scan")
     )
     assert (plain.int() - changed.int()).abs().max() <= 1
     assert "(made gray, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
