@@ -33,11 +33,12 @@ def split_letters(text: str) -> list[str]:
 
 
 def count_columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: wide letters two, marks none."""
+    """Return how many columns of a terminal a text takes: wide letters two, marks and signs of
+    direction none."""
     if text.isascii():
         return len(text)
     widths = (2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-    marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text)
+    marks = sum(unicodedata.category(char) in ("Mn", "Me", "Cf") for char in text)
     return sum(widths) - marks
 
 
@@ -100,6 +101,20 @@ def break_word(word: str, max_width: float, measure: Measure) -> list[str]:
         parts.append("".join(letters[:count]))
         letters = letters[count:]
     return parts
+
+
+def cut_to_columns(text: str, columns: int) -> str:
+    """Return the start of a text that fits into so many columns of a terminal."""
+    if text.isascii():
+        return text[:columns]
+    return "".join(take_letters(split_letters(text), columns, count_columns))
+
+
+def count_noun(count: float, noun: str) -> str:
+    """Return a count with its noun in the right number: `1 epoch`, `2 classes`."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    plural = f"{noun}es" if noun.endswith(("s", "tch")) else f"{noun}s"
+    return f"{number} {noun if count == 1 else plural}"
 
 
 def format_cell(name: str, width: int) -> str:

@@ -14,12 +14,14 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from time import monotonic
 from typing import Any, ClassVar, TextIO
 
+from cnnlab.core.display_text import END_ISOLATE, ISOLATE, cut_to_columns
 from cnnlab.core.quoting import printable
 from cnnlab.core.signals import cleaning_up_on_signal
-from cnnlab.core.terminal_text import cut_to_columns
 
 # Printed instead of cnnlab's own symbols where the encoding lacks them.
 ASCII_SYMBOLS = {"±": "+-", "×": "x", "…": "...", "–": "-", "—": "-", "²": "^2", "°": " deg"}
+ASCII_SYMBOLS |= {ISOLATE: "", END_ISOLATE: ""}
+SHOWN = f"\n\t{ISOLATE}{END_ISOLATE}"  # are not escaped, though they are not printable
 NOTICE_DELAY_S = 1.0  # `cnnlab runs | head` ends sooner, and needs no notice
 ERASE_LINE = "\r\x1b[2K"
 
@@ -36,10 +38,11 @@ codecs.register_error("cnnlab_ascii", replace_unencodable)
 
 
 def escape_lines(text: str) -> str:
-    """Return a text with escaped control characters, except newlines and tabs."""
+    """Return a text with escaped control characters, except newlines, tabs, and the signs around
+    words written from right to left."""
     if text.isprintable():
         return text
-    return "".join(c if c in "\n\t" or c.isprintable() else printable(c) for c in text)
+    return "".join(c if c in SHOWN or c.isprintable() else printable(c) for c in text)
 
 
 class OutputStream(io.TextIOBase):

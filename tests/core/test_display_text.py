@@ -2,8 +2,10 @@ from unicodedata import normalize
 
 from cnnlab.core.display_text import (
     count_columns,
+    count_noun,
     cut_end,
     cut_middle,
+    cut_to_columns,
     format_cell,
     isolate_rtl_words,
     split_letters,
@@ -48,6 +50,18 @@ def test_words_are_wrapped_and_long_ones_broken() -> None:
     assert wrap_words("integrated_gradients", 16) == ["integrated_", "gradients"]
     assert wrap_words("one two three four", 5, max_lines=2) == ["one", "two…"]
     assert wrap_words("猫" * 5, 4) == ["猫猫", "猫猫", "猫"] and wrap_words("猫", 1) == ["猫"]
+
+
+def test_live_line_is_cut_to_the_columns_of_its_letters() -> None:
+    assert cut_to_columns("漢字かな", 5) == "漢字"
+    assert cut_to_columns("e\N{COMBINING ACUTE ACCENT}a", 1) == "e\N{COMBINING ACUTE ACCENT}"
+    assert cut_to_columns("abc", 2) == "ab" and cut_to_columns("abc", 0) == ""
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    counts = count_noun(1, "epoch"), count_noun(2000, "step"), count_noun(2, "class")
+    assert counts == ("1 epoch", "2,000 steps", "2 classes")
+    assert count_noun(0, "batch") == "0 batches" and count_noun(1.5, "epoch") == "1.5 epochs"
 
 
 def test_table_cells_have_the_same_columns_in_every_script() -> None:

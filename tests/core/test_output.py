@@ -8,6 +8,7 @@ from typing import IO
 import pytest
 
 from cnnlab.core import output
+from cnnlab.core.display_text import format_cell
 from cnnlab.core.output import OutputStream
 
 PRINT = """
@@ -45,6 +46,12 @@ def test_every_text_can_be_printed_in_every_encoding(encoding: str) -> None:
     printed = encoded("11.81% ± 1.96, 3 × 3, 漢 \udcff", encoding).decode(encoding)
     assert "11.81%" in printed and r"\udcff" in printed
     assert ("± 1.96" in printed) == (encoding != "ascii")
+
+
+def test_names_written_from_right_to_left_are_isolated_and_not_escaped() -> None:
+    cell = format_cell("\u05e9\u05dc\u05d5\u05dd", 6)
+    assert encoded(cell, "utf-8").decode() == f"{cell}\n" and "\u2068" in cell
+    assert encoded(cell, "ascii") == b"\\u05e9\\u05dc\\u05d5\\u05dd  \n"
 
 
 def test_symbols_have_names_in_ascii() -> None:
