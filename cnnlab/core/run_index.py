@@ -91,11 +91,19 @@ def find_run(name: str, outputs: Path) -> Path:
     below = outputs / "train" / name
     if is_run(below):
         return below
-    if path_exists(path) and path.is_dir():
-        raise UsageError(f"{name} is not a run's folder{suggest_runs_inside(path)}")
     known = [str(folder) for folder in list_runs(outputs)]
-    nearest, command = suggest_nearest(name, known) or ";", format_list_command(outputs)
-    raise UsageError(f"no run {name}{nearest} {command} lists what there is")
+    listing = f"{format_list_command(outputs)} lists what there is"
+    if path_exists(path) and path.is_dir():
+        hint = suggest_runs_inside(path) or f"{suggest_run(name, known)}\n{listing}"
+        raise UsageError(f"{name} is not a run's folder{hint}")
+    raise UsageError(f"no run {name}{suggest_run(name, known) or ';'} {listing}")
+
+
+def suggest_run(name: str, known: list[str]) -> str:
+    """Return `; did you mean X?` for the newest of the known runs that was given this name, or for
+    one of a similar folder; else an empty string."""
+    named = [folder for folder in known if folder.endswith(f"_{name}")]
+    return f"; did you mean {max(named)}?" if named else suggest_nearest(name, known)
 
 
 def suggest_runs_inside(path: Path) -> str:

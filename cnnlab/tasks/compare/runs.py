@@ -136,7 +136,8 @@ def resolve_run_folders(names: list[str], outputs: Path) -> list[Path]:
     if not any(name.strip() for name in names):
         command = format_list_command(outputs)
         raise UsageError(
-            f"compare takes runs: folders, sweeps or patterns; {command} lists what there is"
+            "no runs to compare: cnnlab compare RUN_OR_SWEEP_OR_PATTERN...\n"
+            f"{command} lists what there is"
         )
     folders: dict[Path, Path] = {}
     for name in names:

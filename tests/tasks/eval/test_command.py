@@ -95,7 +95,7 @@ def test_most_confident_mistakes_are_first() -> None:
     ("words", "code", "message"),
     [
         (["nowhere"], 2, "no run nowhere; `cnnlab runs` lists what there is"),
-        (["."], 2, ". is not a run's folder"),
+        (["."], 2, ". is not a run's folder\n`cnnlab runs` lists what there is"),
         (["checkpoint=7"], 2, "checkpoint '7' is not one of 25, 50, best, last"),
         (["split=tset"], 2, "split must be one of test, validation, train, not 'tset'"),
         (["batch_size=0"], 2, "batch_size must be at least 1, not 0"),
