@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from cnnlab.core.device import pick_device
+from cnnlab.core.display_text import count_columns, format_cell
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config, call_checked
@@ -19,6 +20,8 @@ from cnnlab.data.user_images import (
 )
 from cnnlab.tasks.predict.settings import PredictSettings
 from cnnlab.tasks.trained_run import TrainedRun, load_run
+
+MIN_NAME_COLUMNS, MAX_NAME_COLUMNS = 17, 66  # of a class's name in the table
 
 
 def run(config: Config, overrides: list[str]) -> None:
@@ -59,13 +62,16 @@ def predict_top_k(trained: TrainedRun, image: Tensor, top_k: int) -> list[dict[s
 def print_predictions_table(rows: list[dict[str, Any]], trained: TrainedRun) -> None:
     model = trained.config["model"]["name"]
     print(f"cnnlab predict: {model}, step {trained.step:,}\n{trained.folder}")
+    columns = [count_columns(printable(top["class"])) for row in rows for top in row["top"]]
+    width = min(max(MIN_NAME_COLUMNS, *columns), MAX_NAME_COLUMNS)
     for row in rows:
         first, *others = row["top"]
-        changes = f" ({', '.join(row['changes'])})" if row["changes"] else ""
-        print(f"\n{printable(row['image'])}{changes}")
-        print(f"  {printable(first['class']):<20}{first['probability']:>8.2%}")
+        print(f"\n{printable(row['image'])}")
+        if row["changes"]:
+            print(f"  {', '.join(row['changes'])}")
+        print(f"  {format_cell(first['class'], width + 2)}{first['probability']:>9.2%}")
         for other in others:
-            print(f"    {printable(other['class']):<18}{other['probability']:>8.2%}")
+            print(f"    {format_cell(other['class'], width)}{other['probability']:>9.2%}")
 
 
 def print_predictions_csv(rows: list[dict[str, Any]], trained: TrainedRun) -> None:

@@ -3,13 +3,18 @@ import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
+from cnnlab.core.display_text import count_columns
 from cnnlab.data.sources import digits
 from cnnlab.data.user_images import adapt_drawing
+from cnnlab.tasks.predict.command import print_predictions_table
+from cnnlab.tasks.trained_run import TrainedRun
 from tests.conftest import Cnnlab
 
 
@@ -46,7 +51,19 @@ def test_table_matches_csv(cnnlab: Cnnlab, run: Path) -> None:
     )
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     for row in rows:
-        assert f"{row['class']:<18}" in table and f"{float(row['probability']):.2%}" in table
+        assert f" {row['class']:<17} " in table and f"{float(row['probability']):.2%}" in table
+
+
+def test_table_is_aligned_for_class_names_of_any_script(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["cat", "犬と猫の写真", "שלום", "x" * 60, "🐈" * 60]
+    top = [{"class": name, "probability": 0.2} for name in names]
+    trained = SimpleNamespace(config={"model": {"name": "m"}}, step=1, folder="r")
+    row = {"image": "a.png", "changes": ["made gray"], "top": top}
+    print_predictions_table([row], cast(TrainedRun, trained))
+    out = capsys.readouterr().out.replace("\u2068", "").replace("\u2069", "")
+    lines = [line for line in out.splitlines() if line.endswith("%")]
+    assert len(lines) == 5 and len({count_columns(line) for line in lines}) == 1
+    assert count_columns(lines[0]) <= 80 and "x" * 60 in out and "\na.png\n  made gray\n" in out
 
 
 def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> None:
@@ -62,7 +79,7 @@ def test_scan_is_converted_inverted_and_resized(cnnlab: Cnnlab, run: Path) -> No
         adapt_drawing(Image.open(f"{name}.png"), (1, 8, 8))[0] for name in ("plain", "scan")
     )
     assert (plain.int() - changed.int()).abs().max() <= 1
-    assert "(made gray, inverted, 80x80 resized to 8x8)" in cnnlab("predict", "scan.png")[1]
+    assert "made gray, inverted, 80x80 resized to 8x8\n" in cnnlab("predict", "scan.png")[1]
 
 
 def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Path) -> None:
@@ -70,7 +87,7 @@ def test_unreadable_images_are_reported_after_the_others(cnnlab: Cnnlab, run: Pa
     Path("text.png").write_text("no")
     code, out, err = cnnlab("predict", "text.png", "good.png", "absent.png")
     assert code == 1 and "good.png" in out
-    assert err == "cnnlab: text.png is not an image that can be read\ncnnlab: no image absent.png\n"
+    assert err == "cnnlab: text.png is not an image that can be read\ncnnlab: no file absent.png\n"
 
 
 def test_images_of_a_folder_are_predicted(cnnlab: Cnnlab, run: Path) -> None:
