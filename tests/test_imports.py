@@ -79,7 +79,7 @@ def test_a_missing_image_is_reported_without_importing_torch(here: Path) -> None
     command = [sys.executable, "-X", "importtime", "-m", "cnnlab"]
     command += ["stylize", "absent.png", "x.png"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 1 and "\ncnnlab: no image absent.png\n" in process.stderr
+    assert process.returncode == 1 and "\ncnnlab: no file absent.png\n" in process.stderr
     assert (
         "| typer" in process.stderr
         and "| torch" not in process.stderr

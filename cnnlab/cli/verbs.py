@@ -195,7 +195,7 @@ def stylize(
     names, rest = split_arguments(arguments)
     missing = [name for name in names if not path_exists(Path(name))]
     if missing and not cfg:  # reported immediately, before torch is imported
-        raise CnnlabError(f"no image {printable(missing[0])}")
+        raise CnnlabError(f"no file {printable(missing[0])}")
     # Threads that spin for long make it many times slower on busy cores; briefly is free.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "reproduce": reproduce or again, "score": score}

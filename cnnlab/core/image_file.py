@@ -162,7 +162,7 @@ def translate_read_errors(path: str | Path) -> Iterator[None]:
     except CnnlabError:
         raise
     except FileNotFoundError:
-        raise CnnlabError(f"no image {printable_path(path)}") from None
+        raise CnnlabError(f"no file {printable_path(path)}") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = printable(summarize_error(error))
         raise CnnlabError(f"{printable_path(path)} cannot be read: {reason}") from error

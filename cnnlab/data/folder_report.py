@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
+from cnnlab.core.display_text import format_cell, wrap_words
 from cnnlab.core.quoting import printable
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.image_tree import MAX_LISTED, join_names
@@ -17,16 +17,19 @@ NAME_WIDTH = 32
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What an image set from a folder says beside its own images.
+    """What an image set from the folder `root` says beside its own images.
 
     `test_labels`: of the test images. `skipped`: (reason, number of files). `ignored`: folders
-    without images. `copies`: lines about files with equal content.
+    without images. `copies`: lines about files with equal content; `copy_groups`: these files' full
+    paths.
     """
 
     test_labels: tuple[int, ...] = ()
     skipped: tuple[tuple[str, int], ...] = ()
     ignored: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    root: str = ""
+    copy_groups: tuple[tuple[str, ...], ...] = ()
 
 
 def describe_folder_images(train_set: ImageSet, validation_set: ImageSet) -> list[str]:
@@ -40,7 +43,17 @@ def describe_folder_images(train_set: ImageSet, validation_set: ImageSet) -> lis
         "validation": count_labels(validation_set.labels.tolist(), len(train_set.classes)),
         "test": count_labels(report.test_labels, len(train_set.classes)),
     }
-    return [*format_class_counts(train_set.classes, counts), *describe_left_out(train_set)]
+    return [
+        *format_class_counts(train_set.classes, counts),
+        *describe_left_out(train_set),
+        *describe_validation_copies(report, train_set, validation_set),
+    ]
+
+
+def describe_absent_classes(image_set: ImageSet, split: str) -> list[str]:
+    """Return lines that name the classes of which an image set has no images."""
+    counts = count_labels(image_set.labels.tolist(), len(image_set.classes))
+    return format_absent_classes(image_set.classes, counts, split)
 
 
 def get_report(image_set: ImageSet) -> FolderReport | None:
@@ -68,15 +81,20 @@ def format_class_counts(classes: Sequence[str], counts: dict[str, list[int]]) ->
         title += f", the {NUM_EXTREMES} largest and smallest"
     lines = [f"{title:<{NAME_WIDTH}}" + "".join(f"{split:>12}" for split in counts)]
     for label in order:
-        name = printable(classes[label])
-        shown = name if len(name) < NAME_WIDTH - 3 else f"{name[: NAME_WIDTH - 6]}..."
         numbers = "".join(f"{column[label]:>12,}" for column in counts.values())
-        lines.append(f"  {shown:<{NAME_WIDTH - 2}}{numbers}")
+        lines.append(f"  {format_cell(classes[label], NAME_WIDTH - 2)}{numbers}")
     for split, column in counts.items():
-        if absent := [classes[label] for label, count in enumerate(column) if not count]:
-            noun = "class" if len(absent) == 1 else f"{len(absent):,} classes"
-            lines += wrap_line(f"no {split} images of {noun} {join_names(absent)}")
+        lines += format_absent_classes(classes, column, split)
     return lines
+
+
+def format_absent_classes(classes: Sequence[str], counts: Sequence[int], split: str) -> list[str]:
+    """Return lines that name the classes with a count of zero; none where there are none."""
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not absent:
+        return []
+    noun = "class" if len(absent) == 1 else f"{len(absent):,} classes:"
+    return wrap_line(f"no {split} images of {noun} {join_names(absent)}")
 
 
 def describe_left_out(image_set: ImageSet) -> list[str]:
@@ -123,6 +141,22 @@ def describe_copies(
     )
 
 
+def describe_validation_copies(
+    report: FolderReport, train_set: ImageSet, validation_set: ImageSet
+) -> list[str]:
+    """Return lines on images to validate with of which a copy is trained with."""
+    train_paths, validation_paths = (
+        set(getattr(image_set, "paths", ())) for image_set in (train_set, validation_set)
+    )
+    pairs = []
+    for group in report.copy_groups:
+        trained = [path for path in group if path in train_paths]
+        pairs += [(path, trained[0]) for path in group if trained and path in validation_paths]
+    prefix = os.path.join(report.root, "")  # noqa: PTH118
+    shown = [(path.removeprefix(prefix), copy.removeprefix(prefix)) for path, copy in pairs]
+    return format_pairs(shown, "validation image", "also in training")
+
+
 def format_pairs(pairs: Sequence[tuple[str, str]], noun: str, problem: str) -> list[str]:
     """Return lines with the number of pairs of copies and the first of them."""
     if not pairs:
@@ -134,4 +168,5 @@ def format_pairs(pairs: Sequence[tuple[str, str]], noun: str, problem: str) -> l
 
 def wrap_line(line: str) -> list[str]:
     """Return a line in lines that fit the width, all but the first indented."""
-    return wrap(line, LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    first, *others = wrap_words(line, LINE_WIDTH - 2)
+    return [first, *(f"  {other}" for other in others)]

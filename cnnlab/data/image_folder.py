@@ -123,6 +123,8 @@ def image_folder(
             skipped=index.skipped,
             ignored=index.ignored,
             copies=describe_copies(index.root, entries, test_files, check.copies),
+            root=index.root,
+            copy_groups=tuple(map(tuple, check.copies)),
         ),
     )
 

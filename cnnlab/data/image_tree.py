@@ -117,7 +117,7 @@ def list_folder(path: str, folder: Folder, tree: ImageTree) -> tuple[list[str], 
 def describe_suffix(name: str) -> str:
     """Return why a file of this name is not read: it has no image format's suffix."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    return f"no image by name ({printable(suffix[:12])})" if suffix else "no suffix"
+    return f"of unknown suffix ({printable(suffix[:12])})" if suffix else "without suffix"
 
 
 def drop_empty_folders(tree: ImageTree) -> None:

@@ -98,7 +98,7 @@ def hash_image_file(name: str) -> str:
     try:
         return hashlib.sha256(read_regular_file(name)).hexdigest()
     except OSError as error:
-        raise CnnlabError(f"no image {printable(name)}: {summarize_error(error)}") from error
+        raise CnnlabError(f"{printable(name)} cannot be read: {summarize_error(error)}") from error
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:

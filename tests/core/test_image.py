@@ -56,7 +56,7 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(path.read_bytes()[:2000])
     Image.open(path).save(tmp_path / "icon.ico")  # Pillow decodes it before its size is known
     for name, message in (
-        ("absent.png", "no image"),
+        ("absent.png", "no file"),
         ("text.png", "not an image"),
         ("icon.ico", "not an image"),
         ("cut.png", "cannot be read"),

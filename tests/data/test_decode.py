@@ -207,5 +207,5 @@ def test_deleted_file_raises_one_line_error(root: Path, workers: int) -> None:
     Path(files.paths[0]).unlink()
     with pytest.raises(CnnlabError) as error:
         load_epoch(files)
-    assert str(error.value) == f"no image {files.paths[0]}"
+    assert str(error.value) == f"no file {files.paths[0]}"
     assert not decode_threads()

@@ -81,7 +81,7 @@ def test_invalid_root_raises_one_line_error(
 def test_empty_class_folder_is_refused(root: Path, tmp_path: Path) -> None:
     (root / "dog\n").mkdir()
     (root / "dog\n" / "a.txt").write_text("no image")
-    with pytest.raises(UsageError, match=r"class dog\\n below (.|\n)*1 skipped: no image by name"):
+    with pytest.raises(UsageError, match=r"class dog\\n below (.|\n)*1 skipped: of unknown suffix"):
         load_folder(root)
     (tmp_path / "bare").mkdir()
     with pytest.raises(UsageError, match="holds no folders of images"):
@@ -110,8 +110,8 @@ def test_skipped_files_are_counted_by_reason(root: Path) -> None:
     write_noise(root / "loose.png")
     write_noise(root / "__MACOSX" / "0.png")
     assert dict(load_folder(root).report.skipped) == {
-        "no image by name (.txt)": 1,
-        "no suffix": 1,
+        "of unknown suffix (.txt)": 1,
+        "without suffix": 1,
         "hidden": 1,
         "system folder __MACOSX": 1,
         "beside the folders, in no class folder": 1,

@@ -170,7 +170,7 @@ def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
     except CnnlabError:
         raise
     except FileNotFoundError:
-        raise CnnlabError(f"no image {name}") from None
+        raise CnnlabError(f"no file {name}") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = printable(summarize_error(error))[:200]
         raise CnnlabError(f"{name} does not record how it was made: {reason}") from error

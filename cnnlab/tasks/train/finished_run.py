@@ -3,11 +3,11 @@
 import math
 from pathlib import Path
 
+from cnnlab.core.display_text import count_noun
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import read_json
 from cnnlab.core.run_index import read_run_state, require_accuracy
 from cnnlab.core.schema import Config
-from cnnlab.tasks.train.loop import format_epochs
 from cnnlab.tasks.train.next_commands import format_new_run_command, format_resume_command
 from cnnlab.tasks.train.resume import SavedCheckpoint, keeps_learning_rates
 from cnnlab.tasks.train.settings import TrainSettings
@@ -62,9 +62,9 @@ def print_finished_run(
     resume = format_resume_command(saved.folder, root if has_moved else None)
     epochs = config["epochs"]
     scores = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in accuracies.items())
-    lines = [f"{saved.folder} is finished: {format_epochs(epochs)}, {scores}"]
+    lines = [f"{saved.folder} is finished: {count_noun(epochs, 'epoch')}, {scores}"]
     if saved.has_stopped_early:
-        patience = format_epochs(config["early_stop_epochs"])
+        patience = count_noun(config["early_stop_epochs"], "epoch")
         lines[0] = (
             f"{saved.folder} stopped early after step {saved.step:,} of "
             f"{saved.record['steps']:,}, {patience} without improvement: {scores}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from cnnlab.core import checkpoint
+from cnnlab.core.display_text import count_noun
 from cnnlab.core.errors import Stopped
 from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.progress import Progress, format_duration
@@ -68,7 +69,7 @@ def run_epochs(run: Run, trainer: Trainer, start_step: int, signals: SignalRecor
             progress.show(line, keep=report.is_epoch_end)
             if is_validated and early_stopping.should_stop(report.epoch):
                 progress.end()
-                patience = format_epochs(early_stopping.patience)
+                patience = count_noun(early_stopping.patience, "epoch")
                 print(f"stopped early: no better validation accuracy in {patience}")
                 break
             if signals.received:
@@ -104,11 +105,6 @@ def is_save_due(trainer: Trainer, saved_at: float) -> bool:
     """Return whether `save_every_minutes` have passed since a time on the monotonic clock."""
     minutes = trainer.settings.save_every_minutes
     return minutes is not None and monotonic() - saved_at > 60 * minutes
-
-
-def format_epochs(epochs: float) -> str:
-    """Return `1 epoch` or `2 epochs`."""
-    return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
 def save_and_stop(

@@ -6,6 +6,7 @@ from typing import Any
 
 from cnnlab.core import checkpoint
 from cnnlab.core.device import describe_device
+from cnnlab.core.display_text import count_noun
 from cnnlab.core.files import write_json
 from cnnlab.core.hooks import get_first_layer_weights
 from cnnlab.core.predictions import write_predictions
@@ -14,7 +15,8 @@ from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import quote_argument
 from cnnlab.core.run import Run
 from cnnlab.data.build import load_dataset
-from cnnlab.data.folder_report import describe_folder_images
+from cnnlab.data.dataset import ImageSet
+from cnnlab.data.folder_report import describe_absent_classes, describe_folder_images
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
 from cnnlab.tasks.train.settings import select_compared_settings
 from cnnlab.tasks.train.trainer import Trainer
@@ -30,9 +32,10 @@ def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
     resumed = f", resuming after step {start_step:,}" if start_step else ""
     print(
         f"cnnlab train: {model} on {dataset}, device {describe_device(trainer.device)}\n"
-        f"{num_parameters:,} parameters; {num_train:,} training images, "
-        f"{num_validation:,} validation images\n"
-        f"{settings.epochs} epochs of {len(trainer.train_batches):,} steps{resumed}\n"
+        f"{num_parameters:,} parameters; {count_noun(num_train, 'training image')}, "
+        f"{count_noun(num_validation, 'validation image')}\n"
+        f"{count_noun(settings.epochs, 'epoch')} of "
+        f"{count_noun(len(trainer.train_batches), 'step')}{resumed}\n"
         f"{folder}",
         *describe_folder_images(trainer.train_batches.images, trainer.validation_set),
         sep="\n",
@@ -72,7 +75,7 @@ def finish_run(run: Run, trainer: Trainer) -> float:
     result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **scores}
     write_json(run.folder / "result.json", result)
     run.set_status("finished")
-    print_train_result(run, trainer, len(test_set), result)
+    print_train_result(run, trainer, test_set, result)
     return validation["accuracy"]
 
 
@@ -90,15 +93,22 @@ def log_final_scores(
     run.log_hyperparameters(compared | {"seed": trainer.settings.seed}, final)
 
 
-def print_train_result(run: Run, trainer: Trainer, num_test: int, result: dict[str, Any]) -> None:
-    """Print the scores and the commands to type next."""
+def print_train_result(
+    run: Run, trainer: Trainer, test_set: ImageSet, result: dict[str, Any]
+) -> None:
+    """Print the scores, which classes they leave out, and the commands to type next."""
+    num_test = len(test_set)
     low, high = wilson_interval(round(result["test"]["accuracy"] * num_test), num_test)
     folder = quote_argument(str(run.folder))
     print(f"\n{'':12}{'accuracy':>10}{'loss':>10}{'images':>11}")
-    for split, count in (("validation", len(trainer.validation_set)), ("test", num_test)):
+    image_sets = {"validation": trainer.validation_set, "test": test_set}
+    for split, images in image_sets.items():
         scores = result[split]
-        print(f"{split:12}{scores['accuracy']:>10.2%}{scores['loss']:>10.4f}{count:>11,}")
+        print(f"{split:12}{scores['accuracy']:>10.2%}{scores['loss']:>10.4f}{len(images):>11,}")
     print(f"95% confidence interval of the test accuracy: {low:.2%} to {high:.2%}")
+    for split, images in image_sets.items():
+        for line in describe_absent_classes(images, split):
+            print(line)
     print(f"step {result['step']:,} after {format_duration(run.elapsed_s)} of training\n")
     print(f"evaluate:     cnnlab eval {folder}")
     print(f"TensorBoard:  tensorboard --logdir {folder}", flush=True)

@@ -62,8 +62,8 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
     for name, message in (
         ("cut.png", "cut.png cannot be read"),
         ("text.jpg", "text.jpg is not an image that can be read"),
-        ("absent.png", "no image absent.png"),
-        ("absent/absent.png", "no image absent/absent.png"),
+        ("absent.png", "no file absent.png"),
+        ("absent/absent.png", "no file absent/absent.png"),
         ("line.png", "line.png at 48x1 pixels is too small: each side needs at least 16"),
     ):
         _, err = stylize(code=2 if name == "line.png" else 1, images=(name, "one.png"))

@@ -295,13 +295,19 @@ def test_runs_before_stratified_splits_refuse_with_the_reason(
     assert cnnlab("predict", str(next(mine.glob("*/*.png"))))[0] == 0
 
 
-def test_train_and_eval_say_what_was_read_and_skipped(
+def test_train_and_eval_say_what_was_read_skipped_and_not_tested(
     cnnlab: Cnnlab, here: Path, mine: Path
 ) -> None:
+    for path in sorted((mine / "3").iterdir())[1:]:
+        path.unlink()
     (mine / "3" / "notes.txt").write_text("")
     code, out, err = cnnlab(*words(mine, epochs=1))
-    assert (code, err) == (0, "")
-    assert "10 classes   " in out and "skipped: 1 no image by name (.txt)" in out
+    assert (code, err) == (0, "") and "\n1 epoch of 22 steps\n" in out
+    header, summary = out.split("accuracy", 1)
+    for split in ("validation", "test"):
+        assert f"\nno {split} images of class 3\n" in header
+        assert f"\nno {split} images of class 3\n" in summary
+    assert "10 classes   " in out and "skipped: 1 of unknown suffix (.txt)" in out
     code, out, err = cnnlab("eval")
-    assert (code, err) == (0, "") and "skipped: 1 no image by name (.txt)" in out
+    assert (code, err) == (0, "") and "skipped: 1 of unknown suffix (.txt)" in out
     json.loads(cnnlab("eval", "--json")[1])
