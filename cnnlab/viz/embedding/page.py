@@ -21,7 +21,16 @@ from cnnlab.viz.html_template import render_template
 
 WEB_FOLDER = Path(__file__).with_name("web")
 # One script in the page: a file may use the definitions of all others once the last one starts it.
-SCRIPTS = ("data.js", "search.js", "marks.js", "view.js", "draw.js", "card.js", "events.js")
+SCRIPTS = (
+    "data.js",
+    "search.js",
+    "marks.js",
+    "view.js",
+    "names.js",
+    "draw.js",
+    "card.js",
+    "events.js",
+)
 PAGE_THUMBNAIL_PX, SPRITE_SHEET_PX = 96, 2048
 MAX_SPRITE_PIXELS = 1 << 26  # of all thumbnails together: four bytes each in a browser
 MAX_PNG_BYTES = 6_000_000  # color images that take more are stored as lossy WebP

@@ -1,6 +1,7 @@
 """The page of a map in a real browser, with mouse and keyboard events."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ DECODE = """((canvas, left, top, side) => {
     const light = center.filter((v, k) => k % 4 === 0 && v > 127);
     number += (light.length > 4) << bit; }
   return number; })"""
+SCREEN = "(i) => cnnlabMap.screen(i)"
 CARD = f'{DECODE}(document.getElementById("image"), 0, 0, {4 * BLOCK})'
 
 
@@ -203,3 +205,28 @@ def test_page_makes_no_requests_and_logs_no_errors(page: Chromium) -> None:
     assert not [
         message for message in messages if message.get("entry", {}).get("source") != "rendering"
     ], messages
+
+
+@pytest.mark.slow
+def test_names_cover_no_tight_cluster_and_no_edge_cuts_a_thumbnail(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    """Three clusters of 20 images, each far smaller than the name of its class. This is the last
+    test here, because it leaves the page of the others."""
+    centers = np.array([[0, 0], [0.1, 1], [1, 0.2]])
+    labels = np.arange(3).repeat(20)
+    coordinates = centers[labels] + np.random.default_rng(0).normal(0, 0.004, (60, 2))
+    names, images = [f"#{i}" for i in range(60)], make_numbered_images(60)
+    points = PagePoints(images, {"map": coordinates}, names, labels, CLASSES)
+    file = tmp_path / "tight.html"
+    file.write_text(render_map_page("Tight", [], points), encoding="utf-8")
+    browser.call("Page.navigate", url=file.as_uri())
+    browser.wait("document.title === 'Tight' && document.documentElement?.dataset.ready")
+    top = browser.value("document.getElementById('field').getBoundingClientRect().top")
+    boxes = browser.value("cnnlabMap.getNames()")
+    at = np.array([[p["x"], p["y"]] for p in browser.value(f"[...Array(60).keys()].map({SCREEN})")])
+    at[:, 1] -= top
+    assert len(boxes) == 3 and at.min() > 10
+    for box in boxes:
+        inside = (abs(at - [box["x"], box["y"]]) < [box["halfWidth"], 10]).all(1)
+        assert not inside.any(), box

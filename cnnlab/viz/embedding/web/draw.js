@@ -77,33 +77,3 @@ function drawNeighborLines() {
   }
   context.stroke();
 }
-
-/* A name of at most so many letters: its beginning and its end, where names often differ. */
-function cutMiddle(name, maxLength) {
-  const letters = [...new Intl.Segmenter().segment(name)].map(({ segment }) => segment);
-  if (letters.length <= maxLength) return name;
-  const tail = Math.floor((maxLength - 1) / 3);
-  return [...letters.slice(0, maxLength - 1 - tail), "…", ...letters.slice(-tail)].join("");
-}
-
-/* The class names, the largest class first; a name that would overlap another is left out. */
-function drawClassNames() {
-  const drawn = [], hasManyClasses = classes.length > 12, maxLength = hasManyClasses ? 16 : 24;
-  context.font = `600 ${hasManyClasses ? 13 : 16}px system-ui, sans-serif`;
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.lineJoin = "round";
-  for (const [label, ...position] of maps[currentMap].labelPositions) {
-    if (filters.label !== null && label !== filters.label) continue;
-    const { x, y } = toScreen(...position), name = getClassName(label);
-    const text = cutMiddle(name, maxLength);
-    const halfWidth = context.measureText(text).width / 2 + 3;
-    if (drawn.some((t) => Math.abs(t.x - x) < t.halfWidth + halfWidth && Math.abs(t.y - y) < 20)) continue;
-    drawn.push({ x, y, halfWidth });
-    context.lineWidth = 5;
-    context.strokeStyle = "#fffd";
-    context.strokeText(text, x, y);
-    context.fillStyle = INK;
-    context.fillText(text, x, y);
-  }
-}

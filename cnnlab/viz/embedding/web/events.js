@@ -73,8 +73,8 @@ getElement("about").open = innerWidth > 700;
 createClassList();
 createMapButtons();
 bindSearch();
-// For tests and measurements: the view, one drawing at once, and where a point is on the screen.
-window.cnnlabMap = { view, draw, pointAt, screen: (i) => {
+// For tests and measurements: the view, one drawing at once, the names, and where a point is on the screen.
+window.cnnlabMap = { view, draw, pointAt, getNames: () => drawnNames, screen: (i) => {
   const { x, y } = getScreenPosition(i);
   return { x: x + getOffset().left, y: y + getOffset().top };
 } };

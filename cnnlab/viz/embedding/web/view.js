@@ -10,7 +10,13 @@ const toScreen = (x, y) =>
   ({ x: (x - view.x) * view.scale + viewWidth / 2, y: (y - view.y) * view.scale + viewHeight / 2 });
 const getScreenPosition = (i) => toScreen(positions[2 * i], positions[2 * i + 1]);
 const getThumbnailSide = () => Math.min(MAX_THUMBNAIL, 1.1 * grid.spacing * view.scale);
-const getFitScale = () => .92 * Math.min(viewWidth / maps[currentMap].extent[0], viewHeight / maps[currentMap].extent[1]);
+/* The scale at which all images are in the view, thumbnails at the edges too. */
+function getFitScale() {
+  const [width, height] = maps[currentMap].extent, side = grid ? 1.1 * grid.spacing : 0;
+  const scale = Math.min(viewWidth / (width + side), viewHeight / (height + side));
+  return side * scale <= MAX_THUMBNAIL ? .95 * scale
+    : .95 * Math.min((viewWidth - MAX_THUMBNAIL) / width, (viewHeight - MAX_THUMBNAIL) / height);
+}
 const requestDraw = () => { drawRequest = drawRequest || requestAnimationFrame(() => { drawRequest = 0; draw(); }); };
 
 function resize() {
