@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,9 @@ from torch import Tensor
 from cnnlab.core.device import pick_device
 from cnnlab.core.display_text import count_columns, format_cell
 from cnnlab.core.errors import CnnlabError, UsageError
-from cnnlab.core.quoting import printable
+from cnnlab.core.files import path_exists
+from cnnlab.core.quoting import as_override, printable
+from cnnlab.core.run_index import is_run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.data.user_images import (
     UnreadableImages,
@@ -33,6 +36,7 @@ def run(config: Config, overrides: list[str]) -> None:
     settings = call_checked(PredictSettings, config, "")
     if not settings.images:
         raise UsageError("no images: cnnlab predict IMAGE_OR_FOLDER...")
+    refuse_runs(settings.images)
     device = pick_device(settings.device)
     trained = load_run(
         settings.run, checkpoint=settings.checkpoint, device=device, outputs=settings.outputs
@@ -50,6 +54,16 @@ def run(config: Config, overrides: list[str]) -> None:
     if rows:
         PREDICTION_PRINTERS[settings.format](rows, trained)
     unreadable.raise_if_any()
+
+
+def refuse_runs(names: list[str]) -> None:
+    """Raise UsageError for a run's folder among the images: its figures are not what is meant."""
+    for name in names:
+        if path_exists(Path(name)) and is_run(Path(name)):
+            raise UsageError(
+                f"{printable(name)} is a run, not images\nto predict with it: "
+                f"cnnlab predict IMAGE_OR_FOLDER... {as_override('run', name)}"
+            )
 
 
 def predict_top_k(trained: TrainedRun, image: Tensor, top_k: int) -> list[dict[str, Any]]:

@@ -105,6 +105,15 @@ def test_images_of_a_folder_are_predicted(cnnlab: Cnnlab, run: Path) -> None:
     assert err == "cnnlab: no images in the folder empty\n"
 
 
+def test_figures_of_a_run_are_not_predicted(cnnlab: Cnnlab, run: Path) -> None:
+    name = str(run.relative_to(Path.cwd()))
+    code, out, err = cnnlab("predict", name)
+    assert (code, out) == (2, "") and err == (
+        f"cnnlab: {name} is a run, not images\n"
+        f"to predict with it: cnnlab predict IMAGE_OR_FOLDER... run={name}\n"
+    )
+
+
 def test_refused_images_do_not_stop_the_others(cnnlab: Cnnlab, run: Path) -> None:
     save_digit(3, Path("good.png"))
     Image.new("L", (1, 3_000_000)).save("thin.png")
