@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from cnnlab.viz.base import BLUE, GRAY, format_label, render_figure
-from cnnlab.viz.embedding.class_names import draw_class_names
+from cnnlab.viz.embedding.class_names import MAX_ALWAYS_NAMED, draw_class_names
 from cnnlab.viz.embedding.layout import (
     CLASS_PALETTE,
     PIXEL_FIGURE_MARGIN,
@@ -21,6 +21,7 @@ from cnnlab.viz.embedding.layout import (
 )
 from cnnlab.viz.image_grid import write_text_lines
 
+NOTE_HEIGHT = 28  # pixels of the line on omitted names
 CLASS_MARKERS = "o^sDvPX"  # of the first ten classes, of the next ten, and so on
 MARK_STYLES: dict[str, tuple[float, dict[str, Any]]] = {
     "misclassified": (
@@ -133,7 +134,10 @@ def draw_panel(
     draw_points(axes, points, labels)
     draw_marks(axes, points, marks)
     peaks = find_class_density_peaks(points, labels)
-    omitted = draw_class_names(axes, peaks, classes, points, labels, (corner, corner + size))
+    # The line on names that are left out is below all names, in the margin of the points.
+    note_height = NOTE_HEIGHT if len(peaks) > MAX_ALWAYS_NAMED else 0
+    box = corner, corner + size - [0, note_height]
+    omitted = draw_class_names(axes, peaks, classes, points, labels, box)
     if omitted:
         text = f"{omitted} of {len(peaks)} class names are left out: they would hide the points"
         x, bottom = corner[0] + 8, corner[1] + size[1] - 8
