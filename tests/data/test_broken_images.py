@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.image import read_image
+from cnnlab.core.image import read_image_and_size
 from cnnlab.core.image_formats import list_readable_formats
 from tests.data.conftest import load_folder, write_noise
 
@@ -79,16 +79,16 @@ def test_verdict_of_another_size_is_not_used(
 def test_unreadable_file_is_neither_broken_nor_cached(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
 ) -> None:
-    def read_denied(path: str, **options: Any) -> Image.Image:
+    def read_denied(path: str, **options: Any) -> tuple[Image.Image, tuple[int, int]]:
         if path.endswith("ant/3.png"):
             try:
                 raise cause
             except type(cause) as error:
                 raise CnnlabError(f"{path} cannot be read: {error}") from error
-        return read_image(path, **options)
+        return read_image_and_size(path, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.data.decode.read_image", read_denied)
+        patch.setattr("cnnlab.data.decode.read_image_and_size", read_denied)
         with pytest.raises(CnnlabError, match=r"ant/3.png(.|\n)*1 image could not be opened"):
             load_folder(root, skip_broken=True)
     assert not cache.exists()
