@@ -221,7 +221,7 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
     )
     for name, words in (
-        ("absent.png", "no image"),
+        ("absent.png", "no file"),
         ("text.png", "is not an image"),
         ("cut.png", "cannot be read"),
         ("program.eps", "is not an image"),

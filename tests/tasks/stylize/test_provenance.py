@@ -251,5 +251,5 @@ def test_image_without_a_record_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(CnnlabError, match=rf"{name} does not record how it was made") as error:
             read_transfer_record(str(tmp_path / name))
         assert "\n" not in str(error.value) and len(str(error.value)) < 400
-    with pytest.raises(CnnlabError, match=r"absent\.jpg cannot be read: No such file"):
+    with pytest.raises(CnnlabError, match=r"no file .*absent\.jpg"):
         read_transfer_record(str(tmp_path / "absent.jpg"))
