@@ -8,6 +8,7 @@ taken as a Gaussian: a divergence measures every direction by the style image's 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class ColorTarget:
 
 def color_features(pixels: Tensor) -> Tensor:
     """Return (9, N) of RGB (3, N): Y, I and Q in units of their deviations, and their products."""
-    to_yiq = scaled_yiq(pixels)
+    to_yiq = scaled_yiq(pixels.device, pixels.dtype)
     features = pixels.new_empty(9, pixels.shape[1])
     yiq = torch.mm(to_yiq, pixels, out=features[:3]).sub_(to_yiq.sum(1, keepdim=True) / 2)
     torch.mul(yiq, yiq, out=features[3:6])
@@ -52,12 +53,17 @@ def backpropagate_features(features: Tensor, gradient: Tensor) -> Tensor:
     linear, squares, products = gradient[:3], gradient[3:6], gradient[6:]
     total = torch.addcmul(linear, yiq, squares, value=2)
     total.addcmul_(products, yiq.roll(1, 0)).add_((products * yiq).roll(-1, 0))
-    return scaled_yiq(features).T @ total
+    return scaled_yiq(features.device, features.dtype).T @ total
 
 
-def scaled_yiq(like: Tensor) -> Tensor:
-    """Return the matrix (3, 3) from RGB to Y, I and Q in units of their deviations."""
-    return like.new_tensor(RGB_TO_YIQ) / like.new_tensor(YIQ_DEVIATIONS).unsqueeze(1)
+@cache
+def scaled_yiq(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the matrix (3, 3) from RGB to Y, I and Q in units of their deviations.
+
+    Once for each device: the host waits for a GPU while it copies numbers there.
+    """
+    rgb_to_yiq = torch.tensor(RGB_TO_YIQ, device=device, dtype=dtype)
+    return rgb_to_yiq / torch.tensor(YIQ_DEVIATIONS, device=device, dtype=dtype).unsqueeze(1)
 
 
 class MeasureMoments(torch.autograd.Function):

@@ -1,10 +1,12 @@
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.style.canvas import crop_canvas, extend_to_canvas
 from cnnlab.style.losses import gram_matrix, relative_loss
@@ -164,3 +166,51 @@ def test_gray_canvas_has_the_summed_gradient(max_tile_pixels: int) -> None:
     assert gradient.shape == (1, 1, 26, 30)
     torch.testing.assert_close(terms, rgb_terms)
     torch.testing.assert_close(gradient, rgb_gradient.sum(1, keepdim=True))
+
+
+class RecordOperations(TorchDispatchMode):
+    """Record the names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = list[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("max_tile_pixels", [UNTILED, 400])
+def test_loss_copies_no_numbers_to_the_device(max_tile_pixels: int) -> None:
+    """The host would wait for a GPU at each of them."""
+    transfer_loss = make_loss(margin=2, tv_weight=0.1, max_tile_pixels=max_tile_pixels)
+    objective = transfer_loss.make_objective((32, 40))
+    loss, x = transfer_loss.make_loss_function(objective), torch.rand(1, 3, 36, 44)
+    loss(x)
+    with RecordOperations() as operations:
+        loss(x)
+    assert (
+        "aten.mm.default" in operations.names and "aten.lift_fresh.default" not in operations.names
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_loss_does_not_wait_for_the_gpu() -> None:
+    device = torch.device("cuda")
+    cpu_loss = make_loss(margin=2)
+    transfer_loss = replace(
+        cpu_loss,
+        encoder=cpu_loss.encoder.to(device),
+        content=lambda size: cpu_loss.content(size).to(device),
+        styles=[lambda size: cpu_loss.styles[0](size).to(device)],
+    )
+    loss = transfer_loss.make_loss_function(transfer_loss.make_objective((32, 40)))
+    x = torch.rand(1, 3, 36, 44, generator=torch.Generator().manual_seed(0)).to(device)
+    terms, gradient = loss(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = loss(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(again, (terms, gradient))
