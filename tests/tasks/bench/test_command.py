@@ -8,7 +8,7 @@ from cnnlab.config import list_groups
 from cnnlab.engine import roofline
 from tests.conftest import Cnnlab
 
-TINY = ["model.filters=[4,4]", "model.hidden=[8]", "log_every=5", "seconds=0.05"]
+TINY = ["device=cpu", "model.filters=[4,4]", "model.hidden=[8]", "log_every=5", "seconds=0.05"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_every_model_has_a_row_and_nothing_is_downloaded(
 ) -> None:
     monkeypatch.setenv("CNNLAB_DATA", str(here / "empty"))
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
-    code, out, err = cnnlab("bench", "seconds=0.05")
+    code, out, err = cnnlab("bench", "device=cpu", "seconds=0.05")
     assert (code, err) == (0, "") and max(map(len, out.splitlines())) <= 80
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert set(list_groups()["model"]) <= set(lines)
@@ -52,7 +52,7 @@ def test_every_model_has_a_row_and_nothing_is_downloaded(
     expected = "needs your images: cnnlab bench model=vgg16 dataset.root=DIR"
     assert lines["vgg16"].split(maxsplit=1)[1] == expected
     assert lines["digits_cnn"].endswith("%") and out.count("measured peak: matmul") == 1
-    code, _, err = cnnlab("bench", "seconds=0.05", "optim.lr=-1")
+    code, _, err = cnnlab("bench", "device=cpu", "seconds=0.05", "optim.lr=-1")
     assert code == 2 and err == "cnnlab: optim: lr must be above 0, not -1\n"
 
 

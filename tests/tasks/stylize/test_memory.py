@@ -70,7 +70,7 @@ def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Pa
     limit = get_used_memory(device("cpu")) + 200_000_000
     images = ("large.png", "one.png")
     words = ["size=null", f"memory_limit={limit}", "steps=1", "first_steps=1", "coarsest=9999"]
-    out, _ = stylize(*words, images=images)
+    out, _ = stylize("device=cpu", *words, images=images)
     assert f"memory_limit={limit} holds " in out and " pixels, not 2800x2100\n" in out
     assert "an L-BFGS history of 5, not 20" in out
     width, height = Image.open("large_one.png").size
