@@ -1,11 +1,13 @@
 """Run `cnnlab` in real processes, without two seconds of imports for each.
 
 A server process imports everything and then forks once per line that it is sent. A line is JSON:
-`{"arguments": [...], "folder": ..., "log": ...}` or `{"wait": process id}`.
+`{"arguments": [...], "folder": ..., "stdout": ..., "stderr": ..., "ignored": [signals]}`
+or `{"wait": process id}`.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,16 +27,20 @@ def preload() -> None:
     torch.set_num_threads(1)
 
 
-def run_child(order: dict[str, object]) -> None:
-    """Run `cnnlab ARGUMENTS` in a folder, with stdout and stderr in a file, and exit."""
+def run_child(order: dict[str, Any]) -> None:
+    """Run `cnnlab ARGUMENTS` in a folder, with stdout and stderr in files, and exit."""
     from cnnlab.cli import main
 
     os.setsid()
-    os.chdir(str(order["folder"]))
-    handle = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
-    sys.argv = ["cnnlab", *order["arguments"]]  # type: ignore[misc]
+    os.chdir(order["folder"])
+    for number in order["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
+    for descriptor, path in ((1, order["stdout"]), (2, order["stderr"])):
+        if descriptor == 2 and path == order["stdout"]:
+            os.dup2(1, 2)
+        else:
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.argv = ["cnnlab", *order["arguments"]]
     code = 1
     try:
         main()
@@ -82,12 +88,18 @@ class Forks:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, folder: Path, *arguments: str) -> int:
+    def start(
+        self,
+        folder: Path,
+        *arguments: str,
+        stdout: str = "log.txt",
+        stderr: str = "log.txt",
+        ignored: tuple[int, ...] = (),
+    ) -> int:
         """Start `cnnlab ARGUMENTS` in a folder; return its process id, also its group's."""
         folder.mkdir(exist_ok=True)
-        return self.ask(
-            {"arguments": arguments, "folder": str(folder), "log": str(folder / "log.txt")}
-        )
+        streams = {"stdout": stdout, "stderr": stderr, "ignored": ignored}
+        return self.ask({"arguments": arguments, "folder": str(folder), **streams})
 
     def wait(self, number: int) -> int:
         """Wait for a child; return its exit code, or minus the signal that ended it."""

@@ -261,7 +261,13 @@ def test_target_in_four_places_calls_nothing(cnnlab: Cnnlab, here: Path, run: Pa
     assert run_quietly(cnnlab, "train", f"resume={run}")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["<script>x", "[red]x$\\frac{", "${now:}", "a'b\\", "x" * 90])
+NAMES = ["<script>x", "[red]x$\\frac{", "${now:}", "a'b\\"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["".join(NAMES), "x" * 90, *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES)],
+)
 def test_run_names_are_literal(cnnlab: Cnnlab, here: Path, name: str) -> None:
     from cnnlab.core.quoting import hydra_literal
 

@@ -99,6 +99,7 @@ def test_stylize_imports_no_more_of_torch_than_it_uses(here: Path) -> None:
         "features=bundled",
         "size=48",
         "steps=1",
+        "first_steps=1",
     ]
     code = f"import sys, atexit; from cnnlab import cli; sys.argv = {words}\n"
     code += "atexit.register(lambda: print(*sys.modules)); cli.main()"

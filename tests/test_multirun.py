@@ -145,16 +145,14 @@ def test_a_failed_worker_whose_folder_is_gone_reports_and_returns_nan(
     assert [count_failed_runs(x) for x in ([[failed, passed], [failed]], None, [])] == [2, 0, 0]
 
 
-@pytest.mark.parametrize("module", ["numpy", "torch", "hydra_plugins"])
-def test_parallel_runs_import_nothing_from_the_current_folder(
-    forks: Forks, here: Path, module: str
-) -> None:
+def test_parallel_runs_import_nothing_from_the_current_folder(forks: Forks, here: Path) -> None:
     pytest.importorskip(
         "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
     )
-    (here / f"{module}.py").write_text("open('the_canary_sang', 'w')")
+    for module in ("numpy", "torch", "hydra_plugins"):
+        (here / f"{module}.py").write_text(f"open('canary_{module}', 'w')")
     code, log = forks.run(here, *SHORT, "threads=1", "seed=1,2", *PARALLEL)
-    assert code == 0 and not (here / "the_canary_sang").exists(), log
+    assert code == 0 and not list(here.glob("canary_*")), log
 
 
 def test_a_mode_that_is_not_dash_m_is_refused(cnnlab: Cnnlab, here: Path) -> None:
@@ -269,7 +267,10 @@ def test_a_stopped_parallel_sweep_resumes_to_the_same_weights(forks: Forks, here
         assert all(torch.equal(resumed[name], value) for name, value in weights(whole / n).items())
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.9, 1.4])
+@pytest.mark.parametrize(
+    "after_s",
+    [0.2, 0.5, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (0.9, 1.4))],
+)
 def test_an_interrupt_between_runs_stops_the_sweep(
     forks: Forks, here: Path, after_s: float
 ) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from cnnlab.core.run_index import read_run_state
 from tests.conftest import TINY
+from tests.fork_server import Forks
 
 TRAIN = ["train", *TINY]
 ENDLESS = ["train", *TINY, "epochs=100000"]
@@ -34,6 +35,11 @@ def run_shell(here: Path, script: str) -> subprocess.CompletedProcess:
     """Run a script with `cnnlab` in it."""
     script = f'cnnlab() {{ "{sys.executable}" -m cnnlab "$@"; }}; {script}'
     return subprocess.run(["bash", "-c", script], cwd=here, capture_output=True, text=True)
+
+
+def wait(forks: Forks, here: Path, number: int) -> tuple[int, str]:
+    """Wait for a child whose stderr is in err.txt; return its exit code and stderr."""
+    return forks.wait(number), (here / "err.txt").read_text()
 
 
 def only_run(here: Path) -> Path:
@@ -101,22 +107,21 @@ def test_a_stop_signal_while_importing_has_its_exit_code(
     assert process.returncode == 128 + number and err == f"cnnlab: stopped by {number.name}\n"
 
 
-def test_timeout_saves_a_checkpoint(here: Path) -> None:
+def test_timeout_saves_a_checkpoint(forks: Forks, here: Path) -> None:
     """It sends SIGTERM to the process and again to its group."""
-    process = start(here, *ENDLESS)
+    number = forks.start(here, *ENDLESS, stderr="err.txt")
     wait_for_checkpoint(here)
     for _ in range(2):
-        process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143 and "resume with `cnnlab train resume=" in err
+        os.kill(number, signal.SIGTERM)
+    code, err = wait(forks, here, number)
+    assert code == 143 and "resume with `cnnlab train resume=" in err
 
 
-def test_nohup_survives_the_terminal(here: Path) -> None:
-    process = start(here, *TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+def test_nohup_survives_the_terminal(forks: Forks, here: Path) -> None:
+    number = forks.start(here, *TRAIN, ignored=(signal.SIGHUP,))
     wait_for_checkpoint(here)
-    process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=60)
-    assert process.returncode == 0 and read_run_state(only_run(here)) == "finished"
+    os.kill(number, signal.SIGHUP)
+    assert forks.wait(number) == 0 and read_run_state(only_run(here)) == "finished"
 
 
 def test_a_closed_terminal_saves_a_checkpoint(here: Path) -> None:
@@ -143,46 +148,54 @@ def read_all(terminal: int) -> None:
             pass
 
 
-def test_a_stopped_and_continued_process_finishes(here: Path) -> None:
+def test_a_stopped_and_continued_process_finishes(forks: Forks, here: Path) -> None:
     """Ctrl-Z and fg."""
-    process = start(here, *TRAIN)
+    number = forks.start(here, *TRAIN, stderr="err.txt")
     wait_for_checkpoint(here)
-    process.send_signal(signal.SIGTSTP)
+    os.kill(number, signal.SIGTSTP)
     time.sleep(0.2)
-    process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
+    os.kill(number, signal.SIGCONT)
+    assert wait(forks, here, number) == (0, "")
 
 
-def test_an_interrupt_of_a_pipeline_says_how_to_resume(here: Path) -> None:
+def test_an_interrupt_of_a_pipeline_says_how_to_resume(forks: Forks, here: Path) -> None:
     """`cnnlab train | tee log`: Ctrl-C ends tee first."""
-    read_end, write_end = os.pipe()
-    process = start(here, *ENDLESS, stdout=write_end)
-    os.close(write_end)
+    os.mkfifo("pipe")
+    number = forks.start(here, *ENDLESS, stdout="pipe", stderr="err.txt")
+    reader = Path("pipe").open()
     wait_for_checkpoint(here)
-    os.close(read_end)
+    reader.close()
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.kill(number, signal.SIGINT)
+    code, err = wait(forks, here, number)
+    assert code == 130
     assert "cnnlab: stopped after step" in err and "resume with `cnnlab train resume=" in err
 
 
-def test_training_goes_on_when_its_reader_leaves(here: Path) -> None:
-    done = run_shell(here, f"set -o pipefail; cnnlab {' '.join(TRAIN)} | head -1")
-    assert done.returncode == 0 and done.stdout.startswith("cnnlab train: digits_cnn")
+def test_training_goes_on_when_its_reader_leaves(forks: Forks, here: Path) -> None:
+    os.mkfifo("pipe")
+    number = forks.start(here, *TRAIN, stdout="pipe", stderr="err.txt")
+    with Path("pipe").open() as reader:
+        assert reader.readline().startswith("cnnlab train: digits_cnn")
+    assert forks.wait(number) == 0 and read_run_state(only_run(here)) == "finished"
+
+
+def test_training_goes_on_when_its_log_is_on_a_full_disk(forks: Forks, here: Path) -> None:
+    number = forks.start(here, *TRAIN, stdout="/dev/full", stderr="err.txt")
+    assert wait(forks, here, number) == (
+        1,
+        "cnnlab: cannot write to stdout: No space left on device; continuing without it\n",
+    )
     assert read_run_state(only_run(here)) == "finished"
 
 
-def test_training_goes_on_when_its_log_is_on_a_full_disk(here: Path) -> None:
-    done = run_shell(here, f"cnnlab {' '.join(TRAIN)} > /dev/full")
-    assert done.returncode == 1 and read_run_state(only_run(here)) == "finished"
-    assert done.stderr == (
-        "cnnlab: cannot write to stdout: No space left on device; continuing without it\n"
-    )
+SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "redirection",
+    [pytest.param(">&-", marks=SLOW), pytest.param("2>&-", marks=SLOW), "<&- >&- 2>&-"],
+)
 def test_training_runs_with_closed_streams(here: Path, redirection: str) -> None:
     done = run_shell(here, f"cnnlab {' '.join(TRAIN)} {redirection}")
     assert done.returncode == 0 and read_run_state(only_run(here)) == "finished"
@@ -201,7 +214,11 @@ def test_errors_do_not_reach_stdout_when_stderr_is_closed(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"]
+    "environment",
+    [
+        "PYTHONIOENCODING=ascii",
+        pytest.param("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", marks=SLOW),
+    ],
 )
 def test_sweep_tables_in_ascii(here: Path, environment: str) -> None:
     done = run_shell(
@@ -228,7 +245,10 @@ def test_a_user_without_home_and_name_can_train(here: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_folders_are_read_with_a_full_dev_shm(here: Path) -> None:
+@pytest.mark.parametrize(
+    "then", ["", pytest.param("&& cnnlab eval && cnnlab embed --pca", marks=SLOW)]
+)
+def test_folders_are_read_with_a_full_dev_shm(here: Path, then: str) -> None:
     """As in a container with little shared memory: images are decoded by threads."""
     for index in range(80):
         path = here / "many" / "ab"[index % 2] / f"{index}.png"
@@ -237,8 +257,7 @@ def test_folders_are_read_with_a_full_dev_shm(here: Path) -> None:
     overrides = "dataset=folder dataset.root=many dataset.size=64 dataset.workers=2 epochs=1"
     script = f"""
     mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero > /dev/shm/full || exit 77
-    cnnlab train {overrides} batch_size=10 model.filters=[4,4] model.hidden=[8] &&
-    cnnlab eval && cnnlab embed --pca
+    cnnlab train {overrides} batch_size=10 model.filters=[4,4] model.hidden=[8] {then}
     """
     shell = f'cnnlab() {{ timeout 100 "{sys.executable}" -m cnnlab "$@"; }}; {script}'
     done = subprocess.run(

@@ -8,8 +8,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("module", ["cnnlab.viz.plots", "cnnlab.interpret.attribution"])
-@pytest.mark.parametrize("is_pipe", [True, False])
+@pytest.mark.parametrize(
+    ("module", "is_pipe"),
+    [
+        ("cnnlab.viz.plots", True),
+        ("cnnlab.interpret.attribution", False),
+        pytest.param("cnnlab.viz.plots", False, marks=pytest.mark.slow),
+        pytest.param("cnnlab.interpret.attribution", True, marks=pytest.mark.slow),
+    ],
+)
 def test_matplotlibrc_in_the_current_folder_is_not_read(
     tmp_path: Path, module: str, is_pipe: bool
 ) -> None:
