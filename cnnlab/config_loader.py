@@ -16,6 +16,7 @@ its internal parts.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobRuntime
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -57,7 +59,6 @@ FILLED_IN_OF_JOB = ("config_name", "override_dirname")
 @contextmanager
 def open_hydra(task: str, config_dir: str, own_overrides: Sequence[str]) -> Iterator[Hydra]:
     """Yield a Hydra, as hydra.main makes it, that composes by the three rules of this module."""
-    version.setbase("1.3")
     opened = Hydra(task_name=task, config_loader=GuardedConfigLoader(config_dir, own_overrides))
     GlobalHydra.instance().initialize(opened)
     try:
@@ -126,7 +127,6 @@ class GuardedConfigLoader(ConfigLoaderImpl):
             raise UsageError(f"--config-dir {printable(config_dir)} is not a folder")
         super().__init__(create_config_search_path(str(CONFIG_DIR)))
         self.own_overrides, self.has_user_files = own_overrides, bool(config_dir)
-        self.expected_parts: dict[tuple[str, ...], Any] = {}
         self.is_guarded = False
         if config_dir:
             source = UserConfigSource(USER_PROVIDER, str(Path(config_dir).absolute()))
@@ -137,6 +137,7 @@ class GuardedConfigLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         """Return the composed configuration. Raises UsageError where it breaks a rule."""
         self.is_guarded = False
+        version.setbase("1.3")  # Hydra's part depends on it
         try:
             config = super().load_configuration(config_name, overrides, *args, **kwargs)
         except RecursionError:
@@ -169,14 +170,9 @@ class GuardedConfigLoader(ConfigLoaderImpl):
 
     def check_hydra_part(self, config: DictConfig) -> None:
         """Raise UsageError where files, and not the overrides alone, have set Hydra's part."""
-        overrides = tuple(config.hydra.overrides.hydra)
-        if overrides not in self.expected_parts:
-            plain = ConfigLoaderImpl(create_config_search_path(str(CONFIG_DIR)))
-            composed = plain.load_configuration(
-                None, list(overrides), RunMode.RUN, validate_sweep_overrides=False
-            )
-            self.expected_parts[overrides] = extract_hydra_part(composed)
-        expected, actual = self.expected_parts[overrides], extract_hydra_part(config)
+        task = JobRuntime.instance().get("name")
+        expected = compose_hydra_part(task, tuple(config.hydra.overrides.hydra))
+        actual = extract_hydra_part(config)
         for key in expected | actual:
             if actual.get(key) != expected.get(key):
                 raise UsageError(
@@ -195,6 +191,19 @@ class GuardedConfigLoader(ConfigLoaderImpl):
                     f"experiment={name} is a recipe for model={entry.value}, not {model}\n"
                     "leave out one of the two"
                 )
+
+
+@lru_cache(maxsize=16)
+def compose_hydra_part(task: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Return Hydra's part as installed packages and overrides alone give it. Not to be changed.
+
+    `task`: that of Hydra's JobRuntime, which Hydra fills in."""
+    JobRuntime.instance().set("name", task)
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONFIG_DIR)))
+    config = loader.load_configuration(
+        None, list(overrides), RunMode.RUN, validate_sweep_overrides=False
+    )
+    return extract_hydra_part(config)
 
 
 def extract_hydra_part(config: DictConfig) -> dict[str, Any]:

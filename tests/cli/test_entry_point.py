@@ -162,9 +162,8 @@ def test_an_interrupt_of_a_pipeline_says_how_to_resume(forks: Forks, here: Path)
     """`cnnlab train | tee log`: Ctrl-C ends tee first."""
     os.mkfifo("pipe")
     number = forks.start(here, *ENDLESS, stdout="pipe", stderr="err.txt")
-    reader = Path("pipe").open()
-    wait_for_checkpoint(here)
-    reader.close()
+    with Path("pipe").open():
+        wait_for_checkpoint(here)
     time.sleep(0.3)
     os.kill(number, signal.SIGINT)
     code, err = wait(forks, here, number)
