@@ -48,7 +48,9 @@ def run_commands(cnnlab: Cnnlab, text: str, count: int) -> None:
         assert code == 0, (words, out, err)
 
 
-@pytest.mark.parametrize("outputs", ["outputs", "a=b, c", "it's"])
+@pytest.mark.parametrize(
+    "outputs", ["it's a=b, c", pytest.param("outputs", marks=pytest.mark.slow)]
+)
 def test_commands_after_training_work(cnnlab: Cnnlab, here: Path, outputs: str) -> None:
     """Of a network that is not the default one."""
     words = [*WORDS, "epochs=1", "model=mnist_mlp", "dataset=digits", "augment=none"]

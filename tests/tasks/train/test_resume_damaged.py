@@ -139,7 +139,10 @@ def test_folder_replaced_while_a_run_writes_to_it_stays_as_it_is(
     assert not (run / "resumed.jsonl").exists()
 
 
-@pytest.mark.parametrize("threads", [0, -1, 100_000, 2**40, "1", 1.5, [1]])
+@pytest.mark.parametrize(
+    "threads",
+    [0, 100_000, "1", *(pytest.param(n, marks=pytest.mark.slow) for n in (-1, 2**40, 1.5, [1]))],
+)
 def test_threads_of_a_checkpoint_are_checked(cnnlab: Cnnlab, run: Path, threads: Any) -> None:
     """100,000 of them crashed the process."""
     for step in list_steps(run):
