@@ -12,6 +12,7 @@ from numpy.lib import format as npy_format
 from torch import Tensor
 
 from cnnlab.core.files import check_regular_file, open_regular_file
+from cnnlab.core.pickle_safety import check_pickles
 
 NPY_HEADER_READERS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -39,7 +40,7 @@ def read_npy(path: Path) -> np.ndarray:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .pth file; nothing else is unpickled.
 
-    Raises UnpicklingError for what is not tensors, and OSError, RuntimeError or ValueError for a
+    Raises OSError, RuntimeError, UnpicklingError or ValueError for what is not tensors and for a
     damaged file, also for one whose tensors are larger than the file: compressed, or views that
     repeat numbers.
     """
@@ -47,6 +48,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     is_zip = zipfile.is_zipfile(path)
     if is_zip:
         check_not_compressed(path)
+    check_pickles(path)
     # Files from before torch 1.6 are not zips, and cannot be mapped into memory.
     state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
