@@ -46,6 +46,7 @@ from cnnlab.config_safety import (
     is_hydra_name,
 )
 from cnnlab.core.errors import UsageError, summarize_error
+from cnnlab.core.files import read_text
 from cnnlab.core.quoting import printable
 from cnnlab.core.yaml_files import MAX_YAML_BYTES, parse_yaml
 
@@ -73,8 +74,7 @@ class UserConfigSource(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, self._normalize_file_name(config_path))
         try:
-            with path.open(encoding="utf-8") as file:
-                text = file.read(MAX_YAML_BYTES + 1)
+            text = read_text(path, MAX_YAML_BYTES)
             parse_yaml(text)
             return ConfigResult(
                 config=OmegaConf.load(StringIO(text)),

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnnlab.core.files import write_atomically
+from cnnlab.core.files import read_bytes, write_atomically
 from cnnlab.core.image_file import (
+    MAX_FILE_BYTES,
     MAX_PIXELS,
     load_image,
-    read_regular_file,
     translate_read_errors,
 )
 
@@ -37,7 +37,7 @@ def read_image_and_size(
     """Read an image file as `read_image` does; return also the upright (width, height) of the
     file."""
     with translate_read_errors(path):
-        blob = read_regular_file(path)
+        blob = read_bytes(path, MAX_FILE_BYTES)
         image, size = load_image(blob, path, max_pixels, notes=[], target_side=target_side)
         return convert_to_gray_or_rgb(image), size
 

@@ -1,4 +1,4 @@
-"""Open and decode image files: regular files only, of limited size, upright, in 8-bit samples.
+"""Decode image files of limited size, upright, in 8-bit samples.
 
 `core.image.read_image` and `core.photo.read_photo` read through this module; they differ in what
 they make of transparency and color profiles.
@@ -7,8 +7,6 @@ they make of transparency and color profiles.
 import io
 import logging
 import math
-import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,30 +44,6 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 class TooManyPixels(CnnlabError):
     """An image has more pixels than may be decoded."""
-
-
-def read_regular_file(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Return a file's bytes. Raises OSError, and CnnlabError for a folder, a pipe, a device, or a
-    file of more than `max_bytes`."""
-    with open(path, "rb", 0, opener=open_regular_file) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max_bytes:
-            raise CnnlabError(
-                f"{printable_path(path)} has {size:,} bytes; the limit is {max_bytes:,}"
-            )
-        return file.read()
-
-
-def open_regular_file(path: str, flags: int) -> int:
-    """Return the descriptor of a regular file. Raises OSError, and CnnlabError for another kind."""
-    # Without O_NONBLOCK, opening a pipe would wait for its writer.
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return descriptor
-    os.close(descriptor)
-    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-    raise CnnlabError(f"{printable_path(path)} is {kind}, not an image file")
 
 
 def load_image(

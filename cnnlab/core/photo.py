@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
 
+from cnnlab.core.files import read_bytes
 from cnnlab.core.image_file import (
+    MAX_FILE_BYTES,
     MAX_PIXELS,
     load_image,
     open_image,
     printable_path,
-    read_regular_file,
     translate_read_errors,
 )
 
@@ -49,7 +50,7 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     image, damaged, or has more than `max_pixels`."""
     notes: list[str] = []
     with translate_read_errors(path):
-        blob = read_regular_file(path)
+        blob = read_bytes(path, MAX_FILE_BYTES)
         notes += note_other_images(open_image(blob, path, max_pixels))
         image, _ = load_image(blob, path, max_pixels, notes)
         alpha = extract_alpha(image)

@@ -15,16 +15,17 @@ from typing import Any
 
 from cnnlab import __version__
 from cnnlab.core.errors import CnnlabError
-from cnnlab.core.files import get_cache_folder, read_json, write_json
-from cnnlab.core.image_file import identify_reader, read_regular_file, translate_read_errors
+from cnnlab.core.files import get_cache_folder, read_bytes, read_json, write_json
+from cnnlab.core.image_file import MAX_FILE_BYTES, identify_reader, translate_read_errors
 from cnnlab.core.progress import Progress
 from cnnlab.core.quoting import printable
 from cnnlab.data.decode import IMAGES_PER_TASK, PREFETCH_BATCHES, ImageDecoder, map_ahead
 from cnnlab.data.folder_index import FolderIndex
 
-# The errors of a link to nothing, which belong to the file as damage does. Others (permissions,
-# a network drive, too little memory) may be gone the next time.
-LASTING_ERRNOS = (None, errno.ENOENT, errno.ELOOP)
+# The errors of a link to nothing, and of what `read_bytes` refuses (folders, pipes, large files),
+# which belong to the file as damage does. Others (permissions, a network drive, too little memory)
+# may be gone the next time.
+LASTING_ERRNOS = (None, errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EFBIG)
 
 
 @dataclass
@@ -162,4 +163,4 @@ def is_about_content(cause: BaseException | None) -> bool:
 def hash_file(path: str) -> bytes:
     """Return a digest of a file's bytes. Raises CnnlabError, naming the file."""
     with translate_read_errors(path):
-        return hashlib.blake2b(read_regular_file(path), digest_size=16).digest()
+        return hashlib.blake2b(read_bytes(path, MAX_FILE_BYTES), digest_size=16).digest()

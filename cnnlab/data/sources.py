@@ -21,12 +21,13 @@ from torch import Tensor
 
 from cnnlab.core.download import CorruptDownload, fetch
 from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
-from cnnlab.core.files import expand_home, get_cache_folder, write_atomically
+from cnnlab.core.files import expand_home, get_cache_folder, read_bytes, write_atomically
 from cnnlab.core.keys import Key
 from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
 from cnnlab.data.folder_index import index_folder
 from cnnlab.data.image_folder import check_image_size, image_folder
 
+MAX_UNPACKED_BYTES = 60_000_000  # MNIST's largest file has 47 million
 DIGITS_TEST_SIZE = 360  # the last fifth of scikit-learn's 1,797, in the file's order
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 60_000),
@@ -113,10 +114,18 @@ def mnist(split: Split, *, root: Root) -> TensorImageSet:
     return TensorImageSet(x.unsqueeze(1), read_idx(folder / labels, (count,)).long(), DIGIT_CLASSES)
 
 
+def read_data_file(path: Path) -> bytes:
+    """Return a data set's file. Raises CnnlabError for what cannot be read or is too large."""
+    try:
+        return read_bytes(path, MAX_UNPACKED_BYTES)
+    except OSError as error:
+        raise CnnlabError(f"{path} cannot be read: {summarize_error(error)}") from error
+
+
 def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Return an idx file as a uint8 tensor of the expected shape. Raises CnnlabError for another
     file."""
-    blob = path.read_bytes()
+    blob = read_data_file(path)
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
     if not blob.startswith(header) or len(blob) != len(header) + int(np.prod(shape)):
         problem = f"is damaged or not MNIST's ({len(blob):,} bytes)"
@@ -150,7 +159,7 @@ def cifar10(split: Split, *, root: Root) -> TensorImageSet:
 
 def read_cifar_batch(path: Path, md5: str) -> dict[str, Any]:
     """Return an official batch. Raises CnnlabError if its checksum is not the published one."""
-    blob = path.read_bytes()
+    blob = read_data_file(path)
     if hashlib.md5(blob).hexdigest() != md5:
         problem = "is damaged or not CIFAR-10's (md5 differs)"
         raise CnnlabError(f"{path} {problem}; remove it to download it again")
@@ -175,7 +184,7 @@ def unpack_mnist(path: Path, *, target: Path) -> None:
     published one."""
     try:
         with gzip.open(path) as file:
-            blob = file.read(60_000_000)  # the largest has 47 million bytes
+            blob = file.read(MAX_UNPACKED_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise CorruptDownload(summarize_error(error)) from error
     write_verified(blob, MNIST_MD5[target.name], target)

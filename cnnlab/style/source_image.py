@@ -12,7 +12,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, summarize_error
-from cnnlab.core.image_file import TooManyPixels, read_regular_file
+from cnnlab.core.files import read_bytes
+from cnnlab.core.image_file import MAX_FILE_BYTES, TooManyPixels
 from cnnlab.core.photo import Photo, composite_on_white, read_photo, whiten_transparent
 from cnnlab.core.quoting import printable
 from cnnlab.style.scales import Size
@@ -96,7 +97,7 @@ def read_source_image(name: str, max_pixels: int) -> SourceImage:
 def hash_image_file(name: str) -> str:
     """Return a file's SHA-256. Raises CnnlabError for one that cannot be read."""
     try:
-        return hashlib.sha256(read_regular_file(name)).hexdigest()
+        return hashlib.sha256(read_bytes(name, MAX_FILE_BYTES)).hexdigest()
     except OSError as error:
         raise CnnlabError(f"{printable(name)} cannot be read: {summarize_error(error)}") from error
 

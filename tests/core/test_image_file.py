@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.image import read_image
-from cnnlab.core.image_file import MAX_ASPECT_RATIO, TooManyPixels, read_regular_file
+from cnnlab.core.image_file import MAX_ASPECT_RATIO, TooManyPixels
 from cnnlab.core.image_formats import IMAGE_SUFFIXES, SUFFIXES_BY_FORMAT, list_readable_formats
 from cnnlab.core.photo import read_photo
 from tests.handmade_image_files import gray_tiff, many_page_tiff, png
@@ -67,12 +67,12 @@ def test_a_pipe_device_or_folder_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("/dev/zero")
     start_s = time.monotonic()
     for name, kind in (
-        ("pipe.png", "a pipe or a device"),
-        ("link.png", "a pipe or a device"),
-        ("folder.png", "a folder"),
+        ("pipe.png", "it is not a regular file"),
+        ("link.png", "it is not a regular file"),
+        ("folder.png", "it is a folder, not a file"),
     ):
         for read in (read_image, read_photo):
-            with pytest.raises(CnnlabError, match=f"{name} is {kind}, not an image file$"):
+            with pytest.raises(CnnlabError, match=f"{name} cannot be read: {kind}$"):
                 read(tmp_path / name)
     assert time.monotonic() - start_s < 1
 
@@ -81,10 +81,8 @@ def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(CnnlabError, match="has 1,099,511,627,776 bytes; the limit is 2,000,000,0"):
+    with pytest.raises(CnnlabError, match="it has 1,099,511,627,776 bytes; the limit is 2,0"):
         read_image(path)
-    with pytest.raises(CnnlabError, match="has 3 bytes; the limit is 2"):
-        read_regular_file(write_file(tmp_path / "y.png", b"abc"), max_bytes=2)
 
 
 @pytest.mark.parametrize("size", [(3_000_000, 1), (1, 60_000), (2 * MAX_ASPECT_RATIO + 1, 2)])

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 import threading
@@ -82,6 +83,17 @@ def test_pickled_callable_in_cifar_batch_is_not_executed(tmp_path: Path) -> None
     (tmp_path / "test_batch").write_bytes(blob)
     with pytest.raises(CnnlabError, match="md5 differs"):
         read_cifar_batch(tmp_path / "test_batch", "40351d587109b95175f43aff81a1287e")
+
+
+def test_device_in_place_of_a_data_file_is_not_read(tmp_path: Path) -> None:
+    """Of /dev/zero all memory was filled, and a pipe was waited for."""
+    (tmp_path / "device").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("device", "pipe"):
+        with pytest.raises(CnnlabError, match=f"{name} cannot be read: it is not a regular file"):
+            read_idx(tmp_path / name, (2, 3, 4))
+        with pytest.raises(CnnlabError, match=f"{name} cannot be read: it is not a regular file"):
+            read_cifar_batch(tmp_path / name, "40351d587109b95175f43aff81a1287e")
 
 
 def test_read_cifar_batch(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
-from cnnlab.core.image_file import open_image, read_regular_file
+from cnnlab.core.files import read_bytes
+from cnnlab.core.image_file import MAX_FILE_BYTES, open_image
 from cnnlab.core.image_formats import read_record_text
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.quoting import printable
@@ -162,7 +163,7 @@ def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
     """Return a stylized image's record. Raises CnnlabError for an image without one."""
     name = printable(str(path))
     try:
-        image = open_image(read_regular_file(str(path)), str(path), max_pixels=maxsize)
+        image = open_image(read_bytes(str(path), MAX_FILE_BYTES), str(path), max_pixels=maxsize)
         text = read_record_text(image)[:MAX_RECORD_CHARS]
         record = json.loads(text) if text else None
         if not isinstance(record, dict) or not {"settings", "steps", "sha256"} <= record.keys():

@@ -122,7 +122,7 @@ def test_refused_images_do_not_stop_the_others(cnnlab: Cnnlab, run: Path) -> Non
     assert code == 1 and "good.png" in out
     assert err == (
         "cnnlab: thin.png is 3,000,000 times as long as wide; the limit is 1,000\n"
-        "cnnlab: pipe.png is a pipe or a device, not an image file\n"
+        "cnnlab: pipe.png cannot be read: it is not a regular file\n"
     )
 
 
