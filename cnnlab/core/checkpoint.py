@@ -3,9 +3,7 @@
 It is written atomically, and reading it cannot run code.
 """
 
-import errno
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +19,7 @@ from cnnlab.core.errors import (
     format_unknown_choice,
     summarize_error,
 )
-from cnnlab.core.files import open_regular_file, parse_json, write_atomically
+from cnnlab.core.files import check_safetensors_header, parse_json, write_atomically
 from cnnlab.core.link_safety import make_subfolder
 from cnnlab.core.schema import is_of_type
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:  # `cnnlab runs` reads records without importing torch
 
 TensorGroups = dict[str, dict[str, "Tensor"]]  # {"model": {...}, "optimizer": {...}, ...}
 CHECKPOINT_FORMAT = "1"
-MAX_HEADER_BYTES = 32 << 20  # names and shapes of all tensors, and the record
 RECORD_SCHEMA = {
     "config": dict,
     "classes": list[str],
@@ -83,7 +80,7 @@ def load_weights(path: Path) -> dict[str, "Tensor"]:
     """Return by name a checkpoint's weights (the averaged ones, if it has them), or all tensors of
     another safetensors file. Raises CnnlabError as `load_checkpoint` does."""
     try:
-        check_header(path)
+        check_safetensors_header(path)
         with safe_open(path, framework="pt") as file:
             if "cnnlab" not in (file.metadata() or {}):
                 return {
@@ -113,7 +110,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def open_checkpoint(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
     """Yield an opened safetensors file. Raises CnnlabError for what is missing or damaged."""
     try:
-        check_header(path)
+        check_safetensors_header(path)
         with safe_open(path, framework=framework, device=device) as file:
             yield file
     except FileNotFoundError as error:
@@ -123,17 +120,6 @@ def open_checkpoint(path: Path, framework: str, device: str = "cpu") -> Iterator
     except (OSError, SafetensorError) as error:
         reason = summarize_error(error)
         raise CnnlabError(f"{path} is not a complete checkpoint: {reason}") from error
-
-
-def check_header(path: Path) -> None:
-    """Raise OSError for what is no regular file, or too large for this machine to load."""
-    with open_regular_file(path) as file:
-        size, header_bytes = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if header_bytes > MAX_HEADER_BYTES:
-        raise OSError(errno.EFBIG, f"its header has {header_bytes:,} bytes")
-    if size > memory_bytes:
-        raise OSError(errno.EFBIG, f"its {size:,} bytes are more than this machine's memory")
 
 
 def parse_record(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cnnlab.core.signals import cleaning_up
 
 MAX_TEXT_BYTES = 256 << 20  # metrics of a million rows
 MAX_JSON_BYTES = 16 << 20
+MAX_HEADER_BYTES = 8 << 20  # of safetensors: names and shapes of all tensors, and a record
 
 
 def open_regular_file(path: str | Path) -> BufferedReader:
@@ -51,6 +52,18 @@ def check_is_regular(mode: int, path: str | Path) -> None:
         raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def check_safetensors_header(path: Path) -> None:
+    """Raise OSError for what is no regular file, has a header that takes minutes to read, or is too
+    large for this machine. To be called before every reader of safetensors."""
+    with open_regular_file(path) as file:
+        size, header_bytes = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise OSError(errno.EFBIG, f"its header has {header_bytes:,} bytes")
+    if size > memory_bytes:
+        raise OSError(errno.EFBIG, f"its {size:,} bytes are more than this machine's memory")
 
 
 def read_bytes(path: str | Path, max_bytes: int) -> bytes:
@@ -136,7 +149,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 def fsync_path(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     try:
         os.fsync(handle)
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError, summarize_error
-from cnnlab.core.files import check_regular_file, write_atomically
+from cnnlab.core.files import check_safetensors_header, write_atomically
 from cnnlab.core.quoting import printable
 
 
@@ -23,7 +23,7 @@ def read_predictions(path: Path) -> tuple[Tensor, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        check_regular_file(path)
+        check_safetensors_header(path)
         tensors = load_file(path)
         logits, labels = tensors["logits"], tensors["labels"]
         if logits.ndim != 2 or labels.shape != logits.shape[:1]:

@@ -138,7 +138,7 @@ class Run:
         with self.translate_write_errors():
             self.writer.flush()
             for path in (self.metrics, *self.folder.glob("events.out.tfevents.*")):
-                with suppress(FileNotFoundError):
+                if path.is_file():  # a pipe of that name cannot be flushed
                     fsync_path(path)
 
     def truncate_after(self, step: int) -> None:

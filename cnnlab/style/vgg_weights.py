@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnlab.core.array_file import read_state_dict
 from cnnlab.core.errors import CnnlabError, summarize_error
-from cnnlab.core.files import check_regular_file, write_atomically
+from cnnlab.core.files import check_safetensors_header, write_atomically
 from cnnlab.core.quoting import printable
 from cnnlab.style.vgg import (
     CONVS_PER_BLOCK,
@@ -83,7 +83,7 @@ def read_safetensors(path: Path) -> VGGWeights:
     """Return a file's tensors and convention. Raises ValueError for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
-    check_regular_file(path)
+    check_safetensors_header(path)
     try:
         with safe_open(path, "pt") as opened:
             metadata = opened.metadata() or {}

@@ -8,6 +8,9 @@ import torch
 
 from cnnlab.core import checkpoint
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed
+from cnnlab.core.files import MAX_HEADER_BYTES
+from cnnlab.core.predictions import read_predictions
+from cnnlab.style.vgg_weights import read_vgg_weights
 
 RECORD = {
     "config": {"a": 1},
@@ -179,6 +182,17 @@ def test_checkpoint_larger_than_memory_is_refused_at_once(tmp_path: Path) -> Non
         file.truncate(8 + len(text) + size)
     with pytest.raises(CnnlabError, match="more than this machine's memory"):
         checkpoint.load_checkpoint(path)
+
+
+def test_header_of_a_million_tensors_is_refused_at_once(tmp_path: Path) -> None:
+    """It took minutes, and gigabytes of memory, also in the other readers of safetensors."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes((MAX_HEADER_BYTES + 1).to_bytes(8, "little"))
+    for read in (checkpoint.load_weights, checkpoint.read_record, read_predictions):
+        with pytest.raises(CnnlabError, match=r"its header has 8,388,609 bytes"):
+            read(path)
+    with pytest.raises(CnnlabError, match=r"its header has 8,388,609 bytes"):
+        read_vgg_weights(path)
 
 
 @pytest.mark.parametrize("accuracy", ["1" + "0" * 400, "1e400", "NaN", "[" * 100_000])

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,12 @@ def test_run_whose_folder_is_moved_writes_nothing_to_another(
 def test_metrics_of_wrong_types_are_skipped(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(text + '\n{"step": 2}\n')
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 2}]
+
+
+def test_pipe_among_the_event_files_is_not_awaited(tmp_path: Path) -> None:
+    """A resumed run once waited for its writer for ever, and ignored SIGTERM."""
+    os.mkfifo(tmp_path / "events.out.tfevents.1")
+    run = Run(tmp_path)
+    run.log_scalars("train", {"loss": 1.0}, 1)
+    run.flush()
+    run.close()

@@ -71,14 +71,14 @@ def test_stray_checkpoint_of_a_later_step_is_named_and_ignored(
 def test_unreadable_checkpoint_is_not_taken_for_damaged(
     cnnlab: Cnnlab, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_file = checkpoint.open_regular_file
+    check_header = checkpoint.check_safetensors_header
 
-    def refuse_newest(path: Path) -> Any:
+    def refuse_newest(path: Path) -> None:
         if path.name.endswith("100.safetensors"):
             raise PermissionError(13, "Permission denied")
-        return open_file(path)
+        check_header(path)
 
-    monkeypatch.setattr(checkpoint, "open_regular_file", refuse_newest)
+    monkeypatch.setattr(checkpoint, "check_safetensors_header", refuse_newest)
     code, _, err = cnnlab("train", f"resume={run}")
     assert code == 1 and "cannot read" in err and "Permission denied" in err
     assert list_steps(run) == [25, 50, 75, 100]
