@@ -7,34 +7,28 @@ formula.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnlab.style.color_statistics import ColorTarget, color_divergence
+from cnnlab.style.color_statistics import color_divergence
+from cnnlab.style.gram import gram_distance, gram_matrix
+from cnnlab.style.loss_scales import (
+    LayerTensors,
+    TermScales,
+    TransferTargets,
+    gaussian_scales,
+    raw_scales,
+    relative_scales,
+)
+from cnnlab.style.wasserstein import distance_from_gaussian, moment_matrix
 
-LayerTensors = Mapping[str, Tensor]
-TermScales = tuple[Tensor, dict[str, Tensor]]
 RELU_NAME = re.compile("relu[1-5]_[1-4]")
-
-
-def gram_matrix(maps: Tensor, num_positions: int | None = None) -> Tensor:
-    """Return F F^T / m (K, K) of feature maps (1, K, H, W), in float32 or better.
-
-    m = HW positions; `num_positions`: the m of the whole image that these maps are a tile of, so
-    that the tiles' matrices add up to the whole image's.
-    """
-    columns = at_least_float32(maps).flatten(2).squeeze(0)
-    return columns @ columns.T / (num_positions or columns.shape[1])
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return half-precision tensors as float32, others unchanged."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -51,74 +45,19 @@ def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict
 
 
 @dataclass(frozen=True)
-class TransferTargets:
-    """What the output image is compared with.
+class StyleStatistic:
+    """By what the style of a layer is compared.
 
-    P: the content image's maps at the content layer; `unrelated_distance`: the mean squared
-    distance there of a position of the content image and one of the style images; A and
-    `content_grams`: Gram matrices by layer of the style images and of the content image; `colors`:
-    those of the style images.
+    `measure`: (maps, positions of the whole image or None) -> a matrix that is a sum over
+    positions; `distance_from`: the style images' matrix -> a function, an image's matrix -> scalar.
     """
 
-    P: Tensor
-    unrelated_distance: Tensor
-    A: LayerTensors
-    content_grams: LayerTensors
-    colors: ColorTarget
+    measure: Callable[[Tensor, int | None], Tensor]
+    distance_from: Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 
-def raw_scales(targets: TransferTargets) -> TermScales:
-    """Return the chapter's scales: content 1 (no half), style 1 / (4 k^2) / L.
-
-    L style layers of k filters each.
-    """
-    style_scales = {
-        name: A.new_tensor(1 / (4 * A.shape[0] ** 2 * len(targets.A)))
-        for name, A in targets.A.items()
-    }
-    return targets.P.new_tensor(1.0), style_scales
-
-
-def relative_scales(targets: TransferTargets) -> TermScales:
-    """Return scales that make each term relative to its value for an unrelated image.
-
-    Style, by layer: 1 / L for the content image itself, 0 for the style image. Content: 0 for the
-    content image, 1 for the mean distance of unrelated positions of content and style image.
-    """
-    P = targets.P.flatten(2).squeeze(0)
-    style_scales = {}
-    for name, A in targets.A.items():
-        distance = (A - targets.content_grams[name]).square().sum()
-        style_scales[name] = 1 / (len(targets.A) * floor_distance(distance, A.square().sum()))
-    unrelated = floor_distance(targets.unrelated_distance, P.square().sum(0).mean())
-    return 1 / (unrelated * P.shape[1]), style_scales
-
-
-@dataclass(frozen=True)
-class FeatureSpread:
-    """The mean (K,) and the trace of the covariance of a layer's positions."""
-
-    mean: Tensor
-    trace: Tensor
-
-
-def measure_feature_spread(maps: Tensor) -> FeatureSpread:
-    """Return the spread over the positions of (1, K, H, W)."""
-    positions = maps.flatten(2).squeeze(0)
-    return FeatureSpread(positions.mean(1), positions.var(1, correction=0).sum())
-
-
-def mean_pair_distance(p: FeatureSpread, s: FeatureSpread) -> Tensor:
-    """Return the mean squared distance over all pairs of positions of two images.
-
-    E|p - s|^2 = tr cov P + tr cov S + |mean P - mean S|^2.
-    """
-    return p.trace + s.trace + (p.mean - s.mean).square().sum()
-
-
-def floor_distance(distance: Tensor, size: Tensor) -> Tensor:
-    """Return a squared distance, at least a millionth of what it is between: a safe divisor."""
-    return torch.maximum(distance, 1e-6 * size + 1e-12)
+GRAM = StyleStatistic(gram_matrix, lambda target: partial(gram_distance, target=target))
+GAUSSIAN = StyleStatistic(moment_matrix, distance_from_gaussian)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +66,7 @@ class LossSpec:
 
     content_layer: str
     layers: tuple[str, ...]
+    statistic: StyleStatistic
     compute_scales: Callable[[TransferTargets], TermScales]
     content_weight: float
     style_weight: float
@@ -173,6 +113,12 @@ class Objective:
     spec: LossSpec
     tv_weight: float = 0.0
 
+    @cached_property
+    def distances(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Return each style layer's distance from the style images."""
+        distance_from = self.spec.statistic.distance_from
+        return {name: distance_from(A) for name, A in self.targets.A.items()}
+
     def compute_terms(self, sums: Sequence[Tensor], x: Tensor) -> Tensor:
         """Return (4 + L,): loss, content term, each style layer's, D and V; scaled, unweighted.
 
@@ -182,7 +128,7 @@ class Objective:
         """
         (a, b), spec = self.scales, self.spec
         content, grams = a * sums[0], zip(spec.layers, sums[1:], strict=True)
-        styles = [b[name] * (G - self.targets.A[name]).square().sum() for name, G in grams]
+        styles = [b[name] * self.distances[name](G) for name, G in grams]
         zero = content.new_zeros(())
         colors = color_divergence(x, self.targets.colors) if spec.color_weight else zero
         variation = total_variation(x) if self.tv_weight else zero
@@ -223,6 +169,7 @@ def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> Loss
     return LossSpec(
         content_layer=content_layer,
         layers=tuple(layers),
+        statistic=GRAM,
         compute_scales=raw_scales,
         content_weight=ratio,
         style_weight=1.0,
@@ -239,6 +186,40 @@ def relative_loss(
     activations, and content and style keep their proportion whatever the images. Raises
     ValueError for a strength outside 0..1.
     """
+    return make_relative_spec(strength, color_weight, layers, content_layer, GRAM, relative_scales)
+
+
+def wasserstein_loss(
+    *,
+    strength: float,
+    color_weight: float,
+    layers: list[str],
+    layer_weights: list[float],
+    content_layer: str,
+) -> LossSpec:
+    """Return the loss that compares the layers' features as Gaussians, by Wasserstein-2 distances.
+
+    `strength` means the same for all images, sizes and networks. Raises ValueError for a strength
+    outside 0..1, and for weights that are not a number of at least 0 for each layer.
+    """
+    is_finite = all(0 <= weight < float("inf") for weight in layer_weights)
+    if len(layer_weights) != len(layers) or not is_finite or not sum(layer_weights):
+        raise ValueError(
+            f"layer_weights must be {len(layers)} numbers of at least 0, not all 0: {layer_weights}"
+        )
+    scales = partial(gaussian_scales, layer_weights=layer_weights)
+    return make_relative_spec(strength, color_weight, layers, content_layer, GAUSSIAN, scales)
+
+
+def make_relative_spec(
+    strength: float,
+    color_weight: float,
+    layers: list[str],
+    content_layer: str,
+    statistic: StyleStatistic,
+    compute_scales: Callable[[TransferTargets], TermScales],
+) -> LossSpec:
+    """Return a loss of relative terms. Raises ValueError for a number out of range."""
     if not 0 <= color_weight < float("inf"):
         raise ValueError(f"color_weight must be at least 0, not {color_weight}")
     if not 0 <= strength <= 1:
@@ -247,7 +228,8 @@ def relative_loss(
     return LossSpec(
         content_layer=content_layer,
         layers=tuple(layers),
-        compute_scales=relative_scales,
+        statistic=statistic,
+        compute_scales=compute_scales,
         content_weight=content,
         style_weight=style,
         color_weight=color_weight,
@@ -257,4 +239,5 @@ def relative_loss(
 STYLE_LOSSES: dict[str, Callable[..., LossSpec]] = {
     "chapter": chapter_loss,
     "relative": relative_loss,
+    "wasserstein": wasserstein_loss,
 }

@@ -16,18 +16,15 @@ from cnnlab.style.color_statistics import (
     make_color_target,
     measure_color_moments,
 )
-from cnnlab.style.losses import (
+from cnnlab.style.gram import at_least_float32
+from cnnlab.style.loss_scales import (
     FeatureSpread,
     LayerTensors,
-    LossSpec,
-    Objective,
     TransferTargets,
-    at_least_float32,
-    blend_grams,
-    gram_matrix,
     mean_pair_distance,
     measure_feature_spread,
 )
+from cnnlab.style.losses import LossSpec, Objective, blend_grams
 from cnnlab.style.optimizers import LossFunction
 from cnnlab.style.scales import Size, fit_style_size
 from cnnlab.style.tiling import Tile, make_tiles
@@ -105,8 +102,9 @@ class TransferLoss:
     def compute_grams(self, maps: LayerTensors, size: Size) -> list[Tensor]:
         """Return the style layers' Gram matrices, or a tile's part of those of a whole `size`."""
         height, width = size
+        measure = self.spec.statistic.measure
         return [
-            gram_matrix(maps[name], (height // relu_stride(name)) * (width // relu_stride(name)))
+            measure(maps[name], (height // relu_stride(name)) * (width // relu_stride(name)))
             for name in self.spec.layers
         ]
 

@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_encoder_evaluator(path: Path) -> Evaluator:
     """Return what computes Gram matrices of the first ReLUs of the blocks of a VGG's weights."""
-    from cnnlab.style.losses import gram_matrix
+    from cnnlab.style.gram import gram_matrix
     from cnnlab.style.vgg import VGGFeatures
     from cnnlab.style.vgg_weights import read_vgg_weights
 
@@ -51,7 +51,7 @@ def make_squeezenet_evaluator(weights: Path) -> Evaluator:
     from safetensors.torch import load_file
     from torchvision import models
 
-    from cnnlab.style.losses import gram_matrix
+    from cnnlab.style.gram import gram_matrix
 
     tensors = load_file(weights / "squeezenet1_1_features.safetensors")
     network = models.squeezenet1_1(weights=None).features.eval()

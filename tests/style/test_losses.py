@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,20 +9,23 @@ from cnnlab.style.color_statistics import (
     make_color_target,
     measure_color_moments,
 )
-from cnnlab.style.losses import (
-    LossSpec,
-    Objective,
+from cnnlab.style.gram import gram_matrix
+from cnnlab.style.loss_scales import (
     TransferTargets,
-    blend_grams,
-    chapter_loss,
-    gram_matrix,
     mean_pair_distance,
     measure_feature_spread,
     raw_scales,
-    relative_loss,
     relative_scales,
+)
+from cnnlab.style.losses import (
+    LossSpec,
+    Objective,
+    blend_grams,
+    chapter_loss,
+    relative_loss,
     strength_weights,
     total_variation,
+    wasserstein_loss,
 )
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, VGGFeatures, conv_channels, init_random_vgg
 
@@ -40,9 +45,13 @@ def make_maps(seed: int, height: int = 6, width: int = 5) -> dict[str, Tensor]:
     }
 
 
-def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor]) -> TransferTargets:
+def make_targets(
+    content_maps: dict[str, Tensor],
+    style_maps: dict[str, Tensor],
+    measure: Callable[[Tensor, int | None], Tensor] = gram_matrix,
+) -> TransferTargets:
     grams = [
-        {name: gram_matrix(image_maps[name]) for name in LAYERS}
+        {name: measure(image_maps[name], None) for name in LAYERS}
         for image_maps in (content_maps, style_maps)
     ]
     distance = mean_pair_distance(
@@ -51,13 +60,23 @@ def make_targets(content_maps: dict[str, Tensor], style_maps: dict[str, Tensor])
     return TransferTargets(content_maps[CONTENT], distance, grams[1], grams[0], COLORS)
 
 
+def make_wasserstein_loss(layer_weights: list[float], strength: float = 0.7) -> LossSpec:
+    return wasserstein_loss(
+        strength=strength,
+        color_weight=0.0,
+        layers=LAYERS,
+        layer_weights=layer_weights,
+        content_layer=CONTENT,
+    )
+
+
 def make_objective(
     spec: LossSpec,
     content_maps: dict[str, Tensor],
     style_maps: dict[str, Tensor],
     variation: float = 0,
 ) -> Objective:
-    targets = make_targets(content_maps, style_maps)
+    targets = make_targets(content_maps, style_maps, spec.statistic.measure)
     return Objective(targets, spec.compute_scales(targets), spec, variation)
 
 
@@ -66,8 +85,9 @@ def compute_terms(
 ) -> Tensor:
     """Return the terms of an image from its maps."""
     distance = (current[objective.spec.content_layer] - objective.targets.P).square().sum()
-    grams = [gram_matrix(current[name]) for name in objective.spec.layers]
-    return objective.compute_terms([distance, *grams], current["relu1_1"] if x is None else x)
+    measure = objective.spec.statistic.measure
+    sums = [measure(current[name], None) for name in objective.spec.layers]
+    return objective.compute_terms([distance, *sums], current["relu1_1"] if x is None else x)
 
 
 def test_gram_matrix_equals_einsum() -> None:
@@ -132,6 +152,39 @@ def test_relative_loss_is_normalized() -> None:
     assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
 
 
+def test_wasserstein_loss_is_1_for_the_content_image_and_0_for_the_style_image() -> None:
+    content_maps, style_maps = make_maps(1), make_maps(2)
+    spec = make_wasserstein_loss(layer_weights=[3.0, 1.0])
+    objective = make_objective(spec, content_maps, style_maps)
+    loss, content, *styles, _, _ = compute_terms(objective, content_maps).tolist()
+    assert content == 0 and sum(styles) == pytest.approx(1)
+    assert loss == pytest.approx(strength_weights(0.7)[1])
+    _, content, *styles, _, _ = compute_terms(objective, style_maps).tolist()
+    assert styles == pytest.approx([0, 0], abs=1e-12) and content > 0
+
+
+def test_layers_weights_are_relative_to_the_power_of_the_style_images_features() -> None:
+    """The network's units do not matter: those of one layer are 10 times as large."""
+    content_maps, style_maps = make_maps(1), make_maps(2)
+    spec = make_wasserstein_loss(layer_weights=[3.0, 1.0])
+    terms = []
+    for factor in (1, 10):
+        scaled = [
+            maps | {"relu1_1": maps["relu1_1"] * factor}
+            for maps in (content_maps, style_maps, make_maps(3))
+        ]
+        terms.append(compute_terms(make_objective(spec, *scaled[:2]), scaled[2]))
+    torch.testing.assert_close(terms[0], terms[1])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, float("nan")], [0.0, 0.0]])
+def test_unusable_layer_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(
+        ValueError, match="layer_weights must be 2 numbers of at least 0, not all 0"
+    ):
+        make_wasserstein_loss(layer_weights=weights)
+
+
 def test_relative_content_is_1_over_unrelated_positions() -> None:
     content_maps, style_maps = make_maps(1, 60, 50), make_maps(2)
     scale, _ = relative_scales(make_targets(content_maps, style_maps))
@@ -148,6 +201,7 @@ def test_style_loss_does_not_depend_on_image_size() -> None:
     cases = [
         (chapter_loss(ratio=1.0, **keys), 4),  # type: ignore[arg-type]
         (relative_loss(strength=0.5, color_weight=0.0, **keys), 1),  # type: ignore[arg-type]
+        (make_wasserstein_loss([3.0, 1.0]), 1),
     ]
     for spec, factor in cases:
         _, content, *styles, _, _ = compute_terms(

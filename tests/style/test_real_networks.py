@@ -14,7 +14,7 @@ from torchvision import models
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
 from cnnlab.style.canvas import extend_to_canvas
-from cnnlab.style.losses import gram_matrix
+from cnnlab.style.gram import gram_matrix
 from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.source_image import image_to_tensor, read_source_image, tensor_to_image
 from cnnlab.style.time_budget import TransferBudget

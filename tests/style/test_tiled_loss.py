@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.style.canvas import crop_canvas, extend_to_canvas
-from cnnlab.style.losses import gram_matrix, relative_loss
+from cnnlab.style.gram import gram_matrix
+from cnnlab.style.losses import LossSpec, relative_loss, wasserstein_loss
 from cnnlab.style.tiled_loss import UNTILED, TransferLoss, spatial_size
 from cnnlab.style.vgg import (
     TORCHVISION_CONVENTION,
@@ -107,7 +108,31 @@ def test_encoder_computes_requested_layers_only() -> None:
 @pytest.mark.parametrize(("padding", "pool"), [*product(("zeros", "reflect"), ("max", "average"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: torch.dtype) -> None:
-    """At a size that is a multiple of neither the tiles nor the poolings."""
+    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    spec = relative_loss(strength=0.7, color_weight=0.1, layers=layers, content_layer="relu3_2")
+    check_tiled_loss(
+        spec, padding, pool, dtype, tolerance=1e-5 if dtype is torch.float32 else 1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tiled_wasserstein_loss_and_gradient_equal_untiled(dtype: torch.dtype) -> None:
+    spec = wasserstein_loss(
+        strength=0.7,
+        color_weight=0.1,
+        layers=["relu1_1", "relu3_1", "relu5_1"],
+        layer_weights=[3.0, 2.0, 1.0],
+        content_layer="relu3_2",
+    )
+    check_tiled_loss(
+        spec, "zeros", "max", dtype, tolerance=1e-5 if dtype is torch.float32 else 1e-10
+    )
+
+
+def check_tiled_loss(
+    spec: LossSpec, padding: str, pool: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Compare in tiles and in one, at a size that is a multiple of neither tiles nor poolings."""
     convention = replace(TORCHVISION_CONVENTION, padding=padding, pool=pool)  # type: ignore[arg-type]
     tensors = init_random_vgg(
         conv_channels((2, 2, 2, 1, 1), (4, 6, 6, 8, 8)), torch.Generator().manual_seed(3)
@@ -117,15 +142,12 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
     size = (203, 318)
     content, style, x = (torch.rand(1, 3, *size, generator=g).to(dtype) for _ in range(3))
     style = style * TINT.to(dtype)  # without tint the Gram matrices differ by rounding only
-    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
     options = {
         "encoder": encoder,
         "content": lambda size: content,
         "styles": [lambda size: style],
         "style_sizes": [size],
-        "spec": relative_loss(
-            strength=0.7, color_weight=0.1, layers=layers, content_layer="relu3_2"
-        ),
+        "spec": spec,
         "tv_weight": 0.3,
     }
     untiled, tiled = (make_loss(**options, max_tile_pixels=pixels) for pixels in (UNTILED, 30_000))
@@ -133,11 +155,9 @@ def test_tiled_loss_and_gradient_equal_untiled(padding: str, pool: str, dtype: t
     (terms, gradient), (tiled_terms, tiled_gradient) = (
         loss.make_loss_function(loss.make_objective(size))(x) for loss in (untiled, tiled)
     )
-    assert torch.linalg.norm(tiled_terms - terms) <= (
-        1e-5 if dtype is torch.float32 else 1e-12
-    ) * torch.linalg.norm(terms)
+    assert torch.linalg.norm(tiled_terms - terms) <= tolerance * torch.linalg.norm(terms)
     error = torch.linalg.norm(tiled_gradient - gradient) / torch.linalg.norm(gradient)
-    assert float(error) <= (1e-5 if dtype is torch.float32 else 1e-12)
+    assert float(error) <= tolerance
     assert tiled_gradient.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -93,6 +93,7 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
         ),
         "chapter": chapter_loss(ratio=1.0, layers=layers, content_layer=content_layer),
     }
+    transfer_loss = replace(transfer_loss, spec=specs["relative"], style_cache={})
     objective = transfer_loss.make_objective(spatial_size(x))
     sums = transfer_loss.compute_sums(objective, x)
     for kind, loss_spec in specs.items():

@@ -149,6 +149,10 @@ LOSS_MEANINGS = {
         "(0: the content image, 1: nothing of it)",
         "(1: the content image unchanged, 0: the style image)",
     ),
+    "wasserstein": (
+        "(0: the content image, 1: nothing of it)",
+        "(1: the content image unchanged, 0: the style image)",
+    ),
     "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
 }
 UNRECORDED_KEYS = tuple(

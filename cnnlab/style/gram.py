@@ -1,0 +1,24 @@
+"""Gram matrices of feature maps (Gatys, Ecker & Bethge 2015), and their distance."""
+
+import torch
+from torch import Tensor
+
+
+def gram_matrix(maps: Tensor, num_positions: int | None = None) -> Tensor:
+    """Return F F^T / m (K, K) of feature maps (1, K, H, W), in float32 or better.
+
+    m = HW positions; `num_positions`: the m of the whole image that these maps are a tile of, so
+    that the tiles' matrices add up to the whole image's.
+    """
+    columns = at_least_float32(maps).flatten(2).squeeze(0)
+    return columns @ columns.T / (num_positions or columns.shape[1])
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return half-precision tensors as float32, others unchanged."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def gram_distance(gram: Tensor, target: Tensor) -> Tensor:
+    """Return |G - A|^2, the squared Frobenius distance of two Gram matrices."""
+    return (gram - target).square().sum()
