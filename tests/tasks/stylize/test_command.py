@@ -95,7 +95,7 @@ def test_bad_images_are_refused_in_one_line(stylize: Stylize, image_folder: Path
         (["style_weights=[nan]"], "style_weights must be at least 0 and finite, not nan: [nan]"),
         (["style_weights=[0]"], "style_weights are all 0: [0]"),
         (["time=soon"], "time must be like 30s, 2m, 1m30s or 1:30, not 'soon'"),
-        (["style=cubist"], "style 'cubist' is not one of chapter, relative"),
+        (["style=cubist"], "style 'cubist' is not one of chapter, relative, wasserstein"),
         (["lbfgs.history_size=0"], "history_size must be at least 1"),
         (["optimizer=adam", "adam.lr=7"], "must be between 0 and 1"),
     ],
