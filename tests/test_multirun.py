@@ -204,7 +204,9 @@ def test_parallel_runs_equal_sequential_ones(forks: Forks, here: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("after_s", [0.3, 1.2, pytest.param(2.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "after_s", [0.3, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (1.2, 2.0))]
+)
 def test_a_parallel_sweep_stops_soon_at_any_moment(
     forks: Forks, here: Path, after_s: float
 ) -> None:
@@ -269,7 +271,7 @@ def test_a_stopped_parallel_sweep_resumes_to_the_same_weights(forks: Forks, here
 
 @pytest.mark.parametrize(
     "after_s",
-    [0.2, 0.5, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (0.9, 1.4))],
+    [0.5, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (0.2, 0.9, 1.4))],
 )
 def test_an_interrupt_between_runs_stops_the_sweep(
     forks: Forks, here: Path, after_s: float

@@ -75,7 +75,7 @@ def test_unknown_runs_are_reported_with_the_choices(outputs: Path, tmp_path: Pat
         find_run(str(outputs / "train" / "2026-01-02_00-00-00_sweep"), outputs)
     (tmp_path / "a").mkdir()
     path = str(tmp_path / "a")
-    with pytest.raises(UsageError, match=r"is not a run's folder(.|\n)*`cnnlab runs` lists"):
+    with pytest.raises(UsageError, match=r"is not a run's folder(.|\n)*`cnnlab runs .*` lists"):
         find_run(path, outputs)
     with pytest.raises(UsageError, match=r"no run a; did you mean .*00-00-00_a\?"):
         find_run("a", outputs)

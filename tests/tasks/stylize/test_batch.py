@@ -276,5 +276,8 @@ def test_folder_is_refused_where_an_image_is_needed(
     assert stylize(images=("empty", "one.png"), code=1)[1] == (
         "cnnlab: no images in empty (subfolders are not searched)\n"
     )
-    assert "photos is a folder, not an image" in stylize(images=("photo.png", "photos"), code=1)[1]
+    assert (
+        "photos cannot be read: it is a folder, not a file"
+        in stylize(images=("photo.png", "photos"), code=1)[1]
+    )
     assert not (image_folder / "empty_one").exists()
