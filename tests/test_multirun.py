@@ -145,6 +145,7 @@ def test_a_failed_worker_whose_folder_is_gone_reports_and_returns_nan(
     assert [count_failed_runs(x) for x in ([[failed, passed], [failed]], None, [])] == [2, 0, 0]
 
 
+@pytest.mark.slow
 def test_parallel_runs_import_nothing_from_the_current_folder(forks: Forks, here: Path) -> None:
     pytest.importorskip(
         "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
@@ -273,6 +274,7 @@ def test_a_stopped_parallel_sweep_resumes_to_the_same_weights(forks: Forks, here
     "after_s",
     [0.5, *(pytest.param(after_s, marks=pytest.mark.slow) for after_s in (0.2, 0.9, 1.4))],
 )
+@pytest.mark.slow
 def test_an_interrupt_between_runs_stops_the_sweep(
     forks: Forks, here: Path, after_s: float
 ) -> None:

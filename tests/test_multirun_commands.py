@@ -39,8 +39,11 @@ def list_states(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [["name=it's"], ["name=é"], ['outputs=a b, it\'s "é"']],
-    ids=lambda words: words[0],
+    [
+        pytest.param(["name=it's"], marks=pytest.mark.slow),
+        pytest.param(["name=é"], marks=pytest.mark.slow),
+        ['outputs=a b, it\'s "é"'],
+    ],
 )
 def test_failed_runs_are_retried_by_the_printed_command(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]

@@ -124,6 +124,7 @@ def test_nohup_survives_the_terminal(forks: Forks, here: Path) -> None:
     assert forks.wait(number) == 0 and read_run_state(only_run(here)) == "finished"
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_a_checkpoint(here: Path) -> None:
     """SIGHUP arrives, and the terminal takes no more output."""
     process_id, terminal = pty.fork()
@@ -219,6 +220,7 @@ def test_errors_do_not_reach_stdout_when_stderr_is_closed(here: Path) -> None:
         pytest.param("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", marks=SLOW),
     ],
 )
+@pytest.mark.slow
 def test_sweep_tables_in_ascii(here: Path, environment: str) -> None:
     done = run_shell(
         here,
@@ -228,6 +230,7 @@ def test_sweep_tables_in_ascii(here: Path, environment: str) -> None:
     assert (done.returncode, done.stderr) == (0, "") and counts["+-"] == 4
 
 
+@pytest.mark.slow
 def test_a_user_without_home_and_name_can_train(here: Path) -> None:
     """As in containers that run under any user id."""
     if os.geteuid() != 0:
@@ -247,6 +250,7 @@ def test_a_user_without_home_and_name_can_train(here: Path) -> None:
 @pytest.mark.parametrize(
     "then", ["", pytest.param("&& cnnlab eval && cnnlab embed --pca", marks=SLOW)]
 )
+@pytest.mark.slow
 def test_folders_are_read_with_a_full_dev_shm(here: Path, then: str) -> None:
     """As in a container with little shared memory: images are decoded by threads."""
     for index in range(80):

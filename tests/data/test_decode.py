@@ -153,6 +153,7 @@ def test_threads_end_with_the_epoch(root: Path, end: str) -> None:
     "interrupt",
     [pytest.param("", marks=pytest.mark.slow), "os.kill(os.getpid(), signal.SIGINT); "],
 )
+@pytest.mark.slow
 def test_process_exits_with_an_unfinished_epoch(root: Path, interrupt: str) -> None:
     """Also where 5,000 images are left to decode, which would take longer than the timeout."""
     code = f"""import os, signal, time; from tests.data.conftest import *

@@ -114,6 +114,7 @@ def test_truncated_weights_name_the_missing_layer(
 
 
 @pytest.mark.parametrize("name", ["bundled", "vgg19_quarter.safetensors"])
+@pytest.mark.slow
 def test_tiled_loss_of_a_real_image_equals_untiled(
     real_style: tuple[Path, Path], name: str
 ) -> None:
@@ -178,6 +179,7 @@ def count_greens(image: Tensor) -> float:
     return float((is_green & (hue > 75) & (hue < 165)).double().mean())
 
 
+@pytest.mark.slow
 def test_saturated_green_is_as_rare_as_in_the_sources(real_style: tuple[Path, Path]) -> None:
     """Neither the photograph nor the painting has it; 4 to 5 % of the image did."""
     paths = (real_style[1] / "tubingen.jpg", real_style[1] / "great_wave.jpg")

@@ -93,8 +93,8 @@ def test_a_layer_is_chosen_where_features_are_the_same(
     ("words", "outputs"),
     [
         (["eval", "last"], "it's a 'b' é"),
-        (["eval", "best"], "other"),
-        (["runs"], "it's"),
+        pytest.param(["eval", "best"], "other", marks=pytest.mark.slow),
+        pytest.param(["runs"], "it's", marks=pytest.mark.slow),
         (["runs"], "-x"),
     ],
 )

@@ -61,6 +61,7 @@ def test_memory_limit_is_kept(width: int, limit_mb: int, steps: int, image_folde
     assert width < 1000 or "tiles, with the same result" in out
 
 
+@pytest.mark.slow
 def test_image_too_large_for_memory_is_shrunk(stylize: Stylize, image_folder: Path) -> None:
     from torch import device
 

@@ -250,7 +250,13 @@ def test_sweep_run_with_damaged_checkpoints_only_is_made_anew(cnnlab: Cnnlab, he
     assert again["test"] == json.loads(result)["test"]
 
 
-@pytest.mark.parametrize("name", ["multirun.yaml", "0", "failed.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("multirun.yaml", "failed.jsonl")),
+    ],
+)
 def test_link_in_a_sweep_leaves_its_target_as_it_is(cnnlab: Cnnlab, here: Path, name: str) -> None:
     words = ["-m", *LONGER, "epochs=1", "seed=1,2"]
     assert cnnlab("train", *words)[0] == 0

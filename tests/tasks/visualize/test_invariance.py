@@ -28,6 +28,7 @@ def measure_one_pixel_shift(trained: TrainedRun, images: torch.Tensor) -> float:
     return sum(distances) / 4
 
 
+@pytest.mark.slow
 def test_invariance_of_two_runs(cnnlab: Cnnlab, run: Path) -> None:
     assert cnnlab("train", *TINY, "model.pool=strided", "name=strided", "epochs=1")[0] == 0
     other = next(path for path in run.parent.iterdir() if path.name.endswith("strided"))

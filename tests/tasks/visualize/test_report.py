@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -80,6 +81,7 @@ def test_names_with_markup_are_escaped(cnnlab: Cnnlab, here: Path) -> None:
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
 
 
+@pytest.mark.slow
 def test_a_run_without_saved_predictions_is_reported(cnnlab: Cnnlab, run: Path) -> None:
     (run / "test.safetensors").unlink()
     write_json(run / "result.json", {})
