@@ -140,7 +140,10 @@ def test_a_model_picks_its_data_unless_overridden() -> None:
     ].keys() == {"normalize"}
 
 
-@pytest.mark.parametrize("path", TUNED)
+@pytest.mark.parametrize(
+    "path",
+    [*list(TUNED)[:4], *(pytest.param(path, marks=pytest.mark.slow) for path in list(TUNED)[4:])],
+)
 def test_a_tuned_rate_belongs_to_its_optimizer(path: str) -> None:
     """Another optimizer has the settings of its own file, and only those."""
     group, _, file = path.split("/")

@@ -113,7 +113,7 @@ def test_an_unreadable_override_is_shown_as_it_must_be_typed(
 
 
 @pytest.mark.parametrize("word", ["name=é", "name=run#1", "outputs=a,b/x", "outputs=it's é"])
-@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize("sweep", [[], pytest.param(["-m", "seed=1,2"], marks=pytest.mark.slow)])
 def test_names_need_no_quotes(cnnlab: Cnnlab, here: Path, word: str, sweep: list[str]) -> None:
     key, _, value = word.partition("=")
     assert cnnlab("train", *TINY, "epochs=1", word, *sweep)[0] == 0

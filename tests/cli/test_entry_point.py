@@ -107,6 +107,7 @@ def test_a_stop_signal_while_importing_has_its_exit_code(
     assert process.returncode == 128 + number and err == f"cnnlab: stopped by {number.name}\n"
 
 
+@pytest.mark.slow
 def test_timeout_saves_a_checkpoint(forks: Forks, here: Path) -> None:
     """It sends SIGTERM to the process and again to its group."""
     number = forks.start(here, *ENDLESS, stderr="err.txt")

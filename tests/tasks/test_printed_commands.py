@@ -73,9 +73,8 @@ def test_runs_are_listed_where_a_missing_run_says_so(cnnlab: Cnnlab, run: Path, 
     assert code == 0 and run.name[:19] in out
 
 
-@pytest.mark.parametrize(
-    "chosen", [slice(None, None, 6), pytest.param(slice(None), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [slice(None)])
 def test_a_layer_is_chosen_where_features_are_the_same(
     cnnlab: Cnnlab, run: Path, chosen: slice
 ) -> None:

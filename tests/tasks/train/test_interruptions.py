@@ -146,7 +146,10 @@ def test_killed_run_resumes(
     kill_somewhere(forks, tmp_path, whole, share)
 
 
-@pytest.mark.parametrize("kind", STOP_SIGNALS)
+@pytest.mark.parametrize(
+    "kind",
+    [*STOP_SIGNALS[:3], *(pytest.param(kind, marks=pytest.mark.slow) for kind in STOP_SIGNALS[3:])],
+)
 def test_stopped_run_resumes(
     forks: Forks, tmp_path: Path, whole: tuple[Path, float], kind: signal.Signals
 ) -> None:

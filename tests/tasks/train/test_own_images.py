@@ -84,7 +84,14 @@ def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return root, run_in(folder / "runs")
 
 
-@pytest.mark.parametrize("kind", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        signal.SIGKILL,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (signal.SIGINT, signal.SIGTERM)),
+    ],
+)
 def test_run_with_workers_equals_run_without(
     forks: Forks, tmp_path: Path, whole: tuple[Path, Path], kind: signal.Signals | None
 ) -> None:

@@ -53,7 +53,10 @@ def test_run_whose_two_newest_checkpoints_are_damaged_ends_as_if_they_were_not(
     assert len(list((run / "checkpoints").glob("*.damaged"))) == 2
 
 
-@pytest.mark.parametrize("kind", ["empty", "pipe", "folder", "link"])
+@pytest.mark.parametrize(
+    "kind",
+    ["empty", "pipe", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("folder", "link"))],
+)
 def test_stray_checkpoint_of_a_later_step_is_named_and_ignored(
     cnnlab: Cnnlab, run: Path, kind: str
 ) -> None:
