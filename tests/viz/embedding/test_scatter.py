@@ -35,14 +35,18 @@ def test_each_class_has_its_color_at_its_position() -> None:
     ), "y is upwards"
 
 
-def test_marks_and_legend_are_drawn_only_where_needed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that the test draws, in order."""
     figures: list[Figure] = []
     draw = scatter.render_figure
     monkeypatch.setattr(
         scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
     )
+    return figures
+
+
+def test_marks_and_legend_are_drawn_only_where_needed(figures: list[Figure]) -> None:
     plain = plot_embedding({"map": Y}, LABELS, CLASSES, title="t")
     none = plot_embedding(
         {"map": Y}, LABELS, CLASSES, is_misclassified=np.zeros(200, bool), title="t"
@@ -61,13 +65,8 @@ def test_marks_and_legend_are_drawn_only_where_needed(
     assert "near-duplicate (10)" in texts[3]
 
 
-def test_class_names_do_not_overlap_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_names_do_not_overlap_and_stay_inside(figures: list[Figure]) -> None:
     """Forty overlapping classes with names in mathematics, markup and right-to-left script."""
-    figures: list[Figure] = []
-    draw = scatter.render_figure
-    monkeypatch.setattr(
-        scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
-    )
     classes = [f"$x_{k}$\nשלום <b>{k}" for k in range(40)]
     labels = np.arange(400) % 40
     plot_embedding(
@@ -109,15 +108,8 @@ def test_degenerate_maps_are_drawn_reproducibly(y: np.ndarray, labels: np.ndarra
     assert np.array_equal(first, second) and len(np.unique(first)) > 20
 
 
-def test_few_correct_images_are_ringed_where_most_are_misclassified(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_few_correct_images_are_ringed_where_most_are_misclassified(figures: list[Figure]) -> None:
     """Rings around nearly all points would show nothing and hide the classes."""
-    figures: list[Figure] = []
-    draw = scatter.render_figure
-    monkeypatch.setattr(
-        scatter, "render_figure", lambda figure: figures.append(figure) or draw(figure)
-    )
     for mask in (FEW, ~FEW, np.ones(200, bool)):
         plot_embedding({"map": Y}, LABELS, CLASSES, is_misclassified=mask, title="t")
     texts = [{text.get_text() for text in figure.axes[0].texts} for figure in figures]
