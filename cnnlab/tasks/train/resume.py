@@ -205,13 +205,16 @@ def check_epochs_change(trainer: Trainer, saved: SavedCheckpoint) -> None:
         raise UsageError(
             f"epochs cannot change: with schedule={settings.schedule['name']} the learning rates "
             f"so far depend on epochs={earlier}"
-            f"{suggest_new_run(settings, saved.folder, f' epochs={settings.epochs}')}"
+            f"{suggest_new_run(settings, saved.folder, epochs=settings.epochs)}"
         )
 
 
-def suggest_new_run(settings: TrainSettings, folder: Path, more: str = "") -> str:
-    """Return a line with the command of a new run from a run's weights; empty if there is none."""
-    command = format_new_run_command(folder, settings.dataset.get("root"))
+def suggest_new_run(settings: TrainSettings, folder: Path, epochs: int | None = None) -> str:
+    """Return a line with the command of a new run from a run's weights, of as many epochs, or of
+    `epochs`; empty if there is none."""
+    without = "" if epochs is None else "epochs"
+    command = format_new_run_command(folder, settings.dataset.get("root"), without=without)
+    more = "" if epochs is None else f" epochs={epochs}"
     return f";\nnew run from its weights: {command}{more}" if command else ""
 
 

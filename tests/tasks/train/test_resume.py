@@ -108,6 +108,8 @@ def test_more_epochs_are_refused_if_earlier_learning_rates_would_differ(
     assert cnnlab("train", *TINY)[0] == 130  # one_cycle, laid out over two epochs
     code, _, err = cnnlab("train", "resume=last", "epochs=3")
     assert code == 2 and "epochs cannot change: with schedule=one_cycle" in err
+    command = err.splitlines()[1]
+    assert command.count(" epochs=") == 1 and command.endswith(" epochs=3")
     code, _, err = cnnlab("train", "resume=last", "epochs=1")
     assert code == 2 and "ends before step 30" in err
     assert (
