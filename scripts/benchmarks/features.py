@@ -10,7 +10,7 @@ the content image, 0 the style image; mean over layers.
 import argparse
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from time import monotonic
@@ -46,12 +46,11 @@ def make_encoder_evaluator(path: Path) -> Evaluator:
     return lambda x: [gram_matrix(maps) for maps in encoder(x, names).values()]
 
 
-def make_squeezenet_evaluator(weights: Path) -> Evaluator:
+def load_squeezenet(weights: Path) -> Callable[[Any, Sequence[int]], dict[int, Any]]:
+    """Return what computes the maps of (1, 3, H, W) in 0..1 at layers of SqueezeNet 1.1."""
     import torch
     from safetensors.torch import load_file
     from torchvision import models
-
-    from cnnlab.style.gram import gram_matrix
 
     tensors = load_file(weights / "squeezenet1_1_features.safetensors")
     network = models.squeezenet1_1(weights=None).features.eval()
@@ -60,15 +59,22 @@ def make_squeezenet_evaluator(weights: Path) -> Evaluator:
     )
     shift = torch.tensor([123, 117, 104]).view(1, 3, 1, 1) / 255
 
-    def compute_grams(x: Any) -> list[Any]:
-        x, grams = x - shift, []
-        for i, layer in enumerate(network[: SQUEEZENET_LAYERS[-1] + 1]):
+    def compute_maps(x: Any, layers: Sequence[int]) -> dict[int, Any]:
+        x, maps = x - shift, {}
+        for i, layer in enumerate(network[: max(layers) + 1]):
             x = layer(x)
-            if i in SQUEEZENET_LAYERS:
-                grams.append(gram_matrix(x))
-        return grams
+            if i in layers:
+                maps[i] = x
+        return maps
 
-    return compute_grams
+    return compute_maps
+
+
+def make_squeezenet_evaluator(weights: Path) -> Evaluator:
+    from cnnlab.style.gram import gram_matrix
+
+    compute_maps = load_squeezenet(weights)
+    return lambda x: [gram_matrix(maps) for maps in compute_maps(x, SQUEEZENET_LAYERS).values()]
 
 
 def stylize(overrides: list[str], content: Path, style: Path) -> tuple[Any, Any, Any, float]:
