@@ -7,7 +7,9 @@ unrelated positions of content and style image: 0 the content image, 1 nothing o
 
 SqueezeNet 1.1 judges, and the first eight convolutions of the full-width VGG-19. The latter is not
 independent of vgg19_quarter, which was distilled from it. The content image is resized to the
-output image's size, the style image to its area; nothing is enlarged.
+output image's size. The style image is resized to the area of the output image, as cnnlab does,
+and to its longer side, as style-transfer-pytorch does, without being enlarged; scores are the mean
+of both.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks.features import SQUEEZENET_LAYERS, load_squeezenet, relative_style_distance
@@ -75,28 +78,25 @@ def load_judges(weights: Path) -> dict[str, Judge]:
 
 def judge_file(judges: dict[str, Judge], image: Path, content: Path, style: Path) -> Scores:
     """Return each judge's scores of an image file."""
-    from cnnlab.style.scales import fit_style_size
+    from cnnlab.style.scales import fit_size, fit_style_size
     from cnnlab.style.source_image import image_to_tensor, read_source_image
 
-    output, *sources = (read_source_image(str(path), 10**9) for path in (image, content, style))
-    sizes = (output.size, fit_style_size(sources[1].size, output.size, 1.0))
-    x = image_to_tensor(output.photo.rgb)
-    P, A = (
-        image_to_tensor(source.resize(size)) for source, size in zip(sources, sizes, strict=True)
-    )
-    return {name: judge.score(x, P, A) for name, judge in judges.items()}
+    output, P, A = (read_source_image(str(path), 10**9) for path in (image, content, style))
+    sizes = fit_style_size(A.size, output.size, 1.0), fit_size(A.size, max(output.size))
+    x, p = (image_to_tensor(source.resize(output.size)) for source in (output, P))
+    styles = [image_to_tensor(A.resize(size)) for size in sizes]
+    scores = {}
+    for name, judge in judges.items():
+        both = [judge.score(x, p, a) for a in styles]
+        scores[name] = {key: mean(values[key] for values in both) for key in both[0]}
+    return scores
 
 
 def add_folder_option(parser: argparse.ArgumentParser, name: str, variable: str) -> None:
     """Add an option for a folder, by default that of an environment variable."""
-    default = os.environ.get(variable)
-    parser.add_argument(
-        f"--{name}",
-        type=Path,
-        default=default and Path(default),
-        required=not default,
-        help=f"folder of the {name}; default: {variable}",
-    )
+    default = Path(os.environ.get(variable, name))
+    help = f"folder of the {name}; default: {variable}"
+    parser.add_argument(f"--{name}", type=Path, default=default, help=help)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
