@@ -62,16 +62,23 @@ def summarize_scales(started_at: float, ends: dict[int, list[float]]) -> list[di
     return scales
 
 
+def check_peer(folder: Path | None) -> None:
+    """Exit, as for wrong usage, if the folder is not a checkout of the program."""
+    if folder and (folder / "style_transfer" / "style_transfer.py").is_file():
+        return
+    fault = f"{folder} is not" if folder else "--peer is missing:"
+    sys.stderr.write(
+        f"error: {fault} a checkout of style-transfer-pytorch\n"
+        "git clone https://github.com/crowsonkb/style-transfer-pytorch\n"
+    )
+    sys.exit(2)
+
+
 def import_peer(folder: Path) -> ModuleType:
-    """Return the module that defines StyleTransfer, of a checkout. Exit if it is not one."""
+    """Return the module that defines StyleTransfer, of a checkout."""
+    check_peer(folder)
     package = ModuleType("style_transfer")
     package.__path__ = [str(folder / "style_transfer")]
-    if not (folder / "style_transfer" / "style_transfer.py").is_file():
-        sys.stderr.write(
-            f"error: {folder} is not a checkout of style-transfer-pytorch\n"
-            "git clone https://github.com/crowsonkb/style-transfer-pytorch\n"
-        )
-        sys.exit(2)
     sys.modules["style_transfer"] = package
     return import_module("style_transfer.style_transfer")
 

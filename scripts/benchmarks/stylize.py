@@ -15,14 +15,13 @@ the tables of what is there. With `--jobs 2 --threads 1` two processes run at on
 
 import argparse
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.harness import Table, print_machine
 from benchmarks.judge import add_folder_option, format_scores
-from benchmarks.peer_style_transfer import CONTENT_WEIGHT
+from benchmarks.peer_style_transfer import CONTENT_WEIGHT, check_peer
 from benchmarks.stylize_runs import Runner, Task
 from benchmarks.stylize_tables import PEER, Row, format_budget, print_tables
 
@@ -36,7 +35,14 @@ PAIRS = [
     (768, "tubingen", "composition_vii"),
     (768, "golden_gate", "the_scream"),
 ]
-HEADERS = ("content, style, pixels", "program", "seconds", "value", "s of the process", "steps")
+HEADERS = (
+    "content, style, pixels",
+    "program",
+    "seconds",
+    "strength or weight",
+    "s of the process",
+    "steps",
+)
 
 
 def parse_budget(text: str) -> float | str:
@@ -49,14 +55,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", type=Path, help="a checkout of style-transfer-pytorch")
     parser.add_argument("--network", default="vgg19_quarter.safetensors", help="in --weights")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_stylize"))
-    parser.add_argument("--pairs", type=int, nargs="*", default=range(len(PAIRS)))
+    parser.add_argument(
+        "--pairs", type=int, nargs="*", default=range(len(PAIRS)), help="which, from 0; all"
+    )
     parser.add_argument("--size", type=int, help="pixels, instead of the pairs' own")
     parser.add_argument(
-        "--seconds", type=parse_budget, nargs="*", default=[15.0, 60.0, 180.0, "default"]
+        "--seconds",
+        type=parse_budget,
+        nargs="*",
+        default=[15.0, 60.0, 180.0, "default"],
+        help="seconds, and `default`; 15 60 180 default",
     )
     parser.add_argument("--programs", nargs="*", default=["cnnlab", PEER], help="cnnlab, peer")
-    parser.add_argument("--strengths", type=float, nargs="*", default=[])
-    parser.add_argument("--content-weights", type=float, nargs="*", default=[])
+    parser.add_argument(
+        "--strengths", type=float, nargs="*", default=[], help="besides the default"
+    )
+    parser.add_argument(
+        "--content-weights", type=float, nargs="*", default=[], help="besides the default, 0.015"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="overrides of cnnlab's settings")
     parser.add_argument("--name", default="cnnlab", help="of cnnlab's rows")
     parser.add_argument(
@@ -133,11 +149,8 @@ def run(options: argparse.Namespace) -> list[Row]:
 
         default_strength = compose("stylize", options.set)["style"]["strength"]
         tasks = [t for t in list_tasks(options, default_strength) if not is_done(t, rows)]
-        if PEER in options.programs and not options.peer:
-            sys.stderr.write(
-                "error: --peer is missing\ngive a checkout of style-transfer-pytorch\n"
-            )
-            sys.exit(2)
+        if PEER in options.programs:
+            check_peer(options.peer)
         details = f"{options.jobs} at once, threads={options.threads or 'all'}"
         number = f"{len(tasks)} images to make"
         print_machine(options.network, number, details, device_name=options.device)
