@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cnnlab.style.scales import Size
+from cnnlab.style.torus import resize_wrapped
 
 
 def canvas_size(size: Size, margin: int) -> Size:
@@ -38,9 +39,16 @@ def crop_canvas(canvas: Tensor, margin: int) -> Tensor:
     return canvas[..., margin : height - margin, margin : width - margin]
 
 
-def resize_canvas(canvas: Tensor, size: Size, margin: int, mode: str = "bicubic") -> Tensor:
-    """Return the canvas of an image resized to `size`; the margin is as wide as before."""
+def resize_canvas(
+    canvas: Tensor, size: Size, margin: int, mode: str = "bicubic", *, wrap: bool = False
+) -> Tensor:
+    """Return the canvas of an image resized to `size`; the margin is as wide as before.
+
+    `wrap`: opposite sides of the image are neighbors, and it has no margin.
+    """
     image = crop_canvas(canvas, margin)
     if image.shape[2:] == size:
         return canvas
+    if wrap:
+        return resize_wrapped(image, size, mode)
     return extend_to_canvas(interpolate(image, size, mode=mode, align_corners=False), margin)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
+from cnnlab.style.torus import convolve_wrapped
 
 CONV_NAME = re.compile(r"conv([1-9])_([1-9])")
 # Convolutions in each block (Simonyan & Zisserman 2014, table 1, D and E), and their filters.
@@ -130,11 +131,13 @@ class VGGFeatures(nn.Module):
                 f"{size[1]}x{size[0]} pixels are too few: each side needs at least {self.min_size}"
             )
 
-    def forward(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    def forward(
+        self, x: Tensor, names: Collection[str], *, wrap: bool = False
+    ) -> dict[str, Tensor]:
         """Return the named ReLUs' maps of (N, 3, H, W) RGB in 0..1.
 
-        {"relu1_1": (N, K, H, W), "relu2_1": (N, K, H/2, W/2), ...}, sizes rounded down. Raises
-        UsageError as `check_input` does.
+        {"relu1_1": (N, K, H, W), "relu2_1": (N, K, H/2, W/2), ...}, sizes rounded down. `wrap`:
+        maps are padded with their opposite sides. Raises UsageError as `check_input` does.
         """
         self.check_input(names, x.shape[2:])
         maps: dict[str, Tensor] = {}
@@ -142,7 +145,8 @@ class VGGFeatures(nn.Module):
         for name, module in self.layers.named_children():
             if len(maps) == len(set(names)):
                 break
-            x = module(x)
+            is_conv = isinstance(module, nn.Conv2d)
+            x = convolve_wrapped(module, x) if wrap and is_conv else module(x)
             if name in names:
                 maps[name] = x
         return maps
