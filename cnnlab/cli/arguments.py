@@ -14,11 +14,18 @@ OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 LIST_KEYS = ("indices", "feature_maps.layers", "activation_maximization.units")
 NAME_KEYS = ("saliency.target",)
 # Lists whose brackets may be omitted.
-STYLE_LIST_KEYS = {"layers": "style.layers", "style_weights": "style_weights"}
+STYLE_LIST_KEYS = {
+    "layers": "style.layers",
+    "layer_weights": "style.layer_weights",
+    "style_scale": "style_scale",
+    "style_weights": "style_weights",
+}
+PATH_LIST_KEYS = ("mask",)  # one name, or several with commas
 STYLE_KEYS = ("content_layer", "ratio", "strength")  # of configs/style/, typed without a prefix
 # Keys whose values are names: of files, folders or runs, and of a new run.
 PATH_KEYS = (
-    *("against", "dataset.root", "figure", "features.weights", "init", "name", "out"),
+    *("against", "content_map", "dataset.root", "figure", "features.weights", "init", "name"),
+    "out",
     *("outputs", "reproduce", "resume", "run", "score", "split"),
 )
 SWEEP_PATH_KEYS = ("dataset.root", "init", "name")  # with -m a comma separates several
@@ -76,6 +83,21 @@ def quote_path(value: str, key: str) -> str:
     return value if key == "name" and PLAIN_RUN_NAME.fullmatch(value) else hydra_literal(value)
 
 
+def quote_path_list(value: str) -> str:
+    """Return `a.png`, `a.png,b.png` or `[a.png,b.png]` with each path quoted for Hydra.
+
+    A comma is part of a name where a file has that name.
+    """
+    is_list = value.startswith("[") and value.endswith("]")
+    is_quoted = value.lstrip("[ ")[:1] in ("'", '"')
+    if is_quoted or "${" in value or value in ("", "null", "[]"):
+        return value
+    if not is_list and ("," not in value or path_exists(Path(value))):
+        return hydra_literal(value)
+    names = (value[1:-1] if is_list else value).split(",")
+    return f"[{','.join(hydra_literal(str(expand_home(name.strip()))) for name in names)}]"
+
+
 def qualify_override(word: str, group: str, defaults: dict[str, Any]) -> str:
     """Return a visualizer's `key=a,b` as `group.key=[a,b]`.
 
@@ -108,6 +130,8 @@ def quote_name(value: str) -> str:
 def qualify_style_override(word: str) -> str:
     """Return `strength=1` as `style.strength=1`, `features=vgg19` as its name, times quoted."""
     key, equals, value = word.partition("=")
+    if key in PATH_LIST_KEYS:
+        return f"{key}={quote_path_list(value)}"
     if path_of := STYLE_LIST_KEYS.get(key):
         return (
             f"{path_of}=[{value}]"

@@ -106,6 +106,9 @@ Examples:
   cnnlab stylize photo.jpg painting.jpg --time 30s
   cnnlab stylize photo.jpg one.jpg two.jpg style_weights=[2,1]
   cnnlab stylize photo.jpg painting.jpg color=content
+  cnnlab stylize photo.jpg painting.jpg mask=sky.png  where the mask is white
+  cnnlab stylize photo.jpg one.jpg two.jpg mask=[sky.png,ground.png]
+  cnnlab stylize photo.jpg painting.jpg wrap=true     a seamless tile
   cnnlab stylize photo.jpg painting.jpg style=chapter
   cnnlab stylize photos/ painting.jpg      a folder: photos_painting/
   cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg

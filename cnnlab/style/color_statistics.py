@@ -6,9 +6,10 @@ Here the distribution of nine features of a pixel's color, its coordinates and t
 taken as a Gaussian: a divergence measures every direction by the style image's own deviation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -69,38 +70,57 @@ def scaled_yiq(device: torch.device, dtype: torch.dtype) -> Tensor:
 class MeasureMoments(torch.autograd.Function):
     """(1, 3, H, W) -> mean (9,) and covariance (9, 9) of its color features.
 
+    `weights`: (1, 1, H, W) of the pixels, which add up to 1; None: all alike.
     In blocks of pixels: the features of all would need more memory than the rest of a step.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        blocks = x.flatten(2)[0].split(COLOR_BLOCK_PIXELS, 1)
-        num_pixels, mean, covariance = x[0, 0].numel(), x.new_zeros(9), x.new_zeros(9, 9)
-        for block in blocks:
-            mean += color_features(block).sum(1) / num_pixels
-        for block in blocks:
+    def forward(ctx: Any, x: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = x[0, 0].numel() if weights is None else 1
+        mean, covariance = x.new_zeros(9), x.new_zeros(9, 9)
+        for block, block_weights in split_pixels(x, weights):
+            mean += weigh(color_features(block), block_weights).sum(1) / total
+        for block, block_weights in split_pixels(x, weights):
             centered = color_features(block).sub_(mean.unsqueeze(1))
-            covariance += centered @ centered.T / num_pixels
+            covariance += weigh(centered, block_weights) @ centered.T / total
         ctx.save_for_backward(x, mean)
+        ctx.weights = weights
         return mean, covariance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (x, mean), (mean_gradient, covariance_gradient) = ctx.saved_tensors, gradients
         # The mean's own part of the covariance's gradient is 0: deviations add up to 0.
-        factor = (covariance_gradient + covariance_gradient.T) / x[0, 0].numel()
-        constant = mean_gradient / x[0, 0].numel() - factor @ mean
+        total = x[0, 0].numel() if ctx.weights is None else 1
+        factor = (covariance_gradient + covariance_gradient.T) / total
+        constant = mean_gradient / total - factor @ mean
         parts = list[Tensor]()
-        for block in x.flatten(2)[0].split(COLOR_BLOCK_PIXELS, 1):
+        for block, block_weights in split_pixels(x, ctx.weights):
             features = color_features(block)
             gradient = torch.addmm(constant.unsqueeze(1), factor, features)
-            parts.append(backpropagate_features(features, gradient))
-        return torch.cat(parts, 1).view(x.shape)
+            parts.append(backpropagate_features(features, weigh(gradient, block_weights)))
+        return torch.cat(parts, 1).view(x.shape), None
 
 
-def measure_color_moments(x: Tensor) -> ColorMoments:
-    """Return the moments of the colors of (1, 3, H, W) in 0..1; variances are floored."""
-    mean, covariance = MeasureMoments.apply(x)
+def split_pixels(x: Tensor, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield an image's pixels (3, n) and their weights (n,) in blocks."""
+    blocks = x.flatten(2)[0].split(COLOR_BLOCK_PIXELS, 1)
+    if weights is None:
+        return zip(blocks, repeat(None))
+    return zip(blocks, weights.flatten().split(COLOR_BLOCK_PIXELS), strict=True)
+
+
+def weigh(features: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the features (9, n) of pixels times the pixels' weights, if there are any."""
+    return features if weights is None else features * weights
+
+
+def measure_color_moments(x: Tensor, weights: Tensor | None = None) -> ColorMoments:
+    """Return the moments of the colors of (1, 3, H, W) in 0..1; variances are floored.
+
+    `weights`: (1, 1, H, W) of the pixels, which add up to 1; None: all alike.
+    """
+    mean, covariance = MeasureMoments.apply(x, weights)
     floor = torch.eye(len(mean), device=x.device, dtype=x.dtype) * VARIANCE_FLOOR
     return ColorMoments(mean, covariance + floor)
 
@@ -129,13 +149,14 @@ def log_determinant(matrix: Tensor) -> Tensor:
     return 2 * torch.linalg.cholesky_ex(matrix).L.diagonal().log().sum()
 
 
-def color_divergence(x: Tensor, target: ColorTarget) -> Tensor:
+def color_divergence(x: Tensor, target: ColorTarget, weights: Tensor | None = None) -> Tensor:
     """Return the Kullback-Leibler divergence of the colors of (1, 3, H, W) from the target's.
 
     Of Gaussians with covariances C and S whose means differ by d:
-    (tr(S^-1 C) + d^T S^-1 d - 9 - ln(det C / det S)) / 2, 0 where both are equal.
+    (tr(S^-1 C) + d^T S^-1 d - 9 - ln(det C / det S)) / 2, 0 where both are equal. `weights`:
+    (1, 1, H, W) of the pixels, which add up to 1.
     """
-    moments = measure_color_moments(x)
+    moments = measure_color_moments(x, weights)
     d, C = moments.mean - target.moments.mean, moments.covariance
     spread = (target.precision * C).sum() - len(d)
     return (

@@ -4,13 +4,18 @@ import torch
 from torch import Tensor
 
 
-def gram_matrix(maps: Tensor, num_positions: int | None = None) -> Tensor:
+def gram_matrix(
+    maps: Tensor, num_positions: int | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Return F F^T / m (K, K) of feature maps (1, K, H, W), in float32 or better.
 
     m = HW positions; `num_positions`: the m of the whole image that these maps are a tile of, so
-    that the tiles' matrices add up to the whole image's.
+    that the tiles' matrices add up to the whole image's; `weights`: (1, H, W) of the positions
+    instead of 1 / m.
     """
     columns = at_least_float32(maps).flatten(2).squeeze(0)
+    if weights is not None:
+        return (columns * weights.flatten()) @ columns.T
     return columns @ columns.T / (num_positions or columns.shape[1])
 
 

@@ -29,6 +29,7 @@ from cnnlab.style.loss_scales import (
 from cnnlab.style.wasserstein import distance_from_gaussian, moment_matrix
 
 RELU_NAME = re.compile("relu[1-5]_[1-4]")
+MAX_GRAY_STRENGTH = 0.999
 
 
 def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -48,11 +49,12 @@ def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict
 class StyleStatistic:
     """By what the style of a layer is compared.
 
-    `measure`: (maps, positions of the whole image or None) -> a matrix that is a sum over
-    positions; `distance_from`: the style images' matrix -> a function, an image's matrix -> scalar.
+    `measure`: (maps, positions of the whole image or None, their weights or None) -> a matrix that
+    is a sum over positions; `distance_from`: the style images' matrix -> a function, an image's
+    matrix -> scalar.
     """
 
-    measure: Callable[[Tensor, int | None], Tensor]
+    measure: Callable[[Tensor, int | None, Tensor | None], Tensor]
     distance_from: Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 
@@ -62,7 +64,10 @@ GAUSSIAN = StyleStatistic(moment_matrix, distance_from_gaussian)
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """What is minimized: layers, the scales of their terms, and the weights of the sum."""
+    """What is minimized: layers, the scales of their terms, and the weights of the sum.
+
+    `weigh_gray`: a mask's gray in 0..1 -> the weight of style there, relative to white.
+    """
 
     content_layer: str
     layers: tuple[str, ...]
@@ -71,6 +76,7 @@ class LossSpec:
     content_weight: float
     style_weight: float
     color_weight: float
+    weigh_gray: Callable[[Tensor], Tensor]
 
     def __post_init__(self) -> None:
         for name in (*self.layers, self.content_layer):
@@ -106,12 +112,18 @@ class LossSpec:
 @dataclass(frozen=True)
 class Objective:
     """The weighted sum content_weight a |X - P|^2 + style_weight (sum_l b_l |A_l - G_l|^2 +
-    color_weight D) + tv_weight V."""
+    color_weight D) + tv_weight V.
+
+    `pixel_weights`: (1, H, W) of the pixels in D, which add up to 1; None: all alike; `wrap`:
+    opposite sides of the image are neighbors in V.
+    """
 
     targets: TransferTargets
     scales: TermScales
     spec: LossSpec
     tv_weight: float = 0.0
+    pixel_weights: Tensor | None = None
+    wrap: bool = False
 
     @cached_property
     def distances(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -130,8 +142,10 @@ class Objective:
         content, grams = a * sums[0], zip(spec.layers, sums[1:], strict=True)
         styles = [b[name] * self.distances[name](G) for name, G in grams]
         zero = content.new_zeros(())
-        colors = color_divergence(x, self.targets.colors) if spec.color_weight else zero
-        variation = total_variation(x) if self.tv_weight else zero
+        colors = zero
+        if spec.color_weight:
+            colors = color_divergence(x, self.targets.colors, self.pixel_weights)
+        variation = total_variation(x, wrap=self.wrap) if self.tv_weight else zero
         loss = (
             spec.content_weight * content
             + spec.style_weight * (torch.stack(styles).sum() + spec.color_weight * colors)
@@ -140,11 +154,13 @@ class Objective:
         return torch.stack([loss, content, *styles, colors, variation])
 
 
-def total_variation(x: Tensor) -> Tensor:
+def total_variation(x: Tensor, *, wrap: bool = False) -> Tensor:
     """Return the mean squared difference of neighboring pixels, vertical plus horizontal.
 
-    Mahendran & Vedaldi 2015 with beta = 2.
+    Mahendran & Vedaldi 2015 with beta = 2. `wrap`: opposite sides are neighbors.
     """
+    if wrap:
+        return sum(((x - x.roll(1, dim)).square().mean() for dim in (-2, -1)), x.new_zeros(()))
     vertical, horizontal = x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
     return vertical.square().mean() + horizontal.square().mean()
 
@@ -157,6 +173,16 @@ def strength_weights(strength: float) -> tuple[float, float]:
     """
     content, style = (1 - strength) ** 3, strength**3
     return content / (content + style), style / (content + style)
+
+
+def weigh_gray_strength(gray: Tensor, *, strength: float) -> Tensor:
+    """Return the weight of style relative to white, where gray in 0..1 multiplies `strength`.
+
+    The ratio of `strength_weights(gray * strength)` over that of `strength`, with the weight of
+    content unchanged; a strength of 1, without content, counts as MAX_GRAY_STRENGTH.
+    """
+    t = min(strength, MAX_GRAY_STRENGTH)
+    return (gray * (1 - t) / (1 - gray * t)) ** 3
 
 
 def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> LossSpec:
@@ -174,6 +200,7 @@ def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> Loss
         content_weight=ratio,
         style_weight=1.0,
         color_weight=0.0,
+        weigh_gray=torch.clone,
     )
 
 
@@ -233,6 +260,7 @@ def make_relative_spec(
         content_weight=content,
         style_weight=style,
         color_weight=color_weight,
+        weigh_gray=partial(weigh_gray_strength, strength=strength),
     )
 
 

@@ -4,7 +4,7 @@ First the tiles become smaller, then the L-BFGS history, and finally the image.
 """
 
 from bisect import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ LIVE_IMAGES = 10  # images at once: itself, its gradient, a step and its result,
 LIVE_IMAGES_EVALUATING = 4  # without optimization: the file's pixels, copies, and a tile
 LIVE_STYLE_IMAGES = 4  # images of the largest style image's size, while it is evaluated
 HISTORY_BYTES_PER_PIXEL = 2 * BYTES_PER_PIXEL  # of one L-BFGS history entry
+GUIDE_BYTES_PER_PIXEL = 12  # of weights at all layers' positions, or of a content image
 BACKWARD_OVERHEAD = 1.3  # of a backward pass, relative to the tensors saved for it
 MIN_HISTORY_SIZE = 5  # that L-BFGS keeps, if as many were requested
 PROBE_SIDE = 128  # pixels of the side of the image that a pass is measured with
@@ -184,9 +185,16 @@ def plan_evaluation_memory(
 
 
 def content_bytes_per_pixel(transfer_loss: TransferLoss) -> float:
-    """Return the bytes of the content image's maps per pixel."""
+    """Return the bytes of the content image's maps per pixel, and of masks and content factors."""
     layer = transfer_loss.spec.content_layer
-    return 4 * transfer_loss.encoder.num_filters(layer) / relu_stride(layer) ** 2
+    content_bytes = 4 * transfer_loss.encoder.num_filters(layer) / relu_stride(layer) ** 2
+    return content_bytes + num_guides(transfer_loss) * GUIDE_BYTES_PER_PIXEL
+
+
+def num_guides(transfer_loss: TransferLoss) -> int:
+    """Return how many images of weights there are, the content image that masks keep included."""
+    masks, factors = transfer_loss.masks, transfer_loss.content_factors
+    return (0 if masks is None else len(masks((1, 1))) + 1) + (factors is not None)
 
 
 def measure_bytes_per_pixel(transfer_loss: TransferLoss) -> float:
@@ -209,10 +217,11 @@ def measure_bytes_per_pixel(transfer_loss: TransferLoss) -> float:
     dtype = torch.promote_types(like.dtype, torch.float32)  # of the image
     x = torch.zeros(1, 3, *size, device=like.device, dtype=dtype, requires_grad=True)
     (tile,) = make_tiles(size, PROBE_SIDE**2, 0, 1)
+    guidance = replace(transfer_loss, margin=0).make_guidance(size)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         maps = transfer_loss.compute_feature_maps(x, tile)
         sums = [
-            *transfer_loss.compute_grams(maps, size),
+            *transfer_loss.compute_grams(maps, tile, size, guidance),
             maps[transfer_loss.spec.content_layer].float().square().sum(),
         ]
     del sums

@@ -102,6 +102,14 @@ def hash_image_file(name: str) -> str:
         raise CnnlabError(f"{printable(name)} cannot be read: {summarize_error(error)}") from error
 
 
+def has_same_aspect(size: Size, content_size: Size) -> bool:
+    """Return whether an image has the content image's aspect ratio, up to rounding."""
+    (height, width), (content_height, content_width) = size, content_size
+    height_error = abs(height - content_height * width / content_width)
+    width_error = abs(width - content_width * height / content_height)
+    return height_error <= max(1.0, 0.01 * height) or width_error <= 1
+
+
 def image_to_tensor(image: Image.Image) -> Tensor:
     """Return an RGB image as (1, 3, H, W) in 0..1, float32."""
     return torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1).unsqueeze(0).div_(255)

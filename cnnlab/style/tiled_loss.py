@@ -4,7 +4,8 @@ Gram matrices and distances are sums over positions, so the tiles add up to exac
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ from cnnlab.style.color_statistics import (
     measure_color_moments,
 )
 from cnnlab.style.gram import at_least_float32
+from cnnlab.style.guidance import (
+    EVERYWHERE,
+    Guidance,
+    GuidedObjective,
+    make_guidance,
+    split_regions,
+)
 from cnnlab.style.loss_scales import (
     FeatureSpread,
     LayerTensors,
@@ -34,6 +42,8 @@ from cnnlab.style.vgg import VGGFeatures, relu_stride
 StyleStatistics = tuple[dict[str, Tensor], FeatureSpread, ColorMoments]
 # By number of the style image, its size, the most pixels of a tile, and the convolutions' type.
 StyleCache = dict[tuple[int, Size, int, torch.dtype], StyleStatistics]
+# Gram matrices by layer of each region, and the maps of the content layer.
+ImageStatistics = tuple[list[dict[str, Tensor]], Tensor]
 UNTILED = 1 << 60  # pixels of a tile that any image fits into
 ImageAtSize = Callable[[Size], Tensor]  # size -> (1, 3, H, W) in 0..1, on the device
 
@@ -43,9 +53,14 @@ class TransferLoss:
     """A network, a content image and style images.
 
     `margin`: pixels around the output image that are optimized with it;
-    `style_sizes`: each style image's own (H, W); `style_scale`: its side relative to the side at
-    which it has the output image's area (it is never enlarged); `max_tile_pixels`: most pixels in
-    one pass through the network, whose convolutions may be bfloat16: Gram matrices are float32.
+    `style_sizes`: each style image's own (H, W); `style_scales`: their sides relative to the side
+    at which they have the output image's area (they are never enlarged); `max_tile_pixels`: most
+    pixels in one pass through the network, whose convolutions may be bfloat16: Gram matrices are
+    float32.
+
+    `masks`: size -> (R, 1, H, W), 1 where a style applies, of all style images or of each;
+    `content_factors`: size -> (1, 1, H, W), factors of content; `wrap`: the output image's opposite
+    sides are neighbors, and its sides multiples of the deepest maps' stride, without a margin.
     """
 
     encoder: VGGFeatures
@@ -53,11 +68,14 @@ class TransferLoss:
     styles: Sequence[ImageAtSize]
     style_sizes: Sequence[Size]
     style_weights: Sequence[float]
-    style_scale: float
+    style_scales: Sequence[float]
     spec: LossSpec
     tv_weight: float
     margin: int
     max_tile_pixels: int
+    masks: ImageAtSize | None = None
+    content_factors: ImageAtSize | None = None
+    wrap: bool = False
     style_cache: StyleCache = field(default_factory=dict)
 
     @property
@@ -68,7 +86,8 @@ class TransferLoss:
     def compute_style_sizes(self, size: Size) -> list[Size]:
         """Return each style image's size for an output image of `size`."""
         return [
-            fit_style_size(style_size, size, self.style_scale) for style_size in self.style_sizes
+            fit_style_size(style_size, size, scale)
+            for style_size, scale in zip(self.style_sizes, self.style_scales, strict=True)
         ]
 
     def max_style_pixels(self, size: Size) -> int:
@@ -89,41 +108,68 @@ class TransferLoss:
         """Return the tiles of an image of `size`."""
         radius = self.encoder.receptive_radius(self.relu_names)
         alignment = relu_stride(self.spec.deepest_layer)
-        return make_tiles(size, self.max_tile_pixels, radius, alignment)
+        return make_tiles(size, self.max_tile_pixels, radius, alignment, wrap=self.wrap)
 
     def compute_feature_maps(self, crop: Tensor, tile: Tile) -> LayerTensors:
         """Return the valid maps by layer of a tile with its margin, (1, 3, h, w)."""
-        maps = self.encoder(crop.contiguous(memory_format=torch.channels_last), self.relu_names)
+        x = crop.contiguous(memory_format=torch.channels_last)
+        maps = self.encoder(x, self.relu_names, wrap=self.wrap)
         return {
             name: tile.crop_valid(layer_maps, relu_stride(name))
             for name, layer_maps in maps.items()
         }
 
-    def compute_grams(self, maps: LayerTensors, size: Size) -> list[Tensor]:
-        """Return the style layers' Gram matrices, or a tile's part of those of a whole `size`."""
+    def compute_grams(
+        self, maps: LayerTensors, tile: Tile, size: Size, guidance: Guidance
+    ) -> list[Tensor]:
+        """Return the Gram matrices of a whole `size`, or a tile's part of them.
+
+        Those of all style layers, for each region of the guidance in turn.
+        """
         height, width = size
-        measure = self.spec.statistic.measure
-        return [
-            measure(maps[name], (height // relu_stride(name)) * (width // relu_stride(name)))
-            for name in self.spec.layers
-        ]
+        measure, grams = self.spec.statistic.measure, list[Tensor]()
+        for region, name in product(range(guidance.num_regions), self.spec.layers):
+            stride = relu_stride(name)
+            weights = guidance.style_weights(stride, region)
+            if weights is not None:
+                weights = tile.crop_whole_maps(weights, stride)
+            num_positions = (height // stride) * (width // stride)
+            grams.append(measure(maps[name], num_positions, weights))
+        return grams
+
+    def make_guidance(self, size: Size) -> Guidance:
+        """Return the weights of the pixels of the canvas of an image of `size`."""
+        masks, factors = (
+            None if of_size is None else extend_to_canvas(of_size(size), self.margin)
+            for of_size in (self.masks, self.content_factors)
+        )
+        return make_guidance(masks, factors, self.spec.weigh_gray)
+
+    def compute_gray(self, size: Size) -> Tensor | None:
+        """Return the masks' sum (1, 1, H, W), at most 1; None without masks."""
+        return None if self.masks is None else self.masks(size).sum(0, keepdim=True).clamp(max=1)
 
     @torch.no_grad()
-    def compute_statistics(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return an image's Gram matrices by layer, and its maps at the content layer."""
+    def compute_statistics(self, x: Tensor, guidance: Guidance = EVERYWHERE) -> ImageStatistics:
+        """Return an image's Gram matrices by layer, of each region, and its content maps."""
         layer, size, totals = self.spec.content_layer, spatial_size(x), list[Tensor]()
         height, width = (side // relu_stride(layer) for side in size)
         content = x.new_empty(1, self.encoder.num_filters(layer), height, width)
         for tile in self.make_tiles(size):
             maps = self.compute_feature_maps(tile.crop(x), tile)
-            totals = add_tile_sums(totals, self.compute_grams(maps, size))
+            totals = add_tile_sums(totals, self.compute_grams(maps, tile, size, guidance))
             tile.crop_whole_maps(content, relu_stride(layer)).copy_(maps[layer])
-        return dict(zip(self.spec.layers, totals, strict=True)), content
+        grams = split_regions(totals, guidance.num_regions)
+        return [dict(zip(self.spec.layers, region, strict=True)) for region in grams], content
 
-    def compute_targets(self, size: Size) -> TransferTargets:
-        """Return what an output image of `size` is compared with."""
-        content = extend_to_canvas(self.content(size), self.margin)
-        content_grams, P = self.compute_statistics(content)
+    def compute_targets(
+        self, content: Tensor, size: Size, guidance: Guidance
+    ) -> list[TransferTargets]:
+        """Return what each region of an output image of `size` is compared with.
+
+        `content`: the content image's canvas.
+        """
+        content_grams, P = self.compute_statistics(content, guidance)
         statistics = [
             self.get_style_statistics(number, style_size)
             for number, style_size in enumerate(self.compute_style_sizes(size))
@@ -132,36 +178,52 @@ class TransferLoss:
         distances = torch.stack(
             [mean_pair_distance(spread, style_spread) for _, style_spread, _ in statistics]
         )
-        unrelated = distances @ P.new_tensor(self.style_weights) / sum(self.style_weights)
-        A = blend_grams([grams for grams, *_ in statistics], self.style_weights)
-        colors = blend_color_moments([moments for *_, moments in statistics], self.style_weights)
-        return TransferTargets(P, unrelated, A, content_grams, make_color_target(colors))
+        targets = list[TransferTargets]()
+        for region, weights in enumerate(guidance.weigh_styles(self.style_weights)):
+            unrelated = distances @ P.new_tensor(weights) / sum(weights)
+            A = blend_grams([grams for grams, *_ in statistics], weights)
+            colors = blend_color_moments([moments for *_, moments in statistics], weights)
+            target = make_color_target(colors)
+            targets.append(TransferTargets(P, unrelated, A, content_grams[region], target))
+        return targets
 
     def get_style_statistics(self, number: int, size: Size) -> StyleStatistics:
         """Return a style image's statistics at a size, computed once."""
         key = number, size, self.max_tile_pixels, self.encoder.conv_dtype
         if key not in self.style_cache:
             style = self.styles[number](size)
-            grams, content = self.compute_statistics(style)
+            (grams,), content = replace(self, wrap=False).compute_statistics(style)
             moments = measure_color_moments(style)
             self.style_cache[key] = grams, measure_feature_spread(content), moments
         return self.style_cache[key]
 
-    def make_objective(self, size: Size) -> Objective:
+    def make_objective(self, size: Size) -> GuidedObjective:
         """Return the objective of an output image of `size`."""
-        targets = self.compute_targets(size)
-        return Objective(targets, self.spec.compute_scales(targets), self.spec, self.tv_weight)
+        content = extend_to_canvas(self.content(size), self.margin)
+        guidance = self.make_guidance(size)
+        spec = replace(self.spec, style_weight=self.spec.style_weight * guidance.coverage)
+        regions = list[Objective]()
+        for region, targets in enumerate(self.compute_targets(content, size, guidance)):
+            scales, pixel_weights = spec.compute_scales(targets), guidance.style_weights(1, region)
+            regions.append(
+                Objective(targets, scales, spec, self.tv_weight, pixel_weights, self.wrap)
+            )
+        return GuidedObjective(regions, guidance, None if guidance.gray is None else content)
 
     def compute_tile_sums(
-        self, objective: Objective, crop: Tensor, tile: Tile, size: Size
+        self, objective: GuidedObjective, crop: Tensor, tile: Tile, size: Size
     ) -> list[Tensor]:
         """Return a tile's part of |X - P|^2 and of each Gram matrix of an image of `size`."""
         maps, layer = self.compute_feature_maps(crop, tile), self.spec.content_layer
-        P = tile.crop_whole_maps(objective.targets.P, relu_stride(layer))
-        return [(at_least_float32(maps[layer]) - P).square().sum(), *self.compute_grams(maps, size)]
+        guidance, stride = objective.guidance, relu_stride(layer)
+        P, factors = tile.crop_whole_maps(objective.P, stride), guidance.content_factors(stride)
+        distances = (at_least_float32(maps[layer]) - P).square()
+        if factors is not None:
+            distances = distances * tile.crop_whole_maps(factors, stride)
+        return [distances.sum(), *self.compute_grams(maps, tile, size, guidance)]
 
     @torch.no_grad()
-    def compute_sums(self, objective: Objective, x: Tensor) -> list[Tensor]:
+    def compute_sums(self, objective: GuidedObjective, x: Tensor) -> list[Tensor]:
         """Return |X - P|^2 and the Gram matrices of an image."""
         totals, size = list[Tensor](), spatial_size(x)
         for tile in self.make_tiles(size):
@@ -170,25 +232,26 @@ class TransferLoss:
         return totals
 
     @torch.no_grad()
-    def evaluate_terms(self, objective: Objective, x: Tensor) -> Tensor:
+    def evaluate_terms(self, objective: GuidedObjective, x: Tensor) -> Tensor:
         """Return an image's terms."""
         return objective.compute_terms(self.compute_sums(objective, x), x)
 
-    def make_loss_function(self, objective: Objective) -> LossFunction:
+    def make_loss_function(self, objective: GuidedObjective) -> LossFunction:
         """Return canvas (1, 3 or 1, H, W) -> (terms, gradient of the loss, channels last).
 
-        A canvas of one channel is a gray image: the gradient is that of its one value.
+        A canvas of one channel is a gray image: the gradient is that of its one value. The loss is
+        that of the canvas mixed with the content image.
         """
 
         def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-            rgb = x.detach().expand(-1, 3, -1, -1)
+            rgb = objective.mix_content(x.detach()).expand(-1, 3, -1, -1)
             terms, gradient = self.compute_gradient(objective, rgb)
-            gradient = gradient.sum_to_size(x.shape)
+            gradient = objective.backpropagate_mix(gradient.sum_to_size(x.shape))
             return terms, gradient.contiguous(memory_format=torch.channels_last)
 
         return evaluate
 
-    def compute_gradient(self, objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_gradient(self, objective: GuidedObjective, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the terms and the gradient of a canvas (1, 3, H, W)."""
         size = spatial_size(x)
         tiles = self.make_tiles(size)
@@ -201,7 +264,7 @@ class TransferLoss:
         return terms.detach(), gradient
 
     def compute_tiled_gradient(
-        self, objective: Objective, x: Tensor, tiles: Sequence[Tile]
+        self, objective: GuidedObjective, x: Tensor, tiles: Sequence[Tile]
     ) -> tuple[Tensor, Tensor]:
         """Return the terms and the gradient of an image in tiles.
 
@@ -217,7 +280,7 @@ class TransferLoss:
         for tile in tiles:
             crop = tile.crop(x).detach().requires_grad_()
             tile_sums = self.compute_tile_sums(objective, crop, tile, spatial_size(x))
-            tile.crop(gradient).add_(torch.autograd.grad(tile_sums, crop, sums_gradients)[0])
+            tile.add_crop(gradient, torch.autograd.grad(tile_sums, crop, sums_gradients)[0])
         return terms.detach(), gradient
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.memory import release_cached
 from cnnlab.style.canvas import crop_canvas, extend_to_canvas, resize_canvas
-from cnnlab.style.losses import Objective
+from cnnlab.style.guidance import GuidedObjective
 from cnnlab.style.optimizers import LBFGS, Adam, LossFunction
 from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss, spatial_size
@@ -39,7 +39,7 @@ class TransferState:
     terms: Tensor
     num_nonfinite: int
     is_last: bool
-    objective: Objective
+    objective: GuidedObjective
 
     @property
     def size(self) -> Size:
@@ -66,7 +66,7 @@ def transfer_style(
         x = (
             extend_to_canvas(make_initial_image(size), margin)
             if optimizer is None
-            else resize_canvas(optimizer.image, size, margin)
+            else resize_canvas(optimizer.image, size, margin, wrap=transfer_loss.wrap)
         )
         x = x.clamp(0, 1).contiguous(memory_format=torch.channels_last)
         optimizer = optimizer.rescale(loss, x, margin) if optimizer else make_optimizer(loss, x)
@@ -81,7 +81,7 @@ def transfer_style(
                 scale,
                 step,
                 total_steps,
-                crop_canvas(optimizer.image, margin).expand(-1, 3, -1, -1),
+                crop_canvas(objective.mix_content(optimizer.image), margin).expand(-1, 3, -1, -1),
                 optimizer.terms,
                 optimizer.num_nonfinite,
                 is_last,

@@ -17,20 +17,24 @@ from cnnlab.style.gram import at_least_float32, gram_matrix
 EIGENVALUE_FLOOR = 1e-9  # under the root in the gradient, relative to the square of tr T
 
 
-def moment_matrix(maps: Tensor, num_positions: int | None = None) -> Tensor:
+def moment_matrix(
+    maps: Tensor, num_positions: int | None = None, weights: Tensor | None = None
+) -> Tensor:
     """Return E[f f^T] (K + 1, K + 1) of feature maps (1, K, H, W) with a constant 1 as last
     feature, in float32 or better: the Gram matrix with the mean beside it.
 
     `num_positions`: those of the whole image that these maps are a tile of, so that the tiles'
-    matrices add up to the whole image's.
+    matrices add up to the whole image's; `weights`: (1, H, W) of the positions instead.
     """
     columns = at_least_float32(maps).flatten(2).squeeze(0)
-    share = columns.shape[1] / (num_positions or columns.shape[1])
-    mean = columns.mean(1, keepdim=True) * share
-    gram = gram_matrix(maps, num_positions)
-    return torch.cat(
-        [torch.cat([gram, mean], 1), torch.cat([mean.T, mean.new_full((1, 1), share)], 1)]
-    )
+    if weights is None:
+        share = columns.new_full((1, 1), columns.shape[1] / (num_positions or columns.shape[1]))
+        mean = columns.mean(1, keepdim=True) * share
+    else:
+        share = weights.sum().view(1, 1)
+        mean = columns @ weights.reshape(-1, 1)
+    gram = gram_matrix(maps, num_positions, weights)
+    return torch.cat([torch.cat([gram, mean], 1), torch.cat([mean.T, share], 1)])
 
 
 def split_moments(moments: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,7 +152,7 @@ def test_evaluation_plan_needs_one_tile_and_no_history(loss: TransferLoss) -> No
         )
         is None
     )
-    large = replace(loss, style_sizes=[(9000, 9000)], style_scale=9.0)
+    large = replace(loss, style_sizes=[(9000, 9000)], style_scales=[9.0])
     assert (
         plan_evaluation_memory(
             int(fixed_bytes + pixel_bytes * MIN_TILE_PIXELS * 1.01),

@@ -40,7 +40,7 @@ def make_loss(**changes: object) -> TransferLoss:
         "styles": [lambda size: interpolate(style, size, mode="area")],
         "style_sizes": [(32, 40)],
         "style_weights": [1.0],
-        "style_scale": 1.0,
+        "style_scales": [1.0],
         "spec": relative_loss(
             strength=0.8,
             color_weight=0.1,
@@ -64,7 +64,7 @@ def test_style_images_are_order_independent() -> None:
     styles = [
         lambda size, image=image: interpolate(image, size, mode="area") for image in style_images
     ]
-    keys = {"style_sizes": [(30, 30)] * 2}
+    keys = {"style_sizes": [(30, 30)] * 2, "style_scales": [1.0] * 2}
     x = make_loss().content(SIZES[-1])
     terms, reversed_terms = (
         compute_loss_terms(

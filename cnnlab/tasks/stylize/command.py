@@ -14,7 +14,7 @@ from cnnlab.core.device import (
     use_threads,
 )
 from cnnlab.core.errors import CnnlabError, Stopped, UsageError, format_error
-from cnnlab.core.files import expand_home
+from cnnlab.core.files import expand_home, path_exists
 from cnnlab.core.progress import COMMAND_START, Progress, format_duration
 from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.schema import Config, call_checked
@@ -44,7 +44,7 @@ def run(config: Config, overrides: list[str]) -> None:
     """
     started_at = COMMAND_START.get(monotonic())
     settings = call_checked(StylizeSettings, config, "")
-    check_inputs(settings)
+    check_inputs(settings, overrides)
     saved = read_saved_transfer(settings, overrides) if settings.reproduce else None
     settings = saved.settings if saved else settings
     device = pick_device(settings.device)
@@ -69,8 +69,8 @@ def run(config: Config, overrides: list[str]) -> None:
             stylize_image(job, saved, config, overrides, started_at)
 
 
-def check_inputs(settings: StylizeSettings) -> None:
-    """Raise UsageError for missing images, or modes that exclude each other."""
+def check_inputs(settings: StylizeSettings, overrides: list[str]) -> None:
+    """Raise UsageError for missing images, or modes and keys that exclude each other."""
     if settings.reproduce and settings.score:
         raise UsageError("--reproduce and --score cannot be given together")
     if settings.content is None or not settings.styles:
@@ -82,6 +82,20 @@ def check_inputs(settings: StylizeSettings) -> None:
         raise UsageError(
             f"{printable(settings.content)} is a folder: --reproduce and --score take one image"
         )
+    keys = {word.lstrip("+").partition("=")[0] for word in overrides}
+    if settings.wrap and "margin" in keys and settings.margin:
+        raise UsageError(
+            f"wrap=true has no margin: the opposite side is beside each\n"
+            f"leave out margin={settings.margin}, or wrap=true"
+        )
+    if "content_map_weight" in keys and not settings.content_map and not settings.reproduce:
+        raise UsageError(
+            "content_map_weight is of the white in content_map, which is not given\n"
+            "add content_map=FILE"
+        )
+    for path in (*settings.mask_paths, *filter(None, [settings.content_map])):
+        if not path_exists(Path(path)):
+            raise CnnlabError(f"no file {printable(path)}")
 
 
 def names_features(settings: StylizeSettings, overrides: list[str]) -> bool:

@@ -23,6 +23,7 @@ from cnnlab.style.source_image import (
     image_to_tensor,
     tensor_to_image,
 )
+from cnnlab.style.torus import make_periodic
 from cnnlab.style.transfer import TransferState, upsample_bicubic
 from cnnlab.tasks.stylize.provenance import make_transfer_record
 from cnnlab.tasks.stylize.setup import TransferJob
@@ -65,7 +66,12 @@ def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Im
             terms = loss.evaluate_terms(loss.make_objective(job.size), x)
     if job.setup.settings.color == "content":
         colors = image_to_tensor(content.resize(job.size))
+        colors = make_periodic(colors) if job.setup.settings.wrap else colors
         image = tensor_to_image(restore_content_colors(image_to_tensor(image), colors))
+    gray = job.transfer_loss.compute_gray(job.size)
+    if gray is not None:  # exactly the content image where every mask is black
+        stylized = Image.fromarray((gray[0, 0] > 0).cpu().numpy())
+        image = Image.composite(image, content.resize(job.size), stylized)
     if alpha:
         image.putalpha(alpha)
     return image, terms
@@ -125,22 +131,31 @@ def list_job_notes(job: TransferJob, out: Path) -> list[str]:
     notes = collect_image_notes(job.content)
     if job.content.photo.alpha and not find_image_format(out).has_alpha:
         notes.append(f"{name}: composited on white, {out.suffix} has no transparency")
-    if small := [printable(s.path.name) for s in job.setup.styles if has_few_pixels(job, s)]:
-        requested = (
-            "the output image"
-            if settings.style_scale <= 1
-            else f"style_scale={settings.style_scale:g} requests"
-        )
+    styles = zip(job.setup.styles, settings.style_scales, strict=True)
+    if small := [printable(s.path.name) for s, scale in styles if has_few_pixels(job, s, scale)]:
+        scale = max(settings.style_scales)
+        requested = "the output image" if scale <= 1 else f"style_scale={scale:g} requests"
         notes.append(f"{', '.join(small)}: fewer pixels than {requested}, not enlarged")
     height, width = job.content.size
     if settings.size and settings.size > max(height, width):
         notes.append(f"{name}: {width}x{height} pixels, not enlarged")
-    return notes + list_memory_limits(job)
+    return notes + list_coverages(job) + list_memory_limits(job)
 
 
-def has_few_pixels(job: TransferJob, style: SourceImage) -> bool:
+def list_coverages(job: TransferJob) -> list[str]:
+    """Return how much of the output image each mask leaves to its styles."""
+    masks, styles = job.setup.masks, [printable(style.path.name) for style in job.setup.styles]
+    lines = list[str]()
+    for number, mask in enumerate(masks):
+        share = float((mask.at_size(job.size) > 0).float().mean())
+        subject = styles[number] if len(masks) > 1 else "stylized"
+        lines.append(f"{mask.name}: {subject} in {share:.0%} of the image")
+    return lines
+
+
+def has_few_pixels(job: TransferJob, style: SourceImage, scale: float) -> bool:
     """Return whether a style image has fewer pixels than the loss would use."""
-    pixels_used = (job.size[0] * job.size[1]) * job.transfer_loss.style_scale**2
+    pixels_used = (job.size[0] * job.size[1]) * scale**2
     return style.size[0] * style.size[1] < 0.99 * pixels_used
 
 

@@ -35,7 +35,8 @@ MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
 
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a record's settings under today's keys, with the values of those it did not have."""
-    renamed = {"max_tile_pixels": None, "margin": 0} | rename_keys("stylize", settings)
+    defaults = {"max_tile_pixels": None, "margin": 0, "wrap": False, "content_map_weight": 1.0}
+    renamed = defaults | rename_keys("stylize", settings)
     style = renamed.get("style")
     if isinstance(style, dict) and style.get("name") == "relative":
         renamed["style"] = style | {"color_weight": style.get("color_weight", 0.0)}
@@ -50,6 +51,10 @@ def hash_settings(settings: StylizeSettings) -> str:
     for group, key in ((recorded, "margin"), (recorded["style"], "color_weight")):
         if group.get(key) == 0:  # all that there was at first
             del group[key]
+    if not settings.wrap:
+        del recorded["wrap"]
+    if not settings.content_map:
+        del recorded["content_map_weight"]
     text = json.dumps(restore_old_names(recorded), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -116,6 +121,7 @@ def read_saved_transfer(settings: StylizeSettings, overrides: list[str]) -> Save
         raise UsageError(
             f"{source} was made from other images (their SHA-256 differ), or in another order"
         )
+    check_guidance_hashes(settings, hashes, source)
     if settings.time is not None:
         raise UsageError(f"--reproduce takes its steps from {source}: time cannot be given with it")
     free = {key: value for key, value in asdict(settings).items() if key not in RECORDED_KEYS}
@@ -129,6 +135,26 @@ def read_saved_transfer(settings: StylizeSettings, overrides: list[str]) -> Save
     return SavedTransfer(saved, record["steps"], channels, weights_sha256, settings_sha256, source)
 
 
+def check_guidance_hashes(settings: StylizeSettings, hashes: dict[str, Any], source: str) -> None:
+    """Raise UsageError for other masks, or another map of content, than an image was made with."""
+    maps = [settings.content_map] if settings.content_map else []
+    recorded_map = hashes.get("content_map")
+    pairs = (
+        ("mask", settings.mask_paths, hashes.get("masks", [])),
+        ("content_map", maps, [recorded_map] if recorded_map else []),
+    )
+    for key, paths, recorded in pairs:
+        if paths and not recorded:
+            raise UsageError(f"{source} was made without {key}\nleave out {key}=")
+        if recorded and not paths:
+            raise UsageError(f"{source} was made with {key}\ngive {key}=FILE, the same as then")
+        if [hash_image_file(path) for path in paths] != recorded:
+            raise UsageError(
+                f"{source} was made with another {key} (their SHA-256 differ)\n"
+                f"give {key}=FILE, the same as then"
+            )
+
+
 def check_record_types(record: dict[str, Any], source: str) -> None:
     """Raise CnnlabError for a record whose parts have other types than those written."""
     hashes = record["sha256"]
@@ -139,6 +165,8 @@ def check_record_types(record: dict[str, Any], source: str) -> None:
         and record.get("channels", 3) in (1, 3)
         and is_of_type(hashes.get("styles"), list[str])
         and is_of_type(hashes.get("settings"), str | None)
+        and is_of_type(hashes.get("masks", []), list[str])
+        and is_of_type(hashes.get("content_map"), str | None)
     )
     if not is_valid:
         raise CnnlabError(f"{source} has a record that cnnlab did not write")
@@ -206,9 +234,14 @@ def make_transfer_record(job: TransferJob, steps: list[int], terms: Tensor) -> d
 
 def hash_inputs(setup: StyleSetup, content_sha256: str) -> dict[str, Any]:
     """Return the SHA-256 of everything that an image depends on."""
-    return {
+    hashes = {
         "content": content_sha256,
         "styles": [style.sha256 for style in setup.styles],
         "weights": setup.loaded_encoder.sha256,
         "settings": setup.saved_sha256 or hash_settings(setup.settings),
     }
+    if setup.masks:
+        hashes["masks"] = [mask.sha256 for mask in setup.masks]
+    if setup.content_map:
+        hashes["content_map"] = setup.content_map.sha256
+    return hashes

@@ -10,8 +10,12 @@ from torch import Tensor
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
 from cnnlab.style.losses import chapter_loss, relative_loss
-from cnnlab.style.scales import Size
-from cnnlab.style.source_image import SourceImage, collect_image_notes, read_source_image
+from cnnlab.style.source_image import (
+    SourceImage,
+    collect_image_notes,
+    has_same_aspect,
+    read_source_image,
+)
 from cnnlab.style.tiled_loss import TransferLoss, spatial_size
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
@@ -37,14 +41,6 @@ def score_image(settings: StylizeSettings, device: torch.device, *, allow_downlo
         print_json_scores(job, image, losses)
     else:
         print_image_losses(job, image, losses)
-
-
-def has_same_aspect(size: Size, content_size: Size) -> bool:
-    """Return whether an image has the content image's aspect ratio, up to rounding."""
-    (height, width), (content_height, content_width) = size, content_size
-    height_error = abs(height - content_height * width / content_width)
-    width_error = abs(width - content_width * height / content_height)
-    return height_error <= max(1.0, 0.01 * height) or width_error <= 1
 
 
 def print_json_scores(job: TransferJob, image: SourceImage, losses: dict[str, Any]) -> None:
@@ -97,8 +93,16 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
     objective = transfer_loss.make_objective(spatial_size(x))
     sums = transfer_loss.compute_sums(objective, x)
     for kind, loss_spec in specs.items():
-        scales = loss_spec.compute_scales(objective.targets)
-        scaled = replace(objective, spec=loss_spec, scales=scales, tv_weight=0.0)
+        regions = [
+            replace(
+                region,
+                spec=loss_spec,
+                scales=loss_spec.compute_scales(region.targets),
+                tv_weight=0.0,
+            )
+            for region in objective.regions
+        ]
+        scaled = replace(objective, regions=regions)
         _, losses["content"][kind], *styles, _, _ = scaled.compute_terms(sums, x).tolist()
         losses["style"][kind] = sum(styles)
         factor = len(layers) if kind == "relative" else 1

@@ -52,11 +52,36 @@ class StylizeSettings(Settings):
         ),
     ]
     style_scale: Annotated[
-        float,
+        float | list[float],
         Key(
-            "size of a style image, as a share of that which gives it the output's area; it is "
-            "never enlarged",
+            "size of the style images, as a share of that which gives them the output's area; they "
+            "are never enlarged; or one for each, e.g. [1,0.5]",
             above=0,
+        ),
+    ]
+    mask: Annotated[
+        str | list[str] | None,
+        Key(
+            "grayscale image: white is stylized, black stays the content image, gray multiplies "
+            "the strength; or one for each style image, e.g. [sky.png,ground.png]",
+            recorded=False,
+        ),
+    ]
+    content_map: Annotated[
+        str | None,
+        Key(
+            "grayscale image: content weighs content_map_weight times as much in white as in black",
+            recorded=False,
+        ),
+    ]
+    content_map_weight: Annotated[
+        float, Key("weight of content in the white of content_map", minimum=1)
+    ]
+    wrap: Annotated[
+        bool,
+        Key(
+            "make a seamless tile: opposite sides are neighbors, each a multiple of 16 pixels; "
+            "there is no margin"
         ),
     ]
     margin: Annotated[
@@ -132,12 +157,27 @@ class StylizeSettings(Settings):
         super().__post_init__()
         if self.style_weights is not None:
             check_style_weights(self.style_weights, len(self.styles))
+        check_style_scale(self.style_scale, len(self.styles))
+        check_masks(self)
         if self.time is not None:
             parse_duration(str(self.time))
         if self.memory_limit is not None:
             from cnnlab.core.memory import parse_bytes  # imports torch
 
             parse_bytes(str(self.memory_limit))
+
+    @property
+    def style_scales(self) -> list[float]:
+        """Return each style image's scale."""
+        scale = self.style_scale
+        return scale if isinstance(scale, list) else [scale] * len(self.styles)
+
+    @property
+    def mask_paths(self) -> list[str]:
+        """Return the masks' files: none, one, or one for each style image."""
+        if self.mask is None:
+            return []
+        return self.mask if isinstance(self.mask, list) else [self.mask]
 
     @property
     def time_limit_s(self) -> float | None:
@@ -166,10 +206,9 @@ RECORDED_KEYS = tuple(
 def check_style_weights(weights: list[float], num_styles: int) -> None:
     """Raise ValueError for another number of weights, one out of range, or none above 0."""
     if len(weights) != num_styles:
-        numbers, images = "s" * (len(weights) != 1), "s" * (num_styles != 1)
         raise ValueError(
-            f"style_weights has {len(weights)} number{numbers} for {num_styles} style "
-            f"image{images}: {weights}\n"
+            f"style_weights has {plural(len(weights), 'number')} for "
+            f"{plural(num_styles, 'style image')}: {weights}\n"
             "give one number for each style image"
         )
     if invalid := [weight for weight in weights if not 0 <= weight < float("inf")]:
@@ -181,6 +220,42 @@ def check_style_weights(weights: list[float], num_styles: int) -> None:
         raise ValueError(
             f"style_weights are all 0: {weights}\ngive at least one style image a weight above 0"
         )
+
+
+def check_style_scale(scale: float | list[float], num_styles: int) -> None:
+    """Raise ValueError for a list with another number of scales than style images."""
+    if isinstance(scale, list) and len(scale) != num_styles:
+        raise ValueError(
+            f"style_scale has {plural(len(scale), 'number')} for "
+            f"{plural(num_styles, 'style image')}: {scale}\n"
+            "give one number for all style images, or one for each"
+        )
+
+
+def check_masks(settings: StylizeSettings) -> None:
+    """Raise ValueError for a wrong number of masks, and keys that masks exclude."""
+    num_masks, num_styles = len(settings.mask_paths), len(settings.styles)
+    if num_masks > 1 and num_masks != num_styles:
+        raise ValueError(
+            f"mask names {num_masks} files for {plural(num_styles, 'style image')}\n"
+            "give one mask for all style images, or one for each"
+        )
+    if num_masks > 1 and settings.style_weights is not None:
+        raise ValueError(
+            f"style_weights={settings.style_weights} blends style images that have a mask each\n"
+            "leave out style_weights, or give one mask for all; gray in a mask weakens its style"
+        )
+    if num_masks and settings.wrap:
+        raise ValueError(
+            "wrap=true and mask cannot be given together: black stays the content image, which "
+            "has a seam\n"
+            "leave out one of them"
+        )
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 number`, `2 numbers`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def parse_duration(text: str) -> float:

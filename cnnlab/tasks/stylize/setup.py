@@ -1,7 +1,7 @@
 """From `stylize`'s settings to a job: images, network, loss, sizes and memory plan."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +10,15 @@ from torch import Tensor
 from cnnlab.core.memory import parse_bytes
 from cnnlab.core.quoting import printable
 from cnnlab.core.schema import build_registered, call_checked, check_keywords
-from cnnlab.style.color_transfer import luminance_as_rgb, match_colors, match_luminance
 from cnnlab.style.encoder import LoadedEncoder, load_encoder
 from cnnlab.style.losses import STYLE_LOSSES, LossSpec
+from cnnlab.style.mask_image import (
+    MaskImage,
+    make_content_factors,
+    read_mask_image,
+    read_masks,
+    stack_masks,
+)
 from cnnlab.style.memory_plan import (
     MemoryPlan,
     choose_tile_pixels,
@@ -20,11 +26,13 @@ from cnnlab.style.memory_plan import (
     usable_sizes,
 )
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
-from cnnlab.style.scales import Size, fit_size, fit_style_size, pyramid_sizes
+from cnnlab.style.scales import Size, fit_size, pyramid_sizes
 from cnnlab.style.settings import EncoderSettings
-from cnnlab.style.source_image import SourceImage, image_to_tensor, read_source_image
+from cnnlab.style.source_image import SourceImage, read_source_image
 from cnnlab.style.tiled_loss import UNTILED, StyleCache, TransferLoss
-from cnnlab.style.vgg import VGGFeatures
+from cnnlab.style.torus import make_periodic, round_to_stride
+from cnnlab.style.vgg import VGGFeatures, relu_stride
+from cnnlab.tasks.stylize.colors import convert_colors
 from cnnlab.tasks.stylize.settings import StylizeSettings
 
 MAX_UNUSED_STYLES = 24  # cached style statistics of other sizes; each up to 2.4 MB
@@ -45,6 +53,8 @@ class StyleSetup:
     encoder: VGGFeatures
     styles: list[SourceImage]
     device: torch.device
+    masks: Sequence[MaskImage] = ()
+    content_map: MaskImage | None = None
     saved_sha256: str | None = None
     style_cache: StyleCache = field(default_factory=dict)
 
@@ -148,6 +158,9 @@ def prepare_styles(
     styles = [
         read_source_image(path, settings.max_pixels).flatten_alpha() for path in settings.styles
     ]
+    masks = read_masks(settings.mask_paths, settings.max_pixels)
+    map_path = settings.content_map
+    content_map = None if map_path is None else read_mask_image(map_path, settings.max_pixels)
     loaded_encoder = load_encoder(
         encoder_settings,
         deepest_layer=spec.deepest_layer,
@@ -156,7 +169,9 @@ def prepare_styles(
     )
     encoder = loaded_encoder.encoder.to(device).to(memory_format=torch.channels_last)
     encoder = encoder.cast_convolutions(CONV_DTYPES[choose_precision(settings, device)])
-    return StyleSetup(settings, spec, loaded_encoder, encoder, styles, device, saved_sha256)
+    return StyleSetup(
+        settings, spec, loaded_encoder, encoder, styles, device, masks, content_map, saved_sha256
+    )
 
 
 def choose_precision(settings: StylizeSettings, device: torch.device) -> str:
@@ -184,6 +199,9 @@ def prepare_job(
     `exact_size`: only evaluate an image of this size. Raises UsageError where that is impossible.
     """
     settings = setup.settings
+    for mask in (*setup.masks, *([setup.content_map] if setup.content_map else [])):
+        mask.check_aspect(content)
+    content = content.flatten_alpha() if settings.wrap else content
     transfer_loss = make_transfer_loss(setup, content)
     requested_size = exact_size or fit_size(content.size, settings.size or max(content.size))
     limit = settings.memory_limit
@@ -197,19 +215,25 @@ def prepare_job(
     )
     output_name = str(settings.score) if exact_size else content.path.name
     names = [printable(name) for name in (output_name, *(s.path.name for s in setup.styles))]
-    sizes = usable_sizes(
-        pyramid_sizes(plan.size, settings.coarsest),
-        transfer_loss,
-        names,
-        is_memory_limited=plan.size != requested_size,
-    )
+    sizes = pyramid_sizes(plan.size, settings.coarsest)
+    is_memory_limited = plan.size != requested_size
+    if settings.wrap and not exact_size:
+        stride = relu_stride(setup.spec.deepest_layer)
+        sizes = [round_to_stride(size, stride) for size in sizes]
+        requested_size = round_to_stride(requested_size, stride)
+    sizes = usable_sizes(sizes, transfer_loss, names, is_memory_limited=is_memory_limited)
     tile_pixels = choose_tile_pixels(transfer_loss, plan, settings.max_tile_pixels)
     transfer_loss = replace(transfer_loss, max_tile_pixels=tile_pixels)
     trim_style_cache(transfer_loss, sizes)
-    images = convert_colors(setup, content, plan.size)
+    images = convert_colors(settings, content, setup.styles, sizes[-1])
     if settings.color != "style":
         first, *others = (image.as_image_at_size(setup.device) for image in images)
         transfer_loss = replace(transfer_loss, content=first, styles=others, style_cache={})
+    if settings.wrap:
+        content_at_size = transfer_loss.content
+        transfer_loss = replace(
+            transfer_loss, content=lambda size: make_periodic(content_at_size(size))
+        )
     channels = 1 if all(image.is_gray for image in images) else 3
     return TransferJob(setup, content, sizes, transfer_loss, requested_size, plan, channels)
 
@@ -223,11 +247,16 @@ def make_transfer_loss(setup: StyleSetup, content: SourceImage) -> TransferLoss:
         styles=[style.as_image_at_size(setup.device) for style in setup.styles],
         style_sizes=[style.size for style in setup.styles],
         style_weights=settings.style_weights or [1.0] * len(setup.styles),
-        style_scale=settings.style_scale,
+        style_scales=settings.style_scales,
         spec=setup.spec,
         tv_weight=settings.total_variation,
-        margin=settings.margin,
+        margin=0 if settings.wrap else settings.margin,
         max_tile_pixels=UNTILED,
+        masks=stack_masks(setup.masks, setup.device),
+        content_factors=make_content_factors(
+            setup.content_map, settings.content_map_weight, setup.device
+        ),
+        wrap=settings.wrap,
         style_cache=setup.style_cache,
     )
 
@@ -243,28 +272,6 @@ def trim_style_cache(transfer_loss: TransferLoss, sizes: list[Size]) -> None:
     }
     for key in [key for key in cache if key not in used][:-MAX_UNUSED_STYLES]:
         del cache[key]
-
-
-def convert_colors(setup: StyleSetup, content: SourceImage, size: Size) -> list[SourceImage]:
-    """Return the content image and the style images in the colors that `color` requests.
-
-    `style`: unchanged; `content`: luminance of all images alone; `matched`: style images in the
-    content's colors.
-    """
-    settings = setup.settings
-    if settings.color == "style":
-        return [content, *setup.styles]
-    target = image_to_tensor(content.resize(size))
-    match = match_colors if settings.color == "matched" else match_luminance
-    if settings.color == "content":
-        content = content.transform(luminance_as_rgb, size)
-    styles = [
-        style.transform(
-            partial(match, content=target), fit_style_size(style.size, size, settings.style_scale)
-        )
-        for style in setup.styles
-    ]
-    return [content, *styles]
 
 
 def zero_loss(x: Tensor) -> tuple[Tensor, Tensor]:

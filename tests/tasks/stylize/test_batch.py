@@ -138,9 +138,9 @@ def test_style_statistics_are_computed_once_per_size(
     Image.open("photo.png").crop((0, 0, 48, 48)).save(photos / "aa.png")  # of another shape
     compute_statistics, sizes = TransferLoss.compute_statistics, list[Any]()
 
-    def record(self: TransferLoss, x: Any) -> Any:
+    def record(self: TransferLoss, x: Any, *guidance: Any) -> Any:
         sizes.append(tuple(x.shape[2:]))
-        return compute_statistics(self, x)
+        return compute_statistics(self, x, *guidance)
 
     monkeypatch.setattr(TransferLoss, "compute_statistics", record)
     stylize("precision=float32", images=FOLDER)

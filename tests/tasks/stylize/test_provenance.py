@@ -69,6 +69,8 @@ def test_upgrade_settings_renames_the_keys_of_version_0_1_0() -> None:
         "optimizer",
         "lbfgs",
         "adam",
+        "wrap",
+        "content_map_weight",
     }
     assert {k: v for k, v in new.items() if k not in renamed} == {
         k: v for k, v in old.items() if k not in renamed
