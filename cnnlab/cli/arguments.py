@@ -16,7 +16,6 @@ NAME_KEYS = ("saliency.target",)
 # Lists whose brackets may be omitted.
 STYLE_LIST_KEYS = {
     "layers": "style.layers",
-    "layer_weights": "style.layer_weights",
     "style_scale": "style_scale",
     "style_weights": "style_weights",
 }

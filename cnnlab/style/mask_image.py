@@ -30,8 +30,10 @@ class MaskImage:
         return printable(self.path.name)
 
     def at_size(self, size: Size) -> Tensor:
-        """Return the grays (1, 1, H, W) in 0..1, resized without overshoot."""
-        resized = self.gray.resize(size[::-1], Image.Resampling.BILINEAR)
+        """Return the grays (1, 1, H, W) in 0..1: means where reduced, interpolated if enlarged."""
+        is_reduced = size[0] <= self.gray.height and size[1] <= self.gray.width
+        method = Image.Resampling.BOX if is_reduced else Image.Resampling.BILINEAR
+        resized = self.gray.resize(size[::-1], method)
         return torch.from_numpy(np.asarray(resized, np.float32)).div(255)[None, None]
 
     def check_aspect(self, content: SourceImage) -> None:

@@ -50,7 +50,7 @@ def test_commas_separate_paths_in_a_sweep_only() -> None:
 
 
 def test_commas_in_single_paths_are_literal() -> None:
-    for key in ("out", "reproduce", "score", "features.weights"):
+    for key in ("out", "reproduce", "score", "features.weights", "content_map"):
         assert split_arguments([f"{key}=a,b.png"])[1] == [f"{key}='a,b.png'"]
 
 
@@ -60,6 +60,14 @@ def test_style_keys_need_no_prefix() -> None:
         ("layers=[relu1_1]", "style.layers=[relu1_1]"),
         ("layers=relu1_1,relu2_1", "style.layers=[relu1_1,relu2_1]"),
         ("style_weights=2,1", "style_weights=[2,1]"),
+        ("style_scale=1,0.5", "style_scale=[1,0.5]"),
+        ("style_scale=0.5", "style_scale=0.5"),
+        ("mask=my sky.png", "mask='my sky.png'"),
+        ("mask=a.png,b (1).png", "mask=['a.png','b (1).png']"),
+        ("mask=[a.png, b.png]", "mask=['a.png','b.png']"),
+        ("mask=['a.png','b.png']", "mask=['a.png','b.png']"),
+        ("mask=bob's.png", "mask='bob\\'s.png'"),
+        ("mask=null", "mask=null"),
         ("features=vgg16", "features.name=vgg16"),
         ("features.pool=average", "features.pool=average"),
         ("time=1:30", "time='1:30'"),
@@ -68,3 +76,9 @@ def test_style_keys_need_no_prefix() -> None:
         ("size=64", "size=64"),
     ):
         assert qualify_style_override(word) == expected
+
+
+def test_comma_in_the_name_of_a_mask_is_literal_where_the_file_exists(here: Path) -> None:
+    (here / "a,b.png").touch()
+    assert qualify_style_override("mask=a,b.png") == "mask='a,b.png'"
+    assert qualify_style_override("mask=a,c.png") == "mask=['a','c.png']"
