@@ -8,6 +8,7 @@ of the image, so that a pixel's style weighs as much against its content as with
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,13 +42,13 @@ class Guidance:
         """Return the mean of the pixels' weights of style, 1 without masks."""
         return 1.0 if self.style is None else float(self.style.sum(0).mean())
 
-    @property
-    def shares(self) -> list[float]:
-        """Return the regions' shares of all weights of style; they add up to 1."""
+    @cached_property
+    def shares(self) -> Tensor:
+        """Return the regions' shares (R,) of all weights of style; they add up to 1."""
         if self.style is None:
-            return [1.0]
+            return torch.ones(1)
         weights = self.style.mean((1, 2, 3)) + TINY
-        return list[float]((weights / weights.sum()).tolist())
+        return weights / weights.sum()
 
     def style_weights(self, stride: int, region: int) -> Tensor | None:
         """Return a region's weights (1, h, w) of a layer's positions, which add up to 1."""
@@ -133,8 +134,7 @@ class GuidedObjective:
         ]
         if len(terms) == 1:
             return terms[0]
-        shares = terms[0].new_tensor(self.guidance.shares)
-        return shares @ torch.stack(terms)
+        return self.guidance.shares @ torch.stack(terms)
 
     def mix_content(self, x: Tensor) -> Tensor:
         """Return an optimized canvas (1, 3 or 1, H, W), mixed with the content image by the gray.

@@ -31,7 +31,7 @@ from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import transfer_style
-from tests.style.test_tiled_loss import make_loss
+from tests.style.test_tiled_loss import RecordOperations, make_loss
 
 SIZE = (32, 40)
 LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
@@ -247,7 +247,21 @@ def test_overlapping_masks_share_a_pixel() -> None:
     assert guidance.style[0].flatten().tolist() == [0.5, 1.0, 0.5, 0.0]
     assert guidance.style[1].flatten().tolist() == [0.5, 0.0, 0.5, 0.0]
     assert guidance.gray.flatten().tolist() == [1.0, 1.0, 1.0, 0.0]
-    assert guidance.shares == pytest.approx([2 / 3, 1 / 3])
+    torch.testing.assert_close(guidance.shares, torch.tensor([2 / 3, 1 / 3]))
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_loss_of_regions_copies_no_numbers_to_the_device(wrap: bool) -> None:
+    """The host would wait for a GPU at each of them."""
+    transfer_loss = two_styles(max_tile_pixels=1100, wrap=wrap, content_factors=ramp)
+    transfer_loss = replace(transfer_loss, masks=partial(halves, edge=19, soft=4))
+    loss = transfer_loss.make_loss_function(transfer_loss.make_objective(SIZE))
+    x = noisy_content(transfer_loss)
+    loss(x)
+    with RecordOperations() as operations:
+        loss(x)
+    waits = {"aten.lift_fresh.default", "aten._local_scalar_dense.default"}
+    assert "aten.mm.default" in operations.names and not waits & set(operations.names)
 
 
 def test_region_that_vanishes_at_a_coarse_scale_has_a_finite_loss() -> None:

@@ -105,13 +105,15 @@ def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None
     format that cannot hold the image, WriteFailed for a folder that cannot be written to.
     """
     content, styles = job.content.path, [style.path for style in job.setup.styles]
+    guides = [image.path for image in job.setup.guide_images]
     name = truncate_to_bytes("_".join(path.stem for path in (content, *styles)), 200) + ".png"
     path = out or default or content.with_name(name)
-    find_image_format(path).check_fits(path.suffix, job.size, len(styles))
+    find_image_format(path).check_fits(path.suffix, job.size, len(styles) + len(guides))
     try:
         if path.is_dir():
             raise UsageError(f"{printable(str(path))} is a folder")
-        if path.exists() and any(path.samefile(source) for source in (content, *styles)):
+        sources = (content, *styles, *guides)
+        if path.exists() and any(path.samefile(source) for source in sources):
             raise UsageError(f"{printable(str(path))} is one of the input images")
         if out and path.exists() and not job.setup.settings.overwrite:
             raise UsageError(f"{printable(str(path))} already exists: --overwrite replaces it")

@@ -59,6 +59,11 @@ class StyleSetup:
     style_cache: StyleCache = field(default_factory=dict)
 
     @property
+    def guide_images(self) -> list[MaskImage]:
+        """Return the masks, and the map of content's weight."""
+        return [*self.masks, *([self.content_map] if self.content_map else [])]
+
+    @property
     def encoder_notes(self) -> list[str]:
         """Return lines on the choice of the network, if it needs any."""
         if self.settings.features["name"] == "random":
@@ -199,8 +204,8 @@ def prepare_job(
     `exact_size`: only evaluate an image of this size. Raises UsageError where that is impossible.
     """
     settings = setup.settings
-    for mask in (*setup.masks, *([setup.content_map] if setup.content_map else [])):
-        mask.check_aspect(content)
+    for guide in setup.guide_images:
+        guide.check_aspect(content)
     content = content.flatten_alpha() if settings.wrap else content
     transfer_loss = make_transfer_loss(setup, content)
     requested_size = exact_size or fit_size(content.size, settings.size or max(content.size))
