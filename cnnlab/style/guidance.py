@@ -6,7 +6,7 @@ down to each layer's positions. Departs from the paper: a region's term is multi
 of the image, so that a pixel's style weighs as much against its content as without a mask.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -79,22 +79,16 @@ class Guidance:
         return self.pooled[name, stride]
 
 
-def make_guidance(
-    masks: Tensor | None,
-    content: Tensor | None,
-    weigh_gray: Callable[[Tensor], Tensor],
-) -> Guidance:
+def make_guidance(masks: Tensor | None, content: Tensor | None) -> Guidance:
     """Return the guidance of masks (R, 1, H, W) in 0..1 and of factors of content (1, 1, H, W).
 
-    A pixel's gray is the sum of its masks, at most 1; `weigh_gray`: gray -> its weight of style,
-    which masks that overlap share in proportion.
+    A pixel's gray is the sum of its masks, at most 1. It is the weight of style there, relative to
+    white, of which masks that overlap take shares in proportion.
     """
     if masks is None:
         return Guidance(content=content)
     total = masks.sum(0, keepdim=True)
-    gray = total.clamp(max=1)
-    style = masks * (weigh_gray(gray) / total.clamp_min(TINY))
-    return Guidance(style=style, gray=gray, content=content)
+    return Guidance(style=masks / total.clamp_min(1), gray=total.clamp(max=1), content=content)
 
 
 EVERYWHERE = Guidance()  # one region, the whole canvas

@@ -29,7 +29,6 @@ from cnnlab.style.loss_scales import (
 from cnnlab.style.wasserstein import distance_from_gaussian, moment_matrix
 
 RELU_NAME = re.compile("relu[1-5]_[1-4]")
-MAX_GRAY_STRENGTH = 0.999
 
 
 def blend_grams(grams: Sequence[LayerTensors], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -64,10 +63,7 @@ GAUSSIAN = StyleStatistic(moment_matrix, distance_from_gaussian)
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """What is minimized: layers, the scales of their terms, and the weights of the sum.
-
-    `weigh_gray`: a mask's gray in 0..1 -> the weight of style there, relative to white.
-    """
+    """What is minimized: layers, the scales of their terms, and the weights of the sum."""
 
     content_layer: str
     layers: tuple[str, ...]
@@ -76,7 +72,6 @@ class LossSpec:
     content_weight: float
     style_weight: float
     color_weight: float
-    weigh_gray: Callable[[Tensor], Tensor]
 
     def __post_init__(self) -> None:
         for name in (*self.layers, self.content_layer):
@@ -175,16 +170,6 @@ def strength_weights(strength: float) -> tuple[float, float]:
     return content / (content + style), style / (content + style)
 
 
-def weigh_gray_strength(gray: Tensor, *, strength: float) -> Tensor:
-    """Return the weight of style relative to white, where gray in 0..1 multiplies `strength`.
-
-    The ratio of `strength_weights(gray * strength)` over that of `strength`, with the weight of
-    content unchanged; a strength of 1, without content, counts as MAX_GRAY_STRENGTH.
-    """
-    t = min(strength, MAX_GRAY_STRENGTH)
-    return (gray * (1 - t) / (1 - gray * t)) ** 3
-
-
 def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> LossSpec:
     """Return the chapter's loss: ratio sum (P - X)^2 + sum (A - G)^2 / (4 k^2 m^2) / L.
 
@@ -200,7 +185,6 @@ def chapter_loss(*, ratio: float, layers: list[str], content_layer: str) -> Loss
         content_weight=ratio,
         style_weight=1.0,
         color_weight=0.0,
-        weigh_gray=torch.clone,
     )
 
 
@@ -260,7 +244,6 @@ def make_relative_spec(
         content_weight=content,
         style_weight=style,
         color_weight=color_weight,
-        weigh_gray=partial(weigh_gray_strength, strength=strength),
     )
 
 

@@ -143,7 +143,7 @@ class TransferLoss:
             None if of_size is None else extend_to_canvas(of_size(size), self.margin)
             for of_size in (self.masks, self.content_factors)
         )
-        return make_guidance(masks, factors, self.spec.weigh_gray)
+        return make_guidance(masks, factors)
 
     def compute_gray(self, size: Size) -> Tensor | None:
         """Return the masks' sum (1, 1, H, W), at most 1; None without masks."""

@@ -23,7 +23,7 @@ from cnnlab.style.source_image import (
     image_to_tensor,
     tensor_to_image,
 )
-from cnnlab.style.torus import make_periodic
+from cnnlab.style.torus import make_periodic, resize_wrapped
 from cnnlab.style.transfer import TransferState, upsample_bicubic
 from cnnlab.tasks.stylize.provenance import make_transfer_record
 from cnnlab.tasks.stylize.setup import TransferJob
@@ -52,9 +52,9 @@ def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Im
     The terms are of the 8-bit image in its stylized colors, in float32 as those of `--score`; for
     an image that was enlarged, or that memory is too small to evaluate, they are the last step's.
     """
-    content = job.content
+    content, enlarge = job.content, resize_wrapped if job.transfer_loss.wrap else upsample_bicubic
     image, alpha = (
-        tensor_to_image(upsample_bicubic(state.image, job.size)),
+        tensor_to_image(enlarge(state.image, job.size)),
         content.resize_alpha(job.size),
     )
     if alpha:

@@ -62,8 +62,8 @@ class StylizeSettings(Settings):
     mask: Annotated[
         str | list[str] | None,
         Key(
-            "grayscale image: white is stylized, black stays the content image, gray multiplies "
-            "the strength; or one for each style image, e.g. [sky.png,ground.png]",
+            "grayscale image: white is stylized, black stays the content image, gray is between "
+            "them; or one for each style image, e.g. [sky.png,ground.png]",
             recorded=False,
         ),
     ]
@@ -247,8 +247,7 @@ def check_masks(settings: StylizeSettings) -> None:
         )
     if num_masks and settings.wrap:
         raise ValueError(
-            "wrap=true and mask cannot be given together: black stays the content image, which "
-            "has a seam\n"
+            "wrap=true cannot be used with mask: what is black keeps its seam\n"
             "leave out one of them"
         )
 

@@ -14,6 +14,15 @@ from tests.tasks.conftest import Stylize, pixels
 TWO = ("photo.png", "one.png", "two.png")
 
 
+def seam_ratio(image: np.ndarray) -> float:
+    """Return the mean difference across the seam, relative to that of other neighbors."""
+    ratios = list[float]()
+    for axis in (0, 1):
+        steps = np.abs(image - np.roll(image.astype(float), 1, axis)).mean((1 - axis, 2))
+        ratios.append(steps[0] / steps[1:].mean())
+    return max(ratios)
+
+
 @pytest.fixture
 def masks(image_folder: Path) -> Path:
     """Masks of the content image's aspect ratio, and images that are none."""
@@ -123,9 +132,10 @@ def test_mask_fits_tiles_and_memory(stylize: Stylize, masks: Path) -> None:
         pytest.param(["color=content", "start=noise", "optimizer=adam"], marks=pytest.mark.slow),
     ],
 )
-def test_wrapped_image_has_sides_of_whole_positions(stylize: Stylize, words: list[str]) -> None:
+def test_wrapped_image_has_no_seam_and_whole_positions(stylize: Stylize, words: list[str]) -> None:
     stylize("wrap=true", "out=a.png", *words)
     assert pixels("a.png").shape == (32, 48, 3)
+    assert seam_ratio(pixels("a.png")) < 2 < 5 < seam_ratio(pixels("photo.png"))
     stylize("--reproduce", "a.png", "out=b.png")
     assert np.array_equal(pixels("a.png"), pixels("b.png"))
 
@@ -138,7 +148,7 @@ def test_wrapped_image_has_sides_of_whole_positions(stylize: Stylize, words: lis
         (["mask=black.png"], "black.png is black everywhere"),
         (["mask=one.png"], "one.png has colors"),
         (["mask=[left.png,right.png]"], "mask names 2 files for 1 style image\n"),
-        (["mask=right.png", "wrap=true"], "wrap=true and mask cannot be given together"),
+        (["mask=right.png", "wrap=true"], "wrap=true cannot be used with mask"),
         (["wrap=true", "margin=4"], "leave out margin=4, or wrap=true"),
         (["content_map_weight=9"], "add content_map=FILE"),
         (["style_scale=[1,2]"], "style_scale has 2 numbers for 1 style image: [1, 2]"),
