@@ -85,7 +85,10 @@ class RootTrace(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, covariance: Tensor, target_root: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(target_root @ covariance @ target_root)
+        matrix = target_root @ covariance @ target_root
+        is_finite = matrix.isfinite().all()
+        values, vectors = torch.linalg.eigh(torch.nan_to_num(matrix, 0, 0, 0))
+        values = torch.where(is_finite, values, torch.nan)  # eigh itself raises
         floor = EIGENVALUE_FLOOR * target_root.square().sum().square() + 1e-30
         ctx.save_for_backward(torch.maximum(values, floor), target_root @ vectors)
         return values.clamp(min=0).sqrt().sum()
