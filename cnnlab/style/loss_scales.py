@@ -63,18 +63,19 @@ def scale_content(targets: TransferTargets) -> Tensor:
     return 1 / (unrelated * P.shape[1])
 
 
-def gaussian_scales(targets: TransferTargets, layer_weights: Sequence[float]) -> TermScales:
+def gaussian_scales(targets: TransferTargets, block_weights: Sequence[float]) -> TermScales:
     """Return scales of Wasserstein distances: each layer's relative to the power E|f|^2 of the
-    style images' features, times its weight; their sum relative to that of the content image.
+    style images' features, times its block's weight; their sum relative to the content image's.
 
     Content: as `relative_scales`.
     """
     scales, distances = {}, []
-    for (name, A), weight in zip(targets.A.items(), layer_weights, strict=True):
+    weights = {name: block_weights[int(name[4]) - 1] for name in targets.A}  # relu3_1: of block 3
+    for name, A in targets.A.items():
         power = A[:-1, :-1].trace()
-        scales[name] = weight / floor_distance(power, power)
+        scales[name] = weights[name] / floor_distance(power, power)
         distances.append(scales[name] * wasserstein_distance(targets.content_grams[name], A))
-    total = floor_distance(torch.stack(distances).sum(), power.new_tensor(sum(layer_weights)))
+    total = floor_distance(torch.stack(distances).sum(), power.new_tensor(sum(weights.values())))
     content_scale = scale_content(targets)
     return content_scale, {name: scale / total for name, scale in scales.items()}
 

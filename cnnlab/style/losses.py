@@ -205,21 +205,22 @@ def wasserstein_loss(
     strength: float,
     color_weight: float,
     layers: list[str],
-    layer_weights: list[float],
+    block_weights: list[float],
     content_layer: str,
 ) -> LossSpec:
     """Return the loss that compares the layers' features as Gaussians, by Wasserstein-2 distances.
 
-    `strength` means the same for all images, sizes and networks. Raises ValueError for a strength
-    outside 0..1, and for weights that are not a number of at least 0 for each layer.
+    `strength` means the same for all images, sizes and networks; `block_weights`: of the layers of
+    block 1 (relu1_1, relu1_2) to 5. Raises ValueError for a strength outside 0..1, and for weights
+    that are not five numbers of at least 0, one of the layers' above 0.
     """
-    is_finite = all(0 <= weight < float("inf") for weight in layer_weights)
-    if len(layer_weights) != len(layers) or not is_finite or not sum(layer_weights):
-        raise ValueError(
-            f"layer_weights must be {len(layers)} numbers of at least 0, not all 0: {layer_weights}"
-        )
-    scales = partial(gaussian_scales, layer_weights=layer_weights)
-    return make_relative_spec(strength, color_weight, layers, content_layer, GAUSSIAN, scales)
+    if len(block_weights) != 5 or not all(0 <= w < float("inf") for w in block_weights):
+        raise ValueError(f"block_weights must be 5 numbers of at least 0, not {block_weights}")
+    scales = partial(gaussian_scales, block_weights=block_weights)
+    spec = make_relative_spec(strength, color_weight, layers, content_layer, GAUSSIAN, scales)
+    if not any(block_weights[int(name[4]) - 1] for name in layers):
+        raise ValueError(f"block_weights are 0 for all layers: {block_weights}")
+    return spec
 
 
 def make_relative_spec(

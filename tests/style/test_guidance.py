@@ -38,7 +38,7 @@ RELATIVE = relative_loss(strength=0.8, color_weight=0.1, **KEYS)  # type: ignore
 WASSERSTEIN = wasserstein_loss(
     strength=0.8,
     color_weight=0.1,
-    layer_weights=[1.0, 2.0, 3.0],
+    block_weights=[1.0, 2.0, 3.0, 0.0, 0.0],
     **KEYS,  # type: ignore[arg-type]
 )
 SPECS = [RELATIVE, WASSERSTEIN, chapter_loss(ratio=1e-3, **KEYS)]  # type: ignore[arg-type]

@@ -60,12 +60,12 @@ def make_targets(
     return TransferTargets(content_maps[CONTENT], distance, grams[1], grams[0], COLORS)
 
 
-def make_wasserstein_loss(layer_weights: list[float], strength: float = 0.7) -> LossSpec:
+def make_wasserstein_loss(block_weights: list[float], strength: float = 0.7) -> LossSpec:
     return wasserstein_loss(
         strength=strength,
         color_weight=0.0,
         layers=LAYERS,
-        layer_weights=layer_weights,
+        block_weights=block_weights,
         content_layer=CONTENT,
     )
 
@@ -154,7 +154,7 @@ def test_relative_loss_is_normalized() -> None:
 
 def test_wasserstein_loss_is_1_for_the_content_image_and_0_for_the_style_image() -> None:
     content_maps, style_maps = make_maps(1), make_maps(2)
-    spec = make_wasserstein_loss(layer_weights=[3.0, 1.0])
+    spec = make_wasserstein_loss(block_weights=[3.0, 1.0, 0.0, 0.0, 0.0])
     objective = make_objective(spec, content_maps, style_maps)
     loss, content, *styles, _, _ = compute_terms(objective, content_maps).tolist()
     assert content == 0 and sum(styles) == pytest.approx(1)
@@ -166,7 +166,7 @@ def test_wasserstein_loss_is_1_for_the_content_image_and_0_for_the_style_image()
 def test_layers_weights_are_relative_to_the_power_of_the_style_images_features() -> None:
     """The network's units do not matter: those of one layer are 10 times as large."""
     content_maps, style_maps = make_maps(1), make_maps(2)
-    spec = make_wasserstein_loss(layer_weights=[3.0, 1.0])
+    spec = make_wasserstein_loss(block_weights=[3.0, 1.0, 0.0, 0.0, 0.0])
     terms = []
     for factor in (1, 10):
         scaled = [
@@ -177,12 +177,12 @@ def test_layers_weights_are_relative_to_the_power_of_the_style_images_features()
     torch.testing.assert_close(terms[0], terms[1])
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, float("nan")], [0.0, 0.0]])
-def test_unusable_layer_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(
-        ValueError, match="layer_weights must be 2 numbers of at least 0, not all 0"
-    ):
-        make_wasserstein_loss(layer_weights=weights)
+@pytest.mark.parametrize("invalid", [[1.0], [1.0, -1.0], [1.0, float("nan")], [0.0, 0.0, 0.0]])
+def test_unusable_block_weights_are_refused(invalid: list[float]) -> None:
+    weights = invalid + [1.0] * (5 - len(invalid)) if len(invalid) > 1 else invalid
+    message = "block_weights (must be 5 numbers of at least 0|are 0 for all layers)"
+    with pytest.raises(ValueError, match=message):
+        make_wasserstein_loss(block_weights=weights)
 
 
 def test_relative_content_is_1_over_unrelated_positions() -> None:
@@ -201,7 +201,7 @@ def test_style_loss_does_not_depend_on_image_size() -> None:
     cases = [
         (chapter_loss(ratio=1.0, **keys), 4),  # type: ignore[arg-type]
         (relative_loss(strength=0.5, color_weight=0.0, **keys), 1),  # type: ignore[arg-type]
-        (make_wasserstein_loss([3.0, 1.0]), 1),
+        (make_wasserstein_loss([3.0, 1.0, 0.0, 0.0, 0.0]), 1),
     ]
     for spec, factor in cases:
         _, content, *styles, _, _ = compute_terms(

@@ -121,7 +121,7 @@ def test_tiled_wasserstein_loss_and_gradient_equal_untiled(dtype: torch.dtype) -
         strength=0.7,
         color_weight=0.1,
         layers=["relu1_1", "relu3_1", "relu5_1"],
-        layer_weights=[3.0, 2.0, 1.0],
+        block_weights=[3.0, 1.0, 2.0, 1.0, 1.0],
         content_layer="relu3_2",
     )
     check_tiled_loss(
