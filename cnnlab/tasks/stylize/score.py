@@ -20,6 +20,8 @@ from cnnlab.style.tiled_loss import TransferLoss, spatial_size
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 
+NUMBER_FORMATS = {"wasserstein": ".4g", "relative": ".4f", "chapter": ".4e"}
+
 
 def score_image(settings: StylizeSettings, device: torch.device, *, allow_download: bool) -> None:
     """Print the losses by layer of the image `settings.score`, at its own size, in float32.
@@ -36,7 +38,8 @@ def score_image(settings: StylizeSettings, device: torch.device, *, allow_downlo
             f"{printable(str(settings.score))} and {printable(str(settings.content))} "
             "differ in aspect ratio"
         )
-    losses = compute_image_losses(job.transfer_loss, image.as_image_at_size(device)(image.size))
+    x, kind = image.as_image_at_size(device)(image.size), settings.style["name"]
+    losses = compute_image_losses(job.transfer_loss, x, kind)
     if settings.json:
         print_json_scores(job, image, losses)
     else:
@@ -65,18 +68,21 @@ def print_image_losses(job: TransferJob, image: SourceImage, losses: dict[str, A
     print(f"cnnlab stylize --score: {name}, {width}x{height}, by {setup.loaded_encoder.name}")
     notes = collect_image_notes(image, job.content, *setup.styles)
     print("".join(f"{note}\n" for note in notes))
-    print(f"{'':<12}{'relative':>10}{'chapter':>14}")
+    kinds = [kind for kind in ("wasserstein", "relative", "chapter") if kind in losses["content"]]
+    print(" " * 12 + "".join(f"{kind:>14}" for kind in kinds))
     rows = {"content": losses["content"], "style": losses["style"], **losses["layers"]}
     for name, row in rows.items():
-        print(f"{name:<12}{row['relative']:>10.4f}{row['chapter']:>14.4e}")
-    print("\nrelative content: 0 the content image, 1 unrelated positions;")
-    print("relative style: 1 the content image, 0 the style image.")
+        print(f"{name:<12}" + "".join(f"{row[kind]:>14{NUMBER_FORMATS[kind]}}" for kind in kinds))
+    print("\ncontent: 0 the content image, 1 unrelated positions;")
+    print("style: 1 the content image, 0 the style image;")
+    print("wasserstein: of a layer, its part of the sum; relative: of each layer alone;")
     print("chapter: its sums, for style with 1 / (4 k^2 m^2)")
 
 
 @torch.no_grad()
-def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, Any]:
-    """Return {"content", "style", "layers": {...}}, each relative and as the chapter's sum.
+def compute_image_losses(transfer_loss: TransferLoss, x: Tensor, kind: str) -> dict[str, Any]:
+    """Return {"content", "style", "layers": {...}}, each by its relative loss, the chapter's sum,
+    and the loss `transfer_loss`, whose name is `kind`.
 
     A layer's relative loss is relative to that layer alone.
     """
@@ -84,26 +90,16 @@ def compute_image_losses(transfer_loss: TransferLoss, x: Tensor) -> dict[str, An
     layers, content_layer = list(spec.layers), spec.content_layer
     losses: dict[str, Any] = {"layers": {name: {} for name in layers}, "content": {}, "style": {}}
     specs = {
+        kind: spec,
         "relative": relative_loss(
             strength=0.5, color_weight=0.0, layers=layers, content_layer=content_layer
         ),
         "chapter": chapter_loss(ratio=1.0, layers=layers, content_layer=content_layer),
     }
-    transfer_loss = replace(transfer_loss, spec=specs["relative"], style_cache={})
-    objective = transfer_loss.make_objective(spatial_size(x))
-    sums = transfer_loss.compute_sums(objective, x)
     for kind, loss_spec in specs.items():
-        regions = [
-            replace(
-                region,
-                spec=loss_spec,
-                scales=loss_spec.compute_scales(region.targets),
-                tv_weight=0.0,
-            )
-            for region in objective.regions
-        ]
-        scaled = replace(objective, regions=regions)
-        _, losses["content"][kind], *styles, _, _ = scaled.compute_terms(sums, x).tolist()
+        loss = replace(transfer_loss, spec=loss_spec, tv_weight=0.0, style_cache={})
+        terms = loss.evaluate_terms(loss.make_objective(spatial_size(x)), x)
+        _, losses["content"][kind], *styles, _, _ = terms.tolist()
         losses["style"][kind] = sum(styles)
         factor = len(layers) if kind == "relative" else 1
         for name, value in zip(layers, styles, strict=True):
