@@ -1,6 +1,7 @@
 """How a transfer fits into memory, and what is reduced where it does not.
 
-First the tiles become smaller, then the L-BFGS history, and finally the image.
+First the tiles become smaller, then the L-BFGS history; then the image is not optimized at more
+pixels than it has, and finally it becomes smaller.
 """
 
 from bisect import bisect
@@ -17,7 +18,7 @@ from cnnlab.core.memory import (
     release_cached,
     release_immediately,
 )
-from cnnlab.style.scales import Size, fit_size
+from cnnlab.style.scales import Size, fit_size, scale_size
 from cnnlab.style.tiled_loss import UNTILED, TransferLoss
 from cnnlab.style.tiling import make_tiles
 from cnnlab.style.vgg import relu_stride
@@ -39,11 +40,20 @@ MIN_TILE_PIXELS = 1 << 18  # in smaller tiles most of the work is margins
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The image's size, the most pixels of a tile, and the history size that memory holds."""
+    """The image's size, the most pixels of a tile, and the history size that memory holds.
+
+    `supersampling`: the largest scale's size, relative to the image's.
+    """
 
     size: Size
     max_tile_pixels: int
     history_size: int
+    supersampling: float = 1.0
+
+    @property
+    def largest_size(self) -> Size:
+        """Return the size of the largest scale."""
+        return scale_size(self.size, self.supersampling)
 
 
 def fit_to_memory(
@@ -92,7 +102,8 @@ def choose_tile_pixels(transfer_loss: TransferLoss, plan: MemoryPlan, requested:
 
     Where it holds little more than that, freed memory is returned to the system from here on.
     """
-    largest = max(transfer_loss.canvas_pixels(plan.size), transfer_loss.max_style_pixels(plan.size))
+    size = plan.largest_size
+    largest = max(transfer_loss.canvas_pixels(size), transfer_loss.max_style_pixels(size))
     if plan.max_tile_pixels < CACHE_HEADROOM * largest:
         release_immediately()
     affordable = plan.max_tile_pixels if plan.max_tile_pixels < largest else UNTILED
@@ -156,15 +167,19 @@ def plan_memory(
         pixels = min(transfer_loss.canvas_pixels(size), MIN_TILE_PIXELS)
         return bytes_for_passes(size, history_size) >= pixel_bytes * pixels
 
-    size = fit_size(content_size, longest)
-    if not is_enough(size):  # nor any larger size
+    size, supersampling = fit_size(content_size, longest), transfer_loss.supersampling
+    if not is_enough(scale_size(size, supersampling)):
+        supersampling = 1.0
+    if not is_enough(scale_size(size, supersampling)):  # nor any larger size
         sides = range(1, max(size))
         side = bisect(sides, 0, key=lambda side: not is_enough(fit_size(content_size, side)))
         size = fit_size(content_size, max(1, side))
         if not is_enough(size):
             return None
-    affordable = next(count for count in range(history_size, -1, -1) if is_enough(size, count))
-    return MemoryPlan(size, int(bytes_for_passes(size, affordable) / pixel_bytes), affordable)
+    largest = scale_size(size, supersampling)
+    affordable = next(count for count in range(history_size, -1, -1) if is_enough(largest, count))
+    tile_pixels = int(bytes_for_passes(largest, affordable) / pixel_bytes)
+    return MemoryPlan(size, tile_pixels, affordable, supersampling)
 
 
 def plan_evaluation_memory(

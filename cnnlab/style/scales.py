@@ -13,10 +13,15 @@ def fit_size(image_size: Size, longest: int) -> Size:
     return scale_size(image_size, min(1.0, longest / max(image_size)))
 
 
-def fit_style_size(style_size: Size, size: Size, scale: float) -> Size:
-    """Return a style image's size with the area of `size`, sides times `scale`, never enlarged."""
+def fit_style_size(
+    style_size: Size, size: Size, scale: float, max_enlargement: float = 1.0
+) -> Size:
+    """Return a style image's size with the area of `size`, sides times `scale`.
+
+    It is enlarged `max_enlargement` times at most.
+    """
     area_ratio = size[0] * size[1] / (style_size[0] * style_size[1])
-    return scale_size(style_size, min(1.0, scale * area_ratio**0.5))
+    return scale_size(style_size, min(max_enlargement, scale * area_ratio**0.5))
 
 
 def pyramid_sizes(size: Size, coarsest: int) -> list[Size]:
@@ -29,3 +34,17 @@ def pyramid_sizes(size: Size, coarsest: int) -> list[Size]:
         sizes.append(scale_size(size, factor))
         factor *= 2**-0.5
     return sizes[::-1]
+
+
+def supersampled_sizes(size: Size, supersampling: float) -> list[Size]:
+    """Return the sizes of the scales above `size`, up to `supersampling` times it.
+
+    Each is larger than the last by the square root of 2, but for the largest.
+    """
+    factors, factor = list[float](), 2**0.5
+    while factor < 0.98 * supersampling:
+        factors.append(factor)
+        factor *= 2**0.5
+    if supersampling > 1:
+        factors.append(supersampling)
+    return [scale_size(size, factor) for factor in factors]

@@ -54,7 +54,8 @@ class TransferLoss:
 
     `margin`: pixels around the output image that are optimized with it;
     `style_sizes`: each style image's own (H, W); `style_scales`: their sides relative to the side
-    at which they have the output image's area (they are never enlarged); `max_tile_pixels`: most
+    at which they have the output image's area; `supersampling`: the largest scale's size relative
+    to the output image's, and how much a style image is enlarged at most; `max_tile_pixels`: most
     pixels in one pass through the network, whose convolutions may be bfloat16: Gram matrices are
     float32.
 
@@ -73,6 +74,7 @@ class TransferLoss:
     tv_weight: float
     margin: int
     max_tile_pixels: int
+    supersampling: float = 1.0
     masks: ImageAtSize | None = None
     content_factors: ImageAtSize | None = None
     wrap: bool = False
@@ -86,7 +88,7 @@ class TransferLoss:
     def compute_style_sizes(self, size: Size) -> list[Size]:
         """Return each style image's size for an output image of `size`."""
         return [
-            fit_style_size(style_size, size, scale)
+            fit_style_size(style_size, size, scale, self.supersampling)
             for style_size, scale in zip(self.style_sizes, self.style_scales, strict=True)
         ]
 

@@ -53,14 +53,16 @@ def resize_wrapped(x: Tensor, size: Size, mode: str = "bicubic") -> Tensor:
     (top, new_top), (left, new_left) = margins
     canvas = extend_wrapped(x, top, left)
     (height, width), new_size = size, (size[0] + 2 * new_top, size[1] + 2 * new_left)
-    resized = interpolate(canvas, new_size, mode=mode, align_corners=False)
+    is_reduced = new_size[0] < canvas.shape[2] or new_size[1] < canvas.shape[3]
+    resized = interpolate(canvas, new_size, mode=mode, align_corners=False, antialias=is_reduced)
     return resized[..., new_top : new_top + height, new_left : new_left + width]
 
 
 def wrapped_margins(old: int, new: int) -> tuple[int, int]:
     """Return the pixels of a margin before and after resizing, in the proportion of the sides."""
     divisor = gcd(old, new)
-    times = ceil(MIN_WRAPPED_PIXELS * divisor / old)
+    reach = MIN_WRAPPED_PIXELS * max(1, old / new)  # as far as antialiasing reads
+    times = ceil(reach * divisor / old)
     return times * old // divisor, times * new // divisor
 
 

@@ -93,8 +93,13 @@ def transfer_style(
             break
 
 
-def upsample_bicubic(image: Tensor, size: Size) -> Tensor:
-    """Return (1, 3, h, w) at (H, W) by bicubic interpolation, clamped to 0..1."""
+def resize_bicubic(image: Tensor, size: Size) -> Tensor:
+    """Return (1, 3, h, w) at (H, W) by bicubic interpolation, clamped to 0..1.
+
+    Antialiased where it is reduced.
+    """
     if image.shape[2:] == size:
         return image
-    return interpolate(image, size, mode="bicubic", align_corners=False).clamp(0, 1)
+    is_reduced = image.shape[2] > size[0] or image.shape[3] > size[1]
+    resized = interpolate(image, size, mode="bicubic", align_corners=False, antialias=is_reduced)
+    return resized.clamp(0, 1)

@@ -39,62 +39,64 @@ def test_steps_end_scales_without_a_time_limit() -> None:
     assert budget.steps_taken == [3, 2]
 
 
-def test_scales_share_the_time_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """44 s from the start of the command: 4 s have passed, 0.5 s are reserved to save."""
-    clock = Clock(monkeypatch, 104.0)
-    budget = TransferBudget(
-        [(10, 10), (20, 20), (40, 40)],
-        [1000] * 3,
-        [1.0] * 3,
-        44.0,
-        100.0,
-        0.5,
-        optimization_started_at=104.0,
-    )
+def make_budget(
+    sides: list[int], limit: float, *, steps: int = 50, output: int = 0
+) -> TransferBudget:
+    """Return a budget of square images from the time 0; `output`: its scale, the last if 0."""
+    count = len(sides)
+    sizes, ratios = [(side, side) for side in sides], [1.0] * count
+    return TransferBudget(sizes, [steps] * count, ratios, limit, 0.0, output_scale=output or count)
+
+
+def test_scales_share_the_time_limit_by_equal_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, 0.0)
+    budget = make_budget([10, 20, 40], 60.0)
     ends = run(budget, clock, [0.1, 0.4, 1.6])
-    assert ends[0] == pytest.approx(104 + 39.4 / 4, abs=0.2) and ends[1] == pytest.approx(
-        104 + 39.3 / 2, abs=0.8
-    )
-    assert 144 - 0.5 - 2 * 1.6 - 0.8 <= ends[2] <= 144 - 0.5 - 1.6  # a step to evaluate, and saving
-    assert all(n > 10 for n in budget.steps_taken[:2])
+    assert len(ends) == 3 and 60 - 1.6 - 1.7 <= ends[-1] <= 60 - 1.6  # a step to evaluate
+    first, second, third = budget.steps_taken
+    assert first == pytest.approx(third, abs=3) and second == pytest.approx(third, abs=3)
+
+
+def test_larger_scales_are_preferred_to_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output image is at the second of four scales; steps of 0.1, 0.4, 1.6 and 6.4 s."""
+    scales = {}
+    for limit in (8, 60, 100, 200, 400):
+        clock = Clock(monkeypatch, 0.0)
+        budget = make_budget([10, 20, 40, 80], limit, output=2)
+        ends = run(budget, clock, [0.1, 0.4, 1.6, 6.4])
+        assert ends[-1] <= limit
+        scales[limit] = len(budget.steps_taken)
+        assert all(steps >= 15 for steps in budget.steps_taken[2:])
+    assert scales == {8: 2, 60: 3, 100: 3, 200: 4, 400: 4}
+
+
+def test_more_time_than_helps_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, 0.0)
+    budget = make_budget([10, 20], 10_000.0)
+    run(budget, clock, [0.1, 0.4])
+    assert budget.steps_taken == [100, 100] and clock.now < 100
 
 
 def test_scale_without_enough_time_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = TransferBudget(
-        [(10, 10), (100, 100)], [1000] * 2, [1.0] * 2, 10.0, 0.0, 0.0, optimization_started_at=0.0
-    )
+    budget = make_budget([10, 100], 10.0, steps=1000)
     ends = run(budget, clock, [0.1, 10.0])
     assert len(ends) == 1 == len(budget.steps_taken) and ends[0] <= 10
 
 
 def test_can_start_includes_the_style_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """7 s and steps of 1 s: enough with one style image, not with ten times its pixels."""
-    for ratio, is_enough in ((1.0, True), (10.0, False)):
+    """30 s and steps of 1 s: enough with one style image, not with sixty times its pixels."""
+    for ratio, is_enough in ((1.0, True), (60.0, False)):
         Clock(monkeypatch, 0.0)
-        budget = TransferBudget(
-            [(10, 10), (20, 20)], [1] * 2, [ratio] * 2, 7.0, 0.0, 0.0, optimization_started_at=0.0
-        )
+        budget = make_budget([10, 20], 30.0)
+        budget.style_pixel_ratios = [ratio] * 2
         budget.step_end_times = [-0.25, 0.0]
         assert budget.can_start(2) == is_enough
 
 
-def test_last_scale_uses_the_rest_of_the_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch, 0.0)
-    budget = TransferBudget(
-        [(10, 10), (20, 20)], [5, 5], [1.0] * 2, 100.0, 0.0, 0.0, optimization_started_at=0.0
-    )
-    assert run(budget, clock, [0.5, 2.0])[0] == pytest.approx(3.5)
-    assert budget.steps_taken[0] == 5 and budget.steps_taken[1] > 40 and clock.now <= 100
-
-
 def test_one_slow_step_does_not_end_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = TransferBudget([(10, 10)], [1000], [1.0], 100.0, 0.0, 0.0, optimization_started_at=0.0)
+    budget = make_budget([10], 100.0, steps=1000)
     for step in range(1, 40):
         clock.now += 20.0 if step == 20 else 1.0
         assert not budget.should_stop(1, step)
@@ -103,7 +105,7 @@ def test_one_slow_step_does_not_end_a_scale(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_remaining_time_is_proportional_to_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, 0.0)
-    budget = TransferBudget([(10, 10), (20, 20)], [4, 3], [1.0] * 2, optimization_started_at=0.0)
+    budget = TransferBudget([(10, 10), (20, 20)], [4, 3], [1.0] * 2)
     for step in (1, 2):
         clock.now += 1.0
         budget.should_stop(1, step)

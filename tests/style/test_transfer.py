@@ -9,7 +9,7 @@ from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
 from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.time_budget import TransferBudget
-from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
+from cnnlab.style.transfer import TransferState, resize_bicubic, transfer_style
 from tests.style.test_tiled_loss import SIZES, compute_loss_terms, make_loss
 
 OPTIONS = {
@@ -74,7 +74,7 @@ def test_scale_starts_from_the_previous_result(
     states = [state for state in run_transfer(make_loss(), optimizer) if state.is_last]
     assert len(starts) == 2
     for previous, start, size in zip(states, starts, SIZES[1:], strict=False):
-        torch.testing.assert_close(start, upsample_bicubic(previous.image, size))
+        torch.testing.assert_close(start, resize_bicubic(previous.image, size))
 
 
 def test_nonfinite_initial_loss_is_refused() -> None:

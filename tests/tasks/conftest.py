@@ -19,6 +19,7 @@ from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 from tests.conftest import Cnnlab
 
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
+QUICK += ["supersampling=1"]
 NET = "features.weights=net.safetensors"
 Stylize = Any
 

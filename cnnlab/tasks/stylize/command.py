@@ -141,7 +141,7 @@ def check_completed(job: TransferJob, result: StylizedImage) -> None:
     height, width = result.state.size
     path = printable(str(result.path))
     saved = f"the image so far is saved as {path}"
-    if result.state.size != job.size:
+    if job.is_enlarged(result.state.size):
         saved += f", optimized at {width}x{height} and enlarged"
     if result.error:
         raise CnnlabError(f"{format_error(result.error)}; {saved}") from result.error

@@ -140,6 +140,7 @@ def make_transfer_budget(
         started_at,
         margin=job.transfer_loss.margin,
         save_s=EXIT_RESERVE_S + megapixel_s * height * width / 1e6,
+        output_scale=job.sizes.index(job.size) + 1,
     )
 
 

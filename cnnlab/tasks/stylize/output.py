@@ -24,7 +24,7 @@ from cnnlab.style.source_image import (
     tensor_to_image,
 )
 from cnnlab.style.torus import make_periodic, resize_wrapped
-from cnnlab.style.transfer import TransferState, upsample_bicubic
+from cnnlab.style.transfer import TransferState, resize_bicubic
 from cnnlab.tasks.stylize.provenance import make_transfer_record
 from cnnlab.tasks.stylize.setup import TransferJob
 
@@ -47,20 +47,20 @@ def save_result(
 
 
 def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Image, Tensor]:
-    """Return the image at its full size, with the content image's transparency, and its terms.
+    """Return the image at its size, with the content image's transparency, and its terms.
 
     The terms are of the 8-bit image in its stylized colors, in float32 as those of `--score`; for
     an image that was enlarged, or that memory is too small to evaluate, they are the last step's.
     """
-    content, enlarge = job.content, resize_wrapped if job.transfer_loss.wrap else upsample_bicubic
+    content, resize = job.content, resize_wrapped if job.transfer_loss.wrap else resize_bicubic
     image, alpha = (
-        tensor_to_image(enlarge(state.image, job.size)),
+        tensor_to_image(resize(state.image, job.size)),
         content.resize_alpha(job.size),
     )
     if alpha:
         whiten_transparent(image, alpha)  # as readers of the file see it
     x, terms = image_to_tensor(image).to(job.setup.device), state.terms
-    if state.size == job.size:
+    if not job.is_enlarged(state.size):
         loss = job.evaluation_loss
         with suppress(MemoryError, RuntimeError):
             terms = loss.evaluate_terms(loss.make_objective(job.size), x)
@@ -165,11 +165,13 @@ def list_memory_limits(job: TransferJob) -> list[str]:
     """Return what was reduced to fit into memory."""
     limit, notes = job.setup.settings.memory_limit, list[str]()
     holds = f"memory_limit={limit} holds" if limit else "free memory holds"
-    if (count := len(job.transfer_loss.make_tiles(job.size))) > 1:
+    if (count := len(job.transfer_loss.make_tiles(job.sizes[-1]))) > 1:
         notes.append(f"evaluated in {count} tiles, with the same result")
     history_size, requested = job.memory_plan.history_size, job.setup.requested_history_size
     if history_size < requested:
         notes.append(f"{holds} an L-BFGS history of {history_size}, not {requested}")
+    if job.supersampling < (wanted := job.setup.settings.max_supersampling):
+        notes.append(f"{holds} no supersampling of {wanted:g}")
     if job.is_shrunk:
         (height, width), (wanted_height, wanted_width) = job.size, job.requested_size
         notes.append(f"{holds} {width}x{height} pixels, not {wanted_width}x{wanted_height}")
@@ -177,12 +179,12 @@ def list_memory_limits(job: TransferJob) -> list[str]:
 
 
 def list_time_limits(job: TransferJob, state: TransferState) -> list[str]:
-    """Return which scales the time limit left out."""
-    if state.size == job.size or job.setup.settings.time_limit_s is None:
+    """Return at which size the time limit ended the optimization."""
+    if job.setup.settings.time_limit_s is None or state.size == job.size:
         return []
     height, width = state.size
-    scales = f"{state.scale} of {len(job.sizes)} scales"
-    return [f"time for {scales}: optimized at {width}x{height}, then enlarged"]
+    change = "enlarged" if job.is_enlarged(state.size) else "reduced"
+    return [f"optimized at {width}x{height} pixels in the time, then {change}"]
 
 
 def format_loss(value: float | None) -> str:

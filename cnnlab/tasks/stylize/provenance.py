@@ -36,6 +36,7 @@ MAX_RECORD_CHARS = 1_000_000  # characters that are read of a record
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a record's settings under today's keys, with the values of those it did not have."""
     defaults = {"max_tile_pixels": None, "margin": 0, "wrap": False, "content_map_weight": 1.0}
+    defaults |= {"supersampling": 1.0, "start_noise": 0.0}
     renamed = defaults | rename_keys("stylize", settings)
     style = renamed.get("style")
     if isinstance(style, dict) and style.get("name") == "relative":
@@ -48,9 +49,15 @@ def hash_settings(settings: StylizeSettings) -> str:
     recorded = {k: v for k, v in asdict(settings).items() if k in (*RECORDED_KEYS, "time")}
     recorded["features"] = features_without_folder(settings)
     recorded["style"] = dict(settings.style)
-    for group, key in ((recorded, "margin"), (recorded["style"], "color_weight")):
+    for group, key in (
+        (recorded, "margin"),
+        (recorded, "start_noise"),
+        (recorded["style"], "color_weight"),
+    ):
         if group.get(key) == 0:  # all that there was at first
             del group[key]
+    if settings.supersampling == 1:
+        del recorded["supersampling"]
     if not settings.wrap:
         del recorded["wrap"]
     if not settings.content_map:
@@ -92,6 +99,7 @@ class SavedTransfer:
             raise UsageError(f"{self.source} was made with other weights than {encoder.name}'s")
         if (
             job.is_shrunk
+            or job.supersampling != settings.supersampling
             or job.optimizer_settings != getattr(settings, settings.optimizer)
             or job.max_tile_pixels != settings.max_tile_pixels
         ):
@@ -216,6 +224,7 @@ def make_transfer_record(job: TransferJob, steps: list[int], terms: Tensor) -> d
         "precision": setup.precision,
         "threads": torch.get_num_threads(),
         "size": max(job.size),
+        "supersampling": job.supersampling,
         setup.settings.optimizer: job.optimizer_settings,
         "max_tile_pixels": job.max_tile_pixels,
     }

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from cnnlab.core.keys import Key, Settings, iterate_keys
 
+TIMED_SUPERSAMPLING = 2.0  # with a time limit: measured to help up to here
+
 
 @dataclass(frozen=True, kw_only=True)
 class StylizeSettings(Settings):
@@ -34,6 +36,15 @@ class StylizeSettings(Settings):
             "of the longer side; null: the content image's own; nothing is enlarged",
             unit="pixels",
             minimum=1,
+        ),
+    ]
+    supersampling: Annotated[
+        float,
+        Key(
+            "size of the last scale, relative to the output image, to which it is then reduced; "
+            "with time= at least 2, as far as time allows; 1: none",
+            minimum=1,
+            maximum=4,
         ),
     ]
     time: Annotated[
@@ -103,6 +114,15 @@ class StylizeSettings(Settings):
     start: Annotated[
         Literal["content", "noise", "style"],
         Key("what the first scale starts from: content, noise or style"),
+    ]
+    start_noise: Annotated[
+        float,
+        Key(
+            "range of uniform noise added to that start: without it, nothing but the border tells "
+            "apart the positions of a flat image",
+            minimum=0,
+            maximum=1,
+        ),
     ]
     total_variation: Annotated[
         float, Key("weight of the mean squared difference of neighboring pixels", minimum=0)
@@ -178,6 +198,13 @@ class StylizeSettings(Settings):
         if self.mask is None:
             return []
         return self.mask if isinstance(self.mask, list) else [self.mask]
+
+    @property
+    def max_supersampling(self) -> float:
+        """Return the size of the largest scale relative to the output image's."""
+        if self.time is None or self.supersampling == 1:
+            return self.supersampling
+        return max(self.supersampling, TIMED_SUPERSAMPLING)
 
     @property
     def time_limit_s(self) -> float | None:

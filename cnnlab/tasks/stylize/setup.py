@@ -26,7 +26,7 @@ from cnnlab.style.memory_plan import (
     usable_sizes,
 )
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
-from cnnlab.style.scales import Size, fit_size, pyramid_sizes
+from cnnlab.style.scales import Size, fit_size, pyramid_sizes, supersampled_sizes
 from cnnlab.style.settings import EncoderSettings
 from cnnlab.style.source_image import SourceImage, read_source_image
 from cnnlab.style.tiled_loss import UNTILED, StyleCache, TransferLoss
@@ -96,17 +96,22 @@ class TransferJob:
     requested_size: Size
     memory_plan: MemoryPlan
     channels: int
+    size: Size  # of the output image
 
     @property
     def evaluation_loss(self) -> TransferLoss:
         """Return the loss of an image without a margin, in float32."""
         encoder = self.setup.loaded_encoder.encoder
-        return replace(self.transfer_loss, encoder=encoder, margin=0)
+        return replace(self.transfer_loss, encoder=encoder, margin=0, supersampling=1.0)
 
     @property
-    def size(self) -> Size:
-        """Return the output image's size."""
-        return self.sizes[-1]
+    def supersampling(self) -> float:
+        """Return the largest scale's size relative to the output image's."""
+        return self.memory_plan.supersampling
+
+    def is_enlarged(self, size: Size) -> bool:
+        """Return whether an image of `size` has to be enlarged to the output image's."""
+        return max(size) < max(self.size)
 
     @property
     def is_shrunk(self) -> bool:
@@ -136,17 +141,17 @@ class TransferJob:
     def make_initial_image(self, size: Size) -> Tensor:
         """Return the first scale's start (1, `channels`, H, W).
 
-        The content image, the first style image stretched to its shape, or uniform noise in 0..1.
+        The content image, the first style image stretched to its shape, both with some noise, or
+        uniform noise in 0..1.
         """
         settings = self.setup.settings
-        if settings.start == "noise":
-            generator = torch.Generator().manual_seed(settings.seed)
-            image = torch.rand(1, 3, *size, generator=generator).to(self.setup.device)
-        elif settings.start == "style":
-            image = self.transfer_loss.styles[0](size)
-        else:
-            image = self.transfer_loss.content(size)
-        return image[:, : self.channels]
+        generator = torch.Generator().manual_seed(settings.seed)
+        noise = torch.rand(1, 3, *size, generator=generator).to(self.setup.device)
+        loss = self.transfer_loss
+        starts = {"content": loss.content, "style": loss.styles[0]}
+        if settings.start in starts:
+            noise = starts[settings.start](size) + settings.start_noise * (noise - 0.5)
+        return noise[:, : self.channels].clamp(0, 1)
 
 
 def prepare_styles(
@@ -208,6 +213,8 @@ def prepare_job(
         guide.check_aspect(content)
     content = content.flatten_alpha() if settings.wrap else content
     transfer_loss = make_transfer_loss(setup, content)
+    if exact_size is None:
+        transfer_loss = replace(transfer_loss, supersampling=settings.max_supersampling)
     requested_size = exact_size or fit_size(content.size, settings.size or max(content.size))
     limit = settings.memory_limit
     plan = fit_to_memory(
@@ -220,15 +227,19 @@ def prepare_job(
     )
     output_name = str(settings.score) if exact_size else content.path.name
     names = [printable(name) for name in (output_name, *(s.path.name for s in setup.styles))]
-    sizes = pyramid_sizes(plan.size, settings.coarsest)
+    size, sizes = plan.size, pyramid_sizes(plan.size, settings.coarsest)
+    sizes += supersampled_sizes(plan.size, plan.supersampling)
     is_memory_limited = plan.size != requested_size
     if settings.wrap and not exact_size:
         stride = relu_stride(setup.spec.deepest_layer)
-        sizes = [round_to_stride(size, stride) for size in sizes]
-        requested_size = round_to_stride(requested_size, stride)
+        size, requested_size, *sizes = (
+            round_to_stride(unrounded, stride) for unrounded in (size, requested_size, *sizes)
+        )
     sizes = usable_sizes(sizes, transfer_loss, names, is_memory_limited=is_memory_limited)
     tile_pixels = choose_tile_pixels(transfer_loss, plan, settings.max_tile_pixels)
-    transfer_loss = replace(transfer_loss, max_tile_pixels=tile_pixels)
+    transfer_loss = replace(
+        transfer_loss, max_tile_pixels=tile_pixels, supersampling=plan.supersampling
+    )
     trim_style_cache(transfer_loss, sizes)
     images = convert_colors(settings, content, setup.styles, sizes[-1])
     if settings.color != "style":
@@ -240,7 +251,7 @@ def prepare_job(
             transfer_loss, content=lambda size: make_periodic(content_at_size(size))
         )
     channels = 1 if all(image.is_gray for image in images) else 3
-    return TransferJob(setup, content, sizes, transfer_loss, requested_size, plan, channels)
+    return TransferJob(setup, content, sizes, transfer_loss, requested_size, plan, channels, size)
 
 
 def make_transfer_loss(setup: StyleSetup, content: SourceImage) -> TransferLoss:

@@ -52,8 +52,8 @@ def test_transparency_is_kept(stylize: Stylize, ending: str) -> None:
         stylize("--score", f"a{ending}", "--json", images=("cut.png", "one.png"))[0]
     )
     record = read_transfer_record(f"a{ending}")["losses"]
-    assert scores["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
-    assert scores["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
+    assert scores["content"]["wasserstein"] == pytest.approx(record["content"], rel=1e-5)
+    assert scores["style"]["wasserstein"] == pytest.approx(record["style"], rel=1e-5)
 
 
 def test_transparency_is_composited_for_jpeg(stylize: Stylize) -> None:

@@ -82,7 +82,7 @@ def test_output_path_defaults_to_a_png_beside_the_content(
     assert resolve_output_path(job, Path("a.tar.tiff")) == Path("a.tar.tiff")
     with pytest.raises(UsageError, match="one of the input images"):
         resolve_output_path(job, content)
-    large = replace(job, sizes=[(20_000, 10)])
+    large = replace(job, size=(20_000, 10))
     with pytest.raises(
         UsageError, match=r"a \.webp file can have 16,383 pixels per side, not 20,000"
     ):

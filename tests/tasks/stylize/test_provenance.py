@@ -71,6 +71,8 @@ def test_upgrade_settings_renames_the_keys_of_version_0_1_0() -> None:
         "adam",
         "wrap",
         "content_map_weight",
+        "supersampling",
+        "start_noise",
     }
     assert {k: v for k, v in new.items() if k not in renamed} == {
         k: v for k, v in old.items() if k not in renamed
@@ -81,7 +83,7 @@ def test_upgrade_settings_renames_the_keys_of_version_0_1_0() -> None:
 def test_hash_of_settings_equals_that_of_version_0_1_0() -> None:
     options = ["size=48", "steps=2", "first_steps=2", "coarsest=32", "threads=1"]
     options += ["features.name=bundled", "max_tile_pixels=1500", "lbfgs.history_size=5", "margin=0"]
-    options += ["style.color_weight=0"]
+    options += ["style=relative", "style.color_weight=0", "supersampling=1", "start_noise=0"]
     settings = make_settings(FIXTURE / "content.png", FIXTURE / "style.png", *options)
     old = read_transfer_record(FIXTURE / "old.png")
     assert hash_settings(settings) == old["sha256"]["settings"]
@@ -93,7 +95,7 @@ def test_folder_skips_an_image_of_version_0_1_0(old_image: Path, cnnlab: Cnnlab)
         Path(path).rename(Path(folder) / "content.png")
     options = ["size=48", "steps=2", "first_steps=2", "coarsest=32", "threads=1", "device=cpu"]
     options += ["features=bundled", "max_tile_pixels=1500", "lbfgs.history_size=5", "margin=0"]
-    options += ["style.color_weight=0"]
+    options += ["style=relative", "style.color_weight=0", "supersampling=1", "start_noise=0"]
     code, out, err = cnnlab("stylize", "photos", "style.png", *options)
     assert code == 0, err
     assert "0 stylized, 1 already existed, 0 failed" in out

@@ -13,11 +13,11 @@ def test_score_equals_the_recorded_losses(stylize: Stylize, cnnlab: Cnnlab) -> N
     record = read_transfer_record("photo_one.png")["losses"]
     Image.open("photo_one.png").save("copy.png")  # without what it says of itself
     scores = json.loads(stylize("--score", "copy.png", "--json")[0])
-    assert scores["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
-    assert scores["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
+    assert scores["content"]["wasserstein"] == pytest.approx(record["content"], rel=1e-5)
+    assert scores["style"]["wasserstein"] == pytest.approx(record["style"], rel=1e-5)
     assert (scores["width"], scores["height"]) == Image.open("copy.png").size
     for name, value in record["layers"].items():
-        assert scores["layers"][name]["relative"] == pytest.approx(value, rel=1e-5)
+        assert scores["layers"][name]["wasserstein"] == pytest.approx(value, rel=1e-5)
     stylize("style=chapter", "out=chapter.png")
     record = read_transfer_record("chapter.png")["losses"]
     scores = json.loads(stylize("--score", "chapter.png", "--json")[0])
@@ -47,5 +47,5 @@ def test_recorded_losses_of_bfloat16_are_those_of_float32(stylize: Stylize) -> N
     stylize("precision=bfloat16")
     record = read_transfer_record("photo_one.png")["losses"]
     scores = json.loads(stylize("--score", "photo_one.png", "--json")[0])
-    assert scores["content"]["relative"] == pytest.approx(record["content"], rel=1e-5)
-    assert scores["style"]["relative"] == pytest.approx(record["style"], rel=1e-5)
+    assert scores["content"]["wasserstein"] == pytest.approx(record["content"], rel=1e-5)
+    assert scores["style"]["wasserstein"] == pytest.approx(record["style"], rel=1e-5)
