@@ -39,10 +39,10 @@ def pyramid_sizes(size: Size, coarsest: int) -> list[Size]:
 def supersampled_sizes(size: Size, supersampling: float) -> list[Size]:
     """Return the sizes of the scales above `size`, up to `supersampling` times it.
 
-    Each is larger than the last by the square root of 2, but for the largest.
+    Each is larger than the last by the square root of 2, the largest by 1.2 to 1.7.
     """
     factors, factor = list[float](), 2**0.5
-    while factor < 0.98 * supersampling:
+    while 1.2 * factor < supersampling:
         factors.append(factor)
         factor *= 2**0.5
     if supersampling > 1:

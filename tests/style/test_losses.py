@@ -177,6 +177,18 @@ def test_layers_weights_are_relative_to_the_power_of_the_style_images_features()
     torch.testing.assert_close(terms[0], terms[1])
 
 
+def test_layers_have_the_weight_of_their_block() -> None:
+    """Any layers can be chosen; those of block 1 alone make a loss without the others' weights."""
+    content_maps, style_maps = make_maps(1), make_maps(2)
+    terms = []
+    for second in (0.0, 1.0, 4.0):
+        spec = make_wasserstein_loss(block_weights=[2.0, second, 9.0, 9.0, 9.0])
+        objective = make_objective(spec, content_maps, style_maps)
+        terms.append(compute_terms(objective, make_maps(3))[2:4])
+    ratios = [float(second / first) for first, second in terms]
+    assert ratios[0] == 0 and ratios[2] == pytest.approx(4 * ratios[1])
+
+
 @pytest.mark.parametrize("invalid", [[1.0], [1.0, -1.0], [1.0, float("nan")], [0.0, 0.0, 0.0]])
 def test_unusable_block_weights_are_refused(invalid: list[float]) -> None:
     weights = invalid + [1.0] * (5 - len(invalid)) if len(invalid) > 1 else invalid

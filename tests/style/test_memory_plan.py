@@ -81,6 +81,27 @@ def test_plan_reduces_tiles_then_history_then_size(loss: TransferLoss) -> None:
     ] == pytest.approx(0.75, 0.01)
 
 
+def test_plan_gives_up_supersampling_before_size(loss: TransferLoss) -> None:
+    fine = replace(loss, supersampling=2.0)
+    pixel_bytes = measure_bytes_per_pixel(loss)
+    plans = {
+        share: plan_memory(
+            int(share * compute_fixed_bytes(loss, MIN_HISTORY_SIZE)),
+            SIZE,
+            4000,
+            fine,
+            20,
+            pixel_bytes,
+        )
+        for share in (0.5, 2.0, 30.0)
+    }
+    least, some, ample = (plans[share] for share in sorted(plans))
+    assert ample and (ample.size, ample.supersampling) == (SIZE, 2.0)
+    assert ample.largest_size == (6000, 8000)
+    assert some and (some.size, some.supersampling) == (SIZE, 1.0)
+    assert least and least.supersampling == 1.0 and least.size[0] < SIZE[0]
+
+
 def test_plan_is_monotonic_in_memory(loss: TransferLoss) -> None:
     plans = [
         plan_memory(int(1.5**n * 1e3), SIZE, 4000, loss, 20, measure_bytes_per_pixel(loss))

@@ -1,6 +1,6 @@
 import pytest
 
-from cnnlab.style.scales import fit_size, fit_style_size, pyramid_sizes
+from cnnlab.style.scales import fit_size, fit_style_size, pyramid_sizes, supersampled_sizes
 
 
 def test_fit_size_never_enlarges() -> None:
@@ -26,3 +26,17 @@ def test_fit_style_size_matches_the_area() -> None:
         (height / 2, width / 2), abs=1
     )
     assert fit_style_size((100, 80), (384, 512), 1.0) == (100, 80)
+
+
+def test_supersampled_sizes_grow_by_sqrt_2_up_to_the_largest() -> None:
+    size = (384, 512)
+    assert supersampled_sizes(size, 1) == []
+    assert supersampled_sizes(size, 1.2) == [(461, 614)]
+    assert supersampled_sizes(size, 1.414) == [(543, 724)]
+    assert supersampled_sizes(size, 2) == [(543, 724), (768, 1024)]
+    assert [width for _, width in supersampled_sizes(size, 3)] == [724, 1024, 1536]
+
+
+def test_style_image_is_enlarged_no_more_than_allowed() -> None:
+    assert fit_style_size((100, 80), (384, 512), 1.0, 1.5) == (150, 120)
+    assert fit_style_size((100, 80), (50, 40), 1.0, 1.5) == (50, 40)

@@ -71,3 +71,11 @@ def test_gradient_is_finite_where_covariances_are_singular() -> None:
         distance = wasserstein_distance(moment_matrix(constant), moment_matrix(target))
         (gradient,) = torch.autograd.grad(distance, constant)
         assert distance.isfinite() and gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_distance_of_maps_that_are_not_finite_is_not_finite(value: float) -> None:
+    """The eigenvalues' solver itself raises."""
+    maps = make_maps(0)
+    maps[0, 0, 0, 0] = value
+    assert not wasserstein_distance(moment_matrix(maps), moment_matrix(make_maps(1))).isfinite()

@@ -17,6 +17,33 @@ def test_seed_determines_the_noise(stylize: Stylize) -> None:
     assert not np.array_equal(pixels("3.png"), pixels("4.png"))
 
 
+def test_supersampled_image_has_the_output_size_and_is_reproduced(stylize: Stylize) -> None:
+    out, _ = stylize("supersampling=1.5", "out=fine.png")
+    assert "scale 3/3 72x54" in out and pixels("fine.png").shape == (36, 48, 3)
+    record = read_transfer_record("fine.png")
+    assert record["steps"] == [4, 3, 3] and record["settings"]["supersampling"] == 1.5
+    stylize("--reproduce", "fine.png", "out=again.png")
+    assert np.array_equal(pixels("fine.png"), pixels("again.png"))
+
+
+def test_seamless_image_is_supersampled_without_a_seam(stylize: Stylize) -> None:
+    stylize("supersampling=2", "wrap=true", "out=tile.png")
+    tile = pixels("tile.png").astype(float)
+    seam = np.abs(tile[0] - tile[-1]).mean() / np.abs(np.diff(tile, axis=0)).mean()
+    assert tile.shape == (32, 48, 3) and seam < 1.6
+
+
+def test_flat_image_is_stylized_all_over(stylize: Stylize) -> None:
+    """Without noise the optimizer cannot tell apart the positions far from the border."""
+    Image.new("RGB", (80, 60), "white").save("white.png")
+    spreads = []
+    for noise in (0, 0.1):
+        words = [f"start_noise={noise}", f"out={noise}.png", "steps=20", "coarsest=48", "margin=0"]
+        stylize(*words, images=("white.png", "one.png"))
+        spreads.append(pixels(f"{noise}.png")[12:-12, 12:-12].astype(float).std((0, 1)).mean())
+    assert spreads[1] > 1.5 * spreads[0]
+
+
 def test_strength_trades_content_for_style(stylize: Stylize) -> None:
     losses = {}
     for strength in ("0.3", "0.6", "0.9"):
@@ -39,6 +66,8 @@ def test_strength_trades_content_for_style(stylize: Stylize) -> None:
         ["style_scale=0.5"],
         ["size=40", "coarsest=100"],
         ["time=0.4"],
+        ["supersampling=1.3"],
+        ["start_noise=0"],
     ],
     ids=" ".join,
 )
