@@ -1,5 +1,7 @@
 """Gram matrices of feature maps (Gatys, Ecker & Bethge 2015), and their distance."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,22 @@ def gram_matrix(
     """
     columns = at_least_float32(maps).flatten(2).squeeze(0)
     if weights is not None:
-        return (columns * weights.flatten()) @ columns.T
+        return MultiplyWeighted.apply(columns, weights.flatten())
     return columns @ columns.T / (num_positions or columns.shape[1])
+
+
+class MultiplyWeighted(torch.autograd.Function):
+    """F (K, m), w (m,) -> F diag(w) F^T (K, K), without a weighted copy of F for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, weights)
+        return (columns * weights) @ columns.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        columns, weights = ctx.saved_tensors
+        return ((gradients[0] + gradients[0].T) @ columns).mul_(weights), None
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from cnnlab.style.color_statistics import (
     make_color_target,
     measure_color_moments,
 )
+from cnnlab.style.gram import gram_matrix
 from cnnlab.style.guidance import make_guidance
 from cnnlab.style.losses import (
     LossSpec,
@@ -29,6 +30,7 @@ from cnnlab.style.scales import Size
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.transfer import transfer_style
+from cnnlab.style.wasserstein import moment_matrix
 from tests.style.test_tiled_loss import RecordOperations, make_loss
 
 SIZE = (32, 40)
@@ -104,7 +106,7 @@ def evaluate(loss: TransferLoss, x: Tensor | None = None) -> tuple[Tensor, Tenso
 
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_white_mask_equals_none(spec: LossSpec) -> None:
-    loss = double_loss(spec=spec)
+    loss = two_styles(spec=spec)
     white = replace(loss, masks=fill(1.0))
     for a, b in zip(evaluate(loss), evaluate(white), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
@@ -168,6 +170,20 @@ def test_tiles_give_the_loss_and_the_gradient_of_the_whole(spec: LossSpec) -> No
     assert len(tiled.make_tiles(canvas_size(SIZE, margin))) > 1
     for a, b in zip(evaluate(untiled, canvas), evaluate(tiled, canvas), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("measure", [gram_matrix, moment_matrix])
+def test_weighted_matrices_are_those_of_repeated_positions(
+    measure: Callable[..., Tensor],
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    maps = torch.rand(1, 3, 2, 4, generator=g, dtype=torch.float64)
+    counts = torch.tensor([1, 0, 2, 3, 1, 1, 0, 2])
+    weights = (counts / counts.sum(dtype=torch.float64)).view(1, 2, 4)
+    repeated = maps.flatten(2).repeat_interleave(counts, 2).unsqueeze(2)
+    torch.testing.assert_close(measure(maps, None, weights), measure(repeated))
+    maps.requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: measure(maps, None, weights), maps)
 
 
 def test_weighted_color_moments_are_those_of_repeated_pixels() -> None:

@@ -7,6 +7,7 @@ from cnnlab.style.losses import relative_loss
 from cnnlab.style.memory_plan import (
     BACKWARD_OVERHEAD,
     BYTES_PER_PIXEL,
+    GUIDE_BYTES_PER_PIXEL,
     HISTORY_BYTES_PER_PIXEL,
     LIVE_IMAGES,
     LIVE_IMAGES_EVALUATING,
@@ -207,3 +208,14 @@ def test_measured_bytes_exclude_weights(monkeypatch: pytest.MonkeyPatch) -> None
         assert measure_bytes_per_pixel(
             make_loss(encoder=wide.cast_convolutions(dtype), spec=spec)
         ) == pytest.approx(expected, rel=0.01)
+
+
+def test_masks_and_factors_of_content_need_memory(loss: TransferLoss) -> None:
+    def mask(size: tuple[int, int]) -> torch.Tensor:
+        return torch.ones(1, 1, *size)
+
+    guided = replace(loss, masks=mask, content_factors=mask)
+    extra = content_bytes_per_pixel(guided) - content_bytes_per_pixel(loss)
+    assert extra == 3 * GUIDE_BYTES_PER_PIXEL  # a mask, the content image that it keeps, factors
+    pass_bytes = measure_bytes_per_pixel(loss)
+    assert pass_bytes < measure_bytes_per_pixel(guided) < 1.5 * pass_bytes
