@@ -1,9 +1,10 @@
 """Where in an image which style applies, and where content weighs more.
 
 Guided Gram matrices (Gatys et al. 2017, "Controlling perceptual factors in neural style transfer",
-section 4): a region's statistics are sums over positions, weighted by its mask, which is averaged
-down to each layer's positions. Departs from the paper: a region's term is multiplied by its share
-of the image, so that a pixel's style weighs as much against its content as without a mask.
+on spatial control): a region's statistics are sums over positions, weighted by its mask, which is
+averaged down to each layer's positions. Departs from the paper: the whole style image is its
+target, and a region's term is multiplied by its share of the image, so that a pixel's style weighs
+as much against its content as without a mask.
 """
 
 from collections.abc import Sequence

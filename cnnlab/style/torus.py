@@ -4,7 +4,7 @@ from math import ceil, gcd
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, pad
+from torch.nn.functional import conv2d, interpolate
 
 from cnnlab.style.scales import Size
 
@@ -13,8 +13,9 @@ MIN_WRAPPED_PIXELS = 2  # around an image that is resized: the reach of bicubic 
 
 def convolve_wrapped(conv: nn.Module, x: Tensor) -> Tensor:
     """Return a 3x3 convolution of (N, K, H, W), padded with the opposite sides."""
-    weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
-    return conv2d(pad(x, (1, 1, 1, 1), mode="circular"), weight, bias)
+    x = torch.cat([x[:, :, -1:], x, x[:, :, :1]], 2)  # pad's circular mode is not channels last
+    x = torch.cat([x[..., -1:], x, x[..., :1]], 3)
+    return conv2d(x, conv.get_parameter("weight"), conv.get_parameter("bias"))
 
 
 def round_to_stride(size: Size, stride: int) -> Size:
@@ -26,7 +27,7 @@ def round_to_stride(size: Size, stride: int) -> Size:
 def make_periodic(x: Tensor) -> Tensor:
     """Return (1, K, H, W) in 0..1 without the jumps between its opposite sides.
 
-    The periodic component (Moisan 2011, "Periodic plus smooth image decomposition", section 2.1):
+    The periodic component (Moisan 2011, "Periodic plus smooth image decomposition"):
     the image less the smoothest one with the same jumps, clamped to 0..1.
     """
     u = x.double()
