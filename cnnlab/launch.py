@@ -132,7 +132,7 @@ def translate_hydra_errors(task: str) -> Iterator[None]:
     try:
         yield
     except WrappedTaskError as error:
-        if isinstance(error.__cause__, OmegaConfBaseException):
+        if isinstance(error.__cause__, (HydraException, OmegaConfBaseException)):
             raise UsageError(format_hydra_error(task, error.__cause__)) from error
         raise error.__cause__ or error from None
     except (HydraException, OmegaConfBaseException) as error:

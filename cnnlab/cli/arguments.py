@@ -143,3 +143,11 @@ def qualify_style_override(word: str) -> str:
         return f"features.name{equals}{value}"
     is_literal = key != "time" or value in ("", "null") or value[0] in ("'", '"')
     return word if is_literal else f"{key}={hydra_literal(value)}"
+
+
+def qualify_explored_values(word: str) -> str:
+    """Return `strength=0.5,0.8` as `style.strength=0.5,0.8`, the key as `--explore` takes it."""
+    key, equals, values = word.partition("=")
+    names = {**STYLE_LIST_KEYS, **{name: f"style.{name}" for name in STYLE_KEYS}}
+    names["features"] = "features.name"
+    return f"{names.get(key, key) if equals else key}{equals}{values}"

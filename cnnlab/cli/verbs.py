@@ -13,6 +13,7 @@ import typer
 from cnnlab import config
 from cnnlab.cli import help_text
 from cnnlab.cli.arguments import (
+    qualify_explored_values,
     qualify_override,
     qualify_style_override,
     split_arguments,
@@ -184,6 +185,12 @@ def stylize(
     score: Annotated[
         str, typer.Option("--score", metavar="IMAGE", help="Print an image's losses only.")
     ] = "",
+    explore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--explore", metavar="KEY=A,B", help="Compare values in a figure; one or two keys."
+        ),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download missing weights.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing image.")
@@ -200,12 +207,14 @@ def stylize(
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "reproduce": reproduce or again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
+    explored = [hydra_literal(qualify_explored_values(word)) for word in explore or []]
     words = [
         *([f"content={hydra_literal(names[0])}"] if names else []),
         *([f"styles=[{','.join(map(hydra_literal, names[1:]))}]"] if names[1:] else []),
         *(qualify_style_override(word) for word in rest),
         *(f"{key}={hydra_literal(value)}" for key, value in texts.items() if value),
         *(f"{key}=true" for key, on in flags.items() if on),
+        *([f"explore=[{','.join(explored)}]"] if explored else []),
     ]
     launch("stylize", words, cfg=cfg)
 

@@ -20,6 +20,7 @@ from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.style.source_image import collect_image_notes, read_source_image
 from cnnlab.tasks.stylize.batch import stylize_folder
+from cnnlab.tasks.stylize.explore import explore_values
 from cnnlab.tasks.stylize.log import TransferLog
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import (
@@ -53,6 +54,9 @@ def run(config: Config, overrides: list[str]) -> None:
         if settings.score:
             score_image(settings, device, allow_download=allow_download)
             return
+        if settings.explore:
+            explore_values(settings, device, config, overrides, allow_download=allow_download)
+            return
         path = Path(str(settings.content))
         content = None if path.is_dir() else read_source_image(str(path), settings.max_pixels)
         setup = prepare_styles(
@@ -73,15 +77,18 @@ def check_inputs(settings: StylizeSettings, overrides: list[str]) -> None:
     """Raise UsageError for missing images, or modes and keys that exclude each other."""
     if settings.reproduce and settings.score:
         raise UsageError("--reproduce and --score cannot be given together")
+    if settings.explore and (settings.reproduce or settings.score):
+        raise UsageError("--explore cannot be given with --reproduce or --score")
     if settings.content is None or not settings.styles:
         raise UsageError(
             "stylize needs a content image and a style image: cnnlab stylize CONTENT STYLE... "
             "(-h shows more)"
         )
-    if Path(settings.content).is_dir() and (settings.reproduce or settings.score):
-        raise UsageError(
-            f"{printable(settings.content)} is a folder: --reproduce and --score take one image"
-        )
+    if Path(settings.content).is_dir() and (
+        settings.reproduce or settings.score or settings.explore
+    ):
+        flags = "--explore takes" if settings.explore else "--reproduce and --score take"
+        raise UsageError(f"{printable(settings.content)} is a folder: {flags} one image")
     keys = {word.lstrip("+").partition("=")[0] for word in overrides}
     if settings.wrap and "margin" in keys and settings.margin:
         raise UsageError(

@@ -22,17 +22,19 @@ class TransferLog:
     """A run folder below outputs/stylize."""
 
     def __init__(
-        self, job: TransferJob, config: Config, overrides: list[str], started_at: float
+        self,
+        job: TransferJob,
+        config: Config,
+        overrides: list[str],
+        started_at: float,
+        folder: Path | None = None,
     ) -> None:
-        """`started_at`: of the command, on the monotonic clock."""
+        """`started_at`: of the command, on the monotonic clock; `folder`: an existing one, None to
+        make one."""
         settings = job.setup.settings
         self.job, self.started_at, self.last_nonfinite = job, started_at, (1, 0)
-        names = "_".join(image.path.stem for image in (job.content, *job.setup.styles))
-        name = truncate_to_bytes(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "image"
-        self.run = Run(
-            make_run_folder(resolve_outputs_folder(settings.outputs) / "stylize", name),
-            began=time() - monotonic() + started_at,
-        )
+        folder = folder or make_log_folder(job)
+        self.run = Run(folder, began=time() - monotonic() + started_at)
         environment = collect_environment(job.setup.device) | {"seed": settings.seed}
         self.run.write_settings(config, overrides, environment)
 
@@ -73,3 +75,11 @@ class TransferLog:
 
     def close(self) -> None:
         self.run.close()
+
+
+def make_log_folder(job: TransferJob, suffix: str = "") -> Path:
+    """Create and return a run folder below outputs/stylize, named after a job's images."""
+    names = "_".join(image.path.stem for image in (job.content, *job.setup.styles))
+    name = truncate_to_bytes(re.sub(r"[^\w.-]+", "-", names), 90).strip(".") or "image"
+    outputs = resolve_outputs_folder(job.setup.settings.outputs)
+    return make_run_folder(outputs / "stylize", name + suffix)

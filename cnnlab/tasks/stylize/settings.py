@@ -166,6 +166,22 @@ class StylizeSettings(Settings):
         str | None,
         Key("an image of any program, whose losses are computed instead", recorded=False),
     ]
+    explore: Annotated[
+        list[str],
+        Key(
+            "one or two keys with values to compare, e.g. ['style.strength=0.5,0.8']",
+            recorded=False,
+        ),
+    ]
+    explore_size: Annotated[
+        int,
+        Key(
+            "of the longer side of the images of --explore, unless size= is given",
+            unit="pixels",
+            recorded=False,
+            minimum=1,
+        ),
+    ]
     json: Annotated[bool, Key("print the numbers as JSON instead of text", recorded=False)]
     outputs: Annotated[str, Key("where the logs go, below stylize/", recorded=False)]
     style: dict[str, Any]
