@@ -20,6 +20,7 @@ from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.style.source_image import collect_image_notes, read_source_image
 from cnnlab.tasks.stylize.batch import stylize_folder
+from cnnlab.tasks.stylize.clip import open_clip, stylize_clip
 from cnnlab.tasks.stylize.explore import explore_values
 from cnnlab.tasks.stylize.log import TransferLog
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
@@ -38,7 +39,7 @@ LAYERS_PER_LINE = 4
 
 
 def run(config: Config, overrides: list[str]) -> None:
-    """Stylize one image or a folder, or score an image.
+    """Stylize one image, a clip or a folder, or score an image.
 
     Raises UsageError, before anything is written, for impossible settings; Stopped, after the image
     is saved, for a signal.
@@ -57,15 +58,18 @@ def run(config: Config, overrides: list[str]) -> None:
         if settings.explore:
             explore_values(settings, device, config, overrides, allow_download=allow_download)
             return
-        path = Path(str(settings.content))
-        content = None if path.is_dir() else read_source_image(str(path), settings.max_pixels)
+        path, clip = Path(str(settings.content)), open_clip(settings)
+        is_still = not clip and not path.is_dir()
+        content = read_source_image(str(path), settings.max_pixels) if is_still else None
         setup = prepare_styles(
             settings,
             device,
             allow_download=allow_download,
             saved_sha256=saved.settings_sha256 if saved else None,
         )
-        if content is None:
+        if clip:
+            stylize_clip(setup, clip, config, overrides, started_at)
+        elif content is None:
             stylize_folder(setup, config, overrides)
         else:
             job = prepare_job(setup, content)

@@ -109,13 +109,23 @@ def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None
     name = truncate_to_bytes("_".join(path.stem for path in (content, *styles)), 200) + ".png"
     path = out or default or content.with_name(name)
     find_image_format(path).check_fits(path.suffix, job.size, len(styles) + len(guides))
+    is_new = bool(out) and not job.setup.settings.overwrite
+    check_output_path(path, [content, *styles, *guides], must_be_new=is_new)
+    return path
+
+
+def check_output_path(path: Path, inputs: list[Path], *, must_be_new: bool) -> None:
+    """Create the folder of an output file if it is missing.
+
+    Raises UsageError for a folder, an input file or, if `must_be_new`, an existing file;
+    WriteFailed for a folder that cannot be written to.
+    """
     try:
         if path.is_dir():
             raise UsageError(f"{printable(str(path))} is a folder")
-        sources = (content, *styles, *guides)
-        if path.exists() and any(path.samefile(source) for source in sources):
+        if path.exists() and any(path.samefile(source) for source in inputs):
             raise UsageError(f"{printable(str(path))} is one of the input images")
-        if out and path.exists() and not job.setup.settings.overwrite:
+        if must_be_new and path.exists():
             raise UsageError(f"{printable(str(path))} already exists: --overwrite replaces it")
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +134,6 @@ def resolve_output_path(job: TransferJob, out: Path | None, default: Path | None
             probe.unlink()
     except OSError as error:
         raise WriteFailed(path.parent if error.errno != ENAMETOOLONG else path, error) from error
-    return path
 
 
 def list_job_notes(job: TransferJob, out: Path) -> list[str]:

@@ -15,7 +15,9 @@ class StylizeSettings(Settings):
     """The keys of configs/stylize.yaml; those of the style, the features and the optimizers are
     checked by their builders."""
 
-    content: Annotated[str | None, Key("the content image, or a folder of them", recorded=False)]
+    content: Annotated[
+        str | None, Key("the content image, a folder of them, or a clip", recorded=False)
+    ]
     styles: Annotated[list[str], Key("the style image, or several", recorded=False)]
     style_weights: Annotated[
         list[float] | None, Key("the weight of each style image, e.g. [2,1]; null: equal")
@@ -165,6 +167,22 @@ class StylizeSettings(Settings):
     score: Annotated[
         str | None,
         Key("an image of any program, whose losses are computed instead", recorded=False),
+    ]
+    frame_steps: Annotated[
+        int,
+        Key("optimization steps of a clip's frames after the first", recorded=False, minimum=1),
+    ]
+    temporal_weight: Annotated[
+        float,
+        Key(
+            "weight of a moving pixel's mean squared change from frame to frame of a clip",
+            recorded=False,
+            minimum=0,
+        ),
+    ]
+    max_frames: Annotated[
+        int,
+        Key("a clip of more frames is refused before decoding", recorded=False, minimum=1),
     ]
     explore: Annotated[
         list[str],

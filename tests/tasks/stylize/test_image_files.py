@@ -82,7 +82,7 @@ def test_first_frame_of_an_animation_is_used(stylize: Stylize) -> None:
         "\nclip.gif: the first of several frames\n"
         in stylize("--score", "a.png", images=("clip.gif", "one.png"))[0]
     )
-    out, err = stylize("--json", images=("clip.gif", "one.png"))
+    out, err = stylize("--json", "out=b.png", images=("clip.gif", "one.png"))
     assert json.loads(out) and "clip.gif: the first of several frames" in err
 
 
