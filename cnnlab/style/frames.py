@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.style.canvas import extend_to_canvas
-from cnnlab.style.motion import average_around, estimate_motion
+from cnnlab.style.motion import Motion, average_around, estimate_motion
 from cnnlab.style.optimizers import LossFunction
 
 STILL_TOLERANCE = 5 / 255  # largest change of a channel, averaged over 3x3 pixels, of still content
@@ -42,8 +42,11 @@ class Scene:
 
     def extend(self, plan: "FramePlan", output: Tensor) -> "Scene":
         """Return the scene after a further frame."""
-        seen = (plan.content, self.seen_content), (output, self.seen_output)
-        seen_content, seen_output = (torch.where(plan.is_fixed, *pair) for pair in seen)
+        seen, is_seen = (plan.content, output), plan.is_fixed & plan.motion.is_still
+        seen_content, seen_output = (
+            torch.where(is_seen, new, old)
+            for new, old in zip(seen, (self.seen_content, self.seen_output), strict=True)
+        )
         return Scene(plan.content, output, seen_content, seen_output)
 
 
@@ -53,22 +56,28 @@ class FramePlan:
 
     `content` (1, 3, H, W): that of the frame, or where it is fixed that of the frame it has not
     changed since; `start` (1, K, H, W): where the optimization starts; `is_fixed` and `is_matched`
-    (1, 1, H, W): pixels that stay as they start, and those that are held there; `is_cut`: whether
-    this is another scene.
+    (1, 1, H, W): pixels that stay as they start, and those that are held there; `motion`: from the
+    last frame; `is_cut`: whether this is another scene.
     """
 
     content: Tensor
     start: Tensor
     is_fixed: Tensor
     is_matched: Tensor
+    motion: Motion
     is_cut: bool
 
 
 def plan_frame(scene: Scene, content: Tensor) -> FramePlan:
     """Return the plan of a scene's next frame, with `content` (1, 3, H, W) in 0..1."""
     motion, channels = estimate_motion(scene.content, content), scene.output.shape[1]
-    is_still = find_still_pixels(scene.content, content) & motion.is_still & motion.is_matched
-    is_seen = find_still_pixels(scene.seen_content, content) & ~motion.is_matched
+    is_background_still = float(motion.is_still.float().mean()) > 0.5
+    is_still = find_still_pixels(scene.content, content) & (
+        is_background_still | (motion.is_still & motion.is_matched)
+    )
+    is_seen = find_still_pixels(scene.seen_content, content) & (
+        is_background_still | ~motion.is_matched
+    )
     stylization = motion.apply(scene.output - scene.content[:, :channels])
     stylization = fill_smoothly(stylization, motion.is_matched)
     start = (content[:, :channels] + stylization).clamp(0, 1)
@@ -83,6 +92,7 @@ def plan_frame(scene: Scene, content: Tensor) -> FramePlan:
         start,
         is_still | is_seen,
         motion.is_matched,
+        motion,
         float(motion.is_matched.float().mean()) < 1 - CUT_SHARE,
     )
 
@@ -104,8 +114,13 @@ def fill_smoothly(values: Tensor, is_known: Tensor) -> Tensor:
 
 def open_mask(mask: Tensor, side: int) -> Tensor:
     """Return a mask (1, 1, H, W) without what no square of `side` pixels fits into."""
-    eroded = average_around(mask.float(), side) > 1 - 0.5 / side**2
-    return (average_around(eroded.float(), side) > 0.5 / side**2) & mask
+    eroded = ~dilate_mask(~mask, side)
+    return dilate_mask(eroded, side) & mask
+
+
+def dilate_mask(mask: Tensor, side: int) -> Tensor:
+    """Return where a square of `side` pixels around a pixel has one of the mask, (1, 1, H, W)."""
+    return average_around(mask.float(), side) > 0.5 / side**2
 
 
 def hold_pixels(loss: LossFunction, plan: FramePlan, weight: float, margin: int) -> LossFunction:
@@ -129,19 +144,22 @@ def hold_pixels(loss: LossFunction, plan: FramePlan, weight: float, margin: int)
 
 @dataclass
 class Flicker:
-    """The mean change of outputs where the content does not change, in 0..1.
+    """The mean change of outputs, in 0..1, where content stays as it is, or as it is moved.
 
-    That is where no channel changes by more than STEADY_TOLERANCE from a frame to the next.
+    That is where no channel of the content changes by more than STEADY_TOLERANCE from a frame to
+    the next, outputs being moved as the content is (the warping error of Lai et al. 2018).
     """
 
     total: float = 0.0
     num_pixels: int = 0
 
-    def add(self, contents: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor]) -> None:
-        """Add two successive frames, each (1, 3, H, W)."""
-        change = (contents[1] - contents[0]).abs().amax(1)
-        is_steady = change <= STEADY_TOLERANCE + 1e-6
-        difference = (outputs[1] - outputs[0]).abs().mean(1)
+    def add(
+        self, motion: Motion, contents: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor]
+    ) -> None:
+        """Add two successive frames, each (1, 3, H, W), and the motion between them."""
+        change = (contents[1] - motion.apply(contents[0])).abs().amax(1, keepdim=True)
+        is_steady = (change <= STEADY_TOLERANCE + 1e-6) & motion.is_matched
+        difference = (outputs[1] - motion.apply(outputs[0])).abs().mean(1, keepdim=True)
         self.total += float(difference[is_steady].double().sum())
         self.num_pixels += int(is_steady.sum())
 

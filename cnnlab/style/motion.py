@@ -14,7 +14,8 @@ from torch.nn.functional import avg_pool2d
 MAX_SHIFTS = 4  # beside none
 MATCH_TOLERANCE = 0.05  # mean absolute difference around a pixel, in 0..1, of one that matches
 OUTSIDE_ERROR = 2 * MATCH_TOLERANCE  # of pixels whose content was not in the frame before
-WINDOW, WIDE_WINDOW = 7, 31  # pixels a side of what is compared around a pixel
+WINDOW = 7  # pixels a side of what is compared around a pixel
+FRAME_WEIGHT = 0.5  # of the whole frame's error beside that around a pixel
 MIN_SHARE = 0.05  # of the pixels that a further shift has to explain
 MIN_UNEXPLAINED = 0.002  # share of all pixels that is worth a further shift
 
@@ -82,11 +83,9 @@ def find_shifts(earlier: Tensor, later: Tensor) -> list[Shift]:
 def choose_shifts(errors: list[Tensor]) -> Tensor:
     """Return the number of the shift that each pixel follows, (1, 1, H, W).
 
-    Where the error in the small window does not decide, as in a clear sky, wider ones do.
+    Where the error around a pixel does not decide, as in a clear sky, that of the whole frame does.
     """
-    costs = [
-        error + 0.5 * average_around(error, WIDE_WINDOW) + 0.25 * error.mean() for error in errors
-    ]
+    costs = [error + FRAME_WEIGHT * error.mean() for error in errors]
     return torch.cat(costs, 1).argmin(1, keepdim=True)
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.style.frames import Flicker, Scene, find_still_pixels, hold_pixels, plan_frame
+from cnnlab.style.motion import estimate_motion
 from cnnlab.style.optimizers import LBFGS
 from tests.style.test_motion import make_texture
 
@@ -92,7 +93,7 @@ def test_fixed_pixels_do_not_move_and_others_are_held() -> None:
 def test_penalty_has_the_gradient_of_its_value() -> None:
     content = make_texture(12, 12, 0).double()
     plan = plan_frame(Scene.begin(content, content.clone()), content)
-    plan = type(plan)(content, content, ~plan.is_fixed, plan.is_matched, False)
+    plan = type(plan)(content, content, ~plan.is_fixed, plan.is_matched, plan.motion, False)
     loss = hold_pixels(lambda x: (torch.zeros(1), torch.zeros_like(x)), plan, 2.0, 3)
     x = torch.rand(1, 3, 18, 18, generator=torch.Generator().manual_seed(0)).double()
     terms, gradient = loss(x)
@@ -107,12 +108,22 @@ def test_penalty_has_the_gradient_of_its_value() -> None:
 def test_flicker_is_the_change_where_the_content_is_steady() -> None:
     flicker = Flicker()
     assert flicker.mean is None
-    content, output = make_texture(16, 16, 0), torch.zeros(1, 3, 16, 16)
-    moved, changed = content.clone(), output.clone()
-    moved[..., :8, :] += 0.5
-    changed[..., :8, :] = 1.0
-    changed[..., 8:, :8] = 0.1
-    flicker.add((content, moved), (output, changed))
+    content, output = make_texture(32, 32, 0), torch.zeros(1, 3, 32, 32)
+    other, changed = content.clone(), output.clone()
+    other[..., :16, :] = make_texture(16, 32, 1)
+    changed[..., :16, :] = 1.0
+    changed[..., 16:, :16] = 0.1
+    still = estimate_motion(content, content)
+    flicker.add(still, (content, other), (output, changed))
     assert flicker.mean == pytest.approx(0.05)
-    flicker.add((moved, moved), (changed, changed))
+    flicker.add(still, (other, other), (changed, changed))
     assert flicker.mean == pytest.approx(0.05 / 3)
+
+
+def test_what_moves_with_the_content_does_not_flicker() -> None:
+    scene, stylized = make_texture(48, 80, 0), make_texture(48, 80, 3)
+    contents, outputs = ((image[..., :64], image[..., 5:69]) for image in (scene, stylized))
+    moving, still = Flicker(), Flicker()
+    moving.add(estimate_motion(*contents), contents, outputs)
+    still.add(estimate_motion(*contents), contents, (outputs[0], outputs[0]))
+    assert moving.mean == pytest.approx(0, abs=1e-6) and still.mean > 0.05

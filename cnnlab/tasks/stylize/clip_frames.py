@@ -88,14 +88,14 @@ class FrameStylist:
         content = luminance_as_rgb(colors) if self.is_gray_transfer else colors
         plan = plan_frame(self.scene, content) if self.scene else None
         is_colored = self.job.channels == 1 and not self.is_gray_transfer and not source.is_gray
-        if self.scene is None or plan is None or plan.is_cut or is_colored:
+        if plan is None or plan.is_cut or is_colored:
             result = self.begin_scene(number, source, colors, content)
         else:
             result = self.continue_scene(number, plan, colors)
         output = image_to_tensor(Image.fromarray(result.pixels)).to(device)
-        if self.last_frame:
+        if self.last_frame and plan and not result.is_cut:
             old_content, old_output = self.last_frame
-            self.flicker.add((old_content, colors), (old_output, output))
+            self.flicker.add(plan.motion, (old_content, colors), (old_output, output))
         self.last_frame = colors, output
         return result
 
