@@ -110,7 +110,9 @@ Examples:
   cnnlab stylize photo.jpg one.jpg two.jpg mask=[sky.png,ground.png]
   cnnlab stylize photo.jpg painting.jpg wrap=true     a seamless tile
   cnnlab stylize photo.jpg painting.jpg style=chapter
+  cnnlab stylize photo.jpg painting.jpg --explore strength=0.5,0.7,0.9
   cnnlab stylize photos/ painting.jpg      a folder: photos_painting/
+  cnnlab stylize clip.gif painting.jpg     every frame; or .webp, .apng, .mp4
   cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg
   cnnlab stylize --reproduce photo_painting.png photo.jpg painting.jpg
   cnnlab stylize --score any.png photo.jpg painting.jpg

@@ -262,7 +262,7 @@ def print_clip_result(
     if record["flicker"] is not None:
         print(
             f"flicker  {format_loss(record['flicker']):<11} "
-            "(mean change, of 1, of what stays or moves)"
+            "(mean change, in 0..1, where the content is unchanged)"
         )
     frames, scenes = (
         f"{record[name]} {name if record[name] != 1 else name[:-1]}"

@@ -137,7 +137,9 @@ class SharedSetups:
         """Return the setup of settings. Raises UsageError or CnnlabError where that fails."""
         style = [settings.style.get(key) for key in ("name", "layers", "content_layer")]
         seed = settings.seed if settings.features["name"] == "random" else None
-        key = json.dumps([settings.styles, settings.features, settings.precision, seed, style])
+        guides = [settings.mask_paths, settings.content_map]
+        network = [settings.features, settings.precision, seed]
+        key = json.dumps([settings.styles, *guides, *network, *style])
         if key not in self.setups:
             allow_download = self.allow_download
             self.setups[key] = prepare_styles(settings, self.device, allow_download=allow_download)
