@@ -1,15 +1,12 @@
 """`cnnlab stylize CLIP STYLE...`: every frame of an animated image or a video, without flicker."""
 
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-import numpy as np
+import torch
 
 from cnnlab.core.clip_file import (
     Clip,
@@ -18,42 +15,37 @@ from cnnlab.core.clip_file import (
     is_animated_image,
     open_animated_image,
 )
-from cnnlab.core.clip_formats import CLIP_WRITERS, ClipContent, find_clip_writer
+from cnnlab.core.clip_formats import CLIP_WRITERS, find_clip_writer
 from cnnlab.core.device import describe_device
-from cnnlab.core.errors import CnnlabError, Stopped, format_error
-from cnnlab.core.files import expand_home, truncate_to_bytes, write_atomically, write_unique
+from cnnlab.core.errors import CnnlabError
+from cnnlab.core.files import expand_home, truncate_to_bytes
 from cnnlab.core.image_file import TooManyPixels
 from cnnlab.core.image_formats import FORMAT_BY_SUFFIX
+from cnnlab.core.memory import format_bytes, get_free_memory
 from cnnlab.core.photo import Photo
-from cnnlab.core.progress import Progress, format_duration
-from cnnlab.core.quoting import printable, quote_argument
+from cnnlab.core.progress import Progress
+from cnnlab.core.quoting import printable
 from cnnlab.core.schema import Config
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.core.video_file import VIDEO_SUFFIXES, open_video
 from cnnlab.style.source_image import SourceImage, collect_image_notes, hash_image_file
 from cnnlab.tasks.stylize.clip_frames import ClipClock, FrameResult, FrameStylist, Interrupted
+from cnnlab.tasks.stylize.clip_output import (
+    ClipOutput,
+    check_clip_completed,
+    list_frame_losses,
+    print_clip_result,
+    save_clip,
+)
 from cnnlab.tasks.stylize.log import TransferLog
-from cnnlab.tasks.stylize.output import check_output_path, format_loss, list_memory_limits
-from cnnlab.tasks.stylize.provenance import make_transfer_record
-from cnnlab.tasks.stylize.settings import LOSS_MEANINGS, StylizeSettings
+from cnnlab.tasks.stylize.output import check_output_path, list_memory_limits
+from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob, prepare_job
 
 MAX_LOGGED_FRAMES = 8  # images in TensorBoard
 EXIT_RESERVE_S = 1.5  # of a time limit, for the process to exit
 SAVE_S_PER_MEGAPIXEL = 0.5  # of all frames together, to encode them
-CLIP_KEYS = ("frame_steps", "temporal_weight")  # recorded of a clip besides an image's
-
-
-@dataclass
-class ClipOutput:
-    """The frames so far. `error`: what ended the clip early; `path`: of the written file."""
-
-    results: list[FrameResult] = field(default_factory=list)
-    durations_ms: list[float] = field(default_factory=list)
-    error: Exception | None = None
-    stop_signal: int | None = None
-    path: Path | None = None
-    record: dict[str, Any] = field(default_factory=dict)
+ENCODER_COPIES = 3  # of all frames in memory while they are written
 
 
 def open_clip(settings: StylizeSettings) -> Clip | None:
@@ -93,6 +85,7 @@ def stylize_clip(
         raise CnnlabError(f"{printable(str(clip.path))} has no frame that can be read")
     content_sha256 = hash_image_file(str(clip.path))
     job = prepare_job(setup, make_frame_source(clip, first, content_sha256))
+    check_memory(job, clip)
     stream = sys.stderr if settings.json else sys.stdout
     print("\n".join(format_clip_header(job, clip)), file=stream, flush=True)
     log = TransferLog(job, config, overrides, started_at)
@@ -134,6 +127,16 @@ def resolve_clip_path(setup: StyleSetup, clip: Clip) -> Path:
 def make_frame_source(clip: Clip, frame: ClipFrame, sha256: str) -> SourceImage:
     """Return a frame as a content image, with the clip's path and hash."""
     return SourceImage(clip.path, Photo(frame.image, None, ()), sha256)
+
+
+def check_memory(job: TransferJob, clip: Clip) -> None:
+    """Raise CnnlabError where memory does not hold the output frames, which are written at once."""
+    (height, width), free = job.size, get_free_memory(torch.device("cpu"))
+    if (needed := ENCODER_COPIES * 3 * height * width * clip.num_frames) > free:
+        raise CnnlabError(
+            f"{clip.num_frames} frames of {width}x{height} pixels need {format_bytes(needed)}, "
+            f"{format_bytes(free)} is free\nsize=N makes them smaller"
+        )
 
 
 def make_clock(job: TransferJob, clip: Clip, started_at: float) -> ClipClock:
@@ -182,49 +185,6 @@ def log_frame(result: FrameResult, number: int, num_frames: int, log: TransferLo
         log.run.log_image("frame", result.pixels, number)
 
 
-def list_frame_losses(result: FrameResult, log: TransferLog) -> dict[str, Any]:
-    """Return a frame's losses by name."""
-    return log.job.setup.spec.losses_by_name(result.terms)
-
-
-def save_clip(
-    stylist: FrameStylist, clip: Clip, out: Path, output: ClipOutput, log: TransferLog
-) -> None:
-    """Write the frames so far, and the record of how they were made."""
-    settings = stylist.setup.settings
-    steps = [result.steps for result in output.results]
-    record = make_transfer_record(log.job, steps, output.results[-1].terms)
-    record["settings"] |= {
-        key: value for key, value in asdict(settings).items() if key in CLIP_KEYS
-    }
-    record["losses"] = average_losses([list_frame_losses(r, log) for r in output.results])
-    record |= {
-        "frames": len(output.results),
-        "scenes": 1 + sum(result.is_cut for result in output.results),
-        "flicker": stylist.flicker.mean,
-        "complete": output.error is None and len(output.results) == clip.num_frames,
-    }
-    frames = [result.pixels for result in output.results]
-    content = ClipContent(frames, output.durations_ms, clip.plays, record)
-    write_format = find_clip_writer(out)
-    if settings.overwrite:
-        write_atomically(out, lambda part: write_format(part, content))
-        output.path = out
-    else:
-        output.path = write_unique(out, lambda part: write_format(part, content))
-    output.record = record
-    log.write_result(output.path, record)
-
-
-def average_losses(losses: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Return the means of the frames' losses, None where one is not finite."""
-    return {
-        name: None if None in values else float(np.mean(values))
-        for name in ("loss", "content", "style")
-        for values in [[frame[name] for frame in losses]]
-    }
-
-
 def format_clip_header(job: TransferJob, clip: Clip) -> list[str]:
     """Return the lines printed before the first frame is optimized."""
     setup, name = job.setup, printable(clip.path.name)
@@ -240,50 +200,3 @@ def format_clip_header(job: TransferJob, clip: Clip) -> list[str]:
         f"{setup.loaded_encoder.name}, {clip.num_frames} frame{plural} of {width}x{height} pixels, "
         f"device {describe_device(setup.device)}",
     ]
-
-
-def print_clip_result(
-    stylist: FrameStylist, clip: Clip, output: ClipOutput, log: TransferLog
-) -> None:
-    """Print the numbers and the path of a clip, if any frame was saved."""
-    record, settings = output.record, stylist.setup.settings
-    if output.path is None:
-        return
-    seconds = monotonic() - log.started_at
-    if settings.json:
-        names = ("frames", "scenes", "losses", "flicker", "steps")
-        numbers = {"clip": str(output.path)} | {name: record[name] for name in names}
-        print(json.dumps(numbers | {"seconds": seconds, "log": str(log.folder)}), flush=True)
-        return
-    meanings = LOSS_MEANINGS[settings.style["name"]]
-    print()
-    for name, meaning in zip(("content", "style"), meanings, strict=True):
-        print(f"{name:<8} {format_loss(record['losses'][name]):<11} {meaning}")
-    if record["flicker"] is not None:
-        print(
-            f"flicker  {format_loss(record['flicker']):<11} "
-            "(mean change, in 0..1, where the content is unchanged)"
-        )
-    frames, scenes = (
-        f"{record[name]} {name if record[name] != 1 else name[:-1]}"
-        for name in ("frames", "scenes")
-    )
-    print(f"{frames}, {scenes}, {format_duration(seconds)} in total")
-    print(f"\n{printable(str(output.path))}")
-    print(f"TensorBoard:\ntensorboard --logdir {quote_argument(str(log.folder))}", flush=True)
-
-
-def check_clip_completed(clip: Clip, output: ClipOutput) -> None:
-    """Raise the error or the signal that ended a clip early."""
-    count = len(output.results)
-    if output.error:
-        saved = f"the {count} frames before are saved as {printable(str(output.path))}"
-        raise CnnlabError(f"{format_error(output.error)}\n{saved}") from output.error
-    if output.stop_signal and count < clip.num_frames:
-        saved = (
-            f"the clip so far is saved as {printable(str(output.path))}"
-            if count
-            else "no frame was finished"
-        )
-        message = f"stopped after {count} of {clip.num_frames} frames; {saved}"
-        raise Stopped(message, output.stop_signal)

@@ -117,6 +117,11 @@ def read_saved_transfer(settings: StylizeSettings, overrides: list[str]) -> Save
     made from, or other keys in `overrides`, CnnlabError for an invalid record.
     """
     source, record = printable(str(settings.reproduce)), read_transfer_record(settings.reproduce)
+    if "frames" in record:
+        raise UsageError(
+            f"{source} is a clip, and --reproduce takes an image\n"
+            "stylize the clip again with the settings in its log, config.yaml"
+        )
     for word in overrides:
         if word.lstrip("+").partition("=")[0] not in (*UNRECORDED_KEYS, "features.weights"):
             raise UsageError(

@@ -133,6 +133,22 @@ def test_impossible_clips_are_refused_before_work(
     assert not list(Path().glob("clip_*"))
 
 
+def test_frames_that_memory_does_not_hold_are_refused(
+    stylize: Stylize, clip: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.tasks.stylize.clip.get_free_memory", lambda device: 10_000)
+    _, err = stylize(images=CLIP, code=1)
+    size = "4 frames of 48x36 pixels need 0 MB, 0 MB is free"
+    assert err == f"cnnlab: {size}\nsize=N makes them smaller\n"
+    assert not Path("outputs").exists()
+
+
+def test_a_clip_is_not_reproduced(stylize: Stylize, clip: None) -> None:
+    stylize(*FEW, "out=a.webp", images=CLIP)
+    _, err = stylize("--reproduce", "a.webp", images=CLIP, code=2)
+    assert err.startswith("cnnlab: a.webp is a clip, and --reproduce takes an image\n")
+
+
 def test_a_video_without_pyav_names_the_extra(
     stylize: Stylize, clip: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
