@@ -18,7 +18,7 @@ from cnnlab.style.frames import Flicker, FramePlan, Scene, hold_pixels, plan_fra
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS, LBFGS
 from cnnlab.style.source_image import SourceImage, image_to_tensor, tensor_to_image
 from cnnlab.style.time_budget import TransferBudget
-from cnnlab.style.transfer import TransferState, transfer_style, upsample_bicubic
+from cnnlab.style.transfer import TransferState, resize_bicubic, transfer_style
 from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob, prepare_job
 
 WARM_HISTORY_SIZE = 5  # L-BFGS steps for a scene's later frames, where no memory is planned for it
@@ -123,7 +123,7 @@ class FrameStylist:
         ):
             self.show_state(number, state, budget)
         assert state is not None  # a transfer takes a step, or raises
-        output = quantize(upsample_bicubic(state.image, job.size))[:, : job.channels]
+        output = quantize(resize_bicubic(state.image, job.size))[:, : job.channels]
         is_cut = self.scene is not None
         self.scene, self.colors = Scene.begin(content, output), colors
         return FrameResult(self.render(output), state.terms, state.total_steps, 0.0, is_cut)
@@ -138,14 +138,13 @@ class FrameStylist:
             margin=job.transfer_loss.margin,
         )
         if self.clock.has_limit:
-            pixels = [budget.pixels(index) for index in range(len(job.sizes))]
+            pixels = [budget.pixels(scale) for scale in range(1, len(job.sizes) + 1)]
             work = sum(n * p for n, p in zip(job.steps_per_scale, pixels, strict=True))
             weight = work / (self.setup.settings.frame_steps * pixels[-1])
             budget = replace(
                 budget,
                 time_limit_s=self.clock.share_s(number, weight),
                 started_at=monotonic(),
-                optimization_started_at=monotonic(),
             )
         return budget
 
@@ -194,7 +193,7 @@ class FrameStylist:
 
     def show_state(self, number: int, state: TransferState, budget: TransferBudget) -> None:
         """Show the progress of a scene's first frame. Raises Interrupted."""
-        ratio = budget.pixels(len(budget.sizes) - 1) / budget.pixels(state.scale - 1)
+        ratio = budget.pixels(len(budget.sizes)) / budget.pixels(state.scale)
         frame_s = self.setup.settings.frame_steps * budget.median_step_s * ratio
         own_s = budget.remaining_s(state.scale, state.step)
         self.show(number, state.total_steps, state.terms, own_s, frame_s)
