@@ -19,7 +19,9 @@ STILL_TOLERANCE = 5 / 255  # largest change of a channel, averaged over 3x3 pixe
 FILL_WINDOW = 31  # pixels a side from which what was covered takes its first colors
 OPENING_SIDE = 5  # pixels: smaller islands of still content are not fixed
 STEADY_TOLERANCE = 1 / 255  # largest change of a channel that the eye does not see
-CUT_SHARE = 0.6  # of pixels that match nothing in the last frame, above which a new scene starts
+# Of the pixels of a scene's next frame that match the last one, at least. Measured: a cut 0.01, a
+# zoom of 5 % or a turn of 3 degrees from frame to frame 0.37 and more.
+MIN_MATCHED_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def plan_frame(scene: Scene, content: Tensor) -> FramePlan:
         is_still | is_seen,
         motion.is_matched,
         motion,
-        float(motion.is_matched.float().mean()) < 1 - CUT_SHARE,
+        float(motion.is_matched.float().mean()) < MIN_MATCHED_SHARE,
     )
 
 
