@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -78,8 +77,7 @@ def stylize_clip(
 
     Raises Stopped and errors after the frames so far are saved as a shorter clip.
     """
-    settings = replace(setup.settings, supersampling=1.0)  # a frame starts from the last one saved
-    setup = replace(setup, settings=settings)
+    settings = setup.settings
     out = resolve_clip_path(setup, clip)
     frames = clip.iterate()
     first = next(frames, None)

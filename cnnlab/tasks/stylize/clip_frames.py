@@ -7,7 +7,6 @@ from time import monotonic
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cnnlab.core.errors import CnnlabError
@@ -15,9 +14,13 @@ from cnnlab.core.progress import Progress, format_duration
 from cnnlab.style.canvas import crop_canvas, extend_to_canvas
 from cnnlab.style.color_transfer import luminance_as_rgb, restore_content_colors
 from cnnlab.style.frames import Flicker, FramePlan, Scene, hold_pixels, plan_frame
+from cnnlab.style.guidance import GuidedObjective
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS, LBFGS
+from cnnlab.style.scales import Size
 from cnnlab.style.source_image import SourceImage, image_to_tensor, tensor_to_image
+from cnnlab.style.tiled_loss import spatial_size
 from cnnlab.style.time_budget import TransferBudget
+from cnnlab.style.torus import make_periodic
 from cnnlab.style.transfer import TransferState, resize_bicubic, transfer_style
 from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob, prepare_job
 
@@ -66,9 +69,10 @@ class ClipClock:
 
 @dataclass
 class FrameStylist:
-    """The state of a clip: its scene, and the numbers of the frames so far.
+    """The state of a clip: its scene, and what is measured of it.
 
-    `job`: of the scene's first frame; `colors`: the last frame's RGB content.
+    `job`: of the scene's first frame; `scene`: at the size of its largest scale, which may be more
+    than the output's; `colors`: the last frame's RGB content at that size.
     """
 
     setup: StyleSetup
@@ -79,36 +83,32 @@ class FrameStylist:
     scene: Scene | None = None
     colors: Tensor | None = None
     flicker: Flicker = field(default_factory=Flicker)
-    last_frame: tuple[Tensor, Tensor] | None = None  # content and output, RGB
-
-    def stylize(self, number: int, source: SourceImage) -> FrameResult:
-        """Stylize a frame by its number, from 1. Raises Interrupted for a signal."""
-        size, device = self.job.size, self.setup.device
-        colors = image_to_tensor(source.resize(size)).to(device)
-        content = luminance_as_rgb(colors) if self.is_gray_transfer else colors
-        plan = plan_frame(self.scene, content) if self.scene else None
-        is_colored = self.job.channels == 1 and not self.is_gray_transfer and not source.is_gray
-        if plan is None or plan.is_cut or is_colored:
-            result = self.begin_scene(number, source, colors, content)
-        else:
-            result = self.continue_scene(number, plan, colors)
-        output = image_to_tensor(Image.fromarray(result.pixels)).to(device)
-        if self.last_frame and plan and not result.is_cut:
-            old_content, old_output = self.last_frame
-            self.flicker.add(plan.motion, (old_content, colors), (old_output, output))
-        self.last_frame = colors, output
-        return result
 
     @property
     def is_gray_transfer(self) -> bool:
         """Return whether only luminance is stylized."""
         return self.setup.settings.color == "content"
 
-    def begin_scene(
-        self, number: int, source: SourceImage, colors: Tensor, content: Tensor
-    ) -> FrameResult:
+    def stylize(self, number: int, source: SourceImage) -> FrameResult:
+        """Stylize a frame by its number, from 1. Raises Interrupted for a signal."""
+        is_colored = self.job.channels == 1 and not self.is_gray_transfer and not source.is_gray
+        if self.scene and not is_colored:
+            colors, content = self.read_content(source, spatial_size(self.scene.content))
+            plan = plan_frame(self.scene, content)
+            if not plan.is_cut:
+                return self.continue_scene(number, plan, colors)
+        return self.begin_scene(number, source)
+
+    def read_content(self, source: SourceImage, size: Size) -> tuple[Tensor, Tensor]:
+        """Return a frame in color, and as the loss compares with it, both (1, 3, H, W)."""
+        colors = image_to_tensor(source.resize(size)).to(self.setup.device)
+        colors = make_periodic(colors) if self.setup.settings.wrap else colors
+        return colors, luminance_as_rgb(colors) if self.is_gray_transfer else colors
+
+    def begin_scene(self, number: int, source: SourceImage) -> FrameResult:
         """Stylize a scene's first frame from coarse to fine."""
-        if self.scene is not None:
+        is_cut = self.scene is not None
+        if is_cut:
             job = prepare_job(self.setup, source)
             if job.size != self.job.size:
                 raise CnnlabError("free memory no longer holds frames of this size")
@@ -123,10 +123,12 @@ class FrameStylist:
         ):
             self.show_state(number, state, budget)
         assert state is not None  # a transfer takes a step, or raises
-        output = quantize(resize_bicubic(state.image, job.size))[:, : job.channels]
-        is_cut = self.scene is not None
-        self.scene, self.colors = Scene.begin(content, output), colors
-        return FrameResult(self.render(output), state.terms, state.total_steps, 0.0, is_cut)
+        size = job.size if job.is_enlarged(state.size) else state.size
+        output = resize_bicubic(state.image.detach().float(), size)[:, : job.channels]
+        self.colors, content = self.read_content(source, size)
+        self.scene = Scene.begin(content, output.clamp(0, 1))
+        pixels = self.render(output)
+        return FrameResult(pixels, state.terms, state.total_steps, 0.0, is_cut)
 
     def make_budget(self, number: int) -> TransferBudget:
         """Return the budget of a scene's first frame."""
@@ -136,6 +138,7 @@ class FrameStylist:
             job.steps_per_scale,
             [job.transfer_loss.style_pixel_ratio(size) for size in job.sizes],
             margin=job.transfer_loss.margin,
+            output_scale=job.sizes.index(job.size) + 1,
         )
         if self.clock.has_limit:
             pixels = [budget.pixels(scale) for scale in range(1, len(job.sizes) + 1)]
@@ -151,9 +154,9 @@ class FrameStylist:
     def continue_scene(self, number: int, plan: FramePlan, colors: Tensor) -> FrameResult:
         """Stylize a further frame of a scene, from the last one."""
         assert self.scene is not None and self.colors is not None
-        job, began = self.job, monotonic()
+        scene, began = self.scene, monotonic()
         deadline = began + self.clock.share_s(number, 1.0)
-        optimizer = self.make_warm_optimizer(plan)
+        optimizer, objective = self.make_warm_optimizer(plan)
         steps, step_s = 0, 0.0
         max_steps = None if self.clock.has_limit else self.setup.settings.frame_steps
         while steps == 0 or (steps != max_steps and monotonic() + step_s < deadline):
@@ -163,38 +166,43 @@ class FrameStylist:
             self.show_step(number, steps, optimizer.terms)
             if not has_moved:
                 break
-        image = crop_canvas(optimizer.image, job.transfer_loss.margin)
-        output = torch.where(plan.is_fixed, plan.start, quantize(image))
-        self.scene = self.scene.extend(plan, output)
+        image = objective.mix_content(optimizer.image).detach().float()
+        image = crop_canvas(image, self.job.transfer_loss.margin)
+        output = torch.where(plan.is_fixed, plan.start, image)
+        contents, outputs = (scene.content, plan.content), (scene.output, output)
+        self.flicker.add(plan.motion, contents, outputs)
+        self.scene = scene.extend(plan, output)
         self.colors = torch.where(plan.is_fixed, self.colors, colors)
         self.clock.frame_seconds.append(monotonic() - began)
         fixed_share = float(plan.is_fixed.float().mean())
         return FrameResult(self.render(output), optimizer.terms, steps, fixed_share, False)
 
-    def make_warm_optimizer(self, plan: FramePlan) -> LBFGS:
+    def make_warm_optimizer(self, plan: FramePlan) -> tuple[LBFGS, GuidedObjective]:
         """Return L-BFGS for a further frame: its loss never rises from where it starts."""
         job, settings = self.job, self.setup.settings
         margin = job.transfer_loss.margin
+        size = spatial_size(plan.content)
         transfer_loss = replace(job.transfer_loss, content=lambda size: plan.content)
-        objective = transfer_loss.make_objective(job.size)
-        loss = hold_pixels(
-            transfer_loss.make_loss_function(objective), plan, settings.temporal_weight, margin
-        )
+        if size == job.size:
+            transfer_loss = replace(transfer_loss, supersampling=1.0)
+        objective = transfer_loss.make_objective(size)
+        loss = transfer_loss.make_loss_function(objective)
+        loss = hold_pixels(loss, plan, settings.temporal_weight, margin)
         x = extend_to_canvas(plan.start, margin).contiguous(memory_format=torch.channels_last)
         history_size = job.memory_plan.history_size or WARM_HISTORY_SIZE
-        return LBFGS(loss, x, history_size=history_size)
+        return LBFGS(loss, x, history_size=history_size), objective
 
     def render(self, output: Tensor) -> np.ndarray:
         """Return an output (1, K, H, W) as (H, W, 3) uint8, in the content's colors if so set."""
-        image = output.expand(-1, 3, -1, -1)
+        image = resize_bicubic(output.expand(-1, 3, -1, -1), self.job.size)
         if self.is_gray_transfer and self.colors is not None:
-            image = restore_content_colors(image, self.colors)
+            image = restore_content_colors(image, resize_bicubic(self.colors, self.job.size))
         return np.asarray(tensor_to_image(image))
 
     def show_state(self, number: int, state: TransferState, budget: TransferBudget) -> None:
         """Show the progress of a scene's first frame. Raises Interrupted."""
-        ratio = budget.pixels(len(budget.sizes)) / budget.pixels(state.scale)
-        frame_s = self.setup.settings.frame_steps * budget.median_step_s * ratio
+        step_s = budget.step_s(state.scale, len(budget.sizes))
+        frame_s = self.setup.settings.frame_steps * step_s
         own_s = budget.remaining_s(state.scale, state.step)
         self.show(number, state.total_steps, state.terms, own_s, frame_s)
 
@@ -219,8 +227,3 @@ class FrameStylist:
             f"style {sum(styles):.4g}{time_left}",
             keep=False,
         )
-
-
-def quantize(image: Tensor) -> Tensor:
-    """Return an image rounded to the values that 8 bits hold."""
-    return image.detach().float().clamp(0, 1).mul(255).round_().div_(255)
