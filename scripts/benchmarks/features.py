@@ -82,14 +82,15 @@ def stylize(overrides: list[str], content: Path, style: Path) -> tuple[Any, Any,
     seconds."""
     from benchmarks.transfer_job import make_budget, prepare_transfer, run_lbfgs
     from cnnlab.style.source_image import tensor_to_image
+    from cnnlab.style.transfer import resize_bicubic
 
     start = monotonic()
     settings, job = prepare_transfer(content, style, overrides)
     budget = make_budget(settings, job)
     (state,) = deque(run_lbfgs(settings, job, budget), maxlen=1)  # the last one
-    size, loss = job.sizes[-1], job.transfer_loss
-    style_image = loss.styles[0](loss.compute_style_sizes(size)[0])
-    return tensor_to_image(state.image), loss.content(size), style_image, monotonic() - start
+    loss, image = job.evaluation_loss, tensor_to_image(resize_bicubic(state.image, job.size))
+    style_image = loss.styles[0](loss.compute_style_sizes(job.size)[0])
+    return image, loss.content(job.size), style_image, monotonic() - start
 
 
 def relative_style_distance(evaluate: Evaluator, image: Any, content: Any, style: Any) -> float:

@@ -18,7 +18,7 @@ from cnnlab.style.gram import gram_matrix
 from cnnlab.style.optimizers import LBFGS
 from cnnlab.style.source_image import image_to_tensor, read_source_image, tensor_to_image
 from cnnlab.style.time_budget import TransferBudget
-from cnnlab.style.transfer import transfer_style
+from cnnlab.style.transfer import resize_bicubic, transfer_style
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 
@@ -48,9 +48,9 @@ def run_transfer(job: TransferJob, steps: int) -> tuple[Tensor, Tensor]:
     *_, state = transfer_style(
         job.transfer_loss, job.make_initial_image, partial(LBFGS, history_size=20), budget
     )
-    x = image_to_tensor(tensor_to_image(state.image))
+    x = image_to_tensor(tensor_to_image(resize_bicubic(state.image, job.size)))
     loss = job.evaluation_loss
-    return x, loss.evaluate_terms(loss.make_objective(state.size), x)
+    return x, loss.evaluate_terms(loss.make_objective(job.size), x)
 
 
 def squeezenet_grams(weights: Path):  # type: ignore[no-untyped-def]
@@ -82,13 +82,11 @@ def test_style_loss_falls_for_another_network_too(
     losses = job.setup.spec.losses_by_name(terms)
     assert losses["style"] < 0.04 and losses["content"] < 0.6
     grams = squeezenet_grams(real_style[0])
-    style = grams(
-        job.transfer_loss.styles[0](job.transfer_loss.compute_style_sizes(job.sizes[-1])[0])
-    )
+    style = grams(job.transfer_loss.styles[0](job.evaluation_loss.compute_style_sizes(job.size)[0]))
     shares = [
         float((G - A).square().sum() / (P - A).square().sum())
         for G, A, P in zip(
-            grams(image), style, grams(job.transfer_loss.content(job.sizes[-1])), strict=True
+            grams(image), style, grams(job.transfer_loss.content(job.size)), strict=True
         )
     ]
     print(losses, shares)
