@@ -57,14 +57,16 @@ class FramePlan:
     """How a frame starts.
 
     `content` (1, 3, H, W): that of the frame, or where it is fixed that of the frame it has not
-    changed since; `start` (1, K, H, W): where the optimization starts; `is_fixed` and `is_matched`
-    (1, 1, H, W): pixels that stay as they start, and those that are held there; `motion`: from the
-    last frame; `is_cut`: whether this is another scene.
+    changed since; `start` (1, K, H, W): where the optimization starts; the masks are (1, 1, H, W):
+    `is_fixed`, pixels that stay as they start; `is_still`, those of them that are as in the last
+    frame, not as before they were covered; `is_matched`, those that are held where they start;
+    `motion`: from the last frame; `is_cut`: whether this is another scene.
     """
 
     content: Tensor
     start: Tensor
     is_fixed: Tensor
+    is_still: Tensor
     is_matched: Tensor
     motion: Motion
     is_cut: bool
@@ -93,6 +95,7 @@ def plan_frame(scene: Scene, content: Tensor) -> FramePlan:
         content,
         start,
         is_still | is_seen,
+        is_still,
         motion.is_matched,
         motion,
         float(motion.is_matched.float().mean()) < MIN_MATCHED_SHARE,

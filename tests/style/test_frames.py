@@ -93,7 +93,9 @@ def test_fixed_pixels_do_not_move_and_others_are_held() -> None:
 def test_penalty_has_the_gradient_of_its_value() -> None:
     content = make_texture(12, 12, 0).double()
     plan = plan_frame(Scene.begin(content, content.clone()), content)
-    plan = type(plan)(content, content, ~plan.is_fixed, plan.is_matched, plan.motion, False)
+    plan = type(plan)(
+        content, content, ~plan.is_fixed, ~plan.is_fixed, plan.is_matched, plan.motion, False
+    )
     loss = hold_pixels(lambda x: (torch.zeros(1), torch.zeros_like(x)), plan, 2.0, 3)
     x = torch.rand(1, 3, 18, 18, generator=torch.Generator().manual_seed(0)).double()
     terms, gradient = loss(x)

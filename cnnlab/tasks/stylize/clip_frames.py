@@ -8,6 +8,7 @@ from time import monotonic
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from cnnlab.core.errors import CnnlabError
 from cnnlab.core.progress import Progress, format_duration
@@ -82,6 +83,7 @@ class FrameStylist:
     has_stopped: Callable[[], bool]
     scene: Scene | None = None
     colors: Tensor | None = None
+    last_pixels: np.ndarray | None = None
     flicker: Flicker = field(default_factory=Flicker)
 
     @property
@@ -127,8 +129,8 @@ class FrameStylist:
         output = resize_bicubic(state.image.detach().float(), size)[:, : job.channels]
         self.colors, content = self.read_content(source, size)
         self.scene = Scene.begin(content, output.clamp(0, 1))
-        pixels = self.render(output)
-        return FrameResult(pixels, state.terms, state.total_steps, 0.0, is_cut)
+        self.last_pixels = self.render(output)
+        return FrameResult(self.last_pixels, state.terms, state.total_steps, 0.0, is_cut)
 
     def make_budget(self, number: int) -> TransferBudget:
         """Return the budget of a scene's first frame."""
@@ -175,7 +177,15 @@ class FrameStylist:
         self.colors = torch.where(plan.is_fixed, self.colors, colors)
         self.clock.frame_seconds.append(monotonic() - began)
         fixed_share = float(plan.is_fixed.float().mean())
-        return FrameResult(self.render(output), optimizer.terms, steps, fixed_share, False)
+        self.last_pixels = self.keep_still_pixels(plan, self.render(output))
+        return FrameResult(self.last_pixels, optimizer.terms, steps, fixed_share, False)
+
+    def keep_still_pixels(self, plan: FramePlan, pixels: np.ndarray) -> np.ndarray:
+        """Return a frame with the last one's still pixels: reducing mixed them with neighbors."""
+        share = interpolate(plan.is_still.float(), self.job.size, mode="area")
+        is_still = (share[0, 0] > 0.5).cpu().numpy()
+        assert self.last_pixels is not None
+        return np.where(is_still[..., None], self.last_pixels, pixels)
 
     def make_warm_optimizer(self, plan: FramePlan) -> tuple[LBFGS, GuidedObjective]:
         """Return L-BFGS for a further frame: its loss never rises from where it starts."""
