@@ -96,10 +96,10 @@ def test_penalty_has_the_gradient_of_its_value() -> None:
     plan = type(plan)(
         content, content, ~plan.is_fixed, ~plan.is_fixed, plan.is_matched, plan.motion, False
     )
-    loss = hold_pixels(lambda x: (torch.zeros(1), torch.zeros_like(x)), plan, 2.0, 3)
+    loss = hold_pixels(lambda x: (torch.zeros(1, dtype=x.dtype), torch.zeros_like(x)), plan, 2.0, 3)
     x = torch.rand(1, 3, 18, 18, generator=torch.Generator().manual_seed(0)).double()
     terms, gradient = loss(x)
-    direction = torch.rand_like(x)
+    direction = gradient.sign() + x  # along which the penalty changes
     after, _ = loss(x + 1e-3 * direction)
     before, _ = loss(x - 1e-3 * direction)
     slope = (after[0] - before[0]).item() / 2e-3
