@@ -2,6 +2,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -194,9 +195,12 @@ def test_a_damaged_frame_keeps_those_before(stylize: Stylize, clip: None) -> Non
 
 
 def test_a_time_limit_is_for_the_whole_clip(stylize: Stylize, clip: None) -> None:
-    result = json.loads(stylize("--time", "2.4s", "--json", images=CLIP)[0])
+    result = json.loads(stylize("--time", "1s", "--json", images=CLIP)[0])
     assert len(result["steps"]) == 4 and min(result["steps"]) >= 1
-    assert result["seconds"] < 4
+    clock = clip_frames.ClipClock(10, deadline=monotonic() + 100)
+    assert clock.share_s(1, 9.0) == pytest.approx(50, rel=0.05)  # as much as the nine others
+    assert clock.share_s(6, 1.0) == pytest.approx(20, rel=0.05)
+    assert clock.share_s(10, 1.0) == pytest.approx(100, rel=0.05)
 
 
 def test_a_video_is_read_and_written(stylize: Stylize, clip: None) -> None:
