@@ -23,11 +23,12 @@ PATH_LIST_KEYS = ("mask",)  # one name, or several with commas
 STYLE_KEYS = ("content_layer", "ratio", "strength")  # of configs/style/, typed without a prefix
 # Keys whose values are names: of files, folders or runs, and of a new run.
 PATH_KEYS = (
-    *("against", "content_map", "dataset.root", "figure", "features.weights", "init", "name"),
-    "out",
-    *("outputs", "reproduce", "resume", "run", "score", "split"),
+    *("against", "content_map", "dataset.root", "figure", "features.weights", "init"),
+    *("model.style", "name", "network", "out", "outputs", "reproduce", "resume", "run"),
+    *("score", "split"),
 )
-SWEEP_PATH_KEYS = ("dataset.root", "init", "name")  # with -m a comma separates several
+# With -m a comma separates several.
+SWEEP_PATH_KEYS = ("dataset.root", "init", "model.style", "name")
 SWEEP_FUNCTION = re.compile(r"(choice|glob|shuffle|sort)\(.*\)")
 PLAIN_RUN_NAME = re.compile(r"(?!(true|false|inf|nan|null)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)
 
@@ -124,6 +125,29 @@ def quote_name(value: str) -> str:
     return (
         value if re.fullmatch(r"[\w.-]*|null|'.*|\".*", value, re.ASCII) else hydra_literal(value)
     )
+
+
+def qualify_style_image(words: list[str]) -> list[str]:
+    """Return a training's words with `style=FILE` as `model.style=FILE`.
+
+    Raises UsageError where another model is trained.
+    """
+    if not any(word.startswith("style=") for word in words):
+        return words
+    if not any(word.startswith("model=style_network") for word in words):
+        style = next(word for word in words if word.startswith("style="))
+        raise UsageError(
+            f"{style} is of style networks only\n"
+            f"to train one: cnnlab train model=style_network {style}"
+        )
+    return [f"model.{word}" if word.startswith("style=") else word for word in words]
+
+
+def names_network(name: str) -> bool:
+    """Return whether a name in place of a style image is of a style network: a run's folder, last,
+    or a checkpoint's file."""
+    is_alias = name == "last" and not path_exists(Path(name))
+    return is_alias or Path(name).is_dir() or name.endswith(".safetensors")
 
 
 def qualify_style_override(word: str) -> str:

@@ -13,8 +13,10 @@ import typer
 from cnnlab import config
 from cnnlab.cli import help_text
 from cnnlab.cli.arguments import (
+    names_network,
     qualify_explored_values,
     qualify_override,
+    qualify_style_image,
     qualify_style_override,
     split_arguments,
     split_overrides,
@@ -66,7 +68,8 @@ def train(
     config_dir: ConfigDirOption = "",
     debug: DebugOption = False,
 ) -> None:
-    rest = split_overrides(overrides, see="; see `cnnlab train -h`", multirun=multirun)
+    words = qualify_style_image(overrides or [])
+    rest = split_overrides(words, see="; see `cnnlab train -h`", multirun=multirun)
     if compare and not multirun:
         raise UsageError("--compare compares the runs of a sweep: add -m")
     if not multirun and any(word.startswith("resume=") for word in rest):
@@ -200,6 +203,7 @@ def stylize(
     debug: DebugOption = False,
 ) -> None:
     names, rest = split_arguments(arguments)
+    network = names.pop() if len(names) == 2 and names_network(names[1]) else None
     missing = [name for name in names if not path_exists(Path(name))]
     if missing and not cfg:  # reported immediately, before torch is imported
         raise CnnlabError(f"no file {printable(missing[0])}")
@@ -210,6 +214,7 @@ def stylize(
     explored = [hydra_literal(qualify_explored_values(word)) for word in explore or []]
     words = [
         *([f"content={hydra_literal(names[0])}"] if names else []),
+        *([f"network={hydra_literal(network)}"] if network else []),
         *([f"styles=[{','.join(map(hydra_literal, names[1:]))}]"] if names[1:] else []),
         *(qualify_style_override(word) for word in rest),
         *(f"{key}={hydra_literal(value)}" for key, value in texts.items() if value),

@@ -12,9 +12,12 @@ from cnnlab.data.folder_layout import (
     Layout,
     check_classes,
     find_split_folders,
+    format_skipped,
     locate_classes,
 )
 from cnnlab.data.image_tree import ImageTree, join_names, scan_images
+
+FLAT_CLASS = "images"  # of layout=flat
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class FolderIndex:
 def index_folder(root: str | None, max_images: int, layout: Layout) -> FolderIndex:
     """Return the images in `root/class/...`, or in `root/{train,val,test}/class/...`.
 
-    Images are recognized by their file extension, at any depth below their class; hidden files and
+    With `layout` flat, all images below the root, whatever the folders, are of one class. Images
+    are recognized by their file extension, at any depth below their class; hidden files and
     folders and other files are counted as skipped. Classes are the folders' names, sorted. Raises
     UsageError if there are no two such folders, they can be read in two ways and `layout` is auto,
     a class has no training images, or there are more than `max_images` images.
@@ -74,6 +78,8 @@ def index_folder(root: str | None, max_images: int, layout: Layout) -> FolderInd
     if not top.is_dir():
         raise UsageError(f"dataset.root {printable(root)} is not a folder")
     tree = scan_images(top, max_images)
+    if layout == "flat":
+        return index_all_images(tree)
     splits = find_split_folders(tree, layout)
     located = locate_classes(tree, splits)
     classes = check_classes(tree, located, layout)
@@ -92,6 +98,19 @@ def index_folder(root: str | None, max_images: int, layout: Layout) -> FolderInd
     return require_training_images(
         FolderIndex(str(top), classes, tuple(entries), tuple(skipped.items()), tuple(ignored))
     )
+
+
+def index_all_images(tree: ImageTree) -> FolderIndex:
+    """Return all images of a tree as one class. Raises UsageError if there are none."""
+    entries = tuple(
+        ("train", 0, "/".join((*folder, name)))
+        for folder, names in iterate_distinct_folders(tree, 0)
+        for name in names
+    )
+    if not entries:
+        raise UsageError(f"{tree.shown_top} holds no images{format_skipped(tree)}")
+    skipped = tuple(tree.count_skipped().items())
+    return FolderIndex(str(tree.top), (FLAT_CLASS,), entries, skipped)
 
 
 def iterate_distinct_folders(

@@ -11,7 +11,7 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import as_override, printable
 from cnnlab.data.image_tree import MAX_LISTED, Folder, ImageTree, join_names
 
-Layout = Literal["auto", "classes", "splits"]
+Layout = Literal["auto", "classes", "splits", "flat"]
 SPLIT_FOLDER_NAMES = {
     "train": "train",
     "training": "train",

@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import tarfile
@@ -22,6 +23,7 @@ from torch import Tensor
 from cnnlab.core.download import CorruptDownload, fetch
 from cnnlab.core.errors import CnnlabError, DataUnavailable, WriteFailed, summarize_error
 from cnnlab.core.files import expand_home, get_cache_folder, read_bytes, write_atomically
+from cnnlab.core.image import read_image
 from cnnlab.core.keys import Key
 from cnnlab.data.dataset import ImageSet, Split, TensorImageSet
 from cnnlab.data.folder_index import index_folder
@@ -67,6 +69,7 @@ CIFAR10_CLASSES = (
     "truck",
 )
 DIGIT_CLASSES = tuple("0123456789")
+SAMPLE_PHOTOS = ("china", "flower")
 
 # Where the files of a published data set are does not change what the data set is.
 Root = Annotated[str | None, Key("the folder of the files; null: CNNLAB_DATA", compared=False)]
@@ -219,11 +222,40 @@ def explain_missing_files(name: str, folder: Path, files: Iterable[str]) -> Iter
         ) from error
 
 
+def sample_photos(split: Split, *, root: Root, size: int) -> TensorImageSet:
+    """Return squares of `size` pixels of scikit-learn's two photographs, a temple and a flower.
+
+    They overlap, by seven eighths of a side, and both splits are the same squares: they are for
+    style networks, which learn no class. `root` is not used. Raises ValueError for a size that the
+    photographs do not have.
+    """
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise CnnlabError(
+            "the photographs come with scikit-learn, which is not installed: "
+            "pip install scikit-learn"
+        )
+    folder = Path(package.submodule_search_locations[0]) / "datasets" / "images"
+    photos = [np.asarray(read_image(folder / f"{name}.jpg")) for name in SAMPLE_PHOTOS]
+    height = min(photo.shape[0] for photo in photos)
+    if not 1 <= size <= height:
+        raise ValueError(f"size must be between 1 and {height}, not {size}")
+    squares, labels = list[np.ndarray](), list[int]()
+    for label, photo in enumerate(photos):
+        starts = (range(0, side - size + 1, max(1, size // 8)) for side in photo.shape[:2])
+        corners = list(itertools.product(*starts))
+        squares += [photo[top : top + size, left : left + size] for top, left in corners]
+        labels += [label] * len(corners)
+    images = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).contiguous()
+    return TensorImageSet(images, torch.tensor(labels), SAMPLE_PHOTOS)
+
+
 SOURCES: dict[str, Callable[..., ImageSet]] = {
     "cifar10": cifar10,
     "digits": digits,
     "folder": image_folder,
     "mnist": mnist,
+    "sample_photos": sample_photos,
 }
 DATASET_SHAPES = {  # (depth, height, width), and how many classes
     "cifar10": ((3, 32, 32), len(CIFAR10_CLASSES)),
@@ -240,6 +272,8 @@ def get_dataset_shape(name: str, spec: Mapping[str, Any]) -> tuple[tuple[int, in
     `spec`: the source's keys. Raises ValueError, or UsageError for a folder without classes."""
     if name in DATASET_SHAPES:
         return DATASET_SHAPES[name]
+    if name == "sample_photos":
+        return (3, spec["size"], spec["size"]), len(SAMPLE_PHOTOS)
     check_image_size(spec["size"], spec["depth"])
     classes = (
         len(index_folder(spec["root"], spec["max_images"], spec["layout"]).classes)

@@ -40,12 +40,12 @@ def fit(
         epoch, position = divmod(step, len(batches))
         for images, labels in batches.iterate_epoch(epoch, position):
             lr = train_step.set_lr(base_lr * schedule(step))
-            logits = train_step.forward(images)
-            loss = train_step.compute_loss(logits, labels)
+            outputs = train_step.forward(images)
+            loss, metric_sums = train_step.compute_loss(outputs, images, labels)
             train_step.backward(loss)
             norm = train_step.clip_gradient()
             train_step.update_weights(step, loss, norm)
-            train_step.accumulate(loss, logits, labels, norm)
+            train_step.accumulate(loss, metric_sums, len(labels), norm)
             step += 1
             is_epoch_end = step % len(batches) == 0 or step == steps
             is_scheduled = is_epoch_end or step % log_every == 0

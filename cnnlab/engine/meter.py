@@ -1,4 +1,4 @@
-"""Loss, accuracy and gradient norm of training steps, summed on the device."""
+"""Loss, metrics and gradient norm of training steps, summed on the device."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -23,7 +23,7 @@ class StepReport:
     is_scheduled: bool  # by step number; a requested report does not end the log window
     lr: float
     loss: float
-    accuracy: float
+    metrics: dict[str, float]
     gradient_norm: float
     num_images: int
     seconds: float
@@ -44,13 +44,15 @@ class Meter:
     sums, so that an interrupted window is logged as if it had not been interrupted.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, metrics: tuple[str, ...]) -> None:
+        """`metrics`: the names of those that an `Objective` measures."""
+        self.device, self.metrics = device, metrics
         self.reset()
 
     def reset(self) -> None:
         """Start a new window."""
-        self.sums, self.steps, self.num_images = torch.zeros(3, device=self.device), 0, 0
+        self.sums = torch.zeros(2 + len(self.metrics), device=self.device)
+        self.steps, self.num_images = 0, 0
         self.seconds, self.resumed_at = 0.0, perf_counter()
 
     def start(self) -> None:
@@ -58,25 +60,27 @@ class Meter:
         self.resumed_at = perf_counter()
 
     @torch.no_grad()
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        """Add a step. `labels`: (N,) classes or (N, K) shares, of which the largest counts."""
-        hits = (logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
-        self.sums += torch.stack((loss.detach().float(), hits.float(), norm))
-        self.steps, self.num_images = self.steps + 1, self.num_images + len(labels)
+    def add(self, loss: Tensor, metric_sums: Tensor, num_images: int, norm: Tensor) -> None:
+        """Add a step of `num_images`, over which the metrics are summed."""
+        self.sums += torch.cat((loss.detach().float().view(1), metric_sums, norm.view(1)))
+        self.steps, self.num_images = self.steps + 1, self.num_images + num_images
 
-    def read(self, first_skipped_step: Tensor) -> tuple[float, float, float, int, float]:
-        """Return the window's mean loss, accuracy and gradient norm, its images and seconds.
+    def read(self, first_skipped_step: Tensor) -> tuple[float, dict[str, float], float, int, float]:
+        """Return the window's mean loss, metrics and gradient norm, its images and seconds.
 
         Raises NonFiniteError if a step was skipped: `first_skipped_step` is not -1.
         """
         sums = torch.cat((self.sums.double(), first_skipped_step.double().view(1)))
-        loss, hits, norm, skipped_step = sums.tolist()
+        loss, *metric_sums, norm, skipped_step = sums.tolist()
         if skipped_step >= 0:
             raise NonFiniteError(int(skipped_step))
         self.seconds += perf_counter() - self.resumed_at
         return (
             loss / self.steps,
-            hits / self.num_images,
+            {
+                name: total / self.num_images
+                for name, total in zip(self.metrics, metric_sums, strict=True)
+            },
             norm / self.steps,
             self.num_images,
             self.seconds,

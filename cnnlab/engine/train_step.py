@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.engine.ema import ModelEMA
 from cnnlab.engine.meter import Meter
+from cnnlab.engine.objective import Objective
 from cnnlab.engine.optim import FiniteGuard, Optimizer
 
 AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
@@ -24,7 +24,7 @@ class TrainStep:
     optimizer: Optimizer
     meter: Meter
     ema: ModelEMA | None
-    label_smoothing: float
+    objective: Objective
     clip_norm: float | None
     autocast: torch.dtype | None
 
@@ -39,14 +39,16 @@ class TrainStep:
         return lr
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the (N, K) logits of (N, C, H, W) images."""
+        """Return the network's output for (N, C, H, W) images."""
         device_type = self.params[0].device.type
         with torch.autocast(device_type, self.autocast, enabled=self.autocast is not None):
             return self.model(images)
 
-    def compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy in float32. `labels`: (N,) classes or (N, K) shares."""
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+    def compute_loss(
+        self, outputs: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the sums of the metrics, as `Objective.compute_loss` does."""
+        return self.objective.compute_loss(outputs, images, labels)
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradient of every parameter."""
@@ -65,12 +67,12 @@ class TrainStep:
         self.guard.step(step, loss, norm)
         self.optimizer.zero_grad()
 
-    def accumulate(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
+    def accumulate(self, loss: Tensor, sums: Tensor, num_images: int, norm: Tensor) -> None:
         """Update the average of the weights and the sums that are logged."""
         if self.ema is not None:
             self.ema.update()
-        self.meter.add(loss, logits, labels, norm)
+        self.meter.add(loss, sums, num_images, norm)
 
-    def read_meter(self) -> tuple[float, float, float, int, float]:
+    def read_meter(self) -> tuple[float, dict[str, float], float, int, float]:
         """Return what `Meter.read` does. Raises NonFiniteError after a skipped step."""
         return self.meter.read(self.guard.first_skipped_step)

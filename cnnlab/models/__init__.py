@@ -1,6 +1,6 @@
 """Networks by name. A builder takes the input's (depth, height, width), the number of classes and
 the keywords of its YAML file in configs/model. Its network maps (N, depth, height, width) to
-(N, classes) logits."""
+(N, classes) logits, a style network to images of the same shape."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,7 @@ from torch import nn
 from cnnlab.core.schema import Config, build_registered
 from cnnlab.models.cnn import cnn, mlp
 from cnnlab.models.fixed_filters import fixed_filters
+from cnnlab.models.style_network import style_network
 from cnnlab.models.vgg_alexnet import alexnet, vgg
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -20,9 +21,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fixed_filters": fixed_filters,
     "mnist_cnn": cnn,
     "mnist_mlp": mlp,
+    "style_network": style_network,
     "vgg16": vgg,
     "vgg19": vgg,
 }
+STYLE_NETWORK = "style_network"  # the one that is no classifier
+
+
+def is_classifier(spec: Config) -> bool:
+    """Return whether a `model` configuration is of a classifier, not of a style network."""
+    return spec.get("name") != STYLE_NETWORK
 
 
 def build_model(spec: Config, shape: tuple[int, int, int], classes: int) -> nn.Module:

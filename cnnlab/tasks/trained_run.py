@@ -15,7 +15,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
 from cnnlab.core.files import expand_home, resolve_outputs_folder
 from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.link_safety import check_is_no_link
-from cnnlab.core.quoting import printable
+from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run
 from cnnlab.core.schema import Config, call_checked
@@ -29,7 +29,7 @@ from cnnlab.data.build import (
 from cnnlab.data.dataset import ImageSet, align_labels
 from cnnlab.data.image_folder import explain_fingerprint
 from cnnlab.engine.evaluate import average_views
-from cnnlab.models import build_model, move_to_device
+from cnnlab.models import build_model, is_classifier, move_to_device
 from cnnlab.tasks.train.settings import TrainSettings
 
 
@@ -119,6 +119,11 @@ class TrainedRun:
     data_fingerprint: str | None
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether the network is a classifier, not a style network."""
+        return is_classifier(self.config["model"])
+
+    @property
     def name(self) -> str:
         """The run's name, else its model's."""
         return str(self.config.get("name", self.config["model"]["name"]))
@@ -152,17 +157,34 @@ def load_run(
     dataset: Mapping[str, Any] | None = None,
     format_earlier: FormatEarlier = format_checkpoint_key,
 ) -> TrainedRun:
-    """Rebuild a run's network from its checkpoint alone, ready to classify images.
+    """Rebuild the classifier of a run from its checkpoint alone.
 
     `run`: a run folder, or a name that `find_run` takes. `checkpoint`: result (the one that train
     evaluated), last, best or a step. `dataset`: keys of the run's data set that have changed, such
     as `root` where its images have moved; null changes nothing. `format_earlier`: the override that
     selects another checkpoint, for the error of a damaged one. The weights are averaged where the
-    run averages them. Raises UsageError if there is no such run, CnnlabError if its checkpoint is
-    missing or damaged.
+    run averages them. Raises UsageError if there is no such run or it is of a style network,
+    CnnlabError if its checkpoint is missing or damaged.
     """
     folder = find_run(run, resolve_outputs_folder(outputs))
     path = find_run_checkpoint(folder, str(checkpoint), format_earlier)
+    trained = load_trained_run(path, device, dataset, format_earlier)
+    if not trained.is_classifier:
+        raise UsageError(
+            f"{printable(str(folder))} is a style network, not a classifier\n"
+            f"apply it to an image: cnnlab stylize IMAGE {quote_argument(str(folder))}"
+        )
+    return trained
+
+
+def load_trained_run(
+    path: Path,
+    device: str | torch.device = "cpu",
+    dataset: Mapping[str, Any] | None = None,
+    format_earlier: FormatEarlier = format_checkpoint_key,
+) -> TrainedRun:
+    """Rebuild the network of a run's checkpoint, a classifier or a style network, as `load_run`
+    does. Raises CnnlabError if the file is missing or damaged."""
     try:
         with suggest_earlier(path, format_earlier):
             groups, record = checkpoints.load_checkpoint(path, str(device), ("model", "average"))
@@ -181,7 +203,7 @@ def load_run(
             classes=tuple(record["classes"]),
             shape=tuple(record["shape"]),
             config=config,
-            folder=folder,
+            folder=path.parent.parent,
             step=record["step"],
             data_fingerprint=record.get("data"),
         )

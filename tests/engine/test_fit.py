@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from cnnlab.engine.ema import ModelEMA
 from cnnlab.engine.fit import fit
 from cnnlab.engine.meter import Meter, NonFiniteError, StepReport
+from cnnlab.engine.objective import CrossEntropy
 from cnnlab.engine.optim import Optimizer, adam, flatten_optimizer_state, restore_optimizer, sgd
 from cnnlab.engine.schedule import Schedule
 from cnnlab.engine.train_step import TrainStep
 from cnnlab.models.cnn import cnn, mlp
 
-STEP = {"label_smoothing": 0.0, "clip_norm": None, "autocast": None, "ema": None}
+STEP = {"objective": CrossEntropy(0.0), "clip_norm": None, "autocast": None, "ema": None}
 ADAM = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
 SGD = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
 
@@ -23,7 +24,7 @@ SGD = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
 def make_step(model: nn.Module, optimizer: Optimizer | None = None, **changes: Any) -> TrainStep:
     """The parts of a step on the CPU, with Adam unless another optimizer is given."""
     optimizer = optimizer or adam(model.parameters(), **ADAM)
-    return TrainStep(model, optimizer, Meter(torch.device("cpu")), **STEP | changes)
+    return TrainStep(model, optimizer, Meter(torch.device("cpu"), ("accuracy",)), **STEP | changes)
 
 
 class SyntheticBatches:
@@ -102,7 +103,7 @@ def run(*args: Any, **kwargs: Any) -> list[StepReport]:
 def test_overfits_one_batch() -> None:
     model = mlp((1, 8, 8), 10, hidden=[32], dropout=0.0)
     reports = run(model, RepeatedBatch(50), 100)
-    assert reports[-1].loss < 0.05 < reports[0].loss and reports[-1].accuracy == 1.0
+    assert reports[-1].loss < 0.05 < reports[0].loss and reports[-1].metrics["accuracy"] == 1.0
 
 
 def test_step_matches_plain_torch() -> None:
@@ -114,7 +115,7 @@ def test_step_matches_plain_torch() -> None:
         SyntheticBatches(4),
         4,
         optimizer=sgd(ours.parameters(), **SGD),
-        label_smoothing=0.1,
+        objective=CrossEntropy(0.1),
     )
     optimizer, losses, norms, hits = torch.optim.SGD(theirs.parameters(), lr=0.1), [], [], 0
     for images, labels in SyntheticBatches(4).iterate_epoch(0):
@@ -128,7 +129,7 @@ def test_step_matches_plain_torch() -> None:
         hits += int((logits.argmax(1) == labels).sum())
     assert report.loss == pytest.approx(sum(losses) / 4)
     assert report.gradient_norm == pytest.approx(sum(norms) / 4)
-    assert (report.accuracy, report.num_images, report.step) == (hits / 32, 32, 4)
+    assert (report.metrics["accuracy"], report.num_images, report.step) == (hits / 32, 32, 4)
     for our_param, their_param in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(our_param, their_param)
 

@@ -96,7 +96,8 @@ def stylize_folder(setup: StyleSetup, config: Config, overrides: list[str]) -> N
     """
     settings = setup.settings
     source = Path(str(settings.content))
-    folder = expand_home(settings.out) if settings.out else default_output_folder(source, setup)
+    default = default_output_folder(source, [style.path.stem for style in setup.styles])
+    folder = expand_home(settings.out) if settings.out else default
     outputs = plan_output_paths(source, folder)
     if settings.out and folder.suffix.lower() in FORMAT_BY_SUFFIX:
         raise UsageError(

@@ -9,18 +9,16 @@ from cnnlab.core.files import truncate_to_bytes
 from cnnlab.core.image_formats import IMAGE_SUFFIXES
 from cnnlab.core.lock import FolderLock
 from cnnlab.core.quoting import printable
-from cnnlab.tasks.stylize.setup import StyleSetup
 
 
-def default_output_folder(source: Path, setup: StyleSetup) -> Path:
+def default_output_folder(source: Path, style_stems: list[str]) -> Path:
     """Return the folder beside the content images' own, named after both."""
     folder = source if source.name not in ("", "..") else source.resolve()
     if not folder.name:
         raise UsageError(
             f"{printable(str(source))} has no name to derive a folder's from: use out=DIR"
         )
-    stems = (style.path.stem for style in setup.styles)
-    return folder.with_name(truncate_to_bytes("_".join([folder.name, *stems]), 200))
+    return folder.with_name(truncate_to_bytes("_".join([folder.name, *style_stems]), 200))
 
 
 def plan_output_paths(source: Path, folder: Path) -> dict[Path, Path]:

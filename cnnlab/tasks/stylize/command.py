@@ -23,6 +23,7 @@ from cnnlab.tasks.stylize.batch import stylize_folder
 from cnnlab.tasks.stylize.clip import open_clip, stylize_clip
 from cnnlab.tasks.stylize.explore import explore_values
 from cnnlab.tasks.stylize.log import TransferLog
+from cnnlab.tasks.stylize.network import stylize_by_network
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import (
     format_loss,
@@ -46,6 +47,11 @@ def run(config: Config, overrides: list[str]) -> None:
     """
     started_at = COMMAND_START.get(monotonic())
     settings = call_checked(StylizeSettings, config, "")
+    if settings.network is not None:
+        device = pick_device(settings.device)
+        with use_threads(settings.threads), use_deterministic_algorithms(device), disable_tf32():
+            stylize_by_network(settings, overrides, device, started_at)
+        return
     check_inputs(settings, overrides)
     saved = read_saved_transfer(settings, overrides) if settings.reproduce else None
     settings = saved.settings if saved else settings

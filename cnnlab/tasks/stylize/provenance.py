@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -207,6 +208,11 @@ def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
         image = open_image(read_bytes(str(path), MAX_FILE_BYTES), str(path), max_pixels=maxsize)
         text = read_record_text(image)[:MAX_RECORD_CHARS]
         record = json.loads(text) if text else None
+        if isinstance(record, dict) and "network" in record:
+            raise CnnlabError(
+                f"{name} was made by a style network, not optimized\n"
+                "the same command makes it again: cnnlab stylize CONTENT RUN"
+            )
         if not isinstance(record, dict) or not {"settings", "steps", "sha256"} <= record.keys():
             raise ValueError("it has no record of `stylize`")
     except CnnlabError:
@@ -217,6 +223,14 @@ def read_transfer_record(path: str | Path | None) -> dict[str, Any]:
         reason = printable(summarize_error(error))[:200]
         raise CnnlabError(f"{name} does not record how it was made: {reason}") from error
     return record
+
+
+def read_record_json(path: Path) -> Any:
+    """Return the record in an image, of `stylize` or not; None if none can be read."""
+    with suppress(Exception):  # a damaged file can make a decoder raise anything
+        image = open_image(read_bytes(str(path), MAX_FILE_BYTES), str(path), max_pixels=maxsize)
+        return json.loads(read_record_text(image)[:MAX_RECORD_CHARS])
+    return None
 
 
 def make_transfer_record(job: TransferJob, steps: list[int], terms: Tensor) -> dict[str, Any]:

@@ -19,6 +19,14 @@ class StylizeSettings(Settings):
         str | None, Key("the content image, a folder of them, or a clip", recorded=False)
     ]
     styles: Annotated[list[str], Key("the style image, or several", recorded=False)]
+    network: Annotated[
+        str | None,
+        Key(
+            "a style network to apply in place of a style image: a run's folder, last, or a "
+            ".safetensors file",
+            recorded=False,
+        ),
+    ]
     style_weights: Annotated[
         list[float] | None, Key("the weight of each style image, e.g. [2,1]; null: equal")
     ]

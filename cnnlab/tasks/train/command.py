@@ -13,6 +13,7 @@ from cnnlab.core.run import FolderReplaced, Run
 from cnnlab.core.schema import Config, call_checked
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import NonFiniteError
+from cnnlab.models import is_classifier
 from cnnlab.tasks.train.finished_run import print_finished_run, read_final_accuracies
 from cnnlab.tasks.train.loop import run_epochs
 from cnnlab.tasks.train.next_commands import (
@@ -34,6 +35,7 @@ from cnnlab.tasks.train.resume import (
     set_damaged_aside,
 )
 from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.style_network import resolve_style_path
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 from cnnlab.tasks.train.warm_start import load_initial_weights, resolve_init_source
 from cnnlab.tasks.trained_run import change_dataset
@@ -67,12 +69,15 @@ def run(config: Config, overrides: list[str], sweep_folder: Path | None = None) 
 
 
 def resolve_paths(settings: TrainSettings) -> TrainSettings:
-    """Return settings in which the paths of images and initial weights are absolute.
+    """Return settings in which the paths of images and of initial weights are absolute.
 
     A run must find them from wherever it is resumed or evaluated.
     """
     dataset = change_dataset(settings.dataset, {"root": settings.dataset.get("root")})
     settings = replace(settings, dataset=dataset)
+    if not is_classifier(settings.model):
+        model = settings.model | {"style": resolve_style_path(settings)}
+        settings = replace(settings, model=model)
     if settings.init is not None:
         settings = replace(settings, init=resolve_init_source(settings.init, settings.outputs))
     return settings

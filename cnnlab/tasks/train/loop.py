@@ -13,7 +13,9 @@ from cnnlab.core.run import Run, read_metrics
 from cnnlab.core.schema import is_of_type
 from cnnlab.core.signals import SignalRecorder
 from cnnlab.engine.meter import StepReport
+from cnnlab.models import is_classifier
 from cnnlab.tasks.train.next_commands import format_resume_command
+from cnnlab.tasks.train.style_network import NUM_PREVIEW_IMAGES, draw_preview
 from cnnlab.tasks.train.trainer import Trainer, capture_training_state
 from cnnlab.viz.weight_images import make_filter_sheet
 
@@ -57,7 +59,8 @@ def run_epochs(run: Run, trainer: Trainer, start_step: int, signals: SignalRecor
             if is_validated:
                 validation = trainer.evaluate(trainer.validation_set)
                 run.log_scalars("validation", validation, report.step)
-                early_stopping.update(validation["accuracy"], report.epoch)
+                log_preview(run, trainer, report.step)
+                early_stopping.update(validation.get("accuracy", 0.0), report.epoch)
             if report.is_epoch_end:
                 log_snapshot(run, trainer, report)
             is_saved = is_validated or report.is_epoch_end or is_save_due(trainer, saved_at)
@@ -126,7 +129,7 @@ def log_step_report(run: Run, report: StepReport) -> None:
     """Write the means of a log window to TensorBoard and metrics.jsonl."""
     values = {
         "loss": report.loss,
-        "accuracy": report.accuracy,
+        **report.metrics,
         "gradient_norm": report.gradient_norm,
         "learning_rate": report.lr,
         "images_per_s": report.num_images / report.seconds,
@@ -144,6 +147,14 @@ def log_snapshot(run: Run, trainer: Trainer, report: StepReport) -> None:
         run.log_histograms(dict(trainer.eval_model.named_parameters()), report.step)
         if weights is not None:
             run.log_image("filters/first_layer", make_filter_sheet(weights), report.step)
+
+
+def log_preview(run: Run, trainer: Trainer, step: int) -> None:
+    """Log some validation images as a style network stylizes them."""
+    if not is_classifier(trainer.settings.model):
+        images, _ = next(trainer.iterate_in_order(trainer.validation_set))
+        sheet = draw_preview(trainer.eval_model, images[:NUM_PREVIEW_IMAGES])
+        run.log_image("images/stylized", sheet, step)
 
 
 def save_training_checkpoint(
@@ -172,10 +183,10 @@ def format_train_progress(
         f"epoch {report.epoch + 1}/{trainer.settings.epochs}",
         f"step {report.step}",
         f"loss {report.loss:.4f}",
-        f"acc {report.accuracy:.2%}",
+        trainer.objective.format_metrics(report.metrics),
     ]
     if validation:
-        fields.append(f"val {validation['accuracy']:.2%}")
+        fields.append(trainer.objective.format_scores(validation))
     fields.append(f"{images_per_s:,.0f} img/s")
     fields.append(f"{format_duration(images_left / images_per_s)} left")
     line = " ".join(fields)

@@ -18,6 +18,7 @@ from cnnlab.data.build import load_dataset
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.folder_report import describe_absent_classes, describe_folder_images
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
+from cnnlab.models import is_classifier
 from cnnlab.tasks.train.settings import select_compared_settings
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.viz.weight_images import make_image_sheet
@@ -61,6 +62,34 @@ def record_start(run: Run, trainer: Trainer, overrides: list[str], start_step: i
 
 
 def finish_run(run: Run, trainer: Trainer) -> float:
+    """Evaluate the result, write and print it; return what sweepers optimize: the validation
+    accuracy, of a style network the validation loss."""
+    if is_classifier(trainer.settings.model):
+        return finish_classifier_run(run, trainer)
+    return finish_style_run(run, trainer)
+
+
+def finish_style_run(run: Run, trainer: Trainer) -> float:
+    """Write and print a style network's scores on the validation images; return their loss."""
+    path = checkpoint.find_checkpoint(run.checkpoints, "last")
+    record = checkpoint.read_record(path)
+    scores = record["validation"] or trainer.evaluate(trainer.validation_set)
+    result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s}
+    write_json(run.folder / "result.json", result | {"validation": scores})
+    compared = select_compared_settings(asdict(trainer.settings))
+    final = {f"final/validation_{name}": value for name, value in scores.items()}
+    run.log_hyperparameters(compared | {"seed": trainer.settings.seed}, final)
+    run.set_status("finished")
+    folder, num_images = quote_argument(str(run.folder)), len(trainer.validation_set)
+    print(f"\n{count_noun(num_images, 'validation image')}:")
+    print("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    print(f"step {record['step']:,} after {format_duration(run.elapsed_s)} of training\n")
+    print(f"stylize:      cnnlab stylize PHOTO.jpg {folder}")
+    print(f"TensorBoard:  tensorboard --logdir {folder}", flush=True)
+    return scores["loss"]
+
+
+def finish_classifier_run(run: Run, trainer: Trainer) -> float:
     """Evaluate the result on the test set, write and print it; return the validation accuracy."""
     path = checkpoint.find_checkpoint(run.checkpoints, trainer.settings.result)
     groups, record = checkpoint.load_checkpoint(path, str(trainer.device), ("model", "average"))

@@ -11,7 +11,7 @@ from cnnlab.core.checkpoint import TensorGroups
 from cnnlab.core.device import pick_device, set_deterministic_algorithms
 from cnnlab.core.errors import UsageError
 from cnnlab.core.schema import build_registered
-from cnnlab.data.batches import TrainingBatches, iterate_in_order
+from cnnlab.data.batches import Batch, TrainingBatches, iterate_in_order
 from cnnlab.data.build import (
     Pipelines,
     build_pipelines,
@@ -24,14 +24,15 @@ from cnnlab.engine.ema import ModelEMA
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.fit import fit
 from cnnlab.engine.meter import Meter, StepReport
-from cnnlab.engine.metrics import compute_summary_metrics
+from cnnlab.engine.objective import CrossEntropy, Objective
 from cnnlab.engine.optim import OPTIMIZERS, Optimizer, flatten_optimizer_state, restore_optimizer
 from cnnlab.engine.schedule import SCHEDULES, Schedule
 from cnnlab.engine.step_timer import StepTimer
 from cnnlab.engine.train_step import AUTOCAST_DTYPES, TrainStep
-from cnnlab.models import build_model, move_to_device
+from cnnlab.models import build_model, is_classifier, move_to_device
 from cnnlab.models.layers import initialize_weights
 from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.style_network import build_style_objective
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Trainer:
     validation_set: ImageSet
     pipelines: Pipelines
     model: nn.Module
+    objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     ema: ModelEMA | None
@@ -70,7 +72,7 @@ class Trainer:
             optimizer=self.optimizer,
             meter=self.meter,
             ema=self.ema,
-            label_smoothing=settings.label_smoothing,
+            objective=self.objective,
             clip_norm=settings.clip_norm,
             autocast=AUTOCAST_DTYPES[settings.precision],
         )
@@ -92,13 +94,16 @@ class Trainer:
 
     def predict_logits(self, images: ImageSet) -> tuple[Tensor, Tensor]:
         """Return (N, K) logits and (N,) labels of the images of any split, in order."""
-        batch_size = self.settings.eval_batch_size
-        batches = iterate_in_order(images, self.pipelines.eval, batch_size=batch_size)
-        return predict_logits(self.eval_model, batches)
+        return predict_logits(self.eval_model, self.iterate_in_order(images))
 
     def evaluate(self, images: ImageSet) -> dict[str, float]:
-        """Return accuracy, error and loss of the predictions for `images`."""
-        return compute_summary_metrics(*self.predict_logits(images))
+        """Return the objective's scores on the images of any split."""
+        return self.objective.evaluate(self.eval_model, self.iterate_in_order(images))
+
+    def iterate_in_order(self, images: ImageSet) -> Iterator[Batch]:
+        """Yield the images of any split and their labels, in order."""
+        batch_size = self.settings.eval_batch_size
+        return iterate_in_order(images, self.pipelines.eval, batch_size=batch_size)
 
 
 def build_trainer(settings: TrainSettings) -> Trainer:
@@ -112,6 +117,8 @@ def build_trainer(settings: TrainSettings) -> Trainer:
         train_set.to(device), pipelines.train, batch_size=settings.batch_size, seed=settings.seed
     )
     check_pipeline_shapes(pipelines, train_set.shape)
+    if is_classifier(settings.model) and len(train_set.classes) < 2:
+        raise UsageError("a classifier needs two classes: dataset.layout=flat has one")
     input_shape = compute_input_shape(pipelines.eval, train_set.shape)
     model = build_model(settings.model, input_shape, len(train_set.classes))
     initialize_weights(model, torch.Generator().manual_seed(settings.seed))
@@ -119,6 +126,7 @@ def build_trainer(settings: TrainSettings) -> Trainer:
     check_batch_norm(model, batches.batch_size)
     ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build_registered(OPTIMIZERS, settings.optim, "optim", model.parameters())
+    objective = build_objective(settings, batches.images, pipelines, device)
     total_steps = settings.epochs * len(batches)
     schedule = build_registered(SCHEDULES, settings.schedule, "schedule", total_steps, len(batches))
     if settings.compile:
@@ -130,13 +138,23 @@ def build_trainer(settings: TrainSettings) -> Trainer:
         validation_set=validation_set.to(device),
         pipelines=pipelines,
         model=model,
+        objective=objective,
         optimizer=optimizer,
         schedule=schedule,
         ema=ema,
-        meter=Meter(device),
+        meter=Meter(device, objective.metrics),
         total_steps=total_steps,
         input_shape=input_shape,
     )
+
+
+def build_objective(
+    settings: TrainSettings, train_set: ImageSet, pipelines: Pipelines, device: torch.device
+) -> Objective:
+    """Return the objective of the settings' network. Raises UsageError."""
+    if is_classifier(settings.model):
+        return CrossEntropy(settings.label_smoothing)
+    return build_style_objective(settings, train_set, pipelines, device)
 
 
 def enable_determinism(is_deterministic: bool) -> None:

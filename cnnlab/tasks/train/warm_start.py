@@ -10,7 +10,7 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import as_override, printable
 from cnnlab.core.run_index import find_run
 from cnnlab.tasks.train.trainer import Trainer
-from cnnlab.tasks.trained_run import load_run
+from cnnlab.tasks.trained_run import find_run_checkpoint, load_trained_run
 
 Weights = dict[str, Tensor]
 
@@ -66,7 +66,9 @@ def read_init_weights(name: str, outputs: str) -> tuple[str, Weights]:
     if not name.strip():
         raise UsageError("init= names nothing: give a run's folder, last, or a .safetensors file")
     if not path.is_file():
-        run = load_run(name, outputs=outputs, format_earlier=format_init_key)
+        folder = find_run(name, Path(outputs))
+        path = find_run_checkpoint(folder, "result", format_init_key)
+        run = load_trained_run(path, format_earlier=format_init_key)
         return f"{run.folder}, step {run.step:,}", run.model.state_dict()
     return printable(str(path)), checkpoint.load_weights(path)
 
