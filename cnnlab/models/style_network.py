@@ -6,8 +6,7 @@ enlargement is bilinear: nearest-neighbor left a grid of 4 pixels after short tr
 works at half and quarter resolution, and only its last convolution at the full one.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
 from typing import Any
 
 import torch.nn.functional as F
@@ -51,15 +50,14 @@ class ResidualBlock(nn.Module):
         return x + self.branch(x)
 
 
-class StyleNetwork(nn.Module):
+class StyleNetwork(nn.Sequential):
     """RGB images (N, 3, H, W) in 0..1 -> stylized images of the same shape and range.
 
     Raises ValueError for a side below MIN_SIDE.
     """
 
     def __init__(self, width: int, blocks: int) -> None:
-        super().__init__()
-        self.layers = named_sequential(
+        layers = dict[str, nn.Module](
             unshuffle=nn.PixelUnshuffle(2),
             encode_1=make_layer(12, width, 5),
             encode_2=make_layer(width, 2 * width, 3, stride=2),
@@ -71,6 +69,7 @@ class StyleNetwork(nn.Module):
             output=make_conv(width // 2, 3, 5),
             range=nn.Sigmoid(),
         )
+        super().__init__(OrderedDict(layers))
 
     @property
     def norms(self) -> list[InstanceNorm]:
@@ -80,7 +79,7 @@ class StyleNetwork(nn.Module):
     @property
     def receptive_radius(self) -> int:
         """Pixels around one of the output that it depends on, apart from the normalizations."""
-        num_blocks = sum(isinstance(layer, ResidualBlock) for layer in self.layers)
+        num_blocks = sum(isinstance(layer, ResidualBlock) for layer in self)
         # Half a kernel of each convolution, times its pixels, and a position of each enlargement.
         return 2 * 2 + 2 + 1 + num_blocks * 2 * 4 + 4 + 2 + 2 + 2 + 2
 
@@ -90,7 +89,7 @@ class StyleNetwork(nn.Module):
             raise ValueError(
                 f"{width}x{height} pixels are too few: each side needs at least {MIN_SIDE}"
             )
-        return self.layers(pad_to_stride(x))[..., :height, :width]
+        return super().forward(pad_to_stride(x))[..., :height, :width]
 
 
 def make_conv(inputs: int, outputs: int, extent: int, stride: int = 1) -> nn.Conv2d:
@@ -111,16 +110,6 @@ def pad_to_stride(x: Tensor) -> Tensor:
     """Return (N, K, H, W) reflected below and to the right, to multiples of STRIDE."""
     down, right = (-side % STRIDE for side in x.shape[-2:])
     return F.pad(x, (0, right, 0, down), mode="reflect") if down or right else x
-
-
-@contextmanager
-def use_statistics(norm: InstanceNorm, statistics: tuple[Tensor, Tensor] | None) -> Iterator[None]:
-    """Let a normalization use these statistics in this context."""
-    norm.statistics = statistics
-    try:
-        yield
-    finally:
-        norm.statistics = None
 
 
 def style_network(
