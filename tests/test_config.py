@@ -16,7 +16,7 @@ from cnnlab.data.build import (
 from cnnlab.engine.optim import OPTIMIZERS
 from cnnlab.engine.schedule import SCHEDULES
 from cnnlab.launch import TASKS
-from cnnlab.models import build_model
+from cnnlab.models import build_model, is_classifier
 from cnnlab.style.losses import STYLE_LOSSES
 from cnnlab.style.optimizers import IMAGE_OPTIMIZERS
 from cnnlab.style.settings import EncoderSettings
@@ -45,13 +45,20 @@ TUNED = {
     "model/optim/fixed_filters_adam": 0.001,
     "model/optim/mnist_cnn_adam": 0.0001,
     "model/optim/mnist_mlp_adam": 0.001,
+    "model/optim/style_network_adam": 0.002,
     "experiment/optim/cifar10_bn_best_sgd": 0.1,
     "experiment/optim/features_quarter_sgd": 0.1,
     "experiment/optim/mnist_cnn_best_adam": 0.002,
 }
 
 
-SHAPES = {"digits": (1, 8, 8), "folder": (3, 64, 64), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+SHAPES = {
+    "digits": (1, 8, 8),
+    "folder": (3, 64, 64),
+    "mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "sample_photos": (3, 64, 64),
+}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -64,7 +71,8 @@ def test_every_yaml_composes_and_builds(group: str, option: str) -> None:
     input_shape = compute_input_shape(pipelines.eval, shape)
     with torch.device("meta"):  # some have half a gigabyte of weights
         model = build_model(settings.model, input_shape, 10)
-        assert model(torch.zeros(2, *input_shape)).shape == (2, 10)
+        expected = (10,) if is_classifier(settings.model) else input_shape
+        assert model(torch.zeros(2, *input_shape)).shape == (2, *expected)
     spec = dict(settings.optim)
     call_checked(OPTIMIZERS[spec.pop("name")], spec, "optim", model.parameters())
     spec = dict(settings.schedule)
@@ -87,7 +95,7 @@ def test_every_yaml_file_is_tested() -> None:
         f"{task}.yaml" for task in TASKS
     }
     known |= {f"style/{name}.yaml" for name in STYLES}
-    known |= {f"model/size/folder_{name}.yaml" for name in PUBLISHED}
+    known |= {f"model/size/folder_{name}.yaml" for name in (*PUBLISHED, "style_network")}
     known |= {f"{path}.yaml" for path in TUNED}
     assert {
         str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_file()

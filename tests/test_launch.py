@@ -11,7 +11,8 @@ from cnnlab.launch import format_hydra_error, format_unknown_key
 from tests.conftest import TINY, Cnnlab
 
 MODELS = (
-    "alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp, vgg16, vgg19"
+    "alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp, "
+    "style_network, vgg16, vgg19"
 )
 
 
@@ -33,7 +34,8 @@ MODELS = (
         (
             ["model=mnist_cn"],
             "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, "
-            "fixed_filters, mnist_cnn, mnist_mlp, vgg16, vgg19; did you mean mnist_cnn?",
+            "fixed_filters, mnist_cnn, mnist_mlp, style_network, vgg16, vgg19; "
+            "did you mean mnist_cnn?",
         ),
         (
             ["experiment=x"],

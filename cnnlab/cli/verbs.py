@@ -258,7 +258,7 @@ def bench(
 def lr_find(
     overrides: OverrideArgs = None, cfg: CfgOption = "", debug: DebugOption = False
 ) -> None:
-    rest = split_overrides(overrides)
+    rest = split_overrides(qualify_style_image(overrides or []))
     launch("lr_find", rest, cfg=cfg)
 
 

@@ -70,6 +70,7 @@ CIFAR10_CLASSES = (
 )
 DIGIT_CLASSES = tuple("0123456789")
 SAMPLE_PHOTOS = ("china", "flower")
+SQUARE_STEP = 32  # pixels between the starts of two squares of a photograph
 
 # Where the files of a published data set are does not change what the data set is.
 Root = Annotated[str | None, Key("the folder of the files; null: CNNLAB_DATA", compared=False)]
@@ -225,7 +226,7 @@ def explain_missing_files(name: str, folder: Path, files: Iterable[str]) -> Iter
 def sample_photos(split: Split, *, root: Root, size: int) -> TensorImageSet:
     """Return squares of `size` pixels of scikit-learn's two photographs, a temple and a flower.
 
-    They overlap, by seven eighths of a side, and both splits are the same squares: they are for
+    One begins every 32 pixels, so they overlap, and both splits are the same squares: they are for
     style networks, which learn no class. `root` is not used. Raises ValueError for a size that the
     photographs do not have.
     """
@@ -242,7 +243,7 @@ def sample_photos(split: Split, *, root: Root, size: int) -> TensorImageSet:
         raise ValueError(f"size must be between 1 and {height}, not {size}")
     squares, labels = list[np.ndarray](), list[int]()
     for label, photo in enumerate(photos):
-        starts = (range(0, side - size + 1, max(1, size // 8)) for side in photo.shape[:2])
+        starts = (range(0, side - size + 1, SQUARE_STEP) for side in photo.shape[:2])
         corners = list(itertools.product(*starts))
         squares += [photo[top : top + size, left : left + size] for top, left in corners]
         labels += [label] * len(corners)

@@ -27,6 +27,11 @@ class NetworkLoss:
     transfer_loss: TransferLoss
     objective: Objective
 
+    def extend(self, images: Tensor) -> Tensor:
+        """Return images with the margin that the loss is computed with, reflected."""
+        canvas = extend_to_canvas(images, self.transfer_loss.margin)
+        return canvas.contiguous(memory_format=torch.channels_last)
+
     def style_term(self, terms: Tensor) -> Tensor:
         """Return the sum of the style layers' terms."""
         return terms[2 : 2 + len(self.transfer_loss.spec.layers)].sum()
@@ -37,12 +42,7 @@ class NetworkLoss:
         `outputs`, `images`: (N, 3, H, W) in 0..1.
         """
         spec, encoder = self.transfer_loss.spec, self.transfer_loss.encoder
-        outputs, images = (
-            extend_to_canvas(x, self.transfer_loss.margin).contiguous(
-                memory_format=torch.channels_last
-            )
-            for x in (outputs, images)
-        )
+        outputs, images = self.extend(outputs), self.extend(images)
         with torch.no_grad():
             P = encoder(images, (spec.content_layer,))[spec.content_layer]
         maps = encoder(outputs, self.transfer_loss.relu_names)

@@ -93,9 +93,11 @@ def test_two_convolutions_with_every_kind_of_pooling(pool: str, extent: int) -> 
     )
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in list_groups()["model"] if name not in ("alexnet", "vgg16", "vgg19")]
-)
+# For images of 224 pixels, and one whose normalizations see the whole image.
+UNTESTED = ("alexnet", "style_network", "vgg16", "vgg19")
+
+
+@pytest.mark.parametrize("name", [name for name in list_groups()["model"] if name not in UNTESTED])
 def test_no_pixel_outside_changes_a_unit_of_a_registered_model(name: str) -> None:
     config = compose("train", [f"model={name}"])
     shape = (3 if config["dataset"]["name"] == "cifar10" else 1, 12, 12)

@@ -16,7 +16,13 @@ from cnnlab.models.summary import (
     summarize_layers,
 )
 
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 24, 24), "folder": (3, 64, 64)}
+SHAPES = {
+    "digits": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "cifar10": (3, 24, 24),
+    "folder": (3, 64, 64),
+    "sample_photos": (3, 32, 32),
+}
 WIDE = {"vgg16": [[4, 4], [4], [6], [6], [6, 6]], "vgg19": [[4], [4], [6], [6], [6, 6, 6]]}
 
 

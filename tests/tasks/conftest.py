@@ -1,5 +1,6 @@
 """A run to work on, and images to stylize."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
+from cnnlab.launch import launch
 from cnnlab.style.source_image import read_source_image
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
 from cnnlab.style.vgg_weights import save_vgg_weights
@@ -21,6 +23,12 @@ from tests.conftest import Cnnlab
 QUICK = ["size=48", "coarsest=30", "steps=3", "first_steps=4", "log_every=2", "preview_every=3"]
 QUICK += ["supersampling=1"]
 NET = "features.weights=net.safetensors"
+# Of a very small style network, on the folder of `make_style_photos`.
+STYLE_NETWORK = [
+    *("model=style_network", "style=one.png", "dataset=folder", "dataset.root=photos"),
+    *("dataset.size=32", "dataset.validation=2", "model.width=4", "model.blocks=1"),
+    *("model.margin=0", "log_every=1"),
+]
 Stylize = Any
 
 
@@ -28,6 +36,31 @@ Stylize = Any
 def run(tiny_run: Path, here: Path) -> Path:
     """A copy of the tiny run that may be written to, below outputs."""
     return Path(shutil.copytree(tiny_run, here / "outputs" / "train" / tiny_run.name))
+
+
+def make_style_photos(folder: Path) -> Path:
+    """Write a style image, one.png, and a folder of seven photographs; return the folder."""
+    rng, photos = np.random.default_rng(0), folder / "photos"
+    photos.mkdir()
+    for path in (folder / "one.png", *(photos / f"{number}.png" for number in range(7))):
+        pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((36, 32), Image.Resampling.BICUBIC).save(path)
+    return photos
+
+
+@pytest.fixture(scope="session")
+def style_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of a very small style network. Read-only."""
+    root = tmp_path_factory.mktemp("style")
+    make_style_photos(root)
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        words = [word.replace("style=one", "model.style=one") for word in STYLE_NETWORK]
+        launch("train", [*words, "epochs=1"])
+    finally:
+        os.chdir(before)
+    return next((root / "outputs" / "train").iterdir())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_jso
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.schema import Config
 from cnnlab.engine.step_timer import STEP_PHASES
+from cnnlab.models import is_classifier
 from cnnlab.tasks.bench.measure import measure_peaks, run_benchmark
 from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.settings import TrainSettings, split_train_settings
@@ -32,6 +33,9 @@ def run(config: Config, overrides: list[str]) -> float:
     model, dataset = settings.model["name"], settings.dataset
     if bench.one_line and dataset["name"] == "folder" and not dataset.get("root"):
         print(f"{model:<14}needs your images: cnnlab bench model={model} dataset.root=DIR")
+        return float("nan")
+    if bench.one_line and not is_classifier(settings.model):
+        print(f"{model:<14}not measured: bench measures classifiers")
         return float("nan")
     with use_threads(settings.threads):
         try:
@@ -60,6 +64,11 @@ def parse_bench_settings(config: Config) -> tuple[BenchSettings, TrainSettings]:
     bench, settings = split_train_settings(config, BenchSettings)
     if settings.resume is not None or settings.init is not None:
         raise UsageError("bench measures a new training: resume and init do not apply")
+    if not bench.one_line and not is_classifier(settings.model):
+        raise UsageError(
+            f"{settings.model['name']} is a style network: bench measures classifiers\n"
+            "`cnnlab bench` measures all of them"
+        )
     return bench, replace(settings, epochs=ENDLESS_EPOCHS, schedule={"name": "constant"})
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import expand_home, path_exists, read_json
 from cnnlab.core.predictions import read_predictions
-from cnnlab.core.quoting import printable
+from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run import read_metrics
 from cnnlab.core.run_index import (
@@ -38,6 +38,7 @@ from cnnlab.engine.learning_curves import (
     average_windows,
     find_crossing,
 )
+from cnnlab.models import is_classifier
 from cnnlab.tasks.train.settings import select_compared_settings
 
 COMPARED_METRICS = {
@@ -177,10 +178,16 @@ def read_run_curves(folder: Path) -> RunCurves:
     config: Any = read_yaml(folder / "config.yaml")
     try:
         config["dataset"]["name"], config["model"]["name"]
+        is_classifier_run = is_classifier(config["model"])
     except (KeyError, TypeError):
         raise CnnlabError(
             f"{printable(str(folder))}/config.yaml cannot be read: the run's settings are unknown"
         ) from None
+    if not is_classifier_run:
+        raise UsageError(
+            f"{printable(str(folder))} is a style network: compare is for classifiers\n"
+            f"its losses: tensorboard --logdir {quote_argument(str(folder))}"
+        )
     log_every = config.get("log_every")
     rows = read_metrics(folder / "metrics.jsonl")
     curves = build_curves(rows, log_every if isinstance(log_every, int) else 1)
