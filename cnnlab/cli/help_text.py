@@ -18,6 +18,7 @@ Examples:
   cnnlab train resume=last                continue an interrupted run
   cnnlab train init=last                  a new run from another run's weights
   cnnlab train dataset=folder dataset.root=photos    your own images
+  cnnlab train model=style_network style=painting.jpg  for cnnlab stylize
   cnnlab train model=mnist_cnn --cfg job  show all keys, run nothing
 """
 
@@ -113,6 +114,7 @@ Examples:
   cnnlab stylize photo.jpg painting.jpg --explore strength=0.5,0.7,0.9
   cnnlab stylize photos/ painting.jpg      a folder: photos_painting/
   cnnlab stylize clip.gif painting.jpg     every frame; or .webp, .apng, .mp4
+  cnnlab stylize photo.jpg last            by a style network: cnnlab train
   cnnlab stylize photo.jpg painting.jpg size=4000 memory_limit=4GB out=a.jpg
   cnnlab stylize --reproduce photo_painting.png photo.jpg painting.jpg
   cnnlab stylize --score any.png photo.jpg painting.jpg

@@ -74,7 +74,7 @@ def format_class_counts(classes: Sequence[str], counts: dict[str, list[int]]) ->
     """Return a table of the classes' images by split, and which classes a split lacks."""
     totals = [sum(row) for row in zip(*counts.values(), strict=True)]
     order = list(range(len(classes)))
-    title = f"{len(classes):,} classes"
+    title = f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
     if len(classes) > MAX_CLASSES:
         by_size = sorted(order, key=lambda label: -totals[label])
         order = by_size[:NUM_EXTREMES] + by_size[-NUM_EXTREMES:]

@@ -16,6 +16,10 @@ class Objective(Protocol):
     """A loss, and the metrics that are logged beside it."""
 
     @property
+    def fingerprint(self) -> str | None:
+        """A digest of the files that the loss depends on; None if there are none."""
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the metrics in training, M of them."""
 
@@ -44,6 +48,7 @@ class CrossEntropy:
     """The cross-entropy of a classifier's logits, and its accuracy."""
 
     label_smoothing: float
+    fingerprint = None
     metrics = ("accuracy",)
 
     def compute_loss(

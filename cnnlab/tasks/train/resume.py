@@ -230,6 +230,11 @@ def build_resumed_trainer(settings: TrainSettings, saved: SavedCheckpoint) -> Tr
         root, recorded = str(settings.dataset.get("root")), saved.record.get("data")
         reason = explain_fingerprint(root, recorded, trainer.validation_set.fingerprint)
         raise CnnlabError(f"{reason}{suggest_new_run(settings, saved.folder)}")
+    if saved.record.get("objective") != trainer.objective.fingerprint:
+        raise CnnlabError(
+            "the style image, or the weights of model.features, have changed since the run started"
+            f"{suggest_new_run(settings, saved.folder)}"
+        )
     check_epochs_change(trainer, saved)
     try:
         restore_training_state(trainer, saved.groups, saved.record)

@@ -31,9 +31,13 @@ MAX_STYLE_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class StyleObjective:
-    """The loss of stylized images beside their content images, and its parts."""
+    """The loss of stylized images beside their content images, and its parts.
+
+    `fingerprint`: of the style image, and of the network that the loss is computed with.
+    """
 
     loss: NetworkLoss
+    fingerprint: str
     metrics = ("content", "style")
 
     def compute_loss(
@@ -76,12 +80,13 @@ def build_style_objective(
     model = settings.model
     spec = build_registered(STYLE_LOSSES, model["loss"], "model.loss")
     style = read_source_image(str(model["style"]), MAX_STYLE_PIXELS).flatten_alpha()
-    encoder = load_encoder(
+    loaded = load_encoder(
         call_checked(EncoderSettings, model["features"], "model.features"),
         deepest_layer=spec.deepest_layer,
         seed=settings.seed,
         allow_download=False,
-    ).encoder.to(device)
+    )
+    encoder = loaded.encoder.to(device)
     indices = list(range(min(NUM_REFERENCE_IMAGES, len(train_set))))
     images = pipelines.eval(gather_images(train_set, indices))
     transfer_loss = TransferLoss(
@@ -99,7 +104,8 @@ def build_style_objective(
     encoder.check_input(
         transfer_loss.relu_names, canvas_size(spatial_size(images), model["margin"])
     )
-    return StyleObjective(make_network_loss(transfer_loss, images))
+    fingerprint = f"style {style.sha256}, weights {loaded.sha256}"
+    return StyleObjective(make_network_loss(transfer_loss, images), fingerprint)
 
 
 def check_style_settings(settings: TrainSettings, pipelines: Pipelines) -> None:

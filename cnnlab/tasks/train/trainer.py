@@ -197,6 +197,7 @@ def capture_training_state(trainer: Trainer) -> tuple[TensorGroups, dict[str, An
         "classes": list(trainer.validation_set.classes),
         "shape": list(trainer.validation_set.shape),
         "data": trainer.validation_set.fingerprint,
+        "objective": trainer.objective.fingerprint,
         "steps": trainer.total_steps,
         "average_updates": ema.num_updates if ema else 0,
     }

@@ -49,6 +49,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cnnlab: Cnnlab, photos: Path)
     assert rows[0] == rows[1] and len(rows[0]) > 3
 
 
+def test_a_run_with_another_style_image_is_not_resumed(cnnlab: Cnnlab, photos: Path) -> None:
+    train(cnnlab, *STYLE_NETWORK, "epochs=1")
+    Image.open("photos/0.png").save("one.png")
+    code, _, err = cnnlab("train", "resume=last", "epochs=2")
+    assert code == 1 and err.startswith("cnnlab: the style image, or the weights of model.features")
+
+
 def test_a_run_is_printed_logged_and_listed(cnnlab: Cnnlab, photos: Path) -> None:
     run, out = train(cnnlab, *STYLE_NETWORK, "epochs=1")
     assert "cnnlab train: style_network on folder, device cpu" in out
