@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cnnlab.core.display_text import format_cell, wrap_words
+from cnnlab.core.display_text import count_noun, format_cell, wrap_words
 from cnnlab.core.quoting import printable
 from cnnlab.data.dataset import ImageSet
 from cnnlab.data.image_tree import MAX_LISTED, join_names
@@ -74,7 +74,7 @@ def format_class_counts(classes: Sequence[str], counts: dict[str, list[int]]) ->
     """Return a table of the classes' images by split, and which classes a split lacks."""
     totals = [sum(row) for row in zip(*counts.values(), strict=True)]
     order = list(range(len(classes)))
-    title = f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
+    title = count_noun(len(classes), "class")
     if len(classes) > MAX_CLASSES:
         by_size = sorted(order, key=lambda label: -totals[label])
         order = by_size[:NUM_EXTREMES] + by_size[-NUM_EXTREMES:]
