@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from cnnlab.core.errors import CnnlabError, WriteFailed
 from cnnlab.core.files import (
@@ -56,6 +55,8 @@ class Run:
         """`elapsed_s`: seconds trained before; `began`: start of the first training, as Unix time;
         `purge_step`: TensorBoard drops its events from there on. No other process may use the
         folder: temporary files of a killed process are removed."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
         self.folder, self.elapsed_s = folder, elapsed_s
         self.checkpoints, self.figures = folder / "checkpoints", folder / "figures"
         self.filters = folder / "filters"
