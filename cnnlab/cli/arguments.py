@@ -7,6 +7,7 @@ from typing import Any
 from cnnlab.core.errors import UsageError
 from cnnlab.core.files import expand_home, path_exists
 from cnnlab.core.quoting import hydra_literal
+from cnnlab.core.run_index import is_run
 
 OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 
@@ -147,7 +148,7 @@ def names_network(name: str) -> bool:
     """Return whether a name in place of a style image is of a style network: a run's folder, last,
     or a checkpoint's file."""
     is_alias = name == "last" and not path_exists(Path(name))
-    return is_alias or Path(name).is_dir() or name.endswith(".safetensors")
+    return is_alias or name.endswith(".safetensors") or is_run(Path(name))
 
 
 def qualify_style_override(word: str) -> str:

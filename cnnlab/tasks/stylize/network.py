@@ -107,7 +107,7 @@ def check_network_settings(settings: StylizeSettings, overrides: list[str]) -> N
         if word.lstrip("+~").partition("=")[0] not in NETWORK_KEYS:
             raise UsageError(
                 f"{printable(word)} is of the optimization, and a style network has none\n"
-                f"it takes {', '.join(NETWORK_KEYS)}"
+                "size=, out=, color=content and --overwrite can be given with it"
             )
     if settings.color == "matched":
         raise UsageError("color=matched is of the optimization\nuse color=style or color=content")
