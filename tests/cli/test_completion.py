@@ -37,7 +37,8 @@ def test_a_single_key_is_completed_with_its_values() -> None:
         (
             "cnnlab train model =",
             3,
-            "alexnet cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp style_network vgg16 vgg19",
+            "alexnet cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp "
+            "style_network vgg16 vgg19",
         ),
         ("cnnlab train optim = sgd model = mnist_m", 7, "mnist_mlp"),
         ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_mlp"),
