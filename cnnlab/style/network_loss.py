@@ -47,7 +47,8 @@ class NetworkLoss:
             P = encoder(images, (spec.content_layer,))[spec.content_layer]
         maps = encoder(outputs, self.transfer_loss.relu_names)
         content = (at_least_float32(maps[spec.content_layer]) - P).square().sum() / len(images)
-        measures = [spec.statistic.measure(stack_rows(maps[name]), None) for name in spec.layers]
+        measure = spec.statistic.measure
+        measures = [measure(stack_rows(maps[name]), None, None) for name in spec.layers]
         return self.objective.compute_terms([content, *measures], stack_rows(outputs))
 
 
@@ -73,7 +74,7 @@ def make_network_loss(transfer_loss: TransferLoss, images: Tensor) -> NetworkLos
 
 def make_image_objective(transfer_loss: TransferLoss, image: Tensor, size: Size) -> Objective:
     """Return the objective of one content image (1, 3, H, W)."""
-    return replace(transfer_loss, content=lambda _: image).make_objective(size)
+    return replace(transfer_loss, content=lambda _: image).make_objective(size).regions[0]
 
 
 def harmonic_mean(scales: Sequence[Tensor]) -> Tensor:

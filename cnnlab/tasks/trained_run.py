@@ -119,11 +119,6 @@ class TrainedRun:
     data_fingerprint: str | None
 
     @property
-    def is_classifier(self) -> bool:
-        """Whether the network is a classifier, not a style network."""
-        return is_classifier(self.config["model"])
-
-    @property
     def name(self) -> str:
         """The run's name, else its model's."""
         return str(self.config.get("name", self.config["model"]["name"]))
@@ -169,7 +164,7 @@ def load_run(
     folder = find_run(run, resolve_outputs_folder(outputs))
     path = find_run_checkpoint(folder, str(checkpoint), format_earlier)
     trained = load_trained_run(path, device, dataset, format_earlier)
-    if not trained.is_classifier:
+    if not is_classifier(trained.config["model"]):
         raise UsageError(
             f"{printable(str(folder))} is a style network, not a classifier\n"
             f"apply it to an image: cnnlab stylize IMAGE {quote_argument(str(folder))}"

@@ -58,7 +58,7 @@ def test_a_style_is_shared_by_the_images_of_a_batch() -> None:
     """Two halves of a style image have its style together, and neither alone."""
     style = make_images(1)
     style[..., :16, :] *= 0.2
-    transfer_loss = make_loss(styles=[lambda size: style], style_scale=2**0.5)
+    transfer_loss = make_loss(styles=[lambda size: style], style_scales=[2**0.5])
     halves = torch.cat([style[..., :16, :], style[..., 16:, :]])
     loss = make_network_loss(transfer_loss, make_images(2)[..., :16, :])
     together = loss.style_term(loss.compute_terms(halves, halves))

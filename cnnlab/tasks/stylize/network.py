@@ -122,12 +122,11 @@ def load_style_network(settings: StylizeSettings, device: torch.device) -> Loade
         folder = find_run(name, resolve_outputs_folder(settings.outputs))
         path = find_run_checkpoint(folder, "result", lambda path: "")
     run = load_trained_run(path, device, format_earlier=lambda path: "")
-    if run.is_classifier:
+    if not isinstance(run.model, StyleNetwork):
         raise UsageError(
             f"{printable(name)} is a classifier, not a style network\n"
             "train one: cnnlab train model=style_network style=STYLE.jpg"
         )
-    assert isinstance(run.model, StyleNetwork)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     style_stem = Path(str(run.config["model"]["style"])).stem
     return LoadedNetwork(run.model, run, sha256, style_stem, device)

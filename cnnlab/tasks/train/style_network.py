@@ -95,7 +95,7 @@ def build_style_objective(
         styles=[style.as_image_at_size(device)],
         style_sizes=[style.size],
         style_weights=[1.0],
-        style_scale=model["style_scale"],
+        style_scales=[model["style_scale"]],
         spec=spec,
         tv_weight=0.0,
         margin=model["margin"],
