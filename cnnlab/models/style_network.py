@@ -4,8 +4,7 @@ Instance normalization (Ulyanov et al. 2016), reflection padding, and an enlarge
 convolution in place of a transposed one, which would draw checkerboards (Odena et al. 2016). The
 enlargement is bilinear: nearest-neighbor left a grid of 4 pixels after short trainings. The network
 works at half and quarter resolution, and only its last convolution at the full one. Its output is
-added to the content image's logits, so that a training starts near the content image, as `stylize`
-does.
+added to the content image's logits, so that a training need not learn to copy it.
 """
 
 from collections import OrderedDict
@@ -19,7 +18,6 @@ from cnnlab.models.layers import ImageShape, named_sequential
 
 STRIDE = 4  # pixels between two positions of the deepest maps
 DARKEST = 0.01  # of a content image's values, whose logits are finite
-CHANGE_SCALE = 0.1  # of the last convolution's output, whose standard deviation is 1 at first
 MIN_SIDE = 16  # pixels: below, maps are too small to be reflected
 
 
@@ -94,7 +92,7 @@ class StyleNetwork(nn.Sequential):
                 f"{width}x{height} pixels are too few: each side needs at least {MIN_SIDE}"
             )
         change = super().forward(pad_to_stride(x))[..., :height, :width]
-        return torch.sigmoid(x.clamp(DARKEST, 1 - DARKEST).logit() + CHANGE_SCALE * change)
+        return torch.sigmoid(x.clamp(DARKEST, 1 - DARKEST).logit() + change)
 
 
 def make_conv(inputs: int, outputs: int, extent: int, stride: int = 1) -> nn.Conv2d:
