@@ -208,8 +208,7 @@ def load_trained_run(
 
 @contextmanager
 def suggest_earlier(path: Path, format_earlier: FormatEarlier) -> Iterator[None]:
-    """Add the override that selects the checkpoint before the one at `path`, if there are both, to
-    an error in this context."""
+    """Add the override that selects the checkpoint before the one at `path` to errors here."""
     try:
         yield
     except CnnlabError as error:
