@@ -67,6 +67,7 @@ def test_an_image_that_is_padded_is_the_same_inside() -> None:
     )
 
 
+@torch.no_grad()
 def test_a_flat_image_stays_flat() -> None:
     """Neither a checkerboard nor a frame comes from the network itself."""
     stylized = make_network(2)(torch.full((1, 3, 48, 64), 0.3))
