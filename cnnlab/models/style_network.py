@@ -3,21 +3,21 @@
 Instance normalization (Ulyanov et al. 2016), reflection padding, and an enlargement before a
 convolution in place of a transposed one, which would draw checkerboards (Odena et al. 2016). The
 enlargement is bilinear: nearest-neighbor left a grid of 4 pixels after short trainings. The network
-works at half and quarter resolution, and only its last convolution at the full one. Its output is
-added to the content image's logits, so that a training need not learn to copy it.
+works at half and quarter resolution, and only its last convolution at the full one.
+
+Its output is not added to the content image: trainings that started near it, with its logits added
+to the last convolution's output, stayed near it in color and stroke for 400 steps.
 """
 
 from collections import OrderedDict
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.models.layers import ImageShape, named_sequential
 
 STRIDE = 4  # pixels between two positions of the deepest maps
-DARKEST = 0.01  # of a content image's values, whose logits are finite
 MIN_SIDE = 16  # pixels: below, maps are too small to be reflected
 
 
@@ -70,6 +70,7 @@ class StyleNetwork(nn.Sequential):
             decode_2=make_layer(width, width // 2, 3),
             enlarge_2=nn.Upsample(scale_factor=2, mode="bilinear"),
             output=make_conv(width // 2, 3, 5),
+            range=nn.Sigmoid(),
         )
         super().__init__(OrderedDict(layers))
 
@@ -91,8 +92,7 @@ class StyleNetwork(nn.Sequential):
             raise ValueError(
                 f"{width}x{height} pixels are too few: each side needs at least {MIN_SIDE}"
             )
-        change = super().forward(pad_to_stride(x))[..., :height, :width]
-        return torch.sigmoid(x.clamp(DARKEST, 1 - DARKEST).logit() + change)
+        return super().forward(pad_to_stride(x))[..., :height, :width]
 
 
 def make_conv(inputs: int, outputs: int, extent: int, stride: int = 1) -> nn.Conv2d:
