@@ -15,6 +15,7 @@ from PIL import Image
 from cnnlab.core.device import describe_device
 from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed, format_error
 from cnnlab.core.files import expand_home, path_exists, resolve_outputs_folder, truncate_to_bytes
+from cnnlab.core.image_formats import find_image_format
 from cnnlab.core.memory import get_free_memory, get_used_memory, parse_bytes
 from cnnlab.core.photo import whiten_transparent
 from cnnlab.core.progress import Progress, format_duration
@@ -157,9 +158,8 @@ def stylize_image(
             f"{printable(source.name)}: {size[1]}x{size[0]} pixels are too few\n"
             f"each side needs at least {MIN_SIDE}"
         )
-    check_output_path(
-        out, size, [source], must_be_new=must_be_new and not settings.overwrite, num_styles=1
-    )
+    find_image_format(out).check_fits(out.suffix, size, 1)
+    check_output_path(out, [source], must_be_new=must_be_new and not settings.overwrite)
     began = monotonic()
     image = render_image(settings, loaded, content, size)
     network_s = monotonic() - began

@@ -17,7 +17,6 @@ from cnnlab.core.image_formats import find_image_format
 from cnnlab.core.photo import composite_on_white, make_srgb_profile, whiten_transparent
 from cnnlab.core.quoting import printable
 from cnnlab.style.color_transfer import restore_content_colors
-from cnnlab.style.scales import Size
 from cnnlab.style.source_image import (
     SourceImage,
     collect_image_notes,
