@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cnnlab.core.errors import UsageError
+from cnnlab.core.errors import CnnlabError, UsageError
 from cnnlab.core.files import expand_home, path_exists
-from cnnlab.core.quoting import hydra_literal
+from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.core.run_index import is_run
 
 OVERRIDE_PATTERN = re.compile(r"(\+{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
@@ -128,13 +128,13 @@ def quote_name(value: str) -> str:
     )
 
 
-def qualify_style_image(words: list[str]) -> list[str]:
+def qualify_style_image(words: list[str] | None) -> list[str]:
     """Return a training's words with `style=FILE` as `model.style=FILE`.
 
     Raises UsageError where another model is trained.
     """
-    if not any(word.startswith("style=") for word in words):
-        return words
+    if words is None or not any(word.startswith("style=") for word in words):
+        return words or []
     if not any(word.startswith("model=style_network") for word in words):
         style = next(word for word in words if word.startswith("style="))
         raise UsageError(
@@ -142,6 +142,23 @@ def qualify_style_image(words: list[str]) -> list[str]:
             f"to train one: cnnlab train model=style_network {style}"
         )
     return [f"model.{word}" if word.startswith("style=") else word for word in words]
+
+
+def name_stylize_images(names: list[str], *, must_exist: bool) -> list[str]:
+    """Return the overrides of a content image and of style images, or of a network in their place.
+
+    `must_exist`: raise CnnlabError for a file that does not, before torch is imported.
+    """
+    has_network = len(names) == 2 and names_network(names[1])
+    files = names[:1] if has_network else names
+    missing = [name for name in files if not path_exists(Path(name))]
+    if missing and must_exist:
+        raise CnnlabError(f"no file {printable(missing[0])}")
+    words = [f"content={hydra_literal(name)}" for name in names[:1]]
+    if has_network:
+        return [*words, f"network={hydra_literal(names[1])}"]
+    styles = ",".join(map(hydra_literal, names[1:]))
+    return [*words, *([f"styles=[{styles}]"] if styles else [])]
 
 
 def names_network(name: str) -> bool:

@@ -13,7 +13,7 @@ import typer
 from cnnlab import config
 from cnnlab.cli import help_text
 from cnnlab.cli.arguments import (
-    names_network,
+    name_stylize_images,
     qualify_explored_values,
     qualify_override,
     qualify_style_image,
@@ -42,7 +42,7 @@ from cnnlab.cli.options import (
     TsneOption,
     VisualizeArgs,
 )
-from cnnlab.core.errors import CnnlabError, UsageError, format_unknown_choice
+from cnnlab.core.errors import UsageError, format_unknown_choice
 from cnnlab.core.files import path_exists
 from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.launch import launch
@@ -68,8 +68,8 @@ def train(
     config_dir: ConfigDirOption = "",
     debug: DebugOption = False,
 ) -> None:
-    words = qualify_style_image(overrides or [])
-    rest = split_overrides(words, see="; see `cnnlab train -h`", multirun=multirun)
+    words, see = qualify_style_image(overrides), "; see `cnnlab train -h`"
+    rest = split_overrides(words, see, multirun=multirun)
     if compare and not multirun:
         raise UsageError("--compare compares the runs of a sweep: add -m")
     if not multirun and any(word.startswith("resume=") for word in rest):
@@ -203,19 +203,14 @@ def stylize(
     debug: DebugOption = False,
 ) -> None:
     names, rest = split_arguments(arguments)
-    network = names.pop() if len(names) == 2 and names_network(names[1]) else None
-    missing = [name for name in names if not path_exists(Path(name))]
-    if missing and not cfg:  # reported immediately, before torch is imported
-        raise CnnlabError(f"no file {printable(missing[0])}")
+    images = name_stylize_images(names, must_exist=not cfg)
     # Threads that spin for long make it many times slower on busy cores; briefly is free.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     texts = {"time": time, "reproduce": reproduce or again, "score": score}
     flags = {"download": download, "overwrite": overwrite, "json": json}
     explored = [hydra_literal(qualify_explored_values(word)) for word in explore or []]
     words = [
-        *([f"content={hydra_literal(names[0])}"] if names else []),
-        *([f"network={hydra_literal(network)}"] if network else []),
-        *([f"styles=[{','.join(map(hydra_literal, names[1:]))}]"] if names[1:] else []),
+        *images,
         *(qualify_style_override(word) for word in rest),
         *(f"{key}={hydra_literal(value)}" for key, value in texts.items() if value),
         *(f"{key}=true" for key, on in flags.items() if on),
@@ -258,7 +253,7 @@ def bench(
 def lr_find(
     overrides: OverrideArgs = None, cfg: CfgOption = "", debug: DebugOption = False
 ) -> None:
-    rest = split_overrides(qualify_style_image(overrides or []))
+    rest = split_overrides(qualify_style_image(overrides))
     launch("lr_find", rest, cfg=cfg)
 
 

@@ -17,7 +17,7 @@ def make_wasserstein_loss() -> TransferLoss:
         strength=0.7,
         color_weight=0.1,
         layers=["relu1_1", "relu2_1", "relu3_1"],
-        layer_weights=[1.0, 0.5, 0.1],
+        block_weights=[1.0, 0.5, 0.1, 0.0, 0.0],
         content_layer="relu2_2",
     )
     return make_loss(spec=spec, margin=4)
