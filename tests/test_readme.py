@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from cnnlab.cli.arguments import qualify_style_image
 from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
 from cnnlab.data.augment import OPERATIONS, Pipeline
@@ -59,7 +60,9 @@ def test_pages_contain_commands() -> None:
 def test_command_composes_and_its_flags_are_in_the_help(words: list[str], cnnlab: Cnnlab) -> None:
     command = words[0]
     if command in SETTINGS:
-        config = compose(command, first_overrides(words[1:]))
+        overrides = first_overrides(words[1:])
+        overrides = qualify_style_image(overrides) if command == "train" else overrides
+        config = compose(command, overrides)
         call_checked(SETTINGS[command], config, "")
     code, out, _ = cnnlab(command, "-h")
     assert code == 0
