@@ -74,6 +74,7 @@ def squeezenet_grams(weights: Path):  # type: ignore[no-untyped-def]
     return compute
 
 
+@pytest.mark.slow
 def test_style_loss_falls_for_another_network_too(
     real_style: tuple[Path, Path],
 ) -> None:
@@ -155,6 +156,7 @@ def measure_frame(image: Tensor) -> float:
     return float((torch.stack(colors[:4]) - inside).abs().max())
 
 
+@pytest.mark.slow
 def test_white_image_has_no_rectangle_of_lines(
     real_style: tuple[Path, Path], tmp_path: Path
 ) -> None:
