@@ -43,6 +43,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     ]
 
 
+@pytest.mark.slow
 def test_failed_runs_are_reported_and_resumed_without_the_finished_ones(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_mode_that_is_not_dash_m_is_refused(cnnlab: Cnnlab, here: Path) -> Non
     assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_says_how_to_resume(forks: Forks, here: Path) -> None:
     words = ["train", "-m", *TINY, "epochs=40", "seed=1,2"]
     number = forks.start(here, *words)

@@ -149,6 +149,7 @@ def test_a_failed_address_is_named_and_the_next_one_used(
     assert FaultyHandler.requests[fault] <= 2 * download.MAX_ATTEMPTS
 
 
+@pytest.mark.slow
 def test_a_header_sent_byte_by_byte_is_not_awaited_for_ever(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_one_model_with_time_by_phase(cnnlab: Cnnlab, here: Path) -> None:
     assert not (here / "outputs" / "train").exists()
 
 
+@pytest.mark.slow
 def test_every_model_has_a_row_and_nothing_is_downloaded(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_embed_writes_all_outputs(cnnlab: Cnnlab, run: Path) -> None:
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.slow
 def test_map_is_reproducible_by_seed(cnnlab: Cnnlab, run: Path) -> None:
     maps = [
         np.load(run_embed(cnnlab, *words)[1] / "embedding.npz")["coordinates"]
@@ -110,6 +111,7 @@ def test_pixels_pca_layers_and_subsets(cnnlab: Cnnlab, run: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_runs_are_aligned(cnnlab: Cnnlab, run: Path) -> None:
     assert (
         cnnlab(

@@ -77,6 +77,7 @@ def test_table_fits_80_columns(cnnlab: Cnnlab, run: Path) -> None:
     assert [line.split()[0] for line in table[4:14]] == list("0123456789")
 
 
+@pytest.mark.slow
 def test_eval_of_earlier_checkpoint(cnnlab: Cnnlab, run: Path) -> None:
     assert json.loads(cnnlab("eval", "checkpoint=25", "--json")[1])["step"] == 25
     assert json.loads(cnnlab("eval", "checkpoint=best", "--json")[1])["step"] in (25, 50)

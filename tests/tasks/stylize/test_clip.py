@@ -203,6 +203,7 @@ def test_a_time_limit_is_for_the_whole_clip(stylize: Stylize, clip: None) -> Non
     assert clock.share_s(10, 1.0) == pytest.approx(100, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_video_is_read_and_written(stylize: Stylize, clip: None) -> None:
     pytest.importorskip("av")
     stylize(*FEW, "out=a.mp4", images=CLIP)

@@ -19,6 +19,7 @@ def find_explore_folder() -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_explored_images_equal_single_images(
     stylize: Stylize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +48,7 @@ def test_explored_images_equal_single_images(
     assert (folder / "strength_0.9.png").read_bytes() == Path("alone.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_keys_share_a_folder_and_print_json(stylize: Stylize) -> None:
     words = ("--explore", "color=style,content", "--explore", "steps=1,2", "out=compared")
     lines = [json.loads(line) for line in stylize(*words, "--json")[0].splitlines()]

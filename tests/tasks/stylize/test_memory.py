@@ -101,6 +101,7 @@ def test_slightly_larger_style_image_is_not_tiled(stylize: Stylize, image_folder
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_score_needs_less_memory(stylize: Stylize, image_folder: Path) -> None:
     from torch import device
 

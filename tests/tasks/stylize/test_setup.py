@@ -93,6 +93,7 @@ def test_style_weights(stylize: Stylize) -> None:
     )
 
 
+@pytest.mark.slow
 def test_color_options_keep_the_content_colors(stylize: Stylize) -> None:
     stylize("color=content", "steps=60", "out=content.png")
     stylize("color=matched", "steps=60", "out=matched.png")

@@ -140,6 +140,7 @@ def count_metric_rows(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("share", [None, 0.6, pytest.param(0.8, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_run_resumes(
     forks: Forks, tmp_path: Path, whole: tuple[Path, float], share: float | None
 ) -> None:

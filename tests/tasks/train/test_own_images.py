@@ -130,6 +130,7 @@ def test_names_mean_nothing_but_themselves(cnnlab: Cnnlab, here: Path, mine: Pat
     assert {path.name for path in here.iterdir()} == {"cache", "mine", "outputs", "strange"}
 
 
+@pytest.mark.slow
 def test_classes_are_matched_by_name(cnnlab: Cnnlab, here: Path, mine: Path) -> None:
     assert cnnlab(*words(mine, epochs=1))[0] == 0
     before = json.loads(cnnlab("eval", "--json")[1])

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Cnnlab
 from tests.run_visualize import get_usage_error, visualize_json
 
@@ -14,6 +16,7 @@ def test_a_refused_command_leaves_no_folder(cnnlab: Cnnlab, run: Path) -> None:
     assert not (run / "visualize").exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_repeats_the_figures_and_leaves_the_run_unchanged(
     cnnlab: Cnnlab, run: Path
 ) -> None:

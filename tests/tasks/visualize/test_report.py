@@ -18,6 +18,7 @@ from cnnlab.tasks.visualize.settings import VisualizeSettings
 from tests.conftest import TINY, Cnnlab
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_loaded_checkpoint_and_labels(run: Path) -> None:
     """Those that the run saved are ignored for an earlier checkpoint and for changed labels."""
     saved = load_file(run / "test.safetensors")
