@@ -28,8 +28,9 @@ def moment_matrix(
     """
     columns = at_least_float32(maps).flatten(2).squeeze(0)
     if weights is None:
-        share = columns.new_full((1, 1), columns.shape[1] / (num_positions or columns.shape[1]))
-        mean = columns.mean(1, keepdim=True) * share
+        count = num_positions or columns.shape[1]
+        share = columns.new_full((1, 1), columns.shape[1] / count)
+        mean = columns.sum(1, keepdim=True) / count  # a tile may have no positions of a deep layer
     else:
         share = weights.sum().view(1, 1)
         mean = columns @ weights.reshape(-1, 1)

@@ -189,7 +189,7 @@ def test_saturated_green_is_as_rare_as_in_the_sources(real_style: tuple[Path, Pa
     before, after = (
         run_transfer(job, 60)[0]
         for job in (
-            make_bundled_job(*paths, "style.color_weight=0"),
+            make_bundled_job(*paths, "style=relative", "style.color_weight=0", "supersampling=1"),
             make_bundled_job(*paths),
         )
     )

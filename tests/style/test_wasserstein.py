@@ -31,6 +31,12 @@ def test_moments_of_tiles_add_up() -> None:
     torch.testing.assert_close(parts[0] + parts[1], moment_matrix(maps))
 
 
+def test_tile_without_positions_adds_nothing() -> None:
+    """As the last tiles of a row at the deepest layer."""
+    maps = make_maps(0)
+    assert not moment_matrix(maps[..., :0], 42).any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_distance_equals_scipys_square_root(seed: int) -> None:
     x, y = moment_matrix(make_maps(seed)), moment_matrix(make_maps(seed + 10, scale=2))
