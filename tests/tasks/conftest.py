@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cnnlab.config import compose
 from cnnlab.core.schema import call_checked
 from cnnlab.launch import launch
 from cnnlab.style.source_image import read_source_image
+from cnnlab.style.time_budget import TransferBudget
 from cnnlab.style.vgg import TORCHVISION_CONVENTION, conv_channels, init_random_vgg
 from cnnlab.style.vgg_weights import save_vgg_weights
 from cnnlab.tasks.stylize.settings import StylizeSettings
@@ -111,3 +113,17 @@ def make_job(content: Path, style: Path) -> TransferJob:
     settings = make_settings(content, style, NET, *QUICK)
     setup = prepare_styles(settings, torch.device("cpu"), allow_download=False)
     return prepare_job(setup, read_source_image(str(content), settings.max_pixels))
+
+
+def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Send SIGINT to this process at the end of an optimization step, counted over all images."""
+    should_stop, calls = TransferBudget.should_stop, 0
+
+    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return should_stop(self, scale, step)
+
+    monkeypatch.setattr(TransferBudget, "should_stop", interrupt)

@@ -13,7 +13,7 @@ from cnnlab.style.memory_plan import MemoryPlan
 from cnnlab.style.tiled_loss import TransferLoss
 from cnnlab.style.time_budget import TransferBudget
 from cnnlab.tasks.stylize.batch_paths import make_unique_stems
-from tests.tasks.conftest import Stylize
+from tests.tasks.conftest import Stylize, interrupt_at_step
 
 FOLDER = ("photos", "one.png")
 
@@ -152,16 +152,7 @@ def test_style_statistics_are_computed_once_per_size(
 def test_interrupted_folder_continues(
     stylize: Stylize, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    should_stop, calls = TransferBudget.should_stop, 0
-
-    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
-        nonlocal calls
-        calls += 1
-        if calls == 9:
-            os.kill(os.getpid(), signal.SIGINT)
-        return should_stop(self, scale, step)
-
-    monkeypatch.setattr(TransferBudget, "should_stop", interrupt)
+    interrupt_at_step(monkeypatch, 9)
     _, err = stylize(images=FOLDER, code=130)
     assert err == "cnnlab: stopped, b.jpg has no output; the same command continues\n"
     assert [path.name for path in Path("photos_one").iterdir()] == ["a.png"]

@@ -1,15 +1,12 @@
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.style.time_budget import TransferBudget
 from cnnlab.tasks.stylize import setup
-from tests.tasks.conftest import Stylize, pixels
+from tests.tasks.conftest import Stylize, interrupt_at_step, pixels
 
 STRENGTHS = ("--explore", "strength=0.2,0.9")
 
@@ -105,16 +102,7 @@ def test_the_size_is_modest_unless_it_is_given(stylize: Stylize) -> None:
 def test_interrupted_exploration_keeps_what_is_finished(
     stylize: Stylize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    should_stop, calls = TransferBudget.should_stop, 0
-
-    def interrupt(self: TransferBudget, scale: int, step: int) -> bool:
-        nonlocal calls
-        calls += 1
-        if calls == 9:
-            os.kill(os.getpid(), signal.SIGINT)
-        return should_stop(self, scale, step)
-
-    monkeypatch.setattr(TransferBudget, "should_stop", interrupt)
+    interrupt_at_step(monkeypatch, 9)
     out, err = stylize(*STRENGTHS, code=130)
     assert err == "cnnlab: stopped; 1 of 2 images are finished\n"
     folder = find_explore_folder()
