@@ -85,4 +85,5 @@ def test_installed_wheel_stylizes_without_weights_and_network(
     images = ("china_flower.png", "china.jpg", "flower.jpg")
     scores = json.loads(run("stylize", "--score", *images, "--json", **refused))
     assert scores["features"] == "bundled"
-    assert scores["style"]["relative"] < 0.15 and scores["content"]["relative"] < 0.8
+    # 1 is the content image's style, and the content of an unrelated image.
+    assert scores["style"]["relative"] < 0.15 and scores["content"]["relative"] < 0.9
