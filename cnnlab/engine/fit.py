@@ -33,13 +33,13 @@ def fit(
     true, the step is reported at once. Raises NonFiniteError at the first report after a step
     whose loss or gradient is not finite.
     """
-    step, base_lr = start_step, train_step.optimizer.defaults["lr"]
+    step = start_step
     train_step.model.train()
     train_step.meter.start()
     while step < steps:
         epoch, position = divmod(step, len(batches))
         for images, labels in batches.iterate_epoch(epoch, position):
-            lr = train_step.set_lr(base_lr * schedule(step))
+            lr = train_step.set_lr(schedule(step))
             outputs = train_step.forward(images)
             loss, metric_sums = train_step.compute_loss(outputs, images, labels)
             train_step.backward(loss)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from cnnlab.engine.muon import Muon
+
 Params = Iterable[nn.Parameter]
 Optimizer = torch.optim.Optimizer
 
@@ -62,6 +64,42 @@ def adamw(
     )
 
 
+def muon(
+    params: Params,
+    *,
+    lr: float,
+    momentum: float,
+    newton_schulz_steps: int,
+    normalize: bool,
+    weight_decay: float,
+    linear_lr: float,
+    bias_lr: float,
+    sgd_momentum: float,
+    sgd_weight_decay: float,
+) -> Optimizer:
+    """Muon (Jordan et al. 2024) for the filters of convolutions; SGD with Nesterov momentum, with
+    rates of their own, for fully connected layers and for biases and scales."""
+    if newton_schulz_steps < 1:
+        raise ValueError(f"newton_schulz_steps must be at least 1, not {newton_schulz_steps}")
+    params = [p for p in params if p.requires_grad]
+    sgd_keys = {"is_muon": False, "momentum": sgd_momentum, "weight_decay": sgd_weight_decay}
+    muon_keys = {
+        "is_muon": True,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "newton_schulz_steps": newton_schulz_steps,
+        "normalize": normalize,
+    }
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in params if p.ndim == 4], "lr": lr, **muon_keys},
+        {"params": [p for p in params if p.ndim in (2, 3)], "lr": linear_lr, **sgd_keys},
+        {"params": [p for p in params if p.ndim == 1], "lr": bias_lr, **sgd_keys},
+    ]
+    for rate in (lr, linear_lr, bias_lr):
+        check_learning_rate(rate)
+    return Muon([group for group in groups if group["params"]], {})
+
+
 def check_betas(betas: list[float]) -> tuple[float, float]:
     """Return Adam's two decay rates as a pair. Raises ValueError for another number of them."""
     if len(betas) != 2:
@@ -69,7 +107,12 @@ def check_betas(betas: list[float]) -> tuple[float, float]:
     return betas[0], betas[1]
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": adam,
+    "adamw": adamw,
+    "muon": muon,
+    "sgd": sgd,
+}
 
 
 def flatten_optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:

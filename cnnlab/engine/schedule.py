@@ -26,18 +26,40 @@ def step_decay(
     return lambda step: factor ** (step // interval)
 
 
-def cosine(total_steps: int, epoch_steps: int, *, warmup_epochs: float, final: float) -> Schedule:
-    """Return linear warm-up over `warmup_epochs`, then half a cosine down to `final`.
+def linear(total_steps: int, epoch_steps: int, *, warmup_epochs: float, final: float) -> Schedule:
+    """Return linear warm-up over `warmup_epochs`, then a straight line down to `final`.
 
-    Loshchilov & Hutter 2017, one cycle. Raises ValueError if the warm-up is not shorter than the
-    run.
+    Raises ValueError if the warm-up is not shorter than the run.
     """
+    warmup_steps = compute_warmup_steps(warmup_epochs, total_steps, epoch_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        share = min(1.0, (step - warmup_steps) / (total_steps - warmup_steps))
+        return final + (1 - final) * (1 - share)
+
+    return factor
+
+
+def compute_warmup_steps(warmup_epochs: float, total_steps: int, epoch_steps: int) -> int:
+    """Return the steps of a warm-up. Raises ValueError if it is not shorter than the run."""
     warmup_steps = round(warmup_epochs * epoch_steps)
     if warmup_steps >= total_steps:
         epochs = total_steps / epoch_steps
         raise ValueError(
             f"warmup_epochs={warmup_epochs} must be less than the run's {epochs:g} epochs"
         )
+    return warmup_steps
+
+
+def cosine(total_steps: int, epoch_steps: int, *, warmup_epochs: float, final: float) -> Schedule:
+    """Return linear warm-up over `warmup_epochs`, then half a cosine down to `final`.
+
+    Loshchilov & Hutter 2017, one cycle. Raises ValueError if the warm-up is not shorter than the
+    run.
+    """
+    warmup_steps = compute_warmup_steps(warmup_epochs, total_steps, epoch_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -98,6 +120,7 @@ def piecewise_linear(
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
+    "linear": linear,
     "one_cycle": one_cycle,
     "piecewise_linear": piecewise_linear,
     "step": step_decay,

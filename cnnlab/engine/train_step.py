@@ -31,12 +31,16 @@ class TrainStep:
     def __post_init__(self) -> None:
         self.params = [p for p in self.model.parameters() if p.requires_grad]
         self.guard = FiniteGuard(self.optimizer, self.params[0].device)
-
-    def set_lr(self, lr: float) -> float:
-        """Set the learning rate of every parameter group and return it."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+            group.setdefault("initial_lr", group["lr"])
+
+    def set_lr(self, factor: float) -> float:
+        """Set every parameter group's learning rate to `factor` times its initial one; return the
+        first."""
+        groups = self.optimizer.param_groups
+        for group in groups:
+            group["lr"] = factor * group["initial_lr"]
+        return groups[0]["lr"]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for (N, C, H, W) images."""

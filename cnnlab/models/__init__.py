@@ -9,6 +9,7 @@ from torch import nn
 
 from cnnlab.core.schema import Config, build_registered
 from cnnlab.models.cnn import cnn, mlp
+from cnnlab.models.fast_cnn import fast_cnn
 from cnnlab.models.fixed_filters import fixed_filters
 from cnnlab.models.style_network import style_network
 from cnnlab.models.vgg_alexnet import alexnet, vgg
@@ -17,9 +18,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     "cifar_bn": cnn,
     "cifar_cnn": cnn,
+    "cifar_fast": fast_cnn,
     "digits_cnn": cnn,
     "fixed_filters": fixed_filters,
     "mnist_cnn": cnn,
+    "mnist_fast": fast_cnn,
     "mnist_mlp": mlp,
     "style_network": style_network,
     "vgg16": vgg,

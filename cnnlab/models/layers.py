@@ -140,6 +140,13 @@ class RandomBiasLinear(nn.Linear):
     """A fully connected layer whose biases are initialized like its weights, not to zero, as in the
     chapter's `layer`."""
 
+    @torch.no_grad()
+    def initialize(self, rng: torch.Generator) -> None:
+        """Draw weights and biases."""
+        std = (2 / self.in_features) ** 0.5
+        self.weight.normal_(0, std, generator=rng)
+        self.bias.normal_(0, std, generator=rng)
+
 
 @torch.no_grad()
 def copy_with_random_weights(model: nn.Module, rng: torch.Generator, images: Tensor) -> nn.Module:
@@ -163,15 +170,16 @@ def copy_with_random_weights(model: nn.Module, rng: torch.Generator, images: Ten
 @torch.no_grad()
 def initialize_weights(model: nn.Module, rng: torch.Generator) -> None:
     """Draw every weight from N(0, 2 / fan_in), in the modules' order, and set every bias to zero,
-    as the chapter's listings do (He et al. 2015).
+    as the chapter's listings do (He et al. 2015). Layers with a method `initialize` have their own
+    initialization.
 
     fan_in is a filter's height x width x depth, or a fully connected layer's number of inputs.
     """
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if callable(initialize := getattr(module, "initialize", None)):
+            initialize(rng)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
             std = (2 / module.weight[0].numel()) ** 0.5
             module.weight.normal_(0, std, generator=rng)
-            if isinstance(module, RandomBiasLinear):
-                module.bias.normal_(0, std, generator=rng)
-            elif module.bias is not None:
+            if module.bias is not None:
                 module.bias.zero_()

@@ -30,9 +30,12 @@ from cnnlab.engine.schedule import SCHEDULES, Schedule
 from cnnlab.engine.step_timer import StepTimer
 from cnnlab.engine.train_step import AUTOCAST_DTYPES, TrainStep
 from cnnlab.models import build_model, is_classifier, move_to_device
+from cnnlab.models.fast_cnn import PatchWhitening
 from cnnlab.models.layers import initialize_weights
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.style_network import build_style_objective
+
+NUM_WHITENING_IMAGES = 5000  # whose patches are whitened (Jordan 2024)
 
 
 @dataclass
@@ -122,6 +125,7 @@ def build_trainer(settings: TrainSettings) -> Trainer:
     input_shape = compute_input_shape(pipelines.eval, train_set.shape)
     model = build_model(settings.model, input_shape, len(train_set.classes))
     initialize_weights(model, torch.Generator().manual_seed(settings.seed))
+    fit_patch_whitening(model, train_set, pipelines)
     model = move_to_device(model, device, channels_last=settings.channels_last)
     check_batch_norm(model, batches.batch_size)
     ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay is not None else None
@@ -155,6 +159,15 @@ def build_objective(
     if is_classifier(settings.model):
         return CrossEntropy(settings.label_smoothing)
     return build_style_objective(settings, train_set, pipelines, device)
+
+
+def fit_patch_whitening(model: nn.Module, train_set: ImageSet, pipelines: Pipelines) -> None:
+    """Compute the weights of whitening layers from the first training images, if there are any."""
+    for layer in (module for module in model.modules() if isinstance(module, PatchWhitening)):
+        index = torch.arange(min(NUM_WHITENING_IMAGES, len(train_set)))
+        images, _ = next(train_set.iterate_batches([index]))
+        pipeline = pipelines.eval
+        layer.fit(pipeline.normalize(pipeline.apply_before_normalize(images.cpu())))
 
 
 def enable_determinism(is_deterministic: bool) -> None:
