@@ -46,6 +46,8 @@ TUNED = {
     "model/optim/mnist_cnn_adam": 0.0001,
     "model/optim/mnist_mlp_adam": 0.001,
     "model/optim/style_network_adam": 0.002,
+    "model/optim/cifar_fast_muon": 0.24,
+    "model/optim/mnist_fast_muon": 0.24,
     "experiment/optim/cifar10_bn_best_sgd": 0.1,
     "experiment/optim/features_quarter_sgd": 0.1,
     "experiment/optim/mnist_cnn_best_adam": 0.002,

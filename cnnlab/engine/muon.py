@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
     found_inf: Tensor | None = None
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Take a step with the parameters' gradients."""
         for group in self.param_groups:
             update = update_by_muon if group["is_muon"] else update_by_sgd

@@ -3,25 +3,26 @@ initialized close to the identity (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds
 whose code is airbench)."""
 
 import itertools
+import math
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
 from cnnlab.models.layers import ImageShape, batch_norm_kwargs, named_sequential
 
-WHITENING_EPS = 5e-4  # added to the eigenvalues of the patches' covariance
-
 
 class PatchWhitening(nn.Conv2d):
     """(N, C, H, W) -> (N, 2 C s^2, H - s + 1, W - s + 1): the principal components of the s x s
-    patches, each scaled to variance 1, and the same with the opposite sign.
+    patches, each scaled to a variance of v / (v + eps), and the same with the opposite sign.
 
     The weights are not trained: `fit` computes them from images. They are zero before.
     """
 
-    def __init__(self, depth: int, patch_size: int) -> None:
+    def __init__(self, depth: int, patch_size: int, eps: float) -> None:
         super().__init__(depth, 2 * depth * patch_size**2, patch_size, bias=False)
         self.weight.requires_grad_(False)
+        self.eps = eps
 
     def initialize(self, rng: torch.Generator) -> None:
         """Keep the weights: they are not random."""
@@ -32,7 +33,7 @@ class PatchWhitening(nn.Conv2d):
         size = self.kernel_size[0]
         patches = nn.functional.unfold(images.double(), size).transpose(1, 2).flatten(0, 1)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        filters = vectors.T / (values + WHITENING_EPS).sqrt().unsqueeze(1)
+        filters = vectors.T / (values + self.eps).sqrt().unsqueeze(1)
         filters = filters.flip(0).view(-1, *self.weight.shape[1:])  # largest variance first
         self.weight.copy_(torch.cat((filters, -filters)))
 
@@ -77,6 +78,7 @@ def fast_cnn(
     classes: int,
     *,
     patch_size: int,
+    whitening_eps: float,
     widths: list[int],
     convs: int,
     batch_norm: dict[str, float],
@@ -84,10 +86,13 @@ def fast_cnn(
     """Build (N, *shape) images -> (N, classes) logits: patch whitening, a group of `convs`
     convolutions with max pooling after the first for each of `widths`, global max pooling.
 
+    `whitening_eps`: added to the variances of the patches' components, in units of the input.
     `convs`: 2, or 3 with a residual connection over the last two, as in airbench96. Batch
     normalization ({decay, eps}) has shifts, but no scales. Raises ValueError for an image that is
     too small.
     """
+    if not 0 < whitening_eps < math.inf:
+        raise ValueError(f"whitening_eps must be above 0, not {whitening_eps}")
     if convs not in (2, 3):
         raise ValueError(f"convs must be 2 or 3, not {convs}")
     depth, height, width = shape
@@ -102,7 +107,9 @@ def fast_cnn(
         for number, (before, after) in enumerate(itertools.pairwise(channels), 1)
     }
     return named_sequential(
-        whiten=named_sequential(conv=PatchWhitening(depth, patch_size), gelu=nn.GELU()),
+        whiten=named_sequential(
+            conv=PatchWhitening(depth, patch_size, whitening_eps), gelu=nn.GELU()
+        ),
         **groups,
         pool=nn.AdaptiveMaxPool2d(1),
         flatten=nn.Flatten(),
@@ -110,13 +117,11 @@ def fast_cnn(
     )
 
 
-def conv_group(
-    depth: int, filters: int, convs: int, batch_norm: dict[str, float]
-) -> nn.Sequential:
+def conv_group(depth: int, filters: int, convs: int, batch_norm: dict[str, float]) -> nn.Sequential:
     """Build (N, depth, H, W) -> (N, filters, H // 2, W // 2)."""
 
     def norm() -> nn.BatchNorm2d:
-        layer = nn.BatchNorm2d(filters, **batch_norm_kwargs(**batch_norm))
+        layer = nn.BatchNorm2d(filters, **batch_norm_kwargs(**batch_norm))  # type: ignore[arg-type]
         layer.weight.requires_grad_(False)
         return layer
 
@@ -125,5 +130,5 @@ def conv_group(
     if convs == 2:
         return named_sequential(**first, gelu_1=nn.GELU(), **second, gelu_2=nn.GELU())
     third = {"conv_3": DiracConv(filters, filters), "norm_3": norm()}
-    residual = Residual(named_sequential(**second, gelu_2=nn.GELU(), **third)._modules)
+    residual = Residual(OrderedDict(**second, gelu_2=nn.GELU(), **third))
     return named_sequential(**first, gelu_1=nn.GELU(), residual=residual, gelu_3=nn.GELU())

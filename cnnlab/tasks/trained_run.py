@@ -39,7 +39,7 @@ def upgrade_run_config(config: Config, save_every_minutes: float | None = None) 
     `save_every_minutes`: for a run of before that key. Raises UsageError for a key or a value that
     no run has.
     """
-    added = {"resume": None, "save_every_minutes": save_every_minutes}
+    added = {"resume": None, "save_every_minutes": save_every_minutes, "test": True}
     config = added | rename_keys("train", config)
     call_checked(TrainSettings, config, "")
     return config

@@ -22,6 +22,17 @@ SETTINGS = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
     "adam": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
     "adamw": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
+    "muon": {
+        "lr": 0.1,
+        "momentum": 0.6,
+        "newton_schulz_steps": 3,
+        "normalize": True,
+        "weight_decay": 0.01,
+        "linear_lr": 0.1,
+        "bias_lr": 0.1,
+        "sgd_momentum": 0.9,
+        "sgd_weight_decay": 0.01,
+    },
 }
 THEIRS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -45,7 +56,7 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int, rng: torch.Generat
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", THEIRS)
 def test_steps_are_torchs(name: str) -> None:
     """Against torch's for-loop implementation, with decay on weights only."""
     ours, theirs = network(), network()

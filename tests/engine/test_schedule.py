@@ -11,6 +11,7 @@ from cnnlab.engine.schedule import (
     Schedule,
     constant,
     cosine,
+    linear,
     one_cycle,
     piecewise_linear,
     step_decay,
@@ -48,6 +49,16 @@ def test_cosine_matches_torch() -> None:
         lambda optimizer: torch_scheduler.CosineAnnealingLR(optimizer, TOTAL, eta_min=0.1)
     )
     assert factors(cosine(TOTAL, EPOCH, warmup_epochs=0, final=0.1)) == pytest.approx(expected)
+
+
+def test_linear_matches_torch() -> None:
+    def sequence(optimizer: torch.optim.Optimizer) -> Any:
+        up = torch_scheduler.LinearLR(optimizer, start_factor=1 / 10, total_iters=9)
+        down = torch_scheduler.LinearLR(optimizer, 1, end_factor=0.1, total_iters=TOTAL - 10)
+        return torch_scheduler.SequentialLR(optimizer, [up, down], [10])
+
+    ours = factors(linear(TOTAL, EPOCH, warmup_epochs=1, final=0.1))
+    assert ours == pytest.approx(torch_factors(sequence), abs=1e-9)
 
 
 def test_cosine_with_warmup_matches_torch() -> None:
@@ -123,4 +134,11 @@ def test_invalid_schedules_are_refused(make: Callable[[], Schedule], message: st
 
 
 def test_every_schedule_is_tested() -> None:
-    assert set(SCHEDULES) == {"constant", "cosine", "one_cycle", "piecewise_linear", "step"}
+    assert set(SCHEDULES) == {
+        "constant",
+        "cosine",
+        "linear",
+        "one_cycle",
+        "piecewise_linear",
+        "step",
+    }

@@ -36,11 +36,12 @@ def read_final_accuracies(
             )
     elif has_more_epochs:
         return None
-    if not (folder / "test.safetensors").is_file():
+    splits = ("validation", "test") if settings.test else ("validation",)
+    if settings.test and not (folder / "test.safetensors").is_file():
         return None
     try:
         result = read_json(folder / "result.json")
-        return {split: require_accuracy(result[split]) for split in ("validation", "test")}
+        return {split: require_accuracy(result[split]) for split in splits}
     except (KeyError, TypeError):
         return None
 

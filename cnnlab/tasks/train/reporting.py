@@ -90,29 +90,34 @@ def finish_style_run(run: Run, trainer: Trainer) -> float:
 
 
 def finish_classifier_run(run: Run, trainer: Trainer) -> float:
-    """Evaluate the result on the test set, write and print it; return the validation accuracy."""
+    """Evaluate the result, on the test set too unless `test=false`, write and print it; return the
+    validation accuracy."""
     path = checkpoint.find_checkpoint(run.checkpoints, trainer.settings.result)
     groups, record = checkpoint.load_checkpoint(path, str(trainer.device), ("model", "average"))
     trainer.eval_model.load_state_dict(groups.get("average") or groups["model"])
-    test_set = load_dataset(trainer.settings.dataset, "test").to(trainer.device)
-    logits, labels = trainer.predict_logits(test_set)
-    write_predictions(run.folder / "test.safetensors", logits, labels)
     # A run that was shortened by epochs= may end where it was not validated.
     validation = record["validation"] or trainer.evaluate(trainer.validation_set)
-    scores = {"validation": validation, "test": compute_summary_metrics(logits, labels)}
+    image_sets, scores = {"validation": trainer.validation_set}, {"validation": validation}
+    if trainer.settings.test:
+        image_sets["test"] = load_dataset(trainer.settings.dataset, "test").to(trainer.device)
+        logits, labels = trainer.predict_logits(image_sets["test"])
+        write_predictions(run.folder / "test.safetensors", logits, labels)
+        scores["test"] = compute_summary_metrics(logits, labels)
     log_final_scores(run, trainer, scores, record["step"])
     result = {"checkpoint": path.name, "step": record["step"], "seconds": run.elapsed_s, **scores}
     write_json(run.folder / "result.json", result)
     run.set_status("finished")
-    print_train_result(run, trainer, test_set, result)
+    print_train_result(run, image_sets, result)
     return validation["accuracy"]
 
 
 def log_final_scores(
     run: Run, trainer: Trainer, scores: dict[str, dict[str, float]], step: int
 ) -> None:
-    """Write the test scores, and settings and scores for TensorBoard's HPARAMS page."""
-    run.log_scalars("test", scores["test"], step)
+    """Write the test scores if there are any, and settings and scores for TensorBoard's HPARAMS
+    page."""
+    if "test" in scores:
+        run.log_scalars("test", scores["test"], step)
     final = {
         f"final/{split}_{metric}": values[metric]
         for split, values in scores.items()
@@ -122,19 +127,16 @@ def log_final_scores(
     run.log_hyperparameters(compared | {"seed": trainer.settings.seed}, final)
 
 
-def print_train_result(
-    run: Run, trainer: Trainer, test_set: ImageSet, result: dict[str, Any]
-) -> None:
+def print_train_result(run: Run, image_sets: dict[str, ImageSet], result: dict[str, Any]) -> None:
     """Print the scores, which classes they leave out, and the commands to type next."""
-    num_test = len(test_set)
-    low, high = wilson_interval(round(result["test"]["accuracy"] * num_test), num_test)
     folder = quote_argument(str(run.folder))
     print(f"\n{'':12}{'accuracy':>10}{'loss':>10}{'images':>11}")
-    image_sets = {"validation": trainer.validation_set, "test": test_set}
     for split, images in image_sets.items():
         scores = result[split]
         print(f"{split:12}{scores['accuracy']:>10.2%}{scores['loss']:>10.4f}{len(images):>11,}")
-    print(f"95% confidence interval of the test accuracy: {low:.2%} to {high:.2%}")
+    split, images = list(image_sets.items())[-1]
+    low, high = wilson_interval(round(result[split]["accuracy"] * len(images)), len(images))
+    print(f"95% confidence interval of the {split} accuracy: {low:.2%} to {high:.2%}")
     for split, images in image_sets.items():
         for line in describe_absent_classes(images, split):
             print(line)

@@ -67,6 +67,14 @@ class TrainSettings(Settings):
         Literal["last", "best"],
         Key("the checkpoint that is evaluated: last, or best by validation accuracy"),
     ]
+    test: Annotated[
+        bool,
+        Key(
+            "evaluate on the test set at the end; false for runs that select something",
+            resume=True,
+            compared=False,
+        ),
+    ]
     device: Annotated[str, Key("auto, cpu, cuda, cuda:N or mps", resume=True, compared=False)]
     threads: Annotated[
         int | None,

@@ -199,3 +199,17 @@ def test_preview_with_resume_is_refused(here: Path, cnnlab: Cnnlab) -> None:
 def test_batch_norm_needs_two_images(here: Path, cnnlab: Cnnlab) -> None:
     code, _, err = cnnlab("train", "batch_size=1", "model.batch_norm={decay: 0.9, eps: 0.001}")
     assert code == 2 and "batch_size must be at least 2" in err and not (here / "outputs").exists()
+
+
+def test_test_set_is_left_for_later(here: Path, cnnlab: Cnnlab) -> None:
+    code, out, err = cnnlab("train", *TINY, "test=false")
+    (run,) = (here / "outputs" / "train").iterdir()
+    result = json.loads((run / "result.json").read_text())
+    assert (code, err) == (0, "") and "95% confidence interval of the validation accuracy" in out
+    assert "test" not in result and not (run / "test.safetensors").exists()
+    assert f"v{result['validation']['accuracy']:.2%}" in cnnlab("runs")[1]
+    assert "finished" in cnnlab("train", "resume=last")[1]
+    code, out, err = cnnlab("train", "resume=last", "test=true")
+    assert (code, err) == (0, "") and "test accuracy" in out
+    later = json.loads((run / "result.json").read_text())
+    assert later["validation"] == result["validation"] and later["test"]["accuracy"] > 0
