@@ -248,3 +248,18 @@ def test_shortened_run_may_end_without_validation(
     assert (
         (code, err) == (0, "") and result["step"] == 50 and 0 < result["validation"]["accuracy"] < 1
     )
+
+
+@pytest.mark.slow
+def test_fast_network_resumes_bit_for_bit(cnnlab: Cnnlab, here: Path, signal_at: Any) -> None:
+    """Muon, whitening, alternating flips, views, the average of the weights and bfloat16."""
+    words = ["train", "model=mnist_fast", "dataset=digits", "model.widths=[4,8]", "epochs=3"]
+    words += ["batch_size=250", "ema_decay=0.9", "+augment.train.alternating_flip={}"]
+    words += ["+augment.eval.views={size: 8, padding: 1, mode: zeros, grid: 2, mirror: true}"]
+    assert cnnlab(*words, "outputs=whole")[0] == 0
+    signal_at(5)
+    assert cnnlab(*words)[0] == 130
+    assert cnnlab("train", "resume=last")[0] == 0
+    (whole,) = (here / "whole" / "train").iterdir()
+    assert curves(only_run(here)) == curves(whole)
+    assert have_same_weights(only_run(here), whole)
