@@ -50,21 +50,22 @@ def plot_lr_range_test(
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """A metric over training: the mean of several runs and their standard deviation."""
+    """A metric over training: the mean of several runs, and a band from `low` to `high`, such as
+    their range."""
 
     label: str
     steps: Sequence[int]
     seconds: Sequence[float]
     mean: Sequence[float]
-    std: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
 
 
 def plot_learning_curves(
     panels: Sequence[tuple[str, Sequence[MeanCurve]]], title: str
 ) -> np.ndarray:
     """Plot a row for each panel, (metric, its curves): against steps on the left, against time on
-    the right, with a band of one standard deviation where a curve is of several runs. The chapter's
-    figure 5-17, its two plots in one."""
+    the right, with each curve's band. The chapter's figure 5-17, its two plots in one."""
     figure = Figure(figsize=(10, 1 + 3.2 * len(panels)), dpi=110, layout="constrained")
     grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row", sharex="col")
     longest = max(
@@ -89,20 +90,19 @@ def plot_learning_curves(
 
 
 def plot_mean_curve(axes: Axes, x: np.ndarray, curve: MeanCurve, style: tuple[str, object]) -> None:
-    """Plot a curve's mean against `x`, and a band of one standard deviation."""
+    """Plot a curve's mean against `x`, and its band unless that is empty."""
     color, line_style = style
-    mean, std = np.asarray(curve.mean), np.asarray(curve.std)
-    marker = "o" if len(mean) == 1 else None  # a line through one point is invisible
+    marker = "o" if len(curve.mean) == 1 else None  # a line through one point is invisible
     axes.plot(
         x,
-        mean,
+        curve.mean,
         color=color,
         linestyle=line_style,
         marker=marker,
         label=format_legend_label(curve.label, 36),
     )
-    if std.any():
-        axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
+    if tuple(curve.low) != tuple(curve.high):
+        axes.fill_between(x, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
 
 
 def plot_layer_changes(

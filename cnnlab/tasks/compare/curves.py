@@ -3,6 +3,8 @@
 from pathlib import Path
 from textwrap import wrap
 
+import numpy as np
+
 from cnnlab.core.errors import UsageError
 from cnnlab.core.quoting import printable
 from cnnlab.core.run import Run
@@ -32,23 +34,19 @@ def find_shared_metrics(groups: list[SeedGroup]) -> list[str]:
 def build_curve_panel(groups: list[SeedGroup], metric: str) -> tuple[str, list[MeanCurve]]:
     """Return the axis label and the curve of each group for a panel of the figure.
 
-    Validation accuracy is converted to validation error in percent.
+    Validation accuracy is converted to validation error in percent. Bands are of one standard
+    deviation.
     """
-    if metric == "validation_accuracy":
-        return "validation error, %", [build_error_curve(group) for group in groups]
+    is_error = metric == "validation_accuracy"
     curves = []
     for group in groups:
         band = group.mean_curves[metric]
-        curves.append(MeanCurve(group.label, band.steps, band.seconds, band.mean, band.std))
-    return COMPARED_METRICS[metric][1], curves
-
-
-def build_error_curve(group: SeedGroup) -> MeanCurve:
-    """Return a group's mean validation error in percent."""
-    band = group.mean_curves["validation_accuracy"]
-    mean = tuple(100 * (1 - value) for value in band.mean)
-    std = tuple(100 * value for value in band.std)
-    return MeanCurve(group.label, band.steps, band.seconds, mean, std)
+        mean, std = np.asarray(band.mean), np.asarray(band.std)
+        if is_error:
+            mean, std = 100 * (1 - mean), 100 * std
+        low, high = (mean - std).tolist(), (mean + std).tolist()
+        curves.append(MeanCurve(group.label, band.steps, band.seconds, mean.tolist(), low, high))
+    return "validation error, %" if is_error else COMPARED_METRICS[metric][1], curves
 
 
 def log_group_curves(folder: Path, group: SeedGroup) -> None:
