@@ -213,7 +213,7 @@ def test_file_names_are_literal_to_hydra(text: str) -> None:
 def test_cifar10_study_configurations_differ_from_the_chapters_in_one_key() -> None:
     """The configurations that scripts/reproduce_cifar trains."""
     script = runpy.run_path(
-        str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce_cifar")
+        str(Path(__file__).resolve().parents[1] / "scripts/cifar_study/configurations.py")
     )
     configs = {
         name: compose("train", overrides.split())

@@ -1,0 +1,1 @@
+"""Parts of `scripts/reproduce_cifar`: configurations, summaries of runs, tables, figure, page."""
