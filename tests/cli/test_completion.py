@@ -10,7 +10,11 @@ from cnnlab.cli.completion import complete_bash_value, list_completions
 
 def test_groups_options_and_keys_are_completed() -> None:
     assert {"model=", "model.filters="} <= set(list_completions("train", "mod"))
-    assert list_completions("train", "model=mn") == ["model=mnist_cnn", "model=mnist_mlp"]
+    assert list_completions("train", "model=mn") == [
+        "model=mnist_cnn",
+        "model=mnist_fast",
+        "model=mnist_mlp",
+    ]
     assert {"epochs=", "experiment=", "optim.lr="} <= set(list_completions("train", ""))
     assert {"model=", "seconds=", "optim.lr="} <= set(list_completions("bench", ""))
     assert {"min_lr=", "epochs="} <= set(list_completions("lr-find", ""))
@@ -33,15 +37,16 @@ def test_a_single_key_is_completed_with_its_values() -> None:
 @pytest.mark.parametrize(
     ("line", "position", "answer"),
     [
-        ("cnnlab train model = mn", 4, "mnist_cnn mnist_mlp"),
+        ("cnnlab train model = mn", 4, "mnist_cnn mnist_fast mnist_mlp"),
         (
             "cnnlab train model =",
             3,
-            "alexnet cifar_bn cifar_cnn digits_cnn fixed_filters mnist_cnn mnist_mlp "
+            "alexnet cifar_bn cifar_cnn cifar_fast digits_cnn fixed_filters mnist_cnn mnist_fast "
+            "mnist_mlp "
             "style_network vgg16 vgg19",
         ),
         ("cnnlab train optim = sgd model = mnist_m", 7, "mnist_mlp"),
-        ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_mlp"),
+        ("cnnlab train model = mn epochs = 3", 4, "mnist_cnn mnist_fast mnist_mlp"),
         ("cnnlab train mod", 2, None),
         ("cnnlab train model = mnist_cnn opt", 5, None),
     ],
@@ -74,4 +79,4 @@ def test_the_installed_bash_function_completes_values() -> None:
     process = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path}
     )
-    assert process.stdout.split() == ["mnist_cnn", "mnist_mlp"], process.stderr
+    assert process.stdout.split() == ["mnist_cnn", "mnist_fast", "mnist_mlp"], process.stderr

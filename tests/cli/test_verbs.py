@@ -15,7 +15,7 @@ def test_help_has_examples_and_group_options(
     code, out, _ = cnnlab("train", "-h")
     assert code == 0 and "cnnlab train -m seed=1,2,3" in out
     for line in (
-        "model=      alexnet | cifar_bn | cifar_cnn | digits_cnn | fixed_filters |",
+        "model=      alexnet | cifar_bn | cifar_cnn | cifar_fast | digits_cnn |",
         "dataset=    cifar10 | digits | folder | mnist",
     ):
         assert line in out
