@@ -16,9 +16,8 @@ from cnnlab.core.progress import format_duration
 from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.tasks.stylize.clip_frames import FrameResult, FrameStylist
 from cnnlab.tasks.stylize.log import TransferLog
-from cnnlab.tasks.stylize.output import format_loss
+from cnnlab.tasks.stylize.output import LOSS_MEANINGS, format_loss
 from cnnlab.tasks.stylize.provenance import make_transfer_record
-from cnnlab.tasks.stylize.settings import LOSS_MEANINGS
 
 CLIP_KEYS = ("frame_steps", "temporal_weight")  # recorded of a clip besides an image's
 

@@ -26,6 +26,7 @@ from cnnlab.tasks.stylize.log import TransferLog
 from cnnlab.tasks.stylize.network import stylize_by_network
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import (
+    LOSS_MEANINGS,
     format_loss,
     list_job_notes,
     list_time_limits,
@@ -33,7 +34,7 @@ from cnnlab.tasks.stylize.output import (
 )
 from cnnlab.tasks.stylize.provenance import SavedTransfer, read_saved_transfer
 from cnnlab.tasks.stylize.score import score_image
-from cnnlab.tasks.stylize.settings import LOSS_MEANINGS, StylizeSettings
+from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob, prepare_job, prepare_styles
 
 LAYERS_PER_LINE = 4

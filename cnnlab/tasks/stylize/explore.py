@@ -18,8 +18,8 @@ from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.schema import Config, build_registered
 from cnnlab.style.losses import STYLE_LOSSES
 from cnnlab.style.source_image import collect_image_notes, read_source_image
-from cnnlab.tasks.stylize.batch import BatchProgress
 from cnnlab.tasks.stylize.explore_plan import Variant, plan_variants
+from cnnlab.tasks.stylize.image_batch import BatchProgress
 from cnnlab.tasks.stylize.log import TransferLog, make_log_folder
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import format_loss, list_job_notes, resolve_output_path

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -13,16 +14,14 @@ import torch
 from PIL import Image
 
 from cnnlab.core.device import describe_device
-from cnnlab.core.errors import CnnlabError, UsageError, WriteFailed, format_error
+from cnnlab.core.errors import UsageError
 from cnnlab.core.files import expand_home, path_exists, resolve_outputs_folder, truncate_to_bytes
 from cnnlab.core.image_formats import find_image_format
 from cnnlab.core.memory import get_free_memory, get_used_memory, parse_bytes
-from cnnlab.core.photo import whiten_transparent
 from cnnlab.core.progress import Progress, format_duration
 from cnnlab.core.quoting import printable
 from cnnlab.core.run_index import find_run
 from cnnlab.models.style_network import MIN_SIDE, StyleNetwork
-from cnnlab.style.color_transfer import restore_content_colors
 from cnnlab.style.scales import Size, fit_size
 from cnnlab.style.source_image import (
     SourceImage,
@@ -30,14 +29,9 @@ from cnnlab.style.source_image import (
     read_source_image,
     tensor_to_image,
 )
-from cnnlab.tasks.stylize.batch_paths import (
-    default_output_folder,
-    lock_output_folder,
-    make_output_folder,
-    plan_output_paths,
-)
+from cnnlab.tasks.stylize.image_batch import BatchResult, open_image_batch, stylize_batch
 from cnnlab.tasks.stylize.network_tiles import apply_style_network
-from cnnlab.tasks.stylize.output import check_output_path, save_output_image
+from cnnlab.tasks.stylize.output import check_output_path, finish_image, save_output_image
 from cnnlab.tasks.stylize.provenance import read_record_json
 from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.trained_run import TrainedRun, find_run_checkpoint, load_trained_run
@@ -82,15 +76,18 @@ def stylize_by_network(
     )
     source = Path(str(settings.content))
     if source.is_dir():
-        stylize_folder(settings, loaded, source)
+        with open_image_batch(settings, [loaded.style_stem]) as batch:
+            stylize_batch(batch, partial(stylize_missing_image, settings, loaded))
         return
     default = source.with_name(join_stems(source.stem, loaded) + ".png")
     out = expand_home(settings.out) if settings.out else default
-    result = stylize_image(settings, loaded, source, out, must_be_new=bool(settings.out))
+    progress = Progress(sys.stderr)
+    must_be_new = bool(settings.out)
+    result = stylize_image(settings, loaded, source, out, progress, must_be_new=must_be_new)
     if settings.json:
         print(json.dumps(result | {"seconds": monotonic() - started_at}), flush=True)
     else:
-        print(format_result(result))
+        print("\n".join(format_result(result)))
         print(f"{format_duration(monotonic() - started_at)} in total")
         print(f"\n{printable(str(result['image']))}", flush=True)
 
@@ -143,6 +140,7 @@ def stylize_image(
     loaded: LoadedNetwork,
     source: Path,
     out: Path,
+    progress: Progress,
     *,
     must_be_new: bool,
 ) -> dict[str, Any]:
@@ -161,7 +159,7 @@ def stylize_image(
     find_image_format(out).check_fits(out.suffix, size, 1)
     check_output_path(out, [source], must_be_new=must_be_new and not settings.overwrite)
     began = monotonic()
-    image = render_image(settings, loaded, content, size)
+    image = render_image(settings, loaded, content, size, progress)
     network_s = monotonic() - began
     record = make_network_record(settings, loaded, content, size)
     path = save_output_image(out, image, record, overwrite=settings.overwrite)
@@ -177,11 +175,14 @@ def stylize_image(
 
 
 def render_image(
-    settings: StylizeSettings, loaded: LoadedNetwork, content: SourceImage, size: Size
+    settings: StylizeSettings,
+    loaded: LoadedNetwork,
+    content: SourceImage,
+    size: Size,
+    progress: Progress,
 ) -> Image.Image:
     """Return the stylized image at a size, with the content image's transparency."""
-    x, alpha = content.as_image_at_size(loaded.device)(size), content.resize_alpha(size)
-    progress = Progress(sys.stderr)
+    x = content.as_image_at_size(loaded.device)(size)
 
     def report(done: int, total: int) -> None:
         progress.show(f"pass {done + 1}/{total} over the image's tiles", keep=False)
@@ -192,13 +193,7 @@ def render_image(
         ).cpu()
     finally:
         progress.end()
-    if settings.color == "content":
-        stylized = restore_content_colors(stylized, x.cpu())
-    image = tensor_to_image(stylized)
-    if alpha:
-        whiten_transparent(image, alpha)
-        image.putalpha(alpha)
-    return image
+    return finish_image(tensor_to_image(stylized), content, color=settings.color)
 
 
 def choose_tile_pixels(settings: StylizeSettings, device: torch.device) -> int:
@@ -231,51 +226,15 @@ def make_network_record(
     }
 
 
-def format_result(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> list[str]:
     """Return the line of a stylized image, and its notes."""
     line = f"{result['width']}x{result['height']} pixels, {result['network_seconds']:.2f} s"
-    return "\n".join([f"{line} in the network", *result["notes"]])
-
-
-def stylize_folder(settings: StylizeSettings, loaded: LoadedNetwork, source: Path) -> None:
-    """Stylize the images of a folder whose output does not exist yet.
-
-    Raises CnnlabError, at the end, with those that failed.
-    """
-    default = default_output_folder(source, [loaded.style_stem])
-    folder = expand_home(settings.out) if settings.out else default
-    outputs = plan_output_paths(source, folder)
-    make_output_folder(folder, source)
-    failed, num_stylized = list[str](), 0
-    stream = sys.stderr if settings.json else sys.stdout
-    with lock_output_folder(folder):
-        for number, (content, out) in enumerate(outputs.items(), 1):
-            prefix = f"{number}/{len(outputs)}  {printable(content.name)}  "
-            try:
-                result = stylize_missing_image(settings, loaded, content, out)
-                line = "already exists" if result is None else format_result(result)
-                num_stylized += result is not None
-                shown = result or {"content": str(content), "image": str(out)}
-                shown |= {} if result else {"already_exists": True}
-            except WriteFailed:
-                raise
-            except Exception as error:  # the other images are stylized whatever it is
-                line = f"failed: {format_error(error)}"
-                failed.append(printable(content.name))
-                shown = {"content": str(content), "error": format_error(error)}
-            print(prefix + line, file=stream, flush=True)
-            if settings.json:
-                print(json.dumps(shown), flush=True)
-    num_existing = len(outputs) - num_stylized - len(failed)
-    counts = f"{num_stylized} stylized, {num_existing} already existed, {len(failed)} failed"
-    print(f"\n{printable(str(folder))}: {counts}", file=stream, flush=True)
-    if failed:
-        raise CnnlabError(f"{len(failed)} of {len(outputs)} images failed: {', '.join(failed)}")
+    return [f"{line} in the network", *result["notes"]]
 
 
 def stylize_missing_image(
-    settings: StylizeSettings, loaded: LoadedNetwork, content: Path, out: Path
-) -> dict[str, Any] | None:
+    settings: StylizeSettings, loaded: LoadedNetwork, content: Path, out: Path, progress: Progress
+) -> BatchResult | None:
     """Stylize one image of a folder, unless its output exists, made by the same network and
     settings: then return None. Raises UsageError for another existing output."""
     if path_exists(out) and not settings.overwrite:
@@ -288,4 +247,5 @@ def stylize_missing_image(
             f"{printable(out.name)} already exists, made otherwise: "
             "--overwrite replaces it, out=DIR leaves it"
         )
-    return stylize_image(settings, loaded, content, out, must_be_new=True)
+    result = stylize_image(settings, loaded, content, out, progress, must_be_new=True)
+    return BatchResult(format_result(result), result)

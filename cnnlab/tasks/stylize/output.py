@@ -28,6 +28,18 @@ from cnnlab.style.transfer import TransferState, resize_bicubic
 from cnnlab.tasks.stylize.provenance import make_transfer_record
 from cnnlab.tasks.stylize.setup import TransferJob
 
+LOSS_MEANINGS = {
+    "relative": (
+        "(0: the content image, 1: nothing of it)",
+        "(1: the content image unchanged, 0: the style image)",
+    ),
+    "wasserstein": (
+        "(0: the content image, 1: nothing of it)",
+        "(1: the content image unchanged, 0: the style image)",
+    ),
+    "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
+}
+
 
 def save_result(
     job: TransferJob, state: TransferState, out: Path, *, steps: list[int], is_complete: bool
@@ -53,28 +65,42 @@ def render_final_image(job: TransferJob, state: TransferState) -> tuple[Image.Im
     an image that was enlarged, or that memory is too small to evaluate, they are the last step's.
     """
     content, resize = job.content, resize_wrapped if job.transfer_loss.wrap else resize_bicubic
-    image, alpha = (
-        tensor_to_image(resize(state.image, job.size)),
-        content.resize_alpha(job.size),
-    )
-    if alpha:
+    image = tensor_to_image(resize(state.image, job.size))
+    if alpha := content.resize_alpha(job.size):
         whiten_transparent(image, alpha)  # as readers of the file see it
     x, terms = image_to_tensor(image).to(job.setup.device), state.terms
     if not job.is_enlarged(state.size):
         loss = job.evaluation_loss
         with suppress(MemoryError, RuntimeError):
             terms = loss.evaluate_terms(loss.make_objective(job.size), x)
-    if job.setup.settings.color == "content":
-        colors = image_to_tensor(content.resize(job.size))
-        colors = make_periodic(colors) if job.setup.settings.wrap else colors
+    settings, gray = job.setup.settings, job.transfer_loss.compute_gray(job.size)
+    return finish_image(image, content, color=settings.color, wrap=settings.wrap, gray=gray), terms
+
+
+def finish_image(
+    image: Image.Image,
+    content: SourceImage,
+    *,
+    color: str,
+    wrap: bool = False,
+    gray: Tensor | None = None,
+) -> Image.Image:
+    """Return an RGB image with the content image's transparency and, for `color` content, colors.
+
+    `gray`: (1, 1, H, W) of the masks; where it is 0, the image is the content image.
+    """
+    size = (image.height, image.width)
+    if color == "content":
+        colors = image_to_tensor(content.resize(size))
+        colors = make_periodic(colors) if wrap else colors
         image = tensor_to_image(restore_content_colors(image_to_tensor(image), colors))
-    gray = job.transfer_loss.compute_gray(job.size)
-    if gray is not None:  # exactly the content image where every mask is black
+    if gray is not None:
         stylized = Image.fromarray((gray[0, 0] > 0).cpu().numpy())
-        image = Image.composite(image, content.resize(job.size), stylized)
-    if alpha:
+        image = Image.composite(image, content.resize(size), stylized)
+    if alpha := content.resize_alpha(size):
+        whiten_transparent(image, alpha)
         image.putalpha(alpha)
-    return image, terms
+    return image
 
 
 def save_output_image(

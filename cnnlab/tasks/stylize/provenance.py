@@ -27,7 +27,6 @@ from cnnlab.tasks.stylize.settings import (
     RECORDED_KEYS,
     UNRECORDED_KEYS,
     StylizeSettings,
-    features_without_folder,
 )
 from cnnlab.tasks.stylize.setup import StyleSetup, TransferJob
 
@@ -43,6 +42,12 @@ def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(style, dict) and style.get("name") == "relative":
         renamed["style"] = style | {"color_weight": style.get("color_weight", 0.0)}
     return renamed
+
+
+def features_without_folder(settings: StylizeSettings) -> dict[str, Any]:
+    """Return the features' settings without the folder of the weights."""
+    weights = settings.features["weights"]
+    return settings.features | {"weights": weights and Path(weights).name}
 
 
 def hash_settings(settings: StylizeSettings) -> str:

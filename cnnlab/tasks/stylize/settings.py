@@ -1,11 +1,15 @@
 """The settings of `cnnlab stylize`, and which of them an output image records."""
 
-import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cnnlab.core.keys import Key, Settings, iterate_keys
+from cnnlab.tasks.stylize.settings_checks import (
+    check_masks,
+    check_style_scale,
+    check_style_weights,
+    parse_duration,
+)
 
 TIMED_SUPERSAMPLING = 2.0  # with a time limit: measured to help up to here
 
@@ -220,7 +224,8 @@ class StylizeSettings(Settings):
         if self.style_weights is not None:
             check_style_weights(self.style_weights, len(self.styles))
         check_style_scale(self.style_scale, len(self.styles))
-        check_masks(self)
+        if self.mask_paths:
+            check_masks(self.mask_paths, len(self.styles), self.style_weights, wrap=self.wrap)
         if self.time is not None:
             parse_duration(str(self.time))
         if self.memory_limit is not None:
@@ -253,94 +258,9 @@ class StylizeSettings(Settings):
         return None if self.time is None else parse_duration(str(self.time))
 
 
-LOSS_MEANINGS = {
-    "relative": (
-        "(0: the content image, 1: nothing of it)",
-        "(1: the content image unchanged, 0: the style image)",
-    ),
-    "wasserstein": (
-        "(0: the content image, 1: nothing of it)",
-        "(1: the content image unchanged, 0: the style image)",
-    ),
-    "chapter": ("(the chapter's sum)", "(the chapter's sum)"),
-}
 UNRECORDED_KEYS = tuple(
     name for name, info in iterate_keys(StylizeSettings) if not info.is_recorded
 )
 RECORDED_KEYS = tuple(
     field.name for field in fields(StylizeSettings) if field.name not in UNRECORDED_KEYS
 )
-
-
-def check_style_weights(weights: list[float], num_styles: int) -> None:
-    """Raise ValueError for another number of weights, one out of range, or none above 0."""
-    if len(weights) != num_styles:
-        raise ValueError(
-            f"style_weights has {plural(len(weights), 'number')} for "
-            f"{plural(num_styles, 'style image')}: {weights}\n"
-            "give one number for each style image"
-        )
-    if invalid := [weight for weight in weights if not 0 <= weight < float("inf")]:
-        raise ValueError(
-            f"style_weights must be at least 0 and finite, not {invalid[0]:g}: {weights}\n"
-            "a weight of 0 leaves a style image out"
-        )
-    if not sum(weights) > 0:
-        raise ValueError(
-            f"style_weights are all 0: {weights}\ngive at least one style image a weight above 0"
-        )
-
-
-def check_style_scale(scale: float | list[float], num_styles: int) -> None:
-    """Raise ValueError for a list with another number of scales than style images."""
-    if isinstance(scale, list) and len(scale) != num_styles:
-        raise ValueError(
-            f"style_scale has {plural(len(scale), 'number')} for "
-            f"{plural(num_styles, 'style image')}: {scale}\n"
-            "give one number for all style images, or one for each"
-        )
-
-
-def check_masks(settings: StylizeSettings) -> None:
-    """Raise ValueError for a wrong number of masks, and keys that masks exclude."""
-    num_masks, num_styles = len(settings.mask_paths), len(settings.styles)
-    if num_masks > 1 and num_masks != num_styles:
-        raise ValueError(
-            f"mask names {num_masks} files for {plural(num_styles, 'style image')}\n"
-            "give one mask for all style images, or one for each"
-        )
-    if num_masks > 1 and settings.style_weights is not None:
-        raise ValueError(
-            f"style_weights={settings.style_weights} blends style images that have a mask each\n"
-            "leave out style_weights, or give one mask for all; gray in a mask weakens its style"
-        )
-    if num_masks and settings.wrap:
-        raise ValueError(
-            "wrap=true cannot be used with mask: what is black keeps its seam\n"
-            "leave out one of them"
-        )
-
-
-def plural(count: int, noun: str) -> str:
-    """Return `1 number`, `2 numbers`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def parse_duration(text: str) -> float:
-    """`90`, `90s`, `1m30s`, `1:30`, `1h` -> seconds. Raises ValueError."""
-    if match := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
-        parts = [int(part or 0) for part in match.groups()]
-    elif match := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text):
-        parts = [float(part or 0) for part in match.groups()]  # type: ignore[misc]
-    else:
-        parts = [0]
-    seconds = sum(part * 60**i for i, part in enumerate(reversed(parts)))
-    if not seconds > 0:
-        raise ValueError(f"time must be like 30s, 2m, 1m30s or 1:30, not {text!r}")
-    return seconds
-
-
-def features_without_folder(settings: StylizeSettings) -> dict[str, Any]:
-    """Return the features' settings without the folder of the weights."""
-    weights = settings.features["weights"]
-    return settings.features | {"weights": weights and Path(weights).name}

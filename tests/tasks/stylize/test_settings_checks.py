@@ -1,6 +1,6 @@
 import pytest
 
-from cnnlab.tasks.stylize.settings import parse_duration
+from cnnlab.tasks.stylize.settings_checks import parse_duration
 
 
 def test_parse_duration() -> None:
