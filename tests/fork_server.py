@@ -5,6 +5,7 @@ A server process imports everything and then forks once per line that it is sent
 or `{"wait": process id}`.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -14,6 +15,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def end_with_parent() -> None:
+    """Have this process killed when its parent ends, whatever ends it (Linux; else nothing)."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def preload() -> None:
@@ -31,6 +40,7 @@ def run_child(order: dict[str, Any]) -> None:
     """Run `cnnlab ARGUMENTS` in a folder, with stdout and stderr in files, and exit."""
     from cnnlab.cli import main
 
+    end_with_parent()
     os.setsid()
     os.chdir(order["folder"])
     for number in order["ignored"]:
@@ -78,6 +88,7 @@ class Forks:
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             text=True,
+            preexec_fn=end_with_parent,
             **pipes,
         )
         assert self.process.stdout and self.process.stdout.readline() == "ready\n"

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnlab.core.run_index import read_run_state
 from tests.conftest import TINY
-from tests.fork_server import Forks
+from tests.fork_server import ROOT, Forks, end_with_parent
 
 TRAIN = ["train", *TINY]
 ENDLESS = ["train", *TINY, "epochs=100000"]
@@ -28,7 +28,7 @@ def start(here: Path, *words: str, **options: Any) -> subprocess.Popen:
     """Start a command in the foreground: Ctrl-C is not ignored, as it is after `&`."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "cnnlab", *words]
-    return subprocess.Popen(command, cwd=here, **pipes | options)
+    return subprocess.Popen(command, cwd=here, preexec_fn=end_with_parent, **pipes | options)
 
 
 def run_shell(here: Path, script: str) -> subprocess.CompletedProcess:
@@ -75,6 +75,19 @@ def interrupt_at(here: Path, delay_s: float) -> tuple[int, str, float]:
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
     return process.returncode, err, time.monotonic() - began
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_children_end_with_a_killed_parent() -> None:
+    """A killed pytest left trainings of 100,000 epochs behind."""
+    child = ["sh", "-c", "echo started; exec sleep 60"]
+    code = "import subprocess; from tests.fork_server import end_with_parent\n"
+    code += f"subprocess.run({child}, preexec_fn=end_with_parent)"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout and parent.stdout.readline() == b"started\n"
+        parent.kill()
+        parent.communicate(timeout=30)  # until the child too has closed the pipe
 
 
 def check_interrupted(code: int, err: str, seconds: float) -> None:
@@ -130,6 +143,7 @@ def test_a_closed_terminal_saves_a_checkpoint(here: Path) -> None:
     """SIGHUP arrives, and the terminal takes no more output."""
     process_id, terminal = pty.fork()
     if process_id == 0:
+        end_with_parent()
         os.execv(sys.executable, [sys.executable, "-m", "cnnlab", *ENDLESS])
     reader = threading.Thread(target=read_all, args=[terminal], daemon=True)
     reader.start()

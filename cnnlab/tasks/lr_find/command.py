@@ -61,6 +61,11 @@ def parse_range_test_settings(
     range_test, settings = split_train_settings(config, LRFindSettings)
     if settings.resume is not None:
         raise UsageError("lr-find starts a new training: resume does not apply")
+    if settings.model["name"] == "style_network":
+        raise UsageError(
+            "lr-find takes a classifier, not model=style_network\n"
+            "train it as it is: cnnlab train model=style_network style=STYLE.jpg"
+        )
     if any(word.startswith("optim.lr=") for word in overrides):
         raise UsageError("lr-find varies optim.lr itself, from min_lr to max_lr")
     return range_test, settings

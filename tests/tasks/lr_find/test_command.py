@@ -51,6 +51,15 @@ def test_usage_errors(cnnlab: Cnnlab, here: Path, words: list[str], message: str
     assert code == 2 and message in err and len(err.splitlines()) == 1
 
 
+def test_a_style_network_is_refused_with_the_command_that_trains_it(cnnlab: Cnnlab) -> None:
+    assert cnnlab("lr-find", "model=style_network") == (
+        2,
+        "",
+        "cnnlab: lr-find takes a classifier, not model=style_network\n"
+        "train it as it is: cnnlab train model=style_network style=STYLE.jpg\n",
+    )
+
+
 def test_starts_from_initial_weights(cnnlab: Cnnlab, here: Path, tiny_run: Path) -> None:
     code, out, _ = cnnlab("lr-find", *TINY, f"init={tiny_run}", "steps=60")
     assert code == 0 and f"weights from {tiny_run}, step 50:\n  8 of 8 tensors" in out
