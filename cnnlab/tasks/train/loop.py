@@ -187,7 +187,8 @@ def format_train_progress(
     ]
     if validation:
         fields.append(trainer.objective.format_scores(validation))
-    fields.append(f"{images_per_s:,.0f} img/s")
+    decimals = 1 if images_per_s < 10 else 0
+    fields.append(f"{images_per_s:,.{decimals}f} img/s")
     fields.append(f"{format_duration(images_left / images_per_s)} left")
     line = " ".join(fields)
     return line if len(line) < 80 else line.replace(f"step {report.step} ", "")
