@@ -181,6 +181,8 @@ def qualify_style_override(word: str) -> str:
         )
     if key in STYLE_KEYS:
         return f"style.{word}"
+    if key == "explore" and value[:1] not in ("", "[", "'", '"'):
+        raise UsageError(f"{printable(word)} is given as a flag\ntype --explore {printable(value)}")
     if key == "features":
         return f"features.name{equals}{value}"
     is_literal = key != "time" or value in ("", "null") or value[0] in ("'", '"')

@@ -4,6 +4,7 @@ import pytest
 
 from cnnlab.cli.arguments import qualify_style_override, split_arguments
 from cnnlab.config import compose
+from cnnlab.core.errors import UsageError
 
 
 def test_names_and_overrides_are_separated(here: Path) -> None:
@@ -82,3 +83,9 @@ def test_comma_in_the_name_of_a_mask_is_literal_where_the_file_exists(here: Path
     (here / "a,b.png").touch()
     assert qualify_style_override("mask=a,b.png") == "mask='a,b.png'"
     assert qualify_style_override("mask=a,c.png") == "mask=['a','c.png']"
+
+
+def test_explored_values_without_the_flag_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"given as a flag\ntype --explore strength=0\.5,0\.7$"):
+        qualify_style_override("explore=strength=0.5,0.7")
+    assert qualify_style_override("explore=['seed=1,2']") == "explore=['seed=1,2']"

@@ -16,7 +16,7 @@ from cnnlab.core.progress import format_duration
 from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.tasks.stylize.clip_frames import FrameResult, FrameStylist
 from cnnlab.tasks.stylize.log import TransferLog
-from cnnlab.tasks.stylize.output import LOSS_MEANINGS, format_loss
+from cnnlab.tasks.stylize.output import describe_losses, format_loss
 from cnnlab.tasks.stylize.provenance import make_transfer_record
 
 CLIP_KEYS = ("frame_steps", "temporal_weight")  # recorded of a clip besides an image's
@@ -90,7 +90,7 @@ def print_clip_result(
         numbers = {"clip": str(output.path)} | {name: record[name] for name in names}
         print(json.dumps(numbers | {"seconds": seconds, "log": str(log.folder)}), flush=True)
         return
-    meanings = LOSS_MEANINGS[settings.style["name"]]
+    meanings = describe_losses(settings)
     print()
     for name, meaning in zip(("content", "style"), meanings, strict=True):
         print(f"{name:<8} {format_loss(record['losses'][name]):<11} {meaning}")

@@ -26,7 +26,7 @@ from cnnlab.tasks.stylize.log import TransferLog
 from cnnlab.tasks.stylize.network import stylize_by_network
 from cnnlab.tasks.stylize.optimize import StylizedImage, stylize_job
 from cnnlab.tasks.stylize.output import (
-    LOSS_MEANINGS,
+    describe_losses,
     format_loss,
     list_job_notes,
     list_time_limits,
@@ -197,7 +197,7 @@ def print_json_result(result: StylizedImage, log: TransferLog) -> None:
 def print_stylize_result(job: TransferJob, result: StylizedImage, log: TransferLog) -> None:
     """Print losses, steps and paths of a result."""
     state, losses = result.state, result.record["losses"]
-    meaning = LOSS_MEANINGS[job.setup.settings.style["name"]]
+    meaning = describe_losses(job.setup.settings)
     print(f"\ncontent  {format_loss(losses['content']):<11} {meaning[0]}")
     print(f"style    {format_loss(losses['style']):<11} {meaning[1]}")
     cells = [f"{name} {format_loss(value):<10}" for name, value in losses["layers"].items()]

@@ -8,6 +8,7 @@ from PIL import Image
 from cnnlab.core.files import write_atomically, write_json, write_unique
 from cnnlab.core.image import encode_png, read_image
 from cnnlab.tasks.stylize.explore import FIGURE_NAME, Exploration, VariantResult
+from cnnlab.tasks.stylize.output import describe_losses
 from cnnlab.viz.image_grid import GRID_DPI, GridCell, draw_image_grid
 
 CELL_INCHES = 256 / GRID_DPI  # an image of the default size keeps its pixels
@@ -40,8 +41,12 @@ def draw_explore_figure(exploration: Exploration) -> np.ndarray:
         + variants[row * columns : (row + 1) * columns]
         for row in range(num_rows)
     ]
-    title = f"{job.content.path.name}, by {job.setup.loaded_encoder.name}"
-    return draw_image_grid(rows, title, cell_inches=CELL_INCHES)
+    setup = job.setup
+    styles = ", ".join(style.path.name for style in setup.styles)
+    title = f"{job.content.path.name} in the style of {styles}, network {setup.loaded_encoder.name}"
+    content, style = describe_losses(exploration.settings)
+    note = f"content {content}, style {style}, time in minutes:seconds"
+    return draw_image_grid(rows, title, cell_inches=CELL_INCHES, note=note)
 
 
 def pad_row(cells: list[GridCell], length: int) -> list[GridCell]:
@@ -51,7 +56,7 @@ def pad_row(cells: list[GridCell], length: int) -> list[GridCell]:
 
 def make_variant_cell(result: VariantResult) -> GridCell:
     """Return the cell of a variant: its image with its values, losses and seconds."""
-    caption = f"{result.variant.label}\n{result.format_numbers()}"
+    caption = f"{result.variant.label}\n{result.format_numbers().replace('  ', ', ')}"
     if result.image is None or result.image.path is None:
         return GridCell(np.zeros((3, 4)), result.variant.label, "heat", blank_reason=caption)
     return make_cell(read_image(result.image.path).convert("RGB"), caption)

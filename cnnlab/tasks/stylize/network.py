@@ -67,14 +67,15 @@ def stylize_by_network(
     check_network_settings(settings, overrides)
     loaded = load_style_network(settings, device)
     stream = sys.stderr if settings.json else sys.stdout
-    run, name = loaded.run, printable(Path(str(settings.content)).name)
+    source, path = Path(str(settings.content)), expand_home(str(settings.network))
+    run_name = path.name if path.is_file() else loaded.run.folder.name
     print(
-        f"cnnlab stylize: {name} by a style network, {printable(loaded.style_stem)}, "
-        f"step {run.step:,}\ndevice {describe_device(device)}",
+        f"cnnlab stylize: {printable(source.name)} in the style of {printable(loaded.style_stem)}\n"
+        f"style network {printable(run_name)}, step {loaded.run.step:,}\n"
+        f"device {describe_device(device)}",
         file=stream,
         flush=True,
     )
-    source = Path(str(settings.content))
     if source.is_dir():
         with open_image_batch(settings, [loaded.style_stem]) as batch:
             stylize_batch(batch, partial(stylize_missing_image, settings, loaded))

@@ -26,6 +26,7 @@ from cnnlab.style.source_image import (
 from cnnlab.style.torus import make_periodic, resize_wrapped
 from cnnlab.style.transfer import TransferState, resize_bicubic
 from cnnlab.tasks.stylize.provenance import make_transfer_record
+from cnnlab.tasks.stylize.settings import StylizeSettings
 from cnnlab.tasks.stylize.setup import TransferJob
 
 LOSS_MEANINGS = {
@@ -220,6 +221,12 @@ def list_time_limits(job: TransferJob, state: TransferState) -> list[str]:
     height, width = state.size
     change = "enlarged" if job.is_enlarged(state.size) else "reduced"
     return [f"optimized at {width}x{height} pixels in the time, then {change}"]
+
+
+def describe_losses(settings: StylizeSettings) -> tuple[str, str]:
+    """Return what the values of content and style mean."""
+    content, style = LOSS_MEANINGS[settings.style["name"]]
+    return ("(weighted by content_map)" if settings.content_map else content), style
 
 
 def format_loss(value: float | None) -> str:

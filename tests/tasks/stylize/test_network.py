@@ -29,7 +29,10 @@ def test_a_run_stylizes_an_image(cnnlab: Cnnlab, photo: Path, style_run: Path) -
     """Named after image and style; the pixels are the network's."""
     code, out, err = cnnlab("stylize", "photo.png", str(style_run))
     assert (code, err) == (0, "")
-    assert out.startswith("cnnlab stylize: photo.png by a style network, one, step 2\n")
+    assert out.startswith(
+        "cnnlab stylize: photo.png in the style of one\n"
+        f"style network {style_run.name}, step 2\ndevice "
+    )
     assert "48x36 pixels, " in out and out.endswith("\n\nphoto_one.png\n")
     assert all(len(line) <= 80 for line in out.splitlines())
     network = load_trained_run(last_checkpoint(style_run)).model

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from cnnlab.core.errors import UsageError
 from cnnlab.core.image_formats import FORMAT_BY_SUFFIX
 from cnnlab.core.photo import make_srgb_profile
 from cnnlab.style.source_image import collect_image_notes, read_source_image
-from cnnlab.tasks.stylize.output import resolve_output_path, save_output_image
+from cnnlab.tasks.stylize.output import describe_losses, resolve_output_path, save_output_image
 from cnnlab.tasks.stylize.provenance import read_transfer_record
 from tests.tasks.conftest import Stylize, make_job, pixels
 
@@ -117,3 +118,11 @@ def test_small_style_image_is_reported(stylize: Stylize) -> None:
     Image.new("RGB", (20, 20)).save("tiny.png")
     out, _ = stylize(images=("photo.png", "tiny.png"))
     assert "tiny.png: fewer pixels than the output image, not enlarged\n" in out
+
+
+def test_a_content_map_changes_what_content_means() -> None:
+    """Its weights made content 6.3 beside `1: nothing of it`."""
+    style = {"name": "wasserstein"}
+    plain = describe_losses(SimpleNamespace(style=style, content_map=None))  # type: ignore[arg-type]
+    mapped = describe_losses(SimpleNamespace(style=style, content_map="a.png"))  # type: ignore[arg-type]
+    assert "1: nothing of it" in plain[0] and "content_map" in mapped[0] and plain[1] == mapped[1]
