@@ -92,8 +92,8 @@ def check_inputs(settings: StylizeSettings, overrides: list[str]) -> None:
         raise UsageError("--explore cannot be given with --reproduce or --score")
     if settings.content is None or not settings.styles:
         raise UsageError(
-            "stylize needs a content image and a style image: cnnlab stylize CONTENT STYLE... "
-            "(-h shows more)"
+            "stylize needs a content image and a style image\n"
+            "cnnlab stylize CONTENT STYLE... (-h shows more)"
         )
     if Path(settings.content).is_dir() and (
         settings.reproduce or settings.score or settings.explore
