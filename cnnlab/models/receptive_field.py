@@ -6,12 +6,12 @@ for each output position.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from cnnlab.models.layers import FractionalMaxPool, ImageShape
 
+T = TypeVar("T")
 Interval = tuple[int, int]  # start, end; end is exclusive
 
 
@@ -144,6 +145,14 @@ PROPAGATION_RULES: dict[type[nn.Module], Callable[[Any, FieldAxis, int, int], Fi
 }
 
 
+def look_up_kind(module: nn.Module, table: Mapping[type[nn.Module], T]) -> T | None:
+    """Return a module's entry by its type, or by the type that it has its `forward` from; None
+    without one."""
+    forward = type(module).forward
+    bases = [base for base in type(module).__mro__ if issubclass(base, nn.Module)]
+    return next((table[b] for b in bases if b in table and b.forward is forward), None)
+
+
 def full_axis(pixels: int, outputs: int) -> FieldAxis:
     return FieldAxis(((0, pixels),) * outputs, ((0, pixels),) * outputs, 0)
 
@@ -153,7 +162,7 @@ def propagate_module(
 ) -> FieldAxes:
     """Return the axes of a module's output of `size` (depth, height, width) or (features,), from
     those of its input, if known; otherwise the whole input of `shape`."""
-    rule = PROPAGATION_RULES.get(type(module))
+    rule = look_up_kind(module, PROPAGATION_RULES)
     outputs = size[1:] if len(size) == 3 else (1, 1)
     propagated: list[FieldAxis | None] = [None, None]
     if rule and axes and len(size) == 3:

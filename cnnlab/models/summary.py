@@ -18,6 +18,7 @@ from cnnlab.models.receptive_field import (
     as_pair,
     compute_receptive_fields,
     get_leading_padding,
+    look_up_kind,
     use_mode,
 )
 
@@ -31,6 +32,8 @@ LAYER_KINDS: dict[type[nn.Module], str] = {
     nn.BatchNorm2d: "batch normalization",
     nn.Dropout: "dropout",
     nn.ReLU: "ReLU",
+    nn.GELU: "GELU",
+    nn.AdaptiveMaxPool2d: "global max pooling",
     nn.Flatten: "flatten",
 }
 OptionalPair = tuple[int, int] | None  # down, across
@@ -120,7 +123,7 @@ def summarize_layer(
     kernel_size, stride, padding = get_window_geometry(module)
     return LayerSummary(
         name=name,
-        kind=LAYER_KINDS.get(type(module), type(module).__name__),
+        kind=look_up_kind(module, LAYER_KINDS) or type(module).__name__,
         input=small.input,
         output=small.output,
         kernel_size=kernel_size,
@@ -183,14 +186,15 @@ class TraceRecorder:
 
 
 def make_meta_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the model's parameters and buffers on the meta device; float parameters need
-    gradients, also those of a run that is only evaluated."""
+    """Return the model's parameters and buffers on the meta device; parameters need gradients
+    where the model's do, and those of a run that is only evaluated all do, if they are float."""
     tensors = {
         name: torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
         for name, tensor in chain(model.named_parameters(), model.named_buffers())
     }
-    for name, parameter in model.named_parameters():
-        tensors[name].requires_grad_(parameter.is_floating_point())
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        for name, parameter in model.named_parameters():
+            tensors[name].requires_grad_(parameter.is_floating_point())
     return tensors
 
 

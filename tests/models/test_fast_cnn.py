@@ -5,6 +5,7 @@ from torch import nn
 
 from cnnlab.models.fast_cnn import DiracConv, PatchWhitening, SmallLinear, fast_cnn
 from cnnlab.models.layers import copy_with_random_weights, initialize_weights
+from cnnlab.models.receptive_field import compute_receptive_fields
 
 NORM = {"decay": 0.6, "eps": 1e-12}
 KEYS = {"patch_size": 2, "whitening_eps": 5e-4, "widths": [4, 6], "convs": 2, "batch_norm": NORM}
@@ -56,6 +57,12 @@ def test_initial_logits_are_small() -> None:
 def test_layers_and_parameters() -> None:
     model = fast_cnn((3, 32, 32), 10, **KEYS | {"widths": [64, 256, 256]})
     convs = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
+    fields = compute_receptive_fields(model, (3, 32, 32))
+    assert [fields[name].size for name in ("whiten", "group_1", "group_2")] == [
+        (2, 2),
+        (9, 9),
+        (23, 23),
+    ]
     trained = [p for p in model.parameters() if p.requires_grad]
     assert sum(p.numel() for p in trained) == convs + 2 * (64 + 256 + 256) + 2560
     assert model[:4](torch.zeros(1, 3, 32, 32)).shape == (1, 256, 3, 3)
