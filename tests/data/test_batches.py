@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from cnnlab.data.augment import Pipeline
@@ -7,7 +8,8 @@ from cnnlab.data.sources import digits
 
 DATA = digits("train", root=None)
 PLAIN = Pipeline({}, "augment.eval")
-SHIFTED = Pipeline({"shift": {"px": 2}}, "augment.train")
+SHIFT = {"shift": {"px": 2}}
+SHIFTED = Pipeline(SHIFT, "augment.train")
 
 
 def make_numbered_images(n: int) -> TensorImageSet:
@@ -66,6 +68,18 @@ def test_mixed_batches_have_label_shares_and_same_batches_from_start() -> None:
     counts = DATA.labels[batches.shuffle_epoch(0)].bincount()
     # The shares of a class add up to about the number of its images.
     assert (totals - counts).abs().max() < 1e-2 * len(DATA)
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_batches_of_a_group_equal_batches_one_by_one(start: int) -> None:
+    """Bit for bit, with means over the pixels of an image and pairs within a batch."""
+    spec = {"contrast": {"lower": 0.2, "upper": 1.8}, "mixup": {"alpha": 0.4}, "whiten": {}}
+    pipeline = Pipeline(SHIFT | spec, "augment.train")
+    grouped, single = (TrainingBatches(DATA, pipeline, batch_size=100, seed=2) for _ in range(2))
+    grouped.batches_per_group, single.batches_per_group = 4, 1
+    pairs = zip(grouped.iterate_epoch(1, start), single.iterate_epoch(1, start), strict=True)
+    for (images, shares), (expected_images, expected_shares) in pairs:
+        assert torch.equal(images, expected_images) and torch.equal(shares, expected_shares)
 
 
 def test_augmentation_is_independent_of_batch_size() -> None:
