@@ -61,8 +61,8 @@ class CrossEntropy:
         loss = F.cross_entropy(outputs.float(), labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             classes = labels if labels.ndim == 1 else labels.argmax(1)
-            hits = (outputs.argmax(1) == classes).sum()
-        return loss, hits.float().unsqueeze(0)
+            is_hit = outputs.argmax(1) == classes
+        return loss, is_hit.sum(0, keepdim=True, dtype=torch.float32)
 
     def evaluate(
         self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]

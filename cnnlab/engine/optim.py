@@ -12,7 +12,8 @@ Optimizer = torch.optim.Optimizer
 
 
 def make_decay_groups(params: Params, weight_decay: float) -> list[dict[str, object]]:
-    """Return parameter groups: weights with decay, biases and scales (1-D) without.
+    """Return parameter groups: weights with decay, biases and scales (1-D) without; one group, in
+    the same order, where nothing decays.
 
     Raises ValueError if `weight_decay` is negative or infinite.
     """
@@ -20,6 +21,8 @@ def make_decay_groups(params: Params, weight_decay: float) -> list[dict[str, obj
         raise ValueError(f"weight_decay must be at least 0, not {weight_decay}")
     params = list(params)
     matrices, vectors = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+    if weight_decay == 0:  # a group costs a call of the fused kernel
+        return [{"params": matrices + vectors, "weight_decay": 0.0}]
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},

@@ -44,8 +44,10 @@ class TrainStep:
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for (N, C, H, W) images."""
+        if self.autocast is None:
+            return self.model(images)
         device_type = self.params[0].device.type
-        with torch.autocast(device_type, self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(device_type, self.autocast):
             return self.model(images)
 
     def compute_loss(
@@ -61,7 +63,7 @@ class TrainStep:
     def clip_gradient(self) -> Tensor:
         """Return the norm of the whole gradient, after scaling the gradient to `clip_norm`."""
         grads = [p.grad for p in self.params if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.params, self.clip_norm, norm)
         return norm
@@ -69,7 +71,8 @@ class TrainStep:
     def update_weights(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Take the optimizer's step unless loss or gradient is not finite; free the gradient."""
         self.guard.step(step, loss, norm)
-        self.optimizer.zero_grad()
+        for param in self.params:
+            param.grad = None
 
     def accumulate(self, loss: Tensor, sums: Tensor, num_images: int, norm: Tensor) -> None:
         """Update the average of the weights and the sums that are logged."""

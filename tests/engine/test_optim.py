@@ -79,6 +79,18 @@ def test_steps_are_torchs(name: str) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_one_group_without_decay_has_the_order_of_two(name: str) -> None:
+    """Checkpoints number the parameters in the order of the groups."""
+    model = network()
+    one, two = (
+        OPTIMIZERS[name](model.parameters(), **SETTINGS[name] | {"weight_decay": decay})
+        for decay in (0.0, 0.01)
+    )
+    orders = [[id(p) for g in o.param_groups for p in g["params"]] for o in (one, two)]
+    assert orders[0] == orders[1] and (len(one.param_groups), len(two.param_groups)) == (1, 2)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, layout: torch.memory_format) -> None:
