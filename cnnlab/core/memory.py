@@ -7,7 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1 << 20  # glibc's number for it, and bytes
+# glibc's numbers for them, and bytes
+M_TRIM_THRESHOLD, NEVER_TRIM = -1, -1
+M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES, MAX_MMAP_THRESHOLD_BYTES = -3, 1 << 20, 1 << 25
 BYTE_UNIT_EXPONENTS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 CGROUP_ROOT, PROCESS_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # By the controller's name in PROCESS_CGROUPS; version 2 has none.
@@ -94,6 +96,18 @@ def release_cached() -> None:
     torch.cuda.empty_cache()  # does nothing if CUDA is not initialized
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def retain_freed() -> None:
+    """Retain freed memory in the process from now on, in blocks of up to 32 MB (glibc).
+
+    By default the last freed blocks go back to the system: a training step frees its activations
+    and gradients, and the next one would wait for as many fresh pages.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, MAX_MMAP_THRESHOLD_BYTES)
+        mallopt(M_TRIM_THRESHOLD, NEVER_TRIM)
 
 
 def release_immediately() -> None:

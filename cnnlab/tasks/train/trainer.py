@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cnnlab.core.checkpoint import TensorGroups
 from cnnlab.core.device import pick_device, set_deterministic_algorithms
 from cnnlab.core.errors import UsageError
+from cnnlab.core.memory import retain_freed
 from cnnlab.core.schema import build_registered
 from cnnlab.data.batches import Batch, TrainingBatches, iterate_in_order
 from cnnlab.data.build import (
@@ -112,6 +113,7 @@ class Trainer:
 def build_trainer(settings: TrainSettings) -> Trainer:
     """Build every part from the settings. Raises UsageError before anything is written."""
     device = pick_device(settings.device)
+    retain_freed()
     enable_determinism(settings.deterministic)
     torch.manual_seed(settings.seed)
     pipelines = build_pipelines(settings.augment)
