@@ -105,7 +105,7 @@ def print_machine(*details: str, device_name: str = "cpu") -> None:
     place = record["gpu"] or f"{record['processor']}, {record['cores']} cores"
     versions = f"Python {record['python']}, torch {record['packages']['torch']}"
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{place}, commit {record['commit']}, {versions}{load}")
+    print(f"{place}, commit {record['commit']}\n{versions}{load}")
     print("; ".join(details), flush=True)
 
 

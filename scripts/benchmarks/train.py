@@ -5,11 +5,13 @@ Normalize, a DataLoader that shuffles, Adam, loss.item() now and then. `cnnlab` 
 `cnnlab train` does between epochs: order, batch, gradient norm, guard against non-finite steps,
 running metrics, TensorBoard. `bare` is forward, backward and step on one batch that never changes:
 what is left of cnnlab's time is its own. `ReLU first` is the plain loop with the network as the
-chapter writes it, ReLU before pooling; cnnlab pools first, which gives the same numbers. MNIST is
-read from CNNLAB_DATA.
+chapter writes it, ReLU before pooling; cnnlab pools first, which gives the same numbers. Each loop
+runs in processes of its own, a new one every round, since cnnlab sets how memory is allocated. The
+plain loops compute in float32 whatever `--precision` is. MNIST is read from CNNLAB_DATA.
 """
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,19 +24,19 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
-from benchmarks.harness import Table, measure_alternately, print_machine, summarize
+from benchmarks.harness import Table, measure_alternately, print_machine, run_child, summarize
 from cnnlab.config import compose
 from cnnlab.core.device import synchronize, use_threads
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits, get_data_root
+from cnnlab.engine.train_step import AUTOCAST_DTYPES
 from cnnlab.tasks.train.loop import log_step_report
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
 
 StepSizes = Iterator[int]  # takes a training step, then yields its number of images
-HEADERS = ("network", "cnnlab, images/s", "plain", "ReLU first", "cnnlab / plain")
-MORE_HEADERS = ("cnnlab / ReLU first", "time outside forward, backward, step")
+HEADERS = ("network", "precision", "cnnlab", "plain", "ratio", "ReLU first", "ratio", "outside")
 
 
 class PILDigits(Dataset):
@@ -60,17 +62,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each loop in each round")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--precision", nargs="+", default=["float32"], help="of cnnlab and bare, a row for each"
+    )
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting of cnnlab and bare, such as channels_last=true; may be repeated",
+    )
 
 
-def make_trainer(model: str, device: str) -> Trainer:
+def make_trainer(model: str, device: str, more: list[str]) -> Trainer:
     """Return what `cnnlab train model=MODEL` trains, with more epochs than the benchmark takes."""
     overrides = [f"model={model}", f"device={device}", "epochs=100000", "schedule=constant"]
+    overrides += more
     return build_trainer(call_checked(TrainSettings, compose("train", overrides), ""))
 
 
-def cnnlab_loop(trainer: Trainer, run: Run) -> StepSizes:
-    """cnnlab's loop, with what it logs."""
-    last = 0
+def cnnlab_loop(trainer: Trainer, folder: Path) -> StepSizes:
+    """cnnlab's loop, with what it logs to a folder."""
+    run, last = Run(folder), 0
     for report in trainer.fit(0):
         log_step_report(run, report)
         yield (report.step - last) * trainer.train_batches.batch_size
@@ -93,9 +106,9 @@ def make_plain_loader(trainer: Trainer) -> DataLoader:
     return DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True, **workers)
 
 
-def plain_loop(trainer: Trainer, model: nn.Module) -> StepSizes:
+def plain_loop(trainer: Trainer, folder: Path) -> StepSizes:
     """The loop of PyTorch's MNIST example."""
-    loader, device = make_plain_loader(trainer), trainer.device
+    loader, device, model = make_plain_loader(trainer), trainer.device, trainer.model
     optimizer = torch.optim.Adam(model.parameters(), lr=trainer.settings.optim["lr"])
     model.train()
     while True:
@@ -110,24 +123,35 @@ def plain_loop(trainer: Trainer, model: nn.Module) -> StepSizes:
             yield len(labels)
 
 
-def bare_loop(trainer: Trainer, model: nn.Module) -> StepSizes:
+def relu_first_loop(trainer: Trainer, folder: Path) -> StepSizes:
+    """The plain loop with every ReLU before its pooling, as the chapter writes it."""
+    for name, block in trainer.model.named_children():
+        if hasattr(block, "pool"):
+            setattr(trainer.model, name, nn.Sequential(block.conv, nn.ReLU(), block.pool))
+    return plain_loop(trainer, folder)
+
+
+def bare_loop(trainer: Trainer, folder: Path) -> StepSizes:
     """Forward, backward and step alone."""
+    model, dtype = trainer.model, AUTOCAST_DTYPES[trainer.settings.precision]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     images, labels = next(trainer.train_batches.iterate_epoch(0))
     model.train()
     while True:
-        F.cross_entropy(model(images), labels).backward()
+        with torch.autocast(trainer.device.type, dtype, enabled=dtype is not None):
+            outputs = model(images)
+        F.cross_entropy(outputs.float(), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
         yield len(labels)
 
 
-def move_relu_before_pooling(model: nn.Module) -> nn.Module:
-    """Return the network with every ReLU before its pooling, as the chapter writes it."""
-    for name, block in model.named_children():
-        if hasattr(block, "pool"):
-            setattr(model, name, nn.Sequential(block.conv, nn.ReLU(), block.pool))
-    return model
+LOOPS: dict[str, Callable[[Trainer, Path], StepSizes]] = {
+    "cnnlab": cnnlab_loop,
+    "plain": plain_loop,
+    "ReLU first": relu_first_loop,
+    "bare": bare_loop,
+}
 
 
 def measure_rate(loop: StepSizes, seconds: float, device: torch.device) -> float:
@@ -140,58 +164,71 @@ def measure_rate(loop: StepSizes, seconds: float, device: torch.device) -> float
     return num_images / (perf_counter() - start)
 
 
-def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all loops on a network, in alternation."""
+def measure_in_child(
+    loop: str, model: str, precision: str, overrides: list[str], device: str, seconds: float
+) -> None:
+    """Print a loop's images/s. The plain loops compute in float32, without `overrides`."""
+    is_plain = loop in ("plain", "ReLU first")
+    more = [] if is_plain else [f"precision={precision}", *overrides]
+    trainer = make_trainer(model, device, more)
     with tempfile.TemporaryDirectory() as folder:
-        trainers = [make_trainer(model, options.device) for _ in range(4)]
-        device, threads = trainers[0].device, trainers[0].settings.threads
-        loops = {
-            "cnnlab": cnnlab_loop(trainers[0], Run(Path(folder))),
-            "plain": plain_loop(trainers[1], trainers[1].model),
-            "bare": bare_loop(trainers[2], trainers[2].model),
-        }
-        if any(isinstance(module, nn.MaxPool2d) for module in trainers[3].model.modules()):
-            relu_first = move_relu_before_pooling(trainers[3].model)
-            loops["ReLU first"] = plain_loop(trainers[3], relu_first)
-        for loop in loops.values():
-            measure_rate(loop, min(1.0, options.seconds), device)
+        steps = LOOPS[loop](trainer, Path(folder))
+        with use_threads(None if is_plain else trainer.settings.threads):
+            measure_rate(steps, min(1.0, seconds), trainer.device)
+            print(measure_rate(steps, seconds, trainer.device))
 
-        def measure_loop(name: str) -> float:
-            with use_threads(threads if name in ("cnnlab", "bare") else None):
-                return measure_rate(loops[name], options.seconds, device)
 
-        values = measure_alternately(
-            {name: lambda name=name: measure_loop(name) for name in loops}, options.rounds
-        )
+def measure(model: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all loops on a network, in alternation."""
+    settings = compose("train", [f"model={model}"])
+    has_max_pooling = settings["model"].get("pool") == "max"
+    arguments = {
+        "model": model,
+        "precision": precision,
+        "overrides": options.override,
+        "device": options.device,
+        "seconds": options.seconds,
+    }
+
+    def measure_loop(name: str) -> float:
+        return float(run_child("train", loop=name, **arguments))
+
+    names = [name for name in LOOPS if has_max_pooling or name != "ReLU first"]
+    values = measure_alternately(
+        {name: lambda name=name: measure_loop(name) for name in names}, options.rounds
+    )
     rates = summarize(values, "cnnlab", higher_is_better=True)
     return {
         "model": model,
+        "precision": precision,
         "images_per_s": rates,
         "times_plain": rates["plain"]["ratio"],
-        "times_relu_first": rates["ReLU first"]["ratio"] if "ReLU first" in rates else None,
+        "times_relu_first": rates["ReLU first"]["ratio"] if has_max_pooling else None,
         "share_outside": 1 - rates["bare"]["ratio"],
-        "batch_size": trainers[0].train_batches.batch_size,
+        "batch_size": settings["batch_size"],
     }
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     print_machine(
         f"{options.seconds:g} s of each loop in each of {options.rounds} rounds",
-        "medians, ratios by round",
+        "median images/s, ratios by round",
         device_name=options.device,
     )
-    table, rows = Table(*HEADERS, *MORE_HEADERS), []
-    for model in options.models:
-        row = measure(model, options)
+    print("plain and ReLU first: float32; outside: of forward, backward and step")
+    table, rows = Table(*HEADERS), []
+    for model, precision in itertools.product(options.models, options.precision):
+        row = measure(model, precision, options)
         rows.append(row)
         rates, relu_first = row["images_per_s"], row["times_relu_first"]
         median = {name: f"{rate['median']:,.0f}" for name, rate in rates.items()}
         table.add(
             f"`{model}`",
+            precision,
             median["cnnlab"],
             median["plain"],
-            median.get("ReLU first", "-"),
             f"{row['times_plain']:.2f}",
+            median.get("ReLU first", "-"),
             f"{relu_first:.2f}" if relu_first else "-",
             f"{row['share_outside']:.1%}",
         )
