@@ -55,7 +55,7 @@ def describe_type(kind: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(describe_type(choice) for choice in args)
     if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in args)
+        return "one of " * (len(args) > 1) + ", ".join(str(choice) for choice in args)
     if origin is list:
         return f"a list, each {describe_type(args[0])}"
     if origin is dict or kind is dict:

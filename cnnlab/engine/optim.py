@@ -165,11 +165,15 @@ class FiniteGuard:
     def step(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """Take step number `step` unless `loss` or the gradient's `norm` is not finite, or a step
         before was skipped."""
+        self.check(loss, norm)
+        self.optimizer.step()
+        self.last_step = step
+
+    def check(self, loss: Tensor, norm: Tensor) -> None:
+        """Set `found_inf` to 1 from the first step on whose `loss` or `norm` is not finite."""
         # 0 times a number that is not finite is NaN.
         self.found_inf.add_(loss, alpha=0).add_(norm, alpha=0).nan_to_num_(nan=1)
         self.num_skipped += self.found_inf
-        self.optimizer.step()
-        self.last_step = step
 
     @property
     def first_skipped_step(self) -> Tensor:

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cnnlab.core.precision import use_precision
 from cnnlab.engine.ema import ModelEMA
+from cnnlab.engine.loss_scale import LossScale, ScalingGuard
 from cnnlab.engine.meter import Meter
 from cnnlab.engine.objective import Objective
 from cnnlab.engine.optim import FiniteGuard, Optimizer
-
-AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass
 class TrainStep:
     """A network, its optimizer and what is computed with them in each step.
 
-    `autocast` is the dtype of convolutions and matmuls; None keeps the dtype of the weights.
+    `precision`: of convolutions and matmuls; float16 needs a `loss_scale`.
     """
 
     model: nn.Module
@@ -26,11 +26,17 @@ class TrainStep:
     ema: ModelEMA | None
     objective: Objective
     clip_norm: float | None
-    autocast: torch.dtype | None
+    precision: str
+    loss_scale: LossScale | None
 
     def __post_init__(self) -> None:
         self.params = [p for p in self.model.parameters() if p.requires_grad]
-        self.guard = FiniteGuard(self.optimizer, self.params[0].device)
+        self.device = self.params[0].device
+        self.guard = (
+            ScalingGuard(self.optimizer, self.device, self.loss_scale)
+            if self.loss_scale
+            else FiniteGuard(self.optimizer, self.device)
+        )
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
@@ -44,10 +50,7 @@ class TrainStep:
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for (N, C, H, W) images."""
-        if self.autocast is None:
-            return self.model(images)
-        device_type = self.params[0].device.type
-        with torch.autocast(device_type, self.autocast):
+        with use_precision(self.precision, self.device):
             return self.model(images)
 
     def compute_loss(
@@ -58,7 +61,10 @@ class TrainStep:
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradient of every parameter."""
-        loss.backward()
+        if self.loss_scale:
+            self.loss_scale.backward(loss, self.params)
+        else:
+            loss.backward()
 
     def clip_gradient(self) -> Tensor:
         """Return the norm of the whole gradient, after scaling the gradient to `clip_norm`."""
@@ -76,6 +82,8 @@ class TrainStep:
 
     def accumulate(self, loss: Tensor, sums: Tensor, num_images: int, norm: Tensor) -> None:
         """Update the average of the weights and the sums that are logged."""
+        if self.loss_scale:
+            norm = norm.nan_to_num(0, 0)  # of a step that has overflowed
         if self.ema is not None:
             self.ema.update()
         self.meter.add(loss, sums, num_images, norm)

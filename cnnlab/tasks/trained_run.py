@@ -15,6 +15,7 @@ from cnnlab.core.errors import CnnlabError, UsageError, summarize_error
 from cnnlab.core.files import expand_home, resolve_outputs_folder
 from cnnlab.core.hooks import disable_inplace
 from cnnlab.core.link_safety import check_is_no_link
+from cnnlab.core.precision import choose_eval_precision, use_precision
 from cnnlab.core.quoting import printable, quote_argument
 from cnnlab.core.renamed_keys import rename_keys
 from cnnlab.core.run_index import find_run
@@ -82,16 +83,7 @@ def build_mismatch_error(path: Path, error: Exception) -> CnnlabError:
     )
 
 
-DESCRIPTION_ERRORS = (
-    UsageError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
+DESCRIPTION_ERRORS = (UsageError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 FormatEarlier = Callable[[Path], str]  # a checkpoint's file -> the override that selects it, or ""
 
@@ -123,6 +115,16 @@ class TrainedRun:
         """The run's name, else its model's."""
         return str(self.config.get("name", self.config["model"]["name"]))
 
+    @property
+    def precision(self) -> str:
+        """The precision of its predictions: that of the training where the device has it."""
+        device = next(self.model.parameters()).device
+        return choose_eval_precision(str(self.config.get("precision")), device)
+
+    def use_precision(self) -> torch.autocast:
+        """Return a context of the precision of its predictions, for calls of `model`."""
+        return use_precision(self.precision, next(self.model.parameters()).device)
+
     def choose_result_parent(self, verb: str, outputs: str) -> Path:
         """Return the folder for a command's results: RUN/`verb`, or `outputs`/`verb` where the run
         cannot be written to. Raises WriteFailed if RUN/`verb` is a link."""
@@ -138,7 +140,7 @@ class TrainedRun:
     def __call__(self, images: Tensor) -> Tensor:
         """Return (N, K) class probabilities of (N, C, H, W) uint8 images."""
         device = next(self.model.parameters()).device
-        with torch.inference_mode():
+        with torch.inference_mode(), self.use_precision():
             logits = self.model(self.preprocess(images.to(device))).float()
             return average_views(logits, len(images)).softmax(1)
 
@@ -189,11 +191,9 @@ def load_trained_run(
         weights = groups.get("average") or groups["model"]
         check_state_dict(model, weights)
         model.load_state_dict(weights, assign=True)
-        channels_last = bool(config.get("channels_last"))
+        model = move_to_device(model, device, channels_last=bool(config.get("channels_last")))
         return TrainedRun(
-            model=move_to_device(model, device, channels_last=channels_last)
-            .eval()
-            .requires_grad_(False),
+            model=model.eval().requires_grad_(False),
             preprocess=build_pipelines(config["augment"]).eval,
             classes=tuple(record["classes"]),
             shape=tuple(record["shape"]),

@@ -16,7 +16,13 @@ from cnnlab.engine.schedule import Schedule
 from cnnlab.engine.train_step import TrainStep
 from cnnlab.models.cnn import cnn, mlp
 
-STEP = {"objective": CrossEntropy(0.0), "clip_norm": None, "autocast": None, "ema": None}
+STEP = {
+    "objective": CrossEntropy(0.0),
+    "clip_norm": None,
+    "precision": "float32",
+    "loss_scale": None,
+    "ema": None,
+}
 ADAM = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
 SGD = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
 
@@ -237,7 +243,7 @@ def test_mixed_precision_keeps_weights_float32() -> None:
     mixed = mlp((1, 8, 8), 10, hidden=[32], dropout=0.0)
     exact = mlp((1, 8, 8), 10, hidden=[32], dropout=0.0)
     exact.load_state_dict(mixed.state_dict())
-    mixed_loss = run(mixed, RepeatedBatch(30), 30, autocast=torch.bfloat16)[-1].loss
+    mixed_loss = run(mixed, RepeatedBatch(30), 30, precision="bfloat16")[-1].loss
     exact_loss = run(exact, RepeatedBatch(30), 30)[-1].loss
     assert mixed_loss == pytest.approx(exact_loss, rel=0.3) and mixed_loss != exact_loss
     assert all(p.dtype == torch.float32 for p in mixed.parameters())

@@ -11,10 +11,10 @@ import torch
 
 from cnnlab.core.device import pick_device, synchronize
 from cnnlab.core.files import write_atomically
+from cnnlab.core.precision import AUTOCAST_DTYPES, use_precision
 from cnnlab.core.run import Run
 from cnnlab.engine import roofline
 from cnnlab.engine.step_timer import StepTimer
-from cnnlab.engine.train_step import AUTOCAST_DTYPES
 from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.loop import log_step_report
 from cnnlab.tasks.train.settings import TrainSettings
@@ -106,9 +106,9 @@ def measure_training(trainer: Trainer, run: Run, seconds: float) -> dict[str, An
 def measure_forward_rate(trainer: Trainer, seconds: float) -> float:
     """Return the images/s of the network alone, in eval mode, on one batch."""
     images, _ = next(trainer.train_batches.iterate_epoch(0))
-    dtype, device, calls = AUTOCAST_DTYPES[trainer.settings.precision], trainer.device, 0
+    device, calls = trainer.device, 0
     trainer.model.eval()
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+    with torch.inference_mode(), use_precision(trainer.settings.precision, device):
         for _ in range(3):
             trainer.model(images)
         synchronize(device)

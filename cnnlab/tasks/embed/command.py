@@ -163,6 +163,6 @@ def extract_run(
         extract, source = layer_extractor(
             trained.model, trained.prepare_input, layer, has_class_logits=True
         )
-    with use_threads(trained.config.get("threads")):
+    with use_threads(trained.config.get("threads")), trained.use_precision():
         features = extract_features(selection.iterate_batches(), extract, device)
         return check_features(features, source), source

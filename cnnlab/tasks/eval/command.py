@@ -48,6 +48,7 @@ def run(config: Config, overrides: list[str]) -> float:
         "step": trained.step,
         "dataset": trained.config["dataset"]["name"],
         "split": settings.split,
+        "precision": trained.precision,
     }
     folder = make_run_folder(trained.choose_result_parent("eval", settings.outputs), settings.split)
     environment = {"environment": collect_environment(device)}
@@ -72,7 +73,7 @@ def compute_logits(
     batch_size = batch_size or trained.config["eval_batch_size"]
     batches = iterate_in_order(image_set, trained.preprocess, batch_size=batch_size)
     # The number of threads changes the last bits: use that of the training.
-    with use_threads(trained.config.get("threads")):
+    with use_threads(trained.config.get("threads")), trained.use_precision():
         return predict_logits(trained.model, batches)
 
 

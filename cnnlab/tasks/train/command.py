@@ -22,13 +22,19 @@ from cnnlab.tasks.train.next_commands import (
     format_resume_command,
 )
 from cnnlab.tasks.train.preview import write_augment_preview
-from cnnlab.tasks.train.reporting import finish_run, print_train_header, record_start
+from cnnlab.tasks.train.reporting import (
+    finish_run,
+    print_precision_suggestion,
+    print_train_header,
+    record_start,
+)
 from cnnlab.tasks.train.resume import (
     SavedCheckpoint,
     build_resumed_trainer,
     can_resume_sweep_run,
     clear_earlier_attempt,
     find_run_to_resume,
+    get_override_keys,
     lock_run,
     reopen_run,
     select_data_overrides,
@@ -107,6 +113,8 @@ def train_run(
     """
     start_step = saved.step if saved else 0
     print_train_header(trainer, folder, start_step)
+    if not saved and "precision" not in get_override_keys(overrides):
+        print_precision_suggestion(trainer)
     run = Run(folder, **saved.run_kwargs if saved else {})
     try:
         with SignalRecorder() as signals:

@@ -20,6 +20,7 @@ from cnnlab.data.folder_report import describe_absent_classes, describe_folder_i
 from cnnlab.engine.metrics import compute_summary_metrics, wilson_interval
 from cnnlab.models import is_classifier
 from cnnlab.tasks.train.settings import select_compared_settings
+from cnnlab.tasks.train.speed_trial import suggest_precision
 from cnnlab.tasks.train.trainer import Trainer
 from cnnlab.viz.weight_images import make_image_sheet
 
@@ -42,6 +43,14 @@ def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
         sep="\n",
         flush=True,
     )
+
+
+def print_precision_suggestion(trainer: Trainer) -> None:
+    """Print with which precision the training would be faster, if there is one."""
+    batch_size = trainer.train_batches.batch_size
+    line = suggest_precision(trainer.settings, trainer.input_shape, batch_size, trainer.device)
+    if line:
+        print(line, flush=True)
 
 
 def record_start(run: Run, trainer: Trainer, overrides: list[str], start_step: int) -> None:

@@ -81,11 +81,16 @@ class TrainSettings(Settings):
         Key("CPU threads; null: all", compared=False, minimum=1, maximum=MAX_THREADS),
     ]
     precision: Annotated[
-        Literal["float32", "bfloat16"],
-        Key("dtype of convolutions and matmuls; weights and sums stay float32"),
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Key(
+            "dtype of convolutions and matmuls; weights and sums stay float32; auto: the fastest "
+            "here, by a short trial; float16: on CUDA only"
+        ),
     ]
     compile: Annotated[bool, Key("torch.compile the network")]
-    channels_last: Annotated[bool, Key("channels_last memory format")]
+    channels_last: Annotated[
+        bool | Literal["auto"], Key("channels_last memory format; auto: if it is faster here")
+    ]
     deterministic: Annotated[
         bool, Key("on a GPU: deterministic algorithms only (a CPU always is deterministic)")
     ]

@@ -11,6 +11,7 @@ from cnnlab.core.checkpoint import TensorGroups
 from cnnlab.core.device import pick_device, set_deterministic_algorithms
 from cnnlab.core.errors import UsageError
 from cnnlab.core.memory import retain_freed
+from cnnlab.core.precision import check_precision, choose_eval_precision, use_precision
 from cnnlab.core.schema import build_registered
 from cnnlab.data.batches import Batch, TrainingBatches, iterate_in_order
 from cnnlab.data.build import (
@@ -24,16 +25,18 @@ from cnnlab.data.dataset import ImageSet
 from cnnlab.engine.ema import ModelEMA
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.fit import fit
+from cnnlab.engine.loss_scale import LossScale
 from cnnlab.engine.meter import Meter, StepReport
 from cnnlab.engine.objective import CrossEntropy, Objective
 from cnnlab.engine.optim import OPTIMIZERS, Optimizer, flatten_optimizer_state, restore_optimizer
 from cnnlab.engine.schedule import SCHEDULES, Schedule
 from cnnlab.engine.step_timer import StepTimer
-from cnnlab.engine.train_step import AUTOCAST_DTYPES, TrainStep
+from cnnlab.engine.train_step import TrainStep
 from cnnlab.models import build_model, is_classifier, move_to_device
 from cnnlab.models.fast_cnn import PatchWhitening
 from cnnlab.models.layers import initialize_weights
 from cnnlab.tasks.train.settings import TrainSettings
+from cnnlab.tasks.train.speed_trial import resolve_auto
 from cnnlab.tasks.train.style_network import build_style_objective
 
 NUM_WHITENING_IMAGES = 5000  # whose patches are whitened (Jordan 2024)
@@ -52,6 +55,7 @@ class Trainer:
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
+    loss_scale: LossScale | None  # of float16
     ema: ModelEMA | None
     meter: Meter
     total_steps: int
@@ -78,7 +82,8 @@ class Trainer:
             ema=self.ema,
             objective=self.objective,
             clip_norm=settings.clip_norm,
-            autocast=AUTOCAST_DTYPES[settings.precision],
+            precision=settings.precision,
+            loss_scale=self.loss_scale,
         )
         return fit(
             timer.wrap_step(train_step) if timer else train_step,
@@ -98,11 +103,19 @@ class Trainer:
 
     def predict_logits(self, images: ImageSet) -> tuple[Tensor, Tensor]:
         """Return (N, K) logits and (N,) labels of the images of any split, in order."""
-        return predict_logits(self.eval_model, self.iterate_in_order(images))
+        with self.use_eval_precision():
+            return predict_logits(self.eval_model, self.iterate_in_order(images))
 
     def evaluate(self, images: ImageSet) -> dict[str, float]:
         """Return the objective's scores on the images of any split."""
-        return self.objective.evaluate(self.eval_model, self.iterate_in_order(images))
+        with self.use_eval_precision():
+            return self.objective.evaluate(self.eval_model, self.iterate_in_order(images))
+
+    def use_eval_precision(self) -> torch.autocast:
+        """Return a context of the precision of evaluation: that of the run, as for `TrainedRun`;
+        of a style network float32, in which `stylize` applies it."""
+        precision = self.settings.precision if is_classifier(self.settings.model) else "float32"
+        return use_precision(choose_eval_precision(precision, self.device), self.device)
 
     def iterate_in_order(self, images: ImageSet) -> Iterator[Batch]:
         """Yield the images of any split and their labels, in order."""
@@ -114,6 +127,7 @@ def build_trainer(settings: TrainSettings) -> Trainer:
     """Build every part from the settings. Raises UsageError before anything is written."""
     device = pick_device(settings.device)
     retain_freed()
+    check_precision(settings.precision, device)
     enable_determinism(settings.deterministic)
     torch.manual_seed(settings.seed)
     pipelines = build_pipelines(settings.augment)
@@ -125,10 +139,12 @@ def build_trainer(settings: TrainSettings) -> Trainer:
     if is_classifier(settings.model) and len(train_set.classes) < 2:
         raise UsageError("a classifier needs two classes: dataset.layout=flat has one")
     input_shape = compute_input_shape(pipelines.eval, train_set.shape)
-    model = build_model(settings.model, input_shape, len(train_set.classes))
+    num_classes = len(train_set.classes)
+    settings = resolve_auto(settings, input_shape, num_classes, batches.batch_size, device)
+    model = build_model(settings.model, input_shape, num_classes)
     initialize_weights(model, torch.Generator().manual_seed(settings.seed))
     fit_patch_whitening(model, train_set, pipelines)
-    model = move_to_device(model, device, channels_last=settings.channels_last)
+    model = move_to_device(model, device, channels_last=bool(settings.channels_last))
     check_batch_norm(model, batches.batch_size)
     ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay is not None else None
     optimizer = build_registered(OPTIMIZERS, settings.optim, "optim", model.parameters())
@@ -147,6 +163,7 @@ def build_trainer(settings: TrainSettings) -> Trainer:
         objective=objective,
         optimizer=optimizer,
         schedule=schedule,
+        loss_scale=LossScale(device) if settings.precision == "float16" else None,
         ema=ema,
         meter=Meter(device, objective.metrics),
         total_steps=total_steps,
@@ -197,13 +214,14 @@ def get_rng_states(device: torch.device) -> dict[str, Tensor]:
 
 def capture_training_state(trainer: Trainer) -> tuple[TensorGroups, dict[str, Any]]:
     """Return tensors and a record that describes them: all that resume and evaluation need."""
-    ema, meter = trainer.ema, trainer.meter
+    ema, meter, loss_scale = trainer.ema, trainer.meter, trainer.loss_scale
     groups = {
         "model": trainer.model.state_dict(),
         "optimizer": flatten_optimizer_state(trainer.optimizer),
         "rng": get_rng_states(trainer.device),
         "window": {"sums": meter.sums},
         **({"average": ema.model.state_dict()} if ema else {}),
+        **({"loss_scale": loss_scale.state} if loss_scale else {}),
     }
     # Runs of earlier versions have these keys too: they stay as they are.
     record = {
@@ -229,6 +247,9 @@ def restore_training_state(trainer: Trainer, groups: TensorGroups, record: dict[
     if trainer.ema:
         trainer.ema.model.load_state_dict(groups["average"])
         trainer.ema.num_updates = record["average_updates"]
+    if trainer.loss_scale:
+        for name, tensor in trainer.loss_scale.state.items():
+            tensor.copy_(groups["loss_scale"][name])
     if window := record.get("window"):
         meter = trainer.meter
         meter.sums.copy_(groups["window"]["sums"])
