@@ -1,4 +1,4 @@
-"""A machine's measured peaks (matmul FLOP/s, memory bandwidth), and a network's FLOPs."""
+"""A machine's measured peaks (FLOP/s, memory bandwidth), and a network's FLOPs."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,9 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnlab.core.device import synchronize
 
 # Rows and columns of the matrices: large enough that overheads do not count.
-MATMUL_SIZE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
+MATMUL_SIZE = {"cpu": 1024, "cuda": 8192, "mps": 4096}
+# Images, channels in and out, side of images, side of filters; on CPUs faster than other shapes.
+CONV_SIZE = {"cpu": (32, 64, 24, 5), "cuda": (256, 256, 64, 3), "mps": (64, 128, 32, 3)}
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31, "mps": 1 << 28}  # bytes, beyond every cache
-MEASURE_SECONDS = 1.0  # for each peak
+MEASURE_SECONDS = 0.5  # for each operation
 
 
 def measure_shortest_time(
@@ -34,15 +36,36 @@ def measure_shortest_time(
 
 @cache
 def measure_peak_flops(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """Return FLOP/s of products of square matrices; a multiply-add counts as two.
+    """Return the FLOP/s of products of square matrices, or of a convolution in channels_last, the
+    larger of both; a multiply-add counts as two.
 
     `threads` is the number of CPU threads in use; the result is cached for each number.
     """
+    return max(measure_matmul_flops(device, dtype), measure_conv_flops(device, dtype))
+
+
+def measure_matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Return FLOP/s of products of square matrices."""
     n = MATMUL_SIZE[device.type]
-    a, b = (torch.randn(n, n, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     seconds = measure_shortest_time(lambda: torch.mm(a, b, out=out), device, MEASURE_SECONDS)
     return 2 * n**3 / seconds
+
+
+@torch.inference_mode()
+def measure_conv_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Return FLOP/s of a convolution whose output has the size of its input, in channels_last."""
+    num_images, depth, side, extent = CONV_SIZE[device.type]
+    images, filters = (
+        torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last)
+        for shape in ((num_images, depth, side, side), (depth, depth, extent, extent))
+    )
+    seconds = measure_shortest_time(
+        lambda: F.conv2d(images, filters, padding=extent // 2), device, MEASURE_SECONDS
+    )
+    # As FlopCounterMode counts: at the edges too, where some of a filter is on the padding.
+    return 2 * num_images * side**2 * depth**2 * extent**2 / seconds
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 from cnnlab.core.device import describe_device, pick_device, use_threads
 from cnnlab.core.errors import DataUnavailable, UsageError
 from cnnlab.core.files import make_run_folder, resolve_outputs_folder, write_json
+from cnnlab.core.precision import list_fast_precisions
 from cnnlab.core.provenance import collect_environment
 from cnnlab.core.schema import Config
 from cnnlab.engine.step_timer import STEP_PHASES
@@ -17,19 +18,24 @@ from cnnlab.models import is_classifier
 from cnnlab.tasks.bench.measure import measure_peaks, run_benchmark
 from cnnlab.tasks.bench.settings import BenchSettings
 from cnnlab.tasks.train.settings import TrainSettings, split_train_settings
+from cnnlab.tasks.train.speed_trial import AUTO
 from cnnlab.tasks.train.trainer import build_trainer
 
 ENDLESS_EPOCHS = 1_000_000  # the measurement stops by the clock
 
 
 def run(config: Config, overrides: list[str]) -> float:
-    """Measure, print, and write outputs/bench/<date>_<time>_<name>/; return training images/s.
+    """Measure, print, and write outputs/bench/<date>_<time>_<name>/ for each precision; return the
+    largest training images/s.
 
-    Returns NaN where `one_line` is set and the data are not available.
+    Returns NaN where `one_line` is set and the training cannot be measured.
     """
     bench, settings = parse_bench_settings(config)
-    peaks = measure_peaks(settings)
-    print_header(format_machine(peaks, pick_device(settings.device)), one_line=bench.one_line)
+    device = pick_device(settings.device)
+    is_auto = settings.precision == AUTO
+    precisions: list[Any] = list_fast_precisions(device) if is_auto else [settings.precision]
+    peaks = measure_peaks(device, precisions)
+    print_header(format_machine(peaks, device), one_line=bench.one_line)
     model, dataset = settings.model["name"], settings.dataset
     if bench.one_line and dataset["name"] == "folder" and not dataset.get("root"):
         print(f"{model:<14}needs your images: cnnlab bench model={model} dataset.root=DIR")
@@ -37,23 +43,29 @@ def run(config: Config, overrides: list[str]) -> float:
     if bench.one_line and not is_classifier(settings.model):
         print(f"{model:<14}not measured: bench measures classifiers")
         return float("nan")
+    try:
+        variants = [replace(settings, precision=precision) for precision in precisions]
+        return max(bench_training(bench, variant, peaks) for variant in variants)
+    except DataUnavailable:
+        if not bench.one_line:
+            raise
+        print(f"{model:<14}data not found; `cnnlab train model={model}` downloads them")
+        return float("nan")
+
+
+def bench_training(bench: BenchSettings, settings: TrainSettings, peaks: dict[str, float]) -> float:
+    """Measure one training, print and write it; return images/s."""
     with use_threads(settings.threads):
-        try:
-            trainer = build_trainer(settings)
-        except DataUnavailable:
-            if not bench.one_line:
-                raise
-            print(f"{model:<14}data not found; `cnnlab train model={model}` downloads them")
-            return float("nan")
+        trainer = build_trainer(settings)
         folder = make_run_folder(resolve_outputs_folder(settings.outputs) / "bench", settings.name)
         result = run_benchmark(trainer, bench, peaks, folder)
         result["environment"] = collect_environment(trainer.device)
     write_json(folder / "bench.json", result)
     if bench.one_line:
-        print(format_bench_row(settings, result))
+        print(format_bench_row(settings, result), flush=True)
     else:
         print("\n".join(format_bench_report(settings, result)))
-        print(f"\nnumbers: {folder / 'bench.json'}")
+        print(f"\nnumbers: {folder / 'bench.json'}", flush=True)
     if bench.profile:
         print(f"trace, for ui.perfetto.dev:\n{folder / 'trace.json'}")
     return result["training_images_per_s"]
@@ -82,7 +94,7 @@ def format_machine(peaks: dict[str, float], device: torch.device) -> str:
     bandwidth = f"{peaks['memory_bandwidth'] / 1e9:,.1f} GB/s"
     return (
         f"cnnlab bench: {describe_device(device)}\n"
-        f"measured peak: matmul {rates},\n{'':15}memory bandwidth {bandwidth}"
+        f"measured peak: {rates},\n{'':15}memory bandwidth {bandwidth}"
     )
 
 
@@ -97,9 +109,9 @@ def print_header(machine: str, *, one_line: bool) -> None:
 @cache
 def print_bench_table_head(machine: str) -> None:
     """Print the machine and the head of the table of one-line rows, once a process."""
-    print(f"{machine}\n\n{'':29}{'forward':>13}{'% of':>6}{'training':>12}{'% of':>6}{'book-':>12}")
-    columns = f"{'images/s':>13}{'peak':>6}{'images/s':>12}{'peak':>6}{'keeping':>12}"
-    print(f"{'model':<14}{'data':<9}{'batch':>6}{columns}")
+    print(f"{machine}\n\n{'':37}{'forward':>11}{'% of':>6}{'training':>11}{'% of':>6}{'book-':>8}")
+    columns = f"{'images/s':>11}{'peak':>6}{'images/s':>11}{'peak':>6}{'keeping':>8}"
+    print(f"{'model':<14}{'data':<8}{'precision':<9}{'batch':>6}{columns}")
 
 
 def compute_bookkeeping_overhead(result: dict[str, Any]) -> float:
@@ -110,11 +122,11 @@ def compute_bookkeeping_overhead(result: dict[str, Any]) -> float:
 def format_bench_row(settings: TrainSettings, result: dict[str, Any]) -> str:
     """Return one model's row of the table."""
     return (
-        f"{settings.model['name'][:13]:<14}{settings.dataset['name'][:8]:<9}"
-        f"{result['batch_size']:>6}"
-        f"{result['forward_images_per_s']:>13,.0f}{result['forward_utilization']:>6.0%}"
-        f"{result['training_images_per_s']:>12,.0f}{result['training_utilization']:>6.0%}"
-        f"{compute_bookkeeping_overhead(result):>12.1%}"
+        f"{settings.model['name'][:13]:<14}{settings.dataset['name'][:7]:<8}"
+        f"{settings.precision:<9}{result['batch_size']:>6}"
+        f"{result['forward_images_per_s']:>11,.0f}{result['forward_utilization']:>6.0%}"
+        f"{result['training_images_per_s']:>11,.0f}{result['training_utilization']:>6.0%}"
+        f"{compute_bookkeeping_overhead(result):>8.1%}"
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from cnnlab.core.device import pick_device, synchronize
+from cnnlab.core.device import synchronize
 from cnnlab.core.files import write_atomically
-from cnnlab.core.precision import AUTOCAST_DTYPES, use_precision
+from cnnlab.core.precision import AUTOCAST_DTYPES, list_fast_precisions, use_precision
 from cnnlab.core.run import Run
 from cnnlab.engine import roofline
 from cnnlab.engine.step_timer import StepTimer
@@ -55,15 +55,13 @@ def measure_batch_size(settings: TrainSettings, size: int, run: Run, seconds: fl
     return measure_training(trainer, run, seconds)["training_images_per_s"]
 
 
-def measure_peaks(settings: TrainSettings) -> dict[str, float]:
-    """Return the peak FLOP/s by precision and the memory bandwidth in bytes/s, on all threads."""
-    device, threads = pick_device(settings.device), torch.get_num_threads()
-    precisions = {"float32", settings.precision}
-    if device.type == "cuda":
-        precisions.add("bfloat16")
+def measure_peaks(device: torch.device, precisions: list[str]) -> dict[str, float]:
+    """Return the peak FLOP/s by precision, of those that the device has and of others that are
+    asked for, and the memory bandwidth in bytes/s, on all threads."""
+    threads = torch.get_num_threads()
     peaks = {
         name: roofline.measure_peak_flops(device, AUTOCAST_DTYPES[name] or torch.float32, threads)
-        for name in sorted(precisions, reverse=True)
+        for name in dict.fromkeys([*list_fast_precisions(device), *precisions])
     }
     return peaks | {"memory_bandwidth": roofline.measure_peak_bandwidth(device, threads)}
 
@@ -92,6 +90,8 @@ def measure_training(trainer: Trainer, run: Run, seconds: float) -> dict[str, An
     total, batch_size = sum(timer.host_seconds.values()), trainer.train_batches.batch_size
     return {
         "model": trainer.settings.model["name"],
+        "precision": trainer.settings.precision,
+        "channels_last": trainer.settings.channels_last,
         "batch_size": batch_size,
         "steps": steps,
         "training_images_per_s": steps * batch_size / total,

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cnnlab.config import list_groups
+from cnnlab.core import precision
 from cnnlab.engine import roofline
 from tests.conftest import Cnnlab
 
@@ -15,6 +16,7 @@ TINY = ["device=cpu", "model.filters=[4,4]", "model.hidden=[8]", "log_every=5", 
 def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "MEASURE_SECONDS", 0.05)
     monkeypatch.setitem(roofline.MATMUL_SIZE, "cpu", 256)
+    monkeypatch.setitem(roofline.CONV_SIZE, "cpu", (2, 8, 16, 3))
 
 
 def test_one_model_with_time_by_phase(cnnlab: Cnnlab, here: Path) -> None:
@@ -52,9 +54,24 @@ def test_every_model_has_a_row_and_nothing_is_downloaded(
     assert lines["mnist_cnn"].split(maxsplit=1)[1] == expected
     expected = "needs your images: cnnlab bench model=vgg16 dataset.root=DIR"
     assert lines["vgg16"].split(maxsplit=1)[1] == expected
-    assert lines["digits_cnn"].endswith("%") and out.count("measured peak: matmul") == 1
+    assert lines["digits_cnn"].endswith("%") and out.count("measured peak: ") == 1
     code, _, err = cnnlab("bench", "device=cpu", "seconds=0.05", "optim.lr=-1")
     assert code == 2 and err == "cnnlab: optim: lr must be above 0, not -1\n"
+
+
+def test_auto_measures_every_precision_that_the_device_has(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "read_cpu_flags", lambda: {"avx512_bf16"})
+    code, out, err = cnnlab("bench", "model=digits_cnn", *TINY, "precision=auto", "one_line=true")
+    assert (code, err) == (0, "") and max(map(len, out.splitlines())) <= 80
+    results = [json.loads(file.read_text()) for file in here.rglob("bench.json")]
+    for result in results:
+        peak = result["peaks"][result["precision"]]
+        utilization = result["training_flops"] * result["training_images_per_s"] / peak
+        assert result["training_utilization"] == pytest.approx(utilization)
+        assert f"{result['precision']:<9}{50:>6}{result['forward_images_per_s']:>11,.0f}" in out
+    assert {result["precision"] for result in results} == {"float32", "bfloat16"}
 
 
 def test_peaks_are_measured_on_all_threads(
@@ -69,7 +86,7 @@ def test_peaks_are_measured_on_all_threads(
     torch.set_num_threads(2)
     assert cnnlab("bench", "model=digits_cnn", *TINY, "threads=1")[0] == 0
     torch.set_num_threads(before)
-    assert used == [2]
+    assert set(used) == {2}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from cnnlab.data.batches import iterate_in_order
 from cnnlab.engine.evaluate import predict_logits
 from cnnlab.engine.metrics import compute_summary_metrics
 from cnnlab.models.layers import POOLINGS
+from cnnlab.tasks.train import trainer as trainer_module
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import (
     Trainer,
@@ -67,6 +68,7 @@ def test_seed_determines_weights() -> None:
             "log_every=7",
         ],
         ["precision=bfloat16"],
+        ["precision=float16", "clip_norm=1.0"],
         ["model.batch_norm={decay: 0.9, eps: 0.001}", "ema_decay=0.9", "model.pool=fractional"],
         [
             "+augment.train.mixup.alpha=0.4",
@@ -75,7 +77,10 @@ def test_seed_determines_weights() -> None:
         ],
     ],
 )
-def test_settings_train_and_resume_bit_for_bit(overrides: list[str]) -> None:
+def test_settings_train_and_resume_bit_for_bit(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "check_precision", lambda precision, device: None)
     through = finish(make_trainer(*overrides))
     stopped = make_trainer(*overrides, "log_every=1")
     for report in stopped.fit(0):
@@ -127,7 +132,11 @@ def test_average_is_evaluated() -> None:
         ("ema_decay=2", "ema_decay must be between 0 and 1, not 2"),
         ("clip_norm=0", "clip_norm must be above 0, not 0"),
         ("name=a/b", "name must be a valid folder name, not 'a/b'"),
-        ("precision=float8", "precision must be one of float32, bfloat16, not 'float8'"),
+        (
+            "precision=float8",
+            "precision must be one of auto, float32, bfloat16, float16, not 'float8'",
+        ),
+        ("channels_last=1", "channels_last must be true or false or auto, not 1"),
         (
             "dataset.validation=5000",
             "dataset.validation must be between 1 and 1436, or a share below 1, not 5000",
