@@ -63,7 +63,11 @@ class SplitActivations:
 
 @dataclass
 class RunContext:
-    """A trained run, its images, and the log of figures."""
+    """A trained run, its images, and the log of figures.
+
+    The network computes in float32 whatever the run's precision: gradients, and differences between
+    activations, would be mostly rounding otherwise.
+    """
 
     trained: TrainedRun
     settings: VisualizeSettings

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cnnlab.core import checkpoint
+from cnnlab.core import checkpoint, precision
 from cnnlab.engine.metrics import classification_report
 from cnnlab.tasks.eval.figures import find_confident_mistakes
 from tests.conftest import Cnnlab
@@ -28,6 +28,23 @@ def test_eval_matches_train_result_exactly(cnnlab: Cnnlab, run: Path) -> None:
     )
     code, out, _ = cnnlab("eval", str(run), "split=validation", "--json")
     assert json.loads(out)["accuracy"] == recorded["validation"]["accuracy"]
+
+
+def test_a_run_is_evaluated_in_its_precision(
+    cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "read_cpu_flags", lambda: {"avx512_bf16"})
+    words = ["model.filters=[4,4]", "model.hidden=[8]", "epochs=1", "device=cpu"]
+    assert cnnlab("train", *words, "precision=bfloat16")[0] == 0
+    (run,) = (here / "outputs" / "train").iterdir()
+    trained = load_file(run / "test.safetensors")["logits"]
+    for flags, name in ({"avx2"}, "float32"), ({"avx512_bf16"}, "bfloat16"):
+        monkeypatch.setattr(precision, "read_cpu_flags", lambda flags=flags: flags)
+        scores = json.loads(cnnlab("eval", "mistakes=0", "--json")[1])
+        logits = load_file(Path(scores["folder"]) / "logits.safetensors")["logits"]
+        assert scores["precision"] == name
+        assert torch.equal(logits, trained) == (name == "bfloat16")
+        torch.testing.assert_close(logits, trained, rtol=0, atol=0.1)
 
 
 def test_scores_match_saved_logits(cnnlab: Cnnlab, run: Path) -> None:

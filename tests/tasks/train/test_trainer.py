@@ -158,8 +158,12 @@ def test_invalid_settings_are_one_line(override: str, message: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_gpu_deterministic_run_resumes_bit_for_bit() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16", "auto"])
+def test_gpu_deterministic_run_resumes_bit_for_bit(precision: str) -> None:
     words = ["device=cuda", "deterministic=true", "augment=affine", "ema_decay=0.9"]
+    if precision == "auto":
+        precision = make_trainer(*words, "precision=auto").settings.precision
+    words.append(f"precision={precision}")
     through = finish(make_trainer(*words))
     assert equal(through, finish(make_trainer(*words)))
     stopped = make_trainer(*words, "log_every=1")
