@@ -65,8 +65,8 @@ class SplitActivations:
 class RunContext:
     """A trained run, its images, and the log of figures.
 
-    The network computes in float32 whatever the run's precision: gradients, and differences between
-    activations, would be mostly rounding otherwise.
+    The network computes in float32 whatever the run's precision: gradients and small differences
+    between activations need it.
     """
 
     trained: TrainedRun
