@@ -47,8 +47,13 @@ def print_train_header(trainer: Trainer, folder: Path, start_step: int) -> None:
 
 def print_precision_suggestion(trainer: Trainer) -> None:
     """Print with which precision the training would be faster, if there is one."""
-    batch_size = trainer.train_batches.batch_size
-    line = suggest_precision(trainer.settings, trainer.input_shape, batch_size, trainer.device)
+    line = suggest_precision(
+        trainer.settings,
+        trainer.model,
+        trainer.input_shape,
+        trainer.train_batches.batch_size,
+        trainer.device,
+    )
     if line:
         print(line, flush=True)
 

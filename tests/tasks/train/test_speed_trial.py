@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 
 from cnnlab.config import compose
 from cnnlab.core import precision
@@ -96,16 +97,19 @@ def test_the_trials_batch_is_as_large_as_a_short_step_permits() -> None:
 def test_bfloat16_is_suggested_for_large_batches_on_a_cpu_that_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def suggest(*overrides: str, batch_size: int = 100) -> str | None:
-        settings = make_settings(*overrides)
-        return speed_trial.suggest_precision(settings, (1, 28, 28), batch_size, CPU)
+    def suggest(
+        *overrides: str, batch_size: int = 100, layer: type[nn.Module] = nn.Conv2d
+    ) -> str | None:
+        settings, model = make_settings(*overrides), nn.Sequential(layer(1, 1, 1))
+        return speed_trial.suggest_precision(settings, model, (1, 28, 28), batch_size, CPU)
 
     expected = "precision=bfloat16 is about 2 times as fast on this CPU"
     assert suggest("channels_last=true") == expected
     expected = expected.replace("16 is", "16 channels_last=true is")
     assert suggest("channels_last=false") == expected
-    assert suggest(batch_size=10) is None and suggest("precision=bfloat16") is None
+    assert suggest(batch_size=10) is None and suggest(layer=nn.Linear) is None
+    assert suggest("precision=bfloat16") is None
     monkeypatch.setattr(speed_trial, "read_cpu_flags", lambda: {"bf16"})
-    assert suggest() == "precision=auto tries bfloat16, which is faster here"
+    assert suggest() == "precision=auto tries bfloat16, which may be faster here"
     monkeypatch.setattr(precision, "read_cpu_flags", lambda: {"avx2"})
     assert suggest() is None
