@@ -1,5 +1,6 @@
 """Precisions by name: which ones a device computes fast, and a context that computes in one."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -11,11 +12,11 @@ AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch
 CPU_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, x86 and ARM in /proc/cpuinfo
 
 
-def use_precision(precision: str, device: torch.device) -> torch.autocast:
+def use_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which convolutions and matmuls are of a precision. Weights, sums and
     what has no convolution or matmul stay float32."""
     dtype = AUTOCAST_DTYPES[precision]
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def list_fast_precisions(device: torch.device) -> list[str]:

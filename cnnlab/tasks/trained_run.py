@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ class TrainedRun:
         device = next(self.model.parameters()).device
         return choose_eval_precision(str(self.config.get("precision")), device)
 
-    def use_precision(self) -> torch.autocast:
+    def use_precision(self) -> AbstractContextManager[object]:
         """Return a context of the precision of its predictions, for calls of `model`."""
         return use_precision(self.precision, next(self.model.parameters()).device)
 

@@ -1,6 +1,7 @@
 """The parts of a training run, and its state in and out of a checkpoint."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,7 +112,7 @@ class Trainer:
         with self.use_eval_precision():
             return self.objective.evaluate(self.eval_model, self.iterate_in_order(images))
 
-    def use_eval_precision(self) -> torch.autocast:
+    def use_eval_precision(self) -> AbstractContextManager[object]:
         """Return a context of the precision of evaluation: that of the run, as for `TrainedRun`;
         of a style network float32, in which `stylize` applies it."""
         precision = self.settings.precision if is_classifier(self.settings.model) else "float32"
