@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from cnnlab.core import checkpoint
 from cnnlab.core.run import read_metrics
 from cnnlab.core.run_index import read_run_state
 from cnnlab.data.augment import Pipeline
-from cnnlab.data.counter_rng import CounterRNG
 from cnnlab.engine.optim import FiniteGuard
 from tests.conftest import TINY, Cnnlab
 from tests.tasks.train.test_command import only_run
@@ -34,16 +34,14 @@ def test_nan_batch_is_named_and_checkpoints_stay_finite(
     cnnlab: Cnnlab, here: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Images are NaN at one step only; EMA weights and the log stay finite too."""
-    forward, num_batches = Pipeline.__call__, [0]
+    mix, num_batches = Pipeline.mix, [0]
 
-    def poisoned(self: Pipeline, images: Tensor, rng: CounterRNG | None = None) -> Tensor:
-        x = forward(self, images, rng)
-        num_batches[0] += rng is not None
-        return (
-            x * torch.nan if rng is not None and num_batches[0] == step + 2 else x
-        )  # two come before: to check the size, and to be logged
+    def poisoned(self: Pipeline, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+        x, labels = mix(self, x, *args)
+        num_batches[0] += 1
+        return (x * torch.nan if num_batches[0] == step + 1 else x), labels  # one is logged before
 
-    monkeypatch.setattr(Pipeline, "__call__", poisoned)
+    monkeypatch.setattr(Pipeline, "mix", poisoned)
     code, _, err = cnnlab("train", *TINY, "log_every=7", "ema_decay=0.9", "save_every_minutes=1e-9")
     folder = only_run(here)
     assert (
