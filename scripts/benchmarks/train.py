@@ -27,10 +27,10 @@ from torchvision import datasets, transforms
 from benchmarks.harness import Table, measure_alternately, print_machine, run_child, summarize
 from cnnlab.config import compose
 from cnnlab.core.device import synchronize, use_threads
+from cnnlab.core.precision import use_precision
 from cnnlab.core.run import Run
 from cnnlab.core.schema import call_checked
 from cnnlab.data.sources import digits, get_data_root
-from cnnlab.engine.train_step import AUTOCAST_DTYPES
 from cnnlab.tasks.train.loop import log_step_report
 from cnnlab.tasks.train.settings import TrainSettings
 from cnnlab.tasks.train.trainer import Trainer, build_trainer
@@ -133,12 +133,12 @@ def relu_first_loop(trainer: Trainer, folder: Path) -> StepSizes:
 
 def bare_loop(trainer: Trainer, folder: Path) -> StepSizes:
     """Forward, backward and step alone."""
-    model, dtype = trainer.model, AUTOCAST_DTYPES[trainer.settings.precision]
+    model, precision = trainer.model, trainer.settings.precision
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     images, labels = next(trainer.train_batches.iterate_epoch(0))
     model.train()
     while True:
-        with torch.autocast(trainer.device.type, dtype, enabled=dtype is not None):
+        with use_precision(precision, trainer.device):
             outputs = model(images)
         F.cross_entropy(outputs.float(), labels).backward()
         optimizer.step()
