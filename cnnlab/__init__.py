@@ -15,8 +15,9 @@ def load(run: str = "last", **options: "Any") -> "TrainedRun":
 
     `run` and `options` are those of `cnnlab.tasks.trained_run.load_run`.
 
-    >>> trained = cnnlab.load("outputs/train/2026-11-24_03-00-00_digits_cnn")
-    >>> probabilities = trained(images)         # (N, 1, 8, 8) uint8 -> (N, 10)
+    Examples:
+        >>> trained = cnnlab.load("outputs/train/2026-11-24_03-00-00_digits_cnn")
+        >>> probabilities = trained(images)         # (N, 1, 8, 8) uint8 -> (N, 10)
     """
     from cnnlab.tasks.trained_run import load_run  # imports torch
 

@@ -35,7 +35,7 @@ def on_files(files: Files, config: Any) -> Files:
         body = text if name.endswith(".md") else f"# License\n\n```text\n{text}```\n"
         files.append(File.generated(config, path, content=body))
     for source in sorted((ROOT / GALLERY).iterdir()):
-        path = f"gallery/{'index.md' if source.name == 'README.md' else source.name}"
+        path = locate_gallery_file(source.name)
         files.append(File.generated(config, path, abs_src_path=str(source)))
     return files
 
@@ -56,11 +56,15 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def resolve_link(target: str, page: str) -> str | None:
     """Return the path on the site of a linked file of the repository; None for another link."""
     if target.startswith(GALLERY):
-        name = target.removeprefix(GALLERY)
-        return f"gallery/{'index.md' if name == 'README.md' else name}"
+        return locate_gallery_file(target.removeprefix(GALLERY))
     if target in ROOT_PAGES:
         return ROOT_PAGES[target]
     return target.removeprefix("docs/") if target.startswith("docs/") else None
+
+
+def locate_gallery_file(name: str) -> str:
+    """Return the path on the site of a file of the gallery, whose README is a page."""
+    return f"gallery/{'figures.md' if name == 'README.md' else name}"
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> str:

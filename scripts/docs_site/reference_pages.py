@@ -188,4 +188,6 @@ def render_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def escape(text: str) -> str:
     """Return text in which Markdown changes nothing, code in backquotes excepted."""
-    return re.sub(r"[<*\[\]]", lambda match: f"&#{ord(match[0])};", text)
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"[<*_\[\]]", lambda sign: f"&#{ord(sign[0])};", p) for p in parts[::2]]
+    return "`".join(parts)
