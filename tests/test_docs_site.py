@@ -89,5 +89,6 @@ def test_comments_continue_on_further_lines_and_stand_above_a_value(reference: M
 def test_navigation_names_every_page_once(pages: dict[str, str]) -> None:
     paths = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2])
     written = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    unlisted = {"cifar10_runs/README.md"}
     copied = {"changelog.md", "license.md", "gallery/figures.md"}
-    assert sorted(paths) == sorted(written | pages.keys() | copied)
+    assert sorted(paths) == sorted((written - unlisted) | pages.keys() | copied)
