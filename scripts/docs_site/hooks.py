@@ -43,9 +43,11 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Point links to files of the repository at their copies on the site."""
     here = posixpath.dirname(page.file.src_uri)
+    if page.file.src_uri == locate_gallery_file("README.md"):
+        markdown += show_gallery()
 
     def replace(match: re.Match[str]) -> str:
-        target = resolve_link(match[1], page.file.src_uri)
+        target = resolve_link(match[1])
         if target is None:
             return match[0]
         return f"]({posixpath.relpath(target, here or '.')}{match[2] or ''})"
@@ -53,13 +55,20 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return REPOSITORY_LINK.sub(replace, markdown)
 
 
-def resolve_link(target: str, page: str) -> str | None:
+def resolve_link(target: str) -> str | None:
     """Return the path on the site of a linked file of the repository; None for another link."""
     if target.startswith(GALLERY):
         return locate_gallery_file(target.removeprefix(GALLERY))
     if target in ROOT_PAGES:
         return ROOT_PAGES[target]
     return target.removeprefix("docs/") if target.startswith("docs/") else None
+
+
+def show_gallery() -> str:
+    """Return the gallery's images, each below its name."""
+    images = sorted(p.name for p in (ROOT / GALLERY).iterdir() if p.suffix in (".png", ".jpg"))
+    shown = (f"### {name}\n\n![{name}]({name}){{ loading=lazy }}\n" for name in images)
+    return "\n\n## Images\n\n" + "\n".join(shown)
 
 
 def locate_gallery_file(name: str) -> str:
