@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config import list_groups, list_keys
-from cnnlab.core.errors import Stopped, UsageError, format_unknown_choice, suggest_nearest
+from cnnlab.config import CONFIG_DIR, list_groups, list_keys
+from cnnlab.core.errors import Stopped, UsageError, find_nearest, format_unknown_choice
 from cnnlab.core.quoting import hydra_literal, printable
 from cnnlab.core.renamed_keys import find_new_name
+from cnnlab.core.yaml_files import parse_yaml
 from cnnlab.multirun import Sweep, count_failed_runs, run_job
 
 TASKS = (
@@ -40,6 +41,17 @@ HYDRA_QUIET_OVERRIDES = (
 PLUGIN_PACKAGES = {
     ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
     ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+}
+
+# Names of keys in other programs: here
+SYNONYMS = {
+    "amp": "precision",
+    "bs": "batch_size",
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "num_workers": "workers",
+    "wd": "weight_decay",
 }
 
 
@@ -177,8 +189,21 @@ def format_unknown_key(task: str, key: str) -> str:
     """Return a message with the new name of a renamed key, or the most similar key."""
     if new_name := find_new_name(task, key):
         return f"{key} is now {new_name}"
-    keys = set(list_keys(task)) - {key}
-    in_groups = sorted(name for name in keys if name.endswith(f".{key}"))  # lr -> optim.lr
-    nearest = f"; did you mean {in_groups[0]}?" if in_groups else suggest_nearest(key, keys)
-    verb = task.replace("_", "-")
-    return f"unknown key {key}{nearest or ';'} `cnnlab {verb} --cfg job` shows all keys"
+    keys, listing = list_keys(task), f"`cnnlab {task.replace('_', '-')} --cfg job` shows all keys"
+    group, dot, name = key.rpartition(".")
+    name = SYNONYMS.get(name, name)
+    exact = [k for k in keys if k == f"{group}{dot}{name}" or (not dot and k.endswith(f".{name}"))]
+    if not exact and (options := find_options_with(group, name)):
+        choices = ", ".join(f"{group}={option}" for option in options)
+        return f"unknown key {key}: this {group} has none\noptions that have it: {choices}"
+    # Of a group only the key's own name is compared: all begin with the group.
+    siblings = [k.removeprefix(f"{group}.") for k in keys if not dot or k.startswith(f"{group}.")]
+    similar = find_nearest(name, siblings)
+    nearest = min(exact) if exact else f"{group}{dot}{similar}" if similar else ""
+    return f"unknown key {key}; " + (f"did you mean {nearest}? " if nearest else "") + listing
+
+
+def find_options_with(group: str, name: str) -> list[str]:
+    """Return the options of a configuration group whose file has a key."""
+    paths = [CONFIG_DIR / group / f"{option}.yaml" for option in list_groups().get(group, [])]
+    return [path.stem for path in paths if name in (parse_yaml(path.read_text()) or {})]

@@ -11,8 +11,8 @@ from cnnlab.launch import format_hydra_error, format_unknown_key
 from tests.conftest import TINY, Cnnlab
 
 MODELS = (
-    "alexnet, cifar_bn, cifar_cnn, digits_cnn, fixed_filters, mnist_cnn, mnist_mlp, "
-    "style_network, vgg16, vgg19"
+    "alexnet, cifar_bn, cifar_cnn, cifar_fast, digits_cnn, fixed_filters, mnist_cnn, "
+    "mnist_fast, mnist_mlp, style_network, vgg16, vgg19"
 )
 
 
@@ -28,13 +28,24 @@ MODELS = (
             "unknown key lr; did you mean optim.lr? `cnnlab train --cfg job` shows all keys",
         ),
         (
+            ["optim.learning_rate=0.1"],
+            "unknown key optim.learning_rate; did you mean optim.lr? "
+            "`cnnlab train --cfg job` shows all keys",
+        ),
+        (
+            ["optim.momentum=0.9"],
+            "unknown key optim.momentum: this optim has none\n"
+            "options that have it: optim=muon, optim=sgd",
+        ),
+        (
             ["modle=mnist_cnn"],
             "unknown key modle; did you mean model? `cnnlab train --cfg job` shows all keys",
         ),
         (
             ["model=mnist_cn"],
-            "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, digits_cnn, "
-            "fixed_filters, mnist_cnn, mnist_mlp, style_network, vgg16, vgg19; "
+            "model 'mnist_cn' is not one of alexnet, cifar_bn, cifar_cnn, cifar_fast, "
+            "digits_cnn, fixed_filters, mnist_cnn, mnist_fast, mnist_mlp, style_network, "
+            "vgg16, vgg19; "
             "did you mean mnist_cnn?",
         ),
         (

@@ -58,10 +58,25 @@ def format_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)"
 
 
+def find_nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return a choice that begins like `name`, punctuation aside, else the most similar one; None
+    if none is similar."""
+    choices = list(choices)
+    start = remove_punctuation(name)
+    begun = [choice for choice in choices if start and remove_punctuation(choice).startswith(start)]
+    close = begun or get_close_matches(name, choices, n=1, cutoff=0.55)
+    return close[0] if close else None
+
+
 def suggest_nearest(name: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the choice most similar to `name`, or an empty string."""
-    close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    """Return `; did you mean X?` for `find_nearest`'s choice, or an empty string."""
+    nearest = find_nearest(name, choices)
+    return f"; did you mean {nearest}?" if nearest else ""
+
+
+def remove_punctuation(name: str) -> str:
+    """Return the letters and digits of a name, in lower case."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def format_unknown_choice(what: str, name: str, choices: Iterable[str]) -> str:

@@ -24,3 +24,10 @@ def test_exit_codes() -> None:
     assert CnnlabError.exit_code == 1
     assert UsageError.exit_code == 2
     assert Stopped("", 15).exit_code == 143
+
+
+def test_suggestion_begins_like_the_name_or_is_similar_to_it() -> None:
+    layers = ["conv_1.conv", "conv_1.relu", "conv_2.conv"]
+    assert suggest_nearest("conv1", layers) == "; did you mean conv_1.conv?"
+    assert suggest_nearest("Conv-2", layers) == "; did you mean conv_2.conv?"
+    assert suggest_nearest("resnet18", ["alexnet", "vgg16"]) == ""
