@@ -16,6 +16,15 @@ def override_argument(value: str | None = None) -> typer.models.ArgumentInfo:
     )
 
 
+def print_version(is_wanted: bool) -> None:
+    """Print the version and exit, if the option was given."""
+    if is_wanted:
+        from cnnlab import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 OverrideArgs = Annotated[list[str] | None, override_argument()]
 RunArgs = Annotated[list[str] | None, override_argument("[RUN] [KEY=VALUE]...")]
 EmbedArgs = Annotated[list[str] | None, override_argument("[RUN [RUN]] [KEY=VALUE]...")]
@@ -50,5 +59,9 @@ FormatOption = Annotated[
 ]
 ProfileOption = Annotated[
     bool, typer.Option("--profile", help="Write a trace of a few steps, for Perfetto.")
+]
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", callback=print_version, help="Print the version."),
 ]
 OutputsOption = Annotated[str, typer.Option("--outputs", metavar="DIR", help="Where the runs are.")]

@@ -40,6 +40,7 @@ from cnnlab.cli.options import (
     RunsArgs,
     StylizeArgs,
     TsneOption,
+    VersionOption,
     VisualizeArgs,
 )
 from cnnlab.core.errors import UsageError, format_unknown_choice
@@ -57,6 +58,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+@app.callback()
+def cnnlab(version: VersionOption = False) -> None:
+    """Parse the options before a command."""
 
 
 @app.command(cls=VerbCommand, help=help_text.TRAIN_HELP, epilog=help_text.format_group_help())

@@ -46,7 +46,7 @@ def test_unexpected_errors_are_one_line(cnnlab: Cnnlab, monkeypatch: pytest.Monk
 def test_version_is_the_packages(cnnlab: Cnnlab) -> None:
     from importlib.metadata import version
 
-    assert cnnlab("version")[1].strip() == version("cnnlab")
+    assert cnnlab("--version") == cnnlab("version") == (0, f"{version('cnnlab')}\n", "")
 
 
 def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
