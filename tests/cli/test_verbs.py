@@ -31,6 +31,9 @@ def test_misspelled_commands_and_flags_get_a_suggestion(cnnlab: Cnnlab) -> None:
     assert code == 2 and "Did you mean 'train'?" in err
     code, _, err = cnnlab("train", "--config")
     assert code == 2 and "--config-dir" in err
+    refused = (2, "", "cnnlab: --epochs is a key, not a flag\ntype epochs=3\n")
+    assert cnnlab("train", "--epochs", "3") == cnnlab("train", "--epochs=3") == refused
+    assert "type optim.lr=VALUE" in cnnlab("train", "--lr")[2]
 
 
 def test_unexpected_errors_are_one_line(cnnlab: Cnnlab, monkeypatch: pytest.MonkeyPatch) -> None:
