@@ -42,6 +42,7 @@ from cnnlab.cli.options import (
     TsneOption,
     VersionOption,
     VisualizeArgs,
+    print_version,
 )
 from cnnlab.core.errors import UsageError, format_unknown_choice
 from cnnlab.core.files import path_exists
@@ -301,6 +302,4 @@ def runs(
 @app.command()
 def version() -> None:
     """Print the version."""
-    from cnnlab import __version__
-
-    print(__version__)
+    print_version(is_wanted=True)
